@@ -1,0 +1,1 @@
+"""Image lists to batches: datasets, transforms, samplers, loaders."""

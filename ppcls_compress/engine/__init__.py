@@ -1,0 +1,1 @@
+"""One loop that trains and evaluates any model; everything else is a hook."""

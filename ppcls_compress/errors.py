@@ -1,0 +1,43 @@
+"""Errors that a user can act on, and the wording they share.
+
+This module is a leaf: every other package may import it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the user can mend; the command line prints it as one line and exits with code 2."""
+
+
+class ConfigError(UserError):
+    """A configuration key or value that cannot be used; the message starts with the key's full path."""
+
+
+class MissingDependencyError(UserError):
+    """An optional package is needed; the message says which extra brings it."""
+
+
+def closest(name: object, choices: Iterable[str]) -> str | None:
+    """The choice that reads most like `name`, ignoring case, or None when nothing comes close."""
+    by_fold = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
+    """One line for a name that does not exist: what was found, the closest match, what is allowed.
+
+    A long list of choices is cut to the dozen that read most like the name.
+    """
+    choices = sorted(choices)
+    match = closest(name, choices)
+    hint = f"; did you mean {match!r}?" if match else ""
+    shown = choices
+    if len(choices) > 24:
+        near = difflib.get_close_matches(str(name), choices, n=12, cutoff=0.0)
+        shown = [*near, f"... ({len(choices)} in all)"]
+    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(shown) or 'none'}".replace("' Allowed", "'. Allowed")

@@ -1,0 +1,1 @@
+"""Evaluation metrics, one small file each."""

@@ -1,0 +1,1 @@
+"""Classification backbones under PaddleClas' names, and their weights."""

@@ -1,0 +1,1 @@
+"""Pruning and quantization for any `paddle.nn.Layer`; imports only Paddle and NumPy."""

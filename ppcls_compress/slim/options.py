@@ -1,0 +1,4 @@
+"""The options of the `Slim` section, one frozen object per method.
+
+A leaf without Paddle: the configuration imports it too, so that a YAML is checked before anything heavy is loaded.
+"""

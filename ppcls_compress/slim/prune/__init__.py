@@ -1,0 +1,1 @@
+"""Exact structured pruning of any convolutional network."""

@@ -1,0 +1,1 @@
+"""Quantization-aware training: fake quantizers, PACT, the layers that carry them."""
