@@ -1,0 +1,248 @@
+"""Files: atomic writes, JSON, checksums, and Paddle state files read without running what is in them.
+
+A `.pdparams`, `.pdopt` or `.pdstates` file is a pickle, and an ordinary unpickler calls whatever the pickle names.
+`read_state` resolves only the handful of names that arrays and plain containers need.
+
+This module is a leaf: every other package may import it. It does not import Paddle.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import os
+import pickle
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppcls_compress.errors import UserError
+
+_NAME_TABLE = "StructuredToParameterName@@"
+_SLICE_TABLE = "UnpackBigParamInfor@@"
+_SCALARS = (str, bytes, int, float, complex, bool, type(None), np.generic)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path` to write to; it takes the name `path` when the block succeeds.
+
+    The folder is created. After a failure `path` is what it was before and the temporary file is gone.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, obj: object) -> None:
+    """Write `obj` as indented JSON, atomically; NumPy numbers become plain ones."""
+    text = json.dumps(obj, indent=1, ensure_ascii=False, default=_plain_number)
+    with atomic(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(_read_bytes(path))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a JSON file: {error}") from error
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def write_state(path: str | Path, mapping: Mapping[str, object]) -> None:
+    """Write a state dict atomically, so that `read_state` and any `paddle.load` read it.
+
+    Tensors, at any depth of dicts, lists and tuples, are written as NumPy arrays.
+
+    Raises:
+        TypeError: a value is not a tensor, an array, a plain number, text, bytes or None.
+    """
+    with atomic(path) as partial, open(partial, "wb") as file:
+        _Pickler(file, protocol=4).dump(_map_leaves(mapping, _plain_leaf))
+
+
+def _plain_leaf(value: object) -> object:
+    return _check_leaf(value.numpy() if hasattr(value, "numpy") else value)
+
+
+class _Pickler(pickle.Pickler):
+    """Spells an array as the public `numpy.ndarray` constructor.
+
+    NumPy 2 names a private module in its own spelling, which NumPy before 1.26 cannot import.
+    """
+
+    def reducer_override(self, obj: object) -> Any:
+        if type(obj) is np.ndarray and obj.dtype.kind in "biufc":
+            return np.ndarray, (obj.shape, obj.dtype.str, obj.tobytes())
+        return NotImplemented
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """The content of a Paddle state file: a dict of arrays and of plain containers and values.
+
+    Paddle's table of parameter names is left out, and the (name, array) pairs that it writes for tensors inside
+    containers become arrays.
+
+    Raises:
+        UserError: the file is missing, damaged, of another kind, or names anything but arrays and plain containers.
+    """
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder, not a state file")
+    try:
+        file = open(path, "rb")  # noqa: SIM115  (so that an unreadable file and an unreadable pickle differ)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    with file:
+        if not os.fstat(file.fileno()).st_size:
+            raise UserError(f"{path}: empty file; was its writing interrupted?")
+        state = _unpickle(file, path)
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict")
+    if _SLICE_TABLE in state:
+        raise UserError(f"{path}: holds a parameter cut into slices (pickle protocol 2); save it again with protocol 4")
+    state.pop(_NAME_TABLE, None)
+    try:
+        return _map_leaves(state, _check_leaf, pair=_array_of_pair)
+    except TypeError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _unpickle(file: Any, path: str | Path) -> object:
+    try:
+        return _Unpickler(file).load()
+    except _RefusedError as error:
+        raise UserError(f"{path}: refused: it names {error}, which a state file has no use for") from error
+    except Exception as error:  # damaged bytes can make an unpickler raise nearly anything
+        raise UserError(f"{path}: not a readable state file (truncated or damaged): {error}") from error
+
+
+class _RefusedError(Exception):
+    """A pickle names something that is not on the list."""
+
+
+def _dtype(*args: object) -> np.dtype:
+    dtype = np.dtype(*args)
+    if dtype.hasobject:
+        raise _RefusedError(f"the array type {dtype}")
+    return dtype
+
+
+def _array(shape: tuple[int, ...], dtype: object, buffer: bytes) -> np.ndarray:
+    return np.frombuffer(buffer, _dtype(dtype)).reshape(shape).copy()
+
+
+def _reconstruct(*_: object) -> np.ndarray:
+    return np.empty(0, np.int8)  # what NumPy writes here too: the shape, type and data follow in the array's state
+
+
+def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype)[0]
+
+
+def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order).copy()
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "utf-8"):
+        raise _RefusedError(f"the encoding {encoding!r}")
+    return codecs.encode(text, encoding)
+
+
+_ALLOWED: Mapping[tuple[str, str], Callable[..., object]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "tuple"): tuple,
+    ("__builtin__", "tuple"): tuple,
+    ("builtins", "bytes"): _empty_bytes,
+    ("__builtin__", "bytes"): _empty_bytes,
+    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): _array,
+    **{
+        (f"numpy.{core}.{module}", name): function
+        for core in ("core", "_core")
+        for module, name, function in (
+            ("multiarray", "_reconstruct", _reconstruct),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _from_buffer),
+        )
+    },
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
+        if (module, name) not in _ALLOWED:
+            raise _RefusedError(f"{module}.{name}")
+        return _ALLOWED[module, name]
+
+
+def _check_leaf(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biufc":
+            return value
+        raise TypeError(f"holds an array of {value.dtype}")
+    if isinstance(value, _SCALARS):
+        return value
+    raise TypeError(f"holds a {type(value).__name__}")
+
+
+def _array_of_pair(value: tuple) -> object:
+    """The array of a (tensor name, array) pair, or the tuple itself."""
+    named = len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], np.ndarray)
+    return value[1] if named else value
+
+
+def _map_leaves(
+    value: Any, leaf: Callable[[object], object], pair: Callable[[tuple], object] = lambda value: value
+) -> Any:
+    """A copy of nested dicts, lists and tuples with `leaf` applied to everything else."""
+    if isinstance(value, tuple):
+        value = pair(value)
+    if isinstance(value, Mapping):
+        return {key: _map_leaves(item, leaf, pair) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_leaves(item, leaf, pair) for item in value)
+    return leaf(value)

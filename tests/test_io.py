@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress import io
+from ppcls_compress.errors import UserError
+
+ARRAYS = {
+    "plain": np.arange(6.0, dtype="float32").reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "empty": np.zeros((0, 3), "float64"),
+    "scalar array": np.array(3, "int64"),
+    "half": np.ones(3, "float16"),
+    "flags": np.array([True, False]),
+}
+
+
+def assert_same_arrays(found, expected):
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        np.testing.assert_array_equal(found[name], array)
+
+
+def pickled(path, obj, protocol=4):
+    path.write_bytes(pickle.dumps(obj, protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_reads_arrays_of_every_pickle_protocol(tmp_path, protocol):
+    assert_same_arrays(io.read_state(pickled(tmp_path / "a.pdparams", ARRAYS, protocol)), ARRAYS)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(b"numpy._core", b"numpy.core"), (b"numpy.core", b"numpy._core")])
+def test_reads_the_spelling_of_the_other_numpy(tmp_path, ours, theirs):
+    content = pickle.dumps({"a": np.arange(3.0), "b": np.float32(2)}, 2)  # names are lines in protocol 2
+    path = tmp_path / "a.pdparams"
+    path.write_bytes(content.replace(ours, theirs))
+    state = io.read_state(path)
+    np.testing.assert_array_equal(state["a"], np.arange(3.0))
+    assert state["b"] == 2
+    assert state["b"].dtype == np.float32
+
+
+def test_reads_what_paddle_writes(tmp_path):
+    net = paddle.nn.Linear(3, 4)
+    optimizer = paddle.optimizer.Momentum(
+        paddle.optimizer.lr.CosineAnnealingDecay(0.1, 10), parameters=net.parameters()
+    )
+    net(paddle.ones([2, 3])).sum().backward()
+    optimizer.step()
+    path = str(tmp_path / "a")
+    paddle.save(net.state_dict(), path + ".pdparams")
+    paddle.save(optimizer.state_dict(), path + ".pdopt")
+    paddle.save({"nested": [net.weight], "epoch": 3, "metric": {"top1": 0.5}, "note": ("a", 1)}, path + ".pdstates")
+    assert_same_arrays(io.read_state(path + ".pdparams"), {"weight": net.weight.numpy(), "bias": net.bias.numpy()})
+    momentum = io.read_state(path + ".pdopt")
+    assert momentum["LR_Scheduler"] == {"last_epoch": 0, "last_lr": 0.1}
+    assert [value.shape for value in momentum.values() if isinstance(value, np.ndarray)] == [(3, 4), (4,)]
+    states = io.read_state(path + ".pdstates")
+    np.testing.assert_array_equal(states.pop("nested")[0], net.weight.numpy())
+    assert states == {"epoch": 3, "metric": {"top1": 0.5}, "note": ("a", 1)}
+
+
+def test_paddle_reads_what_we_write(tmp_path):
+    net, other = paddle.nn.Linear(3, 4), paddle.nn.Linear(3, 4)
+    path = str(tmp_path / "a.pdparams")
+    io.write_state(path, net.state_dict())
+    assert other.set_state_dict(paddle.load(path)) == ([], [])
+    np.testing.assert_array_equal(other.weight.numpy(), net.weight.numpy())
+    assert b"_core" not in (tmp_path / "a.pdparams").read_bytes()  # an old NumPy cannot import that
+
+
+def test_round_trip_keeps_arrays_and_containers(tmp_path):
+    path = tmp_path / "new folder" / "a.pdstates"
+    io.write_state(path, ARRAYS)
+    assert_same_arrays(io.read_state(path), ARRAYS)
+    states = {"epoch": 3, "best": np.float64(0.5), "none": None, "list": [1, (2.5, "x")], "deep": {"flag": True}}
+    io.write_state(path, OrderedDict(states))
+    assert io.read_state(path) == states
+
+
+def test_refuses_to_write_what_it_would_not_read(tmp_path):
+    path = tmp_path / "a.pdparams"
+    io.write_state(path, {"a": 1})
+    with pytest.raises(TypeError, match="holds a object"):
+        io.write_state(path, {"a": object()})
+    assert io.read_state(path) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a.pdparams"]
+
+
+class Attack:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    ("function", "args", "named"),
+    [
+        (os.system, ("touch {}",), f"{os.system.__module__}.system"),
+        (eval, ("open('{}', 'w')",), "eval"),
+        (np.fromfile, ("{}",), "numpy.fromfile"),
+        (getattr, (np, "load"), "getattr"),
+    ],
+)
+def test_refuses_to_call_anything_else(tmp_path, function, args, named, protocol):
+    marker = tmp_path / "marker"
+    args = [arg.format(marker) if isinstance(arg, str) else "x" for arg in args]
+    path = pickled(tmp_path / "a.pdparams", {"a": Attack(function, *args)}, protocol)
+    with pytest.raises(UserError) as error:
+        io.read_state(path)
+    assert str(path) in str(error.value)
+    assert named in str(error.value)
+    assert not marker.exists()
+
+
+def test_refuses_arrays_of_objects(tmp_path):
+    with pytest.raises(UserError, match="array type object"):
+        io.read_state(pickled(tmp_path / "a.pdparams", {"a": np.array([{}, None])}))
+    with pytest.raises(UserError, match=r"array of <U1"):
+        io.read_state(pickled(tmp_path / "a.pdparams", {"a": np.array(["x"])}))
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_half_written_file_is_one_line_that_names_it(tmp_path, keep):
+    path = tmp_path / "a.pdparams"
+    io.write_state(path, ARRAYS)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(UserError, match=r"a\.pdparams: (empty file|not a readable state file)") as error:
+        io.read_state(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_unusable_files(tmp_path):
+    garbage = tmp_path / "garbage.pdparams"
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        garbage.write_bytes(rng.bytes(200))
+        with pytest.raises(UserError, match=r"garbage\.pdparams"):
+            io.read_state(garbage)
+    with pytest.raises(UserError, match=r"missing\.pdparams: cannot be read: No such file"):
+        io.read_state(tmp_path / "missing.pdparams")
+    with pytest.raises(UserError, match="is a folder"):
+        io.read_state(tmp_path)
+    with pytest.raises(UserError, match="holds a list, not a state dict"):
+        io.read_state(pickled(tmp_path / "list.pdparams", [1, 2]))
+    with pytest.raises(UserError, match="cut into slices"):
+        io.read_state(pickled(tmp_path / "big.pdparams", {"UnpackBigParamInfor@@": {}}))
+
+
+def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail_half_way():
+        with io.atomic(path) as partial:
+            partial.write_text("half")
+            assert partial.parent == tmp_path
+            assert partial.suffix == ".txt"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    with io.atomic(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json(tmp_path):
+    path = tmp_path / "a.json"
+    io.write_json(path, {"top1": np.float32(0.5), "n": np.int64(3), "name": "猫"})
+    assert io.read_json(path) == {"top1": 0.5, "n": 3, "name": "猫"}
+    path.write_text('{"a": ')
+    with pytest.raises(UserError, match=r"a\.json: not a JSON file: .*line 1"):
+        io.read_json(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"a\.json: not a JSON file"):
+        io.read_json(path)
+    with pytest.raises(UserError, match=r"b\.json: cannot be read"):
+        io.read_json(tmp_path / "b.json")
+    with pytest.raises(TypeError, match="object has no JSON form"):
+        io.write_json(path, object())
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc" * 100_000)
+    assert io.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
