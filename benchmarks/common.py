@@ -1,0 +1,92 @@
+"""What the benchmark scripts share: drawn weights, child processes, environments, medians.
+
+Needs NumPy and the standard library only, because it is also imported inside the peers' own environments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+RESULT_PREFIX = "RESULT "
+
+
+def draw(key: str, shape: Sequence[int]) -> np.ndarray:
+    """The float32 weight for a state-dict key: a function of the key and the shape, equal on every machine.
+
+    Statistics and scales lie in [0.5, 1.5), biases are normal with deviation 0.1, everything else is He-normal.
+    """
+    shape = tuple(int(size) for size in shape)
+    rng = np.random.RandomState(zlib.crc32(key.encode()))
+    if key.endswith("_variance") or (len(shape) == 1 and key.endswith("weight")):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif len(shape) < 2:
+        value = 0.1 * rng.randn(*shape)
+    else:
+        fan_in = shape[0] if len(shape) == 2 else int(np.prod(shape[1:]))
+        value = rng.randn(*shape) * np.sqrt(2.0 / fan_in)
+    return np.asarray(value, dtype=np.float32)
+
+
+def fill(model) -> None:
+    """Give every entry of a Paddle layer's state dict its drawn value."""
+    for key, tensor in model.state_dict().items():
+        tensor.set_value(draw(key, tensor.shape))
+
+
+def emit(result: Mapping[str, object]) -> None:
+    """Hand a child's result to `run_child`: one marked JSON line on standard output."""
+    sys.stdout.write(RESULT_PREFIX + json.dumps(result) + "\n")
+    sys.stdout.flush()
+
+
+def run_child(
+    command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
+) -> tuple[dict[str, object] | None, str]:
+    """Run a command in a fresh process; return what it emitted (or None) and why it failed (or "").
+
+    The reason is the last line of standard error, or the time-out, or the signal.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"no result within {timeout:.0f} s"
+    marked = [line for line in done.stdout.splitlines() if line.startswith(RESULT_PREFIX)]
+    if done.returncode == 0 and marked:
+        return json.loads(marked[-1][len(RESULT_PREFIX) :]), ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    reason = lines[-1] if lines else "no message"
+    return None, f"exit code {done.returncode}: {reason[:300]}"
+
+
+def peak_memory() -> int:
+    """Highest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def machine() -> str:
+    """One line that says where a number was measured."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"

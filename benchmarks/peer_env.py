@@ -1,0 +1,95 @@
+"""Set a peer up in a virtual environment of its own, so that its pins never meet ours.
+
+    python benchmarks/peer_env.py paddleslim DIR             PaddleSlim 2.6.0 on the PaddlePaddle it was made for
+    python benchmarks/peer_env.py paddleslim-paddle3 DIR     the same on PaddlePaddle 3.3.1, for `backend: paddleslim`
+    python benchmarks/peer_env.py torch-pruning DIR          Torch-Pruning 1.6.1
+
+DIR is created (an existing environment is kept and checked) and should lie outside the work tree. Needs Python 3.11.
+The last line printed is the interpreter to hand to the other scripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# PaddleSlim declares neither six, requests, decorator nor NumPy < 2, all of which it needs; it declares swig, which
+# nothing here calls. That is why it is installed without its dependencies, which are spelled out instead.
+UNDECLARED = ("numpy<2", "six", "requests", "decorator", "setuptools<80")
+DECLARED = ("opencv-python==4.6.0.66", "scikit-learn", "tqdm", "pyzmq", "matplotlib", "pillow", "pyyaml")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to install, in order, and the program that proves that it works.
+
+    Attributes:
+        packages: installed with their dependencies.
+        bare: installed without dependencies.
+        check: run by the new interpreter; prints the versions.
+    """
+
+    packages: tuple[str, ...]
+    bare: tuple[str, ...]
+    check: str
+
+
+# cv2 and sklearn come first: PaddlePaddle 2.6.2 loaded before them segfaults in their OpenMP runtime.
+_CHECK_PADDLESLIM = """
+import cv2, sklearn, numpy, paddle
+from importlib.metadata import version
+from paddleslim.dygraph import FPGMFilterPruner
+print("paddleslim", version("paddleslim"), "paddle", paddle.__version__, "numpy", numpy.__version__)
+"""
+
+_CHECK_TORCH = """
+import torch, torch_pruning
+from importlib.metadata import version
+print("torch-pruning", version("torch-pruning"), "torch", torch.__version__)
+"""
+
+RECIPES = {
+    "paddleslim": Recipe(("paddlepaddle==2.6.2", *UNDECLARED, *DECLARED), ("paddleslim==2.6.0",), _CHECK_PADDLESLIM),
+    "paddleslim-paddle3": Recipe(
+        ("paddlepaddle==3.3.1", "rich", "pydantic", "pytest", *UNDECLARED, *DECLARED),
+        ("paddleslim==2.6.0",),
+        _CHECK_PADDLESLIM,
+    ),
+    "torch-pruning": Recipe(("torch==2.13.0", "numpy"), ("torch-pruning==1.6.1",), _CHECK_TORCH),
+}
+
+
+def install(recipe: Recipe, directory: Path) -> Path:
+    """Create the environment if it is not there, install, check; return its interpreter.
+
+    Raises:
+        subprocess.CalledProcessError: a step failed; its output has been shown.
+    """
+    python = directory / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, *recipe.packages], check=True)
+    if recipe.bare:
+        subprocess.run([*pip, "--no-deps", *recipe.bare], check=True)
+    subprocess.run([str(python), "-W", "ignore", "-c", recipe.check], check=True)
+    return python
+
+
+def main() -> int:
+    """Parse the command line and set the environment up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peer", choices=sorted(RECIPES))
+    parser.add_argument("directory", type=Path)
+    arguments = parser.parse_args()
+    if sys.version_info[:2] != (3, 11):
+        parser.error(f"needs Python 3.11, for which the peers' pins have wheels; this is {sys.version.split()[0]}")
+    sys.stdout.write(f"{install(RECIPES[arguments.peer], arguments.directory.resolve())}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
