@@ -45,6 +45,13 @@ class DatasetOptions(Options):
     def _known_dataset(cls, value: Any) -> Any:
         return _known("dataset", value, ("ImageNetDataset",))
 
+    @field_validator("transform_ops")
+    @classmethod
+    def _images_are_decoded(cls, value: TransformOps) -> TransformOps:
+        if not value:
+            raise ValueError("the list is empty; it must start with DecodeImage")
+        return value
+
 
 class SamplerOptions(Options):
     """`DataLoader.<split>.sampler`: `batch_size` images per process and step."""

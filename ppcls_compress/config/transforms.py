@@ -275,8 +275,10 @@ def _entry_of(kind: str, classes: Sequence[type[Options]]) -> Any:
 
 
 def _check_order(ops: tuple[Transform, ...]) -> tuple[Transform, ...]:
-    """Refuses a list whose steps cannot follow one another: layout, decoding, pixel type."""
-    if not ops or not isinstance(ops[0], DecodeImage):
+    """Refuses a list whose steps cannot follow one another: decoding, layout, pixel type."""
+    if not ops:
+        return ops
+    if not isinstance(ops[0], DecodeImage):
         raise ValueError("the first transform must be DecodeImage")
     layout = "chw" if ops[0].channel_first and ops[0].to_np else "hwc"
     normalised = False

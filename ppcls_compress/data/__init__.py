@@ -1,1 +1,46 @@
-"""Image lists to batches: datasets, transforms, samplers, loaders."""
+"""Image lists to batches: data sets, transforms, samplers, loaders.
+
+Names are imported on first use, so that `python -m ppcls_compress.data.digits` does not wait for Paddle.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppcls_compress.data.decode import BadImageError, read_image
+    from ppcls_compress.data.labels import list_images
+    from ppcls_compress.data.loader import Loader, build_loader
+    from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
+    from ppcls_compress.data.transforms import Pipeline, build_pipeline
+
+_HOME = {
+    "BadImageError": "decode",
+    "read_image": "decode",
+    "list_images": "labels",
+    "Loader": "loader",
+    "build_loader": "loader",
+    "SyntheticLoader": "synthetic",
+    "synthetic_loader": "synthetic",
+    "Pipeline": "transforms",
+    "build_pipeline": "transforms",
+}
+
+__all__ = [
+    "BadImageError",
+    "Loader",
+    "Pipeline",
+    "SyntheticLoader",
+    "build_loader",
+    "build_pipeline",
+    "list_images",
+    "read_image",
+    "synthetic_loader",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
