@@ -18,8 +18,8 @@ BATCH_STEPS: Registry[Callable[..., BatchStep]] = Registry("batch transform")
 class BatchPipeline:
     """Batch transforms in a row.
 
-    A loss that is linear in its target, as cross-entropy is, gives on a mixed target what the weighted sum of its values
-    on the two targets gives.
+    A loss that is linear in its target, as cross-entropy is, gives on a mixed target the weighted sum of its values on
+    the two targets.
     """
 
     def __init__(self, ops: Sequence[options.BatchTransform], class_num: int) -> None:
