@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import zlib
@@ -75,9 +74,18 @@ def run_child(
     return None, f"exit code {done.returncode}: {reason[:300]}"
 
 
-def peak_memory() -> int:
-    """Highest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def reset_peak_memory() -> None:
+    """Let the kernel forget this process's highest resident size (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_memory(*, peak: bool = False) -> int:
+    """Resident size of this process in bytes: now, or its highest since `reset_peak_memory` (Linux)."""
+    field = "VmHWM:" if peak else "VmRSS:"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
 
 
 def machine() -> str:

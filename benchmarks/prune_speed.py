@@ -1,0 +1,233 @@
+"""How long FPGM takes on ResNet50 at 224 x 224, ours against PaddleSlim 2.6.0 and Torch-Pruning 1.6.1.
+
+    python benchmarks/peer_env.py paddleslim DIR_A
+    python benchmarks/peer_env.py torch-pruning DIR_B
+    python benchmarks/prune_speed.py --paddleslim DIR_A/bin/python --torch-pruning DIR_B/bin/python [--repeats 5]
+
+Every measurement is a fresh process; the sides take turns, so that a busy machine is shared fairly, and medians are
+compared. All sides get the same weights and the same request: remove 30% of the filters of every convolution. Timed:
+building the pruner (tracing the network) and pruning, without imports and without making the network. Multiply-adds are
+counted alike, from the shapes that the pruned network's layers really see. Memory is the peak of the resident size
+while building and pruning, over what was resident before, as a multiple of the weights' size.
+
+`--network` times ours alone on another network (a name of ours or of `paddle.vision.models`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from common import draw, emit, fill, machine, reset_peak_memory, resident_memory, run_child
+
+RATIO = 0.3
+SHAPE = [1, 3, 224, 224]
+TIME_LIMIT = 300.0
+
+
+def measure(build, prune, weight_bytes: int) -> dict[str, float]:
+    """Time the two steps and watch the resident memory; `build` returns what `prune` needs."""
+    reset_peak_memory()
+    before = resident_memory()
+    spent = time.process_time()
+    start = time.perf_counter()
+    pruner = build()
+    built = time.perf_counter()
+    prune(pruner)
+    done = time.perf_counter()
+    peak = resident_memory(peak=True)
+    return {
+        "build": built - start,
+        "prune": done - built,
+        "total": done - start,
+        "cpu": time.process_time() - spent,
+        "memory": max(peak - before, 0) / weight_bytes,
+    }
+
+
+def paddle_macs(net) -> int:
+    """Multiply-adds of convolutions and linear layers in one forward pass of a Paddle network."""
+    import paddle
+
+    total = []
+
+    def count(layer, _inputs, output):
+        shape = layer.weight.shape
+        per_output = shape[0] if isinstance(layer, paddle.nn.Linear) else int(np.prod(shape[1:]))
+        total.append(int(np.prod(output.shape)) * per_output)
+
+    kinds = (paddle.nn.Conv2D, paddle.nn.Linear)
+    handles = [layer.register_forward_post_hook(count) for layer in net.sublayers() if isinstance(layer, kinds)]
+    with paddle.no_grad():
+        net(paddle.zeros(SHAPE))
+    for handle in handles:
+        handle.remove()
+    return sum(total)
+
+
+def paddle_side(pruner_class, net) -> dict[str, object]:
+    """Measure a pruner with PaddleSlim's interface."""
+    import paddle
+
+    fill(net)
+    net.eval()
+    before = paddle_macs(net)
+    weight_bytes = sum(int(np.prod(value.shape)) * 4 for value in net.state_dict().values())
+    names = [layer.weight.name for layer in net.sublayers() if isinstance(layer, paddle.nn.Conv2D)]
+    found = measure(
+        lambda: pruner_class(net, SHAPE),
+        lambda pruner: pruner.prune_vars(dict.fromkeys(names, RATIO), 0),
+        weight_bytes,
+    )
+    return {**found, "macs_left": paddle_macs(net) / before}
+
+
+def run_ours(network: str) -> dict[str, object]:
+    """ppcls_compress in this interpreter."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from paddle.vision import models as vision
+
+    from ppcls_compress import models
+    from ppcls_compress.slim import FPGMFilterPruner
+
+    net = getattr(vision, network)() if hasattr(vision, network) else models.build(network)
+    return paddle_side(FPGMFilterPruner, net)
+
+
+def run_paddleslim(network: str) -> dict[str, object]:
+    """PaddleSlim in this interpreter; cv2 and sklearn come before paddle or it segfaults."""
+    import logging
+
+    import cv2  # noqa: F401
+    import sklearn  # noqa: F401
+    from paddle.vision import models
+    from paddleslim.dygraph import FPGMFilterPruner
+
+    logging.disable(logging.WARNING)
+    return paddle_side(FPGMFilterPruner, getattr(models, network)())
+
+
+def run_torch_pruning(network: str) -> dict[str, object]:
+    """Torch-Pruning in this interpreter, on the same network built in torch."""
+    import torch
+    import torch_pruning
+    from torch_resnet import resnet50
+
+    if network != "resnet50":
+        raise SystemExit(f"the torch side knows resnet50 only, not {network}")
+    net = resnet50().eval()
+    keys = {"running_mean": "_mean", "running_var": "_variance"}
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            prefix, _, leaf = name.rpartition(".")
+            key = f"{prefix}.{keys.get(leaf, leaf)}"
+            # Paddle keeps a linear layer's weight as [in, out]; drawn that way it is the same network.
+            drawn = draw(key, list(value.shape)[::-1]).T if name == "fc.weight" else draw(key, value.shape)
+            value.copy_(torch.from_numpy(drawn.copy()))
+    example = torch.zeros(SHAPE)
+    before = torch_macs(net, example)
+    weight_bytes = sum(value.numel() * 4 for value in net.state_dict().values())
+    importance = torch_pruning.importance.FPGMImportance(group_reduction="first")
+    found = measure(
+        lambda: torch_pruning.pruner.BasePruner(
+            net, example, importance=importance, pruning_ratio=RATIO, ignored_layers=[net.fc]
+        ),
+        lambda pruner: pruner.step(),
+        weight_bytes,
+    )
+    return {**found, "macs_left": torch_macs(net, example) / before}
+
+
+def torch_macs(net, example) -> int:
+    """Multiply-adds of convolutions and linear layers in one forward pass of a torch network."""
+    import torch
+
+    total = []
+
+    def count(layer, _inputs, output):
+        total.append(output.numel() * int(np.prod(layer.weight.shape[1:])))
+
+    kinds = (torch.nn.Conv2d, torch.nn.Linear)
+    handles = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, kinds)]
+    with torch.no_grad():
+        net(example)
+    for handle in handles:
+        handle.remove()
+    return sum(total)
+
+
+SIDES = {"ours": run_ours, "paddleslim": run_paddleslim, "torch-pruning": run_torch_pruning}
+
+
+def collect(interpreters: dict[str, str], network: str, repeats: int) -> dict[str, list[dict[str, float]]]:
+    """Run every side `repeats` times, taking turns.
+
+    Raises:
+        SystemExit: a side failed; the message says which and why.
+    """
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in interpreters}
+    for turn in range(repeats):
+        for side, python in interpreters.items():
+            command = [python, "-W", "ignore", str(Path(__file__).resolve()), "--side", side, "--network", network]
+            found, reason = run_child(command, timeout=TIME_LIMIT)
+            if found is None:
+                raise SystemExit(f"{side}: {reason}")
+            runs[side].append(found)
+            sys.stderr.write(f"turn {turn + 1}/{repeats} {side}: {found['total']:.2f} s\n")
+    return runs
+
+
+def summarise(runs: dict[str, list[dict[str, float]]]) -> list[str]:
+    """One line per side, then the ratios of ours to the others."""
+    median = {
+        side: {key: statistics.median(run[key] for run in found) for key in found[0]} for side, found in runs.items()
+    }
+    lines = [
+        f"{'side':14s} {'build s':>8s} {'prune s':>8s} {'total s':>8s} {'MACs left':>10s} {'memory / weights':>17s}"
+    ]
+    lines += [
+        f"{side:14s} {m['build']:8.2f} {m['prune']:8.2f} {m['total']:8.2f} {m['macs_left']:10.4f} {m['memory']:17.2f}"
+        for side, m in median.items()
+    ]
+    for side in median:
+        if side != "ours":
+            ratio = median[side]["total"] / median["ours"]["total"]
+            lines.append(f"ours is {ratio:.1f}x as fast as {side}")
+    return lines
+
+
+def main() -> int:
+    """Measure one side (in a child) or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paddleslim", metavar="PYTHON", help="interpreter of PaddleSlim's environment")
+    parser.add_argument("--torch-pruning", metavar="PYTHON", help="interpreter of Torch-Pruning's environment")
+    parser.add_argument("--network", default="resnet50")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write every run to this JSON file")
+    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        emit(SIDES[arguments.side](arguments.network))
+        return 0
+    interpreters = {
+        "ours": sys.executable,
+        "paddleslim": arguments.paddleslim,
+        "torch-pruning": arguments.torch_pruning,
+    }
+    given = {side: python for side, python in interpreters.items() if python}
+    runs = collect(given, arguments.network, arguments.repeats)
+    lines = [machine(), f"FPGM, {arguments.network}, ratio {RATIO}, median of {arguments.repeats}", *summarise(runs)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if arguments.out:
+        text = json.dumps({"machine": machine(), "network": arguments.network, "ratio": RATIO, "runs": runs}, indent=1)
+        arguments.out.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
