@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from ppcls_compress.config.arithmetic import parse_number
+from ppcls_compress.errors import unknown
 
 
 class Options(BaseModel):
     """A group of configuration keys: frozen, unknown keys refused, defaults validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict) and cls.model_config.get("extra") == "forbid":
+            allowed = [field.alias or name for name, field in cls.model_fields.items()]
+            refuse_unknown_keys(data, allowed)
+        return data
+
+
+def refuse_unknown_keys(data: dict[Any, Any], allowed: list[str]) -> None:
+    """Raise pydantic's error type for the first key that is not allowed, with the closest match."""
+    for key in data:
+        if key not in allowed:
+            text = unknown("key", key, allowed)
+            raise PydanticCustomError("unknown_key", "{text}", {"text": text, "key": str(key)})
 
 
 def _number(value: Any) -> Any:

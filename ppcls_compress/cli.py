@@ -1,0 +1,68 @@
+"""The command line: `ppcls-compress train -c config.yaml`, or `python tools/train.py -c config.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from ppcls_compress import __version__
+from ppcls_compress.errors import UserError, unknown
+
+COMMANDS = {
+    "train": "train, with pruning and quantization as the Slim section says",
+    "eval": "evaluate a checkpoint on the validation set",
+    "infer": "classify images with a checkpoint or an exported artifact",
+    "export_model": "write an artifact that runs without this toolkit, and check it",
+    "report": "put the results of several exported models into one table",
+}
+
+
+def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> int:
+    """Run one command; `command` is given by the scripts in `tools/`, else the first argument names it.
+
+    Returns:
+        The exit code: 0, or 2 after an error that the user can mend, which is told in one line.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if command is None:
+        command = _command_of(argv)
+        argv = argv[1:]
+        if command is None:
+            return 2
+    for noise in ("No ccache found", "When training, we now always track"):
+        warnings.filterwarnings("ignore", message=noise)  # Paddle's, and nothing a user of this command could act on
+    parser = argparse.ArgumentParser(prog=f"{command}", description=COMMANDS[command], allow_abbrev=False)
+    module = importlib.import_module(f"ppcls_compress.commands.{command}")
+    module.add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        module.run(args)
+    except UserError as error:
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the last checkpoint is kept\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _command_of(argv: list[str]) -> str | None:
+    first = argv[0] if argv else "--help"
+    if first in COMMANDS:
+        return first
+    if first == "--version":
+        sys.stdout.write(f"ppcls-compress {__version__}\n")
+        raise SystemExit(0)
+    if first in ("-h", "--help"):
+        lines = [f"  {name:13} {what}" for name, what in COMMANDS.items()]
+        sys.stdout.write("\n".join(["usage: ppcls-compress COMMAND -c config.yaml [options]", "", *lines, ""]))
+        raise SystemExit(0)
+    sys.stderr.write(f"error: {unknown('command', first, COMMANDS)}\n")
+    return None

@@ -1,0 +1,34 @@
+"""What the commands share: the arguments `-c` and `-o`, and the checks that come before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import argparse
+
+from ppcls_compress.config.load import load_config
+from ppcls_compress.config.schema import Config
+from ppcls_compress.models import catalog
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """`-c config.yaml` and any number of `-o key.path=value`."""
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="the YAML file of the experiment")
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace one value, such as -o Global.epochs=10 or -o DataLoader.Train.sampler.batch_size=64",
+    )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The validated configuration, its backbone's name and options checked too.
+
+    Raises:
+        ConfigError: one line for each problem.
+    """
+    config = load_config(args.config, args.override)
+    catalog.check(config.Arch.name, {"class_num": config.Arch.class_num, **config.Arch.family_options})
+    return config

@@ -1,0 +1,53 @@
+"""`train --dry-run`: everything that a run does, in small: two steps on synthetic images, a temporary export."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ppcls_compress import data
+from ppcls_compress.commands.export_model import export_checked
+from ppcls_compress.config.schema import Config
+from ppcls_compress.engine import assemble, train
+from ppcls_compress.engine.hooks.messages import Messages
+from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.logs import logger, logging_to
+
+STEPS = 2
+MAX_BATCH = 8
+
+
+def rehearse(config: Config) -> None:
+    """Build, compress, train two steps, export and check; keep nothing.
+
+    Local weights are loaded, nothing is downloaded; the images are random, of the configured shape and class count,
+    in batches of at most 8.
+
+    Raises:
+        UserError: what the real run would fail with.
+    """
+    batch = min(config.DataLoader.Train.sampler.batch_size, MAX_BATCH)
+    loader = data.synthetic_loader(
+        config.Global.image_shape,
+        class_num=config.Arch.class_num,
+        batch_size=batch,
+        steps=STEPS,
+        seed=config.Global.seed,
+    )
+    with logging_to():
+        logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
+        assemble.select_device(config)
+        calibration = [images for images, _ in loader]
+        model, record = assemble.build_model(config, calibration=lambda: calibration, download=False)
+        trainer = train.build_trainer(config, model, loader)
+        trainer.epochs = 1
+        trainer.hooks = [Messages(1), NanGuard(1)]
+        trainer.run()
+        with tempfile.TemporaryDirectory() as folder:
+            images = calibration[0].numpy()
+            export_checked(config, model, record, Path(folder) / "inference", images, source="synthetic images")
+        logger.info(
+            "dry run passed; the real run trains %d epochs and writes to %s",
+            config.Global.epochs,
+            train.run_folder(config),
+        )

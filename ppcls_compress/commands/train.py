@@ -1,0 +1,52 @@
+"""`train`: a whole run, or with `--dry-run` a rehearsal of one on synthetic images."""
+
+from __future__ import annotations
+
+import argparse
+
+from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.config.paths import check_can_train, check_training, check_weights
+from ppcls_compress.config.profiler import parse_profiler
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `train`."""
+    add_config_arguments(parser)
+    parser.add_argument("-p", "--profiler", metavar="OPTIONS", help='such as "batch_range=[10,20];timer_only=False"')
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, take two steps on synthetic images, compress and export to a temporary folder",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train as configured.
+
+    Raises:
+        UserError: the configuration or what it points at cannot be used.
+    """
+    config = read_config(args)
+    profiler = parse_profiler(args.profiler) if args.profiler else None
+    if args.dry_run:
+        check_can_train(config)
+        check_weights(config)
+        from ppcls_compress.commands.dry_run import rehearse
+
+        rehearse(config)
+        return
+    check_training(config)
+    from ppcls_compress.engine.distributed import is_main
+    from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.engine.train import run_folder, train
+
+    hooks = []
+    if profiler is not None:
+        from ppcls_compress.engine.hooks.profiler import Profiler
+
+        hooks.append(Profiler(profiler))
+    with logging_to(run_folder(config), main=is_main()):
+        progress = train(config, extra_hooks=hooks)
+        if progress.best is not None:
+            logger.info("best: %.2f%% in epoch %d", 100 * progress.best, progress.best_epoch)
+        logger.info("checkpoints are in %s", run_folder(config))

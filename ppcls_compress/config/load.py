@@ -1,0 +1,159 @@
+"""Files and overrides in, a validated configuration out; every problem is one line with the key's path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ppcls_compress.config.overrides import apply_override
+from ppcls_compress.config.schema import Config
+from ppcls_compress.errors import ConfigError, closest
+
+_PATH_KEYS = {
+    "checkpoints",
+    "class_id_map_file",
+    "cls_label_path",
+    "image_root",
+    "infer_imgs",
+    "output_dir",
+    "pretrained",
+    "pretrained_model",
+    "save_inference_dir",
+}
+
+
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, apply `-o` overrides, validate; `$NAME` in a path is replaced where the variable is set.
+
+    Raises:
+        ConfigError: one line for each problem: file (and line for broken YAML), key path, what was found, what is
+            allowed.
+    """
+    data = read_yaml(path)
+    for override in overrides:
+        apply_override(data, override)
+    return validate(expand_variables(data), source=str(path))
+
+
+def validate(data: dict[str, Any], *, source: str) -> Config:
+    """The configuration that a plain dictionary describes; `source` names it in errors.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, data, source))) from None
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping in a YAML file, by safe loading; a key given twice is refused.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a mapping.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {_why_unreadable(path, error)}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file") from None
+    try:
+        data = _UniqueKeyLoader(text).get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections such as Global, Arch, Optimizer; found {type(data).__name__}")
+    return data
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys without a word; a typo in a long config should not hide like that."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str | int) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            if isinstance(key, str | int):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def expand_variables(data: Any, key: str | None = None) -> Any:
+    """The same structure with `$NAME` and `~` expanded in the values of path keys; unset variables stay."""
+    if isinstance(data, dict):
+        return {name: expand_variables(value, name) for name, value in data.items()}
+    if isinstance(data, list):
+        return [expand_variables(value, key) for value in data]
+    if isinstance(data, str) and key in _PATH_KEYS:
+        return os.path.expanduser(os.path.expandvars(data))
+    return data
+
+
+def _why_unreadable(path: Path, error: OSError) -> str:
+    if path.exists():
+        return f"cannot be read ({error.strerror or error})"
+    siblings = [str(other) for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    match = closest(str(path), siblings)
+    return "no such file" + (f"; did you mean {match}?" if match else "")
+
+
+def _explain(error: ValidationError, data: dict[str, Any], source: str) -> list[str]:
+    lines: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        path = _key_path(problem["loc"], data, missing=problem["type"] == "missing")
+        lines.setdefault(path, []).append(_message(problem))
+    return [
+        f"{source}: {path + ': ' if path else ''}{' or '.join(dict.fromkeys(texts))}" for path, texts in lines.items()
+    ]
+
+
+def _key_path(location: Sequence[str | int], data: Any, *, missing: bool) -> str:
+    """The keys of `location` as the user wrote them: pydantic also names the member of a union, which is left out."""
+    path, node = [], data
+    for depth, part in enumerate(location):
+        inside = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        )
+        if inside:
+            node = node[part]
+            path.append(str(part))
+        elif missing and depth == len(location) - 1:
+            path.append(str(part))
+    return ".".join(path)
+
+
+def _message(problem: Any) -> str:
+    kind, context, found = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "unknown_key":
+        return context["text"]
+    if kind == "missing":
+        return "required, but not given"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("union_tag_invalid", "literal_error"):
+        value = context.get("tag", found)
+        allowed = context.get("expected_tags") or context.get("expected", "")
+        choices = [choice.strip("' ") for choice in allowed.replace(" or ", ", ").split(",")]
+        match = closest(value, choices)
+        return f"found {value!r}{f'; did you mean {match!r}?' if match else ';'} allowed: {', '.join(choices)}"
+    text = problem["msg"].replace("Input should be", "expected").replace("List should", "the list should")
+    return f"{text}, found {_short(found)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

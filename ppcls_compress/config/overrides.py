@@ -1,0 +1,65 @@
+"""`-o key.path=value`: one value of the configuration replaced from the command line."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import yaml
+
+from ppcls_compress.errors import ConfigError
+
+
+def apply_override(data: dict[str, Any], text: str) -> None:
+    """Set the value that `text` names, in place; parts of the path are dictionary keys or list indices.
+
+    Missing dictionaries on the way are made; whether the key exists at all is the schema's business.
+
+    Raises:
+        ConfigError: no `=`, an empty path, a list index that does not exist, or a path through a plain value.
+    """
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"-o {text}: expected key.path=value, such as -o Global.epochs=10")
+    node: Any = data
+    for depth, key in enumerate(keys[:-1]):
+        node = _child(node, key, where=f"-o {text}: {'.'.join(keys[: depth + 1])}")
+    last = keys[-1]
+    if isinstance(node, list):
+        node[_index(node, last, where=f"-o {text}: {path.strip()}")] = parse_value(value)
+    else:
+        node[last] = parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """A Python literal (`[3, 32, 32]`, `True`, `None`), a YAML value (`null`, `{a: 1}`), or else the text itself."""
+    text = text.strip()
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _child(node: Any, key: str, *, where: str) -> Any:
+    if isinstance(node, list):
+        index = _index(node, key, where=where)
+        container, slot = node, index
+    else:
+        container, slot = node, key
+        node.setdefault(key, None)
+    if container[slot] is None:
+        container[slot] = {}
+    if not isinstance(container[slot], dict | list):
+        raise ConfigError(f"{where} is the value {container[slot]!r}, not a section with keys of its own")
+    return container[slot]
+
+
+def _index(node: list[Any], key: str, *, where: str) -> int:
+    if not key.isdecimal() or int(key) >= len(node):
+        raise ConfigError(f"{where} is not an entry of a list of {len(node)}; allowed: 0 to {len(node) - 1}")
+    return int(key)

@@ -1,0 +1,92 @@
+"""Checks that what a configuration points at exists, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.errors import ConfigError, closest
+
+
+def check_training(config: Config) -> None:
+    """What training needs: the sections, the lists and images, the weights to start from.
+
+    Raises:
+        ConfigError: naming the key, and what it points at.
+    """
+    check_can_train(config)
+    check_loader(config, "Train")
+    if config.Global.eval_during_train:
+        check_loader(config, "Eval")
+    check_weights(config)
+
+
+def check_can_train(config: Config) -> None:
+    """The sections without which no training run, not even a dry one, can be built.
+
+    Raises:
+        ConfigError: naming the missing section.
+    """
+    for section in ("Loss", "Optimizer"):
+        if getattr(config, section) is None:
+            raise ConfigError(f"{section}: this section is needed for training, and is not in the configuration")
+    if config.DataLoader.Train is None:
+        raise ConfigError("DataLoader.Train: this section is needed for training, and is not in the configuration")
+
+
+def check_loader(config: Config, mode: str) -> None:
+    """The list file and the image folder of `DataLoader.<mode>`.
+
+    Raises:
+        ConfigError: the section or a path is missing.
+    """
+    loader = getattr(config.DataLoader, mode)
+    if loader is None:
+        hint = "; set Global.eval_during_train to False to train without it" if mode == "Eval" else ""
+        raise ConfigError(f"DataLoader.{mode}: this section is needed, and is not in the configuration{hint}")
+    where = f"DataLoader.{mode}.dataset"
+    check_path(f"{where}.cls_label_path", loader.dataset.cls_label_path, "file")
+    check_path(f"{where}.image_root", loader.dataset.image_root, "folder")
+
+
+def check_weights(config: Config) -> None:
+    """`Global.pretrained_model`, `Global.checkpoints` and the label file, where they are given.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    if config.Global.pretrained_model:
+        check_path("Global.pretrained_model", with_suffix(config.Global.pretrained_model), "file")
+    if config.Global.checkpoints:
+        check_path("Global.checkpoints", with_suffix(config.Global.checkpoints), "file")
+
+
+def with_suffix(prefix: str) -> str:
+    """The `.pdparams` file of a path that may leave the ending out."""
+    return prefix if prefix.endswith(".pdparams") else f"{prefix}.pdparams"
+
+
+def check_path(key: str, text: str, kind: str) -> Path:
+    """The path that `key` gives, which must be an existing `file` or `folder`.
+
+    Raises:
+        ConfigError: it is not there; the message names the first missing part, or the variable that is not set.
+    """
+    unset = re.search(r"\$\{?(\w+)", text)
+    if unset:
+        raise ConfigError(f"{key}: {text} uses ${unset.group(1)}, which is not set; export it, or give a plain path")
+    path = Path(text)
+    if (path.is_file() if kind == "file" else path.is_dir()) or (kind == "any" and path.exists()):
+        return path
+    if path.exists():
+        raise ConfigError(f"{key}: {path} is not a {kind}")
+    parent = path.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if parent != path.parent:
+        raise ConfigError(
+            f"{key}: {path} does not exist; there is nothing at {parent / path.relative_to(parent).parts[0]}"
+        )
+    match = closest(path.name, [other.name for other in parent.iterdir()])
+    raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))

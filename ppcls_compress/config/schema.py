@@ -1,0 +1,76 @@
+"""The whole configuration: the sections of a YAML file as one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ppcls_compress.config import sections
+from ppcls_compress.config.base import Options, refuse_unknown_keys
+from ppcls_compress.config.data import LoaderConfig
+from ppcls_compress.config.optim import OptimizerOptions
+from ppcls_compress.config.transforms import TransformOps
+from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+
+
+def _known_keys(kind: type) -> BeforeValidator:
+    """Refuses a key that the dataclass `kind` does not have, with the closest match."""
+
+    def check(data: Any) -> Any:
+        if isinstance(data, dict):
+            refuse_unknown_keys(data, [field.name for field in fields(kind)])
+        return data
+
+    return BeforeValidator(check)
+
+
+class SlimSection(Options):
+    """What makes the model smaller; the order is always prune, then quantize."""
+
+    prune: Annotated[PruneOptions, _known_keys(PruneOptions)] | None = None
+    quant: Annotated[QuantOptions, _known_keys(QuantOptions)] | None = None
+
+    @property
+    def options(self) -> SlimOptions:
+        """The same as the library's own option object, which knows nothing of YAML."""
+        return SlimOptions(prune=self.prune, quant=self.quant)
+
+
+class DataLoaderSection(Options):
+    """The loaders for training and for evaluation."""
+
+    Train: LoaderConfig | None = None
+    Eval: LoaderConfig | None = None
+
+
+class InferSection(Options):
+    """What `infer` reads, and the transforms that an exported model carries with it."""
+
+    infer_imgs: str | None = None
+    batch_size: sections.Count = 10
+    transforms: TransformOps = ()
+    PostProcess: sections.PostProcess = Field(default_factory=sections.PostProcess)
+
+
+class Config(Options):
+    """One experiment, under PaddleClas' section names."""
+
+    Global: sections.Global = Field(default_factory=sections.Global)
+    Arch: sections.Arch
+    Slim: SlimSection | None = None
+    AMP: sections.Amp | None = None
+    Loss: sections.Loss | None = None
+    Metric: sections.Metric = Field(default_factory=sections.Metric)
+    Optimizer: OptimizerOptions | None = None
+    DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
+    Infer: InferSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, data: Any) -> Any:
+        """A section left empty in YAML (`Metric:`) is null; where a section has defaults it means those."""
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data

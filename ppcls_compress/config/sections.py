@@ -1,0 +1,168 @@
+"""The sections of a configuration other than the data and `Slim`: one frozen object each, under PaddleClas' keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from ppcls_compress.config.base import Number, Options
+
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _names_one(entry: Any) -> Any:
+    named = [name for name, value in entry if value is not None]
+    if len(named) != 1:
+        allowed = ", ".join(type(entry).model_fields)
+        raise ValueError(f"each entry names exactly one of: {allowed}; found {', '.join(named) or 'none'}")
+    return entry
+
+
+class Global(Options):
+    """What a run as a whole needs.
+
+    Attributes:
+        checkpoints: path prefix of a checkpoint to resume from, exactly.
+        pretrained_model: path of weights to start from, with or without `.pdparams`.
+        image_shape: (channels, height, width) of the network's input.
+        update_freq: batches whose gradients are added up before each optimizer step.
+        export_check_images: images that an exported model is compared on.
+    """
+
+    checkpoints: str | None = None
+    pretrained_model: str | None = None
+    output_dir: str = "./output"
+    device: Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu", "mps"] = "cpu"
+    save_interval: Count = 1
+    eval_during_train: bool = True
+    eval_interval: Count = 1
+    epochs: Count = 1
+    print_batch_step: Count = 10
+    use_visualdl: bool = False
+    image_shape: tuple[Count, Count, Count] = (3, 224, 224)
+    save_inference_dir: str = "./inference"
+    update_freq: Count = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    eval_mode: Literal["classification"] = "classification"
+    to_static: bool = False
+    use_dali: bool = False
+    export_check_images: Count = 64
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Global:
+        if self.checkpoints and self.pretrained_model:
+            raise ValueError("give checkpoints (resume) or pretrained_model (start from weights), not both")
+        return self
+
+
+class Arch(Options):
+    """The backbone. Keys beyond these are the family's own; the model catalogue checks them by name and type.
+
+    Attributes:
+        pretrained: True for the published weights, or a path or URL of weights.
+        infer_add_softmax: end the exported network with a softmax, so that it gives probabilities.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
+
+    name: str
+    class_num: Count = 1000
+    pretrained: bool | str = False
+    use_ssld: bool = False
+    use_sync_bn: bool = False
+    infer_add_softmax: bool = True
+
+    @property
+    def family_options(self) -> dict[str, Any]:
+        """The keys that the backbone's own builder takes, besides `class_num`."""
+        return dict(self.model_extra or {})
+
+
+class Amp(Options):
+    """Automatic mixed precision, used where the device has float16 arithmetic."""
+
+    use_amp: bool = True
+    scale_loss: Positive = 65536.0
+    use_dynamic_loss_scaling: bool = True
+    level: Literal["O1", "O2"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
+
+
+class CrossEntropyOptions(Options):
+    """Cross-entropy with label smoothing `epsilon`, times `weight`."""
+
+    weight: NonNegative = 1.0
+    epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
+
+
+class LossEntry(Options):
+    """One loss: a dictionary with one key, the loss's name. `MixCELoss` is cross-entropy over mixed labels."""
+
+    CELoss: CrossEntropyOptions | None = None
+    MixCELoss: CrossEntropyOptions | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> LossEntry:
+        return _names_one(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the loss."""
+        return next(name for name, value in self if value is not None)
+
+    @property
+    def options(self) -> CrossEntropyOptions:
+        """The options of the loss that this entry names."""
+        return next(value for _, value in self if value is not None)
+
+
+class Loss(Options):
+    """Lists of losses that are added up, for training and for evaluation."""
+
+    Train: tuple[LossEntry, ...] = Field(min_length=1)
+    Eval: tuple[LossEntry, ...] = Field(default=(LossEntry(CELoss=CrossEntropyOptions()),), min_length=1)
+
+
+class TopkOptions(Options):
+    """Top-k accuracy for each k."""
+
+    topk: tuple[Count, ...] = (1, 5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("topk"), int):
+            return {**data, "topk": [data["topk"]]}
+        return data
+
+
+class MetricEntry(Options):
+    """One metric: a dictionary with one key, the metric's name."""
+
+    TopkAcc: TopkOptions | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> MetricEntry:
+        return _names_one(self)
+
+
+class Metric(Options):
+    """Lists of metrics; the first of `Eval` chooses the best checkpoint."""
+
+    Train: tuple[MetricEntry, ...] | None = None
+    Eval: tuple[MetricEntry, ...] = (MetricEntry(TopkAcc=TopkOptions()),)
+
+
+class PostProcess(Options):
+    """How inference turns class probabilities into an answer.
+
+    Attributes:
+        class_id_map_file: a text file of lines `id name`.
+    """
+
+    name: Literal["Topk"] = "Topk"
+    topk: Count = 5
+    class_id_map_file: str | None = None

@@ -1,0 +1,118 @@
+"""From a configuration to a model: backbone, weights in the structure their record tells, then the `Slim` section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppcls_compress import data, io, models
+from ppcls_compress.config.paths import check_path
+from ppcls_compress.config.schema import Config
+from ppcls_compress.engine import checkpoint, distributed
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import ConfigError
+from ppcls_compress.models import weights
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import SlimOptions
+
+
+def select_device(config: Config) -> None:
+    """Make `Global.device` the device that everything runs on.
+
+    Raises:
+        ConfigError: this installation of Paddle has no such device.
+    """
+    device = config.Global.device
+    has = {"cpu": True, "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0}
+    if not has.get(device, device in paddle.device.get_all_custom_device_type()):
+        raise ConfigError(
+            f"Global.device: {device} is not available to this installation of PaddlePaddle; use -o Global.device=cpu"
+        )
+    paddle.set_device(device)
+
+
+def build_dense(config: Config) -> paddle.nn.Layer:
+    """The backbone of the `Arch` section with fresh weights."""
+    arch = config.Arch
+    model = models.build(arch.name, class_num=arch.class_num, **arch.family_options)
+    return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model) if arch.use_sync_bn else model
+
+
+def build_model(
+    config: Config,
+    *,
+    calibration: Callable[[], Iterable[paddle.Tensor]] | None = None,
+    download: bool = True,
+) -> tuple[paddle.nn.Layer, recipe.Record]:
+    """The configured model, with weights loaded and compressed, and its record.
+
+    Weights come from `Global.checkpoints`, else `Global.pretrained_model`, else `Arch.pretrained`. A record beside
+    them is applied first; of the `Slim` section only what it lacks is done.
+
+    Args:
+        calibration: batches for quantization; without it a model that is to be quantized must be so already.
+        download: whether published weights may be fetched.
+
+    Raises:
+        UserError: the weights do not fit, or the `Slim` section cannot be carried out.
+    """
+    model = build_dense(config)
+    slim = config.Slim.options if config.Slim else SlimOptions()
+    record = recipe.empty_record()
+    prefix = _weights_prefix(config, download=download)
+    if prefix is not None:
+        record = checkpoint.read_record(prefix)
+        model = recipe.rebuild(model, record)
+        path = Path(f"{prefix}.pdparams")
+        report = weights.load_into(model, io.read_state(path), source=str(path))
+        logger.info("weights: %s", report)
+    model, record, notes = recipe.keep_wanted(model, slim, record)
+    for note in notes:
+        logger.warning("%s", note)
+    done = len(record["steps"])
+    inputs = [[1, *config.Global.image_shape]]
+    model, record = recipe.compress(model, slim, inputs, record=record, calibration=calibration)
+    for step in record["steps"][done:]:
+        logger.info("%s", recipe.describe(step))
+    distributed.check_same("the compressed structure", record)
+    return model, record
+
+
+def probabilities(model: paddle.nn.Layer) -> Callable[[np.ndarray], np.ndarray]:
+    """The model in evaluation mode as a function: images [N, C, H, W] to class probabilities [N, classes]."""
+    model.eval()
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        with paddle.no_grad():
+            return paddle.nn.functional.softmax(model(paddle.to_tensor(images))).numpy()
+
+    return predict
+
+
+def class_names(config: Config) -> list[str] | None:
+    """The names in `Infer.PostProcess.class_id_map_file`, by class index; None where there is no such file.
+
+    Raises:
+        UserError: a line is malformed, or the file has another number of classes than `Arch.class_num`.
+    """
+    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
+    if not path:
+        return None
+    check_path("Infer.PostProcess.class_id_map_file", path, "file")
+    return data.read_class_names(path, config.Arch.class_num)
+
+
+def _weights_prefix(config: Config, *, download: bool) -> Path | None:
+    start = config.Global.checkpoints or config.Global.pretrained_model
+    if start:
+        return checkpoint.plain_prefix(start)
+    if not config.Arch.pretrained:
+        return None
+    if not download and (config.Arch.pretrained is True or "://" in str(config.Arch.pretrained)):
+        logger.warning("Arch.pretrained: nothing is downloaded in a dry run; going on with fresh weights")
+        return None
+    path = weights.resolve(config.Arch.pretrained, config.Arch.name, use_ssld=config.Arch.use_ssld)
+    return checkpoint.plain_prefix(path)

@@ -1,0 +1,61 @@
+"""What changes when several processes train together; with one process everything here is a no-op."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+import paddle.distributed as dist
+
+from ppcls_compress.errors import UserError
+
+
+def start() -> None:
+    """Join the process group when started by `python -m paddle.distributed.launch`."""
+    if world_size() > 1 and not dist.is_initialized():
+        dist.init_parallel_env()
+
+
+def world_size() -> int:
+    """The number of processes that train together."""
+    return dist.get_world_size()
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and talks to the user."""
+    return dist.get_rank() == 0
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def wrap(model: paddle.nn.Layer) -> paddle.nn.Layer:
+    """The model with its gradients averaged over processes; parameters start as those of rank 0."""
+    return paddle.DataParallel(model) if world_size() > 1 else model
+
+
+def add_up(sums: dict[str, float]) -> dict[str, float]:
+    """The sum over processes of each value; all processes give the same names."""
+    if world_size() == 1:
+        return sums
+    names = sorted(sums)
+    values = paddle.to_tensor([sums[name] for name in names], dtype="float64")
+    dist.all_reduce(values)
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def check_same(what: str, value: Any) -> None:
+    """Make sure that all processes hold the same plain value.
+
+    Raises:
+        UserError: they do not; training on would silently mix different networks.
+    """
+    if world_size() == 1:
+        return
+    everyone: list[Any] = []
+    dist.all_gather_object(everyone, value)
+    if any(other != everyone[0] for other in everyone):
+        raise UserError(f"{what} differs between the {world_size()} processes; give all of them the same configuration")

@@ -1,0 +1,61 @@
+"""Evaluation of any function from images to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import paddle
+
+from ppcls_compress.engine import distributed
+from ppcls_compress.losses import LossFunction
+from ppcls_compress.metrics import MetricFunction
+
+
+def evaluate(
+    predict: Callable[[paddle.Tensor], paddle.Tensor],
+    batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
+    metric: MetricFunction,
+    loss: LossFunction | None = None,
+) -> dict[str, float]:
+    """Metrics, as fractions, and the mean loss over a data set.
+
+    Args:
+        predict: images [N, C, H, W] to logits [N, classes].
+        batches: (images, labels [N]); with several processes, each one's own share of the samples.
+        metric: as `metrics.build_metric` gives it.
+        loss: adds `loss`, the mean over samples, at the end.
+    """
+    # A process may have no sample at all; the names that processes add up must be the same everywhere.
+    sums = dict.fromkeys(metric(np.zeros((0, 1)), np.zeros(0, np.int64)), 0.0)
+    if loss is not None:
+        sums["loss"] = 0.0
+    count = 0.0
+    with paddle.no_grad():
+        for images, labels in batches:
+            logits = predict(images)
+            found = metric(np.asarray(logits.numpy(), np.float32), labels.numpy())
+            if loss is not None:
+                found["loss"] = float(loss(logits, labels)) * len(labels)
+            for name, value in found.items():
+                sums[name] += value
+            count += len(labels)
+    totals = distributed.add_up({**sums, "count": count})
+    count = totals.pop("count")
+    return {name: totals[name] / count for name in sums}
+
+
+def evaluate_model(
+    model: paddle.nn.Layer,
+    batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
+    metric: MetricFunction,
+    loss: LossFunction | None = None,
+) -> dict[str, float]:
+    """`evaluate` of a network in evaluation mode; its mode is put back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        return evaluate(model, batches, metric, loss)
+    finally:
+        if was_training:
+            model.train()

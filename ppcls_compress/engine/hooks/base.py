@@ -1,0 +1,49 @@
+"""The calls that a hook may answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import paddle
+
+if TYPE_CHECKING:
+    from ppcls_compress.engine.loop import Trainer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch and what came of it.
+
+    Attributes:
+        index: position in the epoch, from 0.
+        images: [N, C, H, W].
+        labels: class indices [N], or probabilities [N, classes].
+        logits: [N, classes].
+        loss: a scalar.
+    """
+
+    index: int
+    images: paddle.Tensor
+    labels: paddle.Tensor
+    logits: paddle.Tensor
+    loss: paddle.Tensor
+
+
+class Hook:
+    """Something that happens around training steps; every method does nothing unless overridden."""
+
+    def before_training(self, trainer: Trainer) -> None:
+        """Once, before the first epoch."""
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Before the first batch of an epoch; `trainer.progress.epoch` epochs are completed."""
+
+    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+        """After each batch."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """After the last batch of an epoch; `trainer.progress.epoch` counts it already."""
+
+    def after_training(self, trainer: Trainer) -> None:
+        """Once, at the end, also when training was cut short by an error."""

@@ -1,0 +1,44 @@
+"""Evaluation between epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.loop import Trainer
+
+
+class Evaluation(Hook):
+    """Calls `evaluate` every `interval` epochs and after the last; the first metric decides which epoch is best."""
+
+    def __init__(self, evaluate: Callable[[], dict[str, float]], interval: int, metric: str) -> None:
+        self._evaluate = evaluate
+        self._interval = interval
+        self._metric = metric
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Evaluate, and keep track of the best."""
+        progress = trainer.progress
+        if progress.epoch % self._interval and progress.epoch != trainer.epochs:
+            return
+        progress.metrics = self._evaluate()
+        value = progress.metrics[self._metric]
+        if progress.best is None or value > progress.best:
+            progress.best, progress.best_epoch = value, progress.epoch
+        logger.info(
+            "epoch %d/%d, evaluation: %s; best %s %.2f%% in epoch %d",
+            progress.epoch,
+            trainer.epochs,
+            describe(progress.metrics),
+            self._metric,
+            100 * progress.best,
+            progress.best_epoch,
+        )
+
+
+def describe(metrics: dict[str, float]) -> str:
+    """Metrics in words: accuracies in percent, the loss as it is."""
+    return ", ".join(
+        f"{name} {value:.4f}" if name == "loss" else f"{name} {100 * value:.2f}%" for name, value in metrics.items()
+    )

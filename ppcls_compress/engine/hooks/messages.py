@@ -1,0 +1,97 @@
+"""Progress for the person who waits: a bar on a terminal, plain lines elsewhere and in `train.log`."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import paddle
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ppcls_compress.engine.distributed import is_main, world_size
+from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.logs import console, logger
+from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.metrics import MetricFunction
+
+
+class Messages(Hook):
+    """Loss, learning rate, images per second and the time left, every `every` batches and at the end of each epoch.
+
+    Args:
+        every: batches between two messages.
+        metric: accuracies on the training batches, this process' share; left out where labels are mixed.
+    """
+
+    def __init__(self, every: int, metric: MetricFunction | None = None) -> None:
+        self._every = every
+        self._metric = metric
+        self._bar: Progress | None = None
+
+    def before_training(self, trainer: Trainer) -> None:
+        """Start the clock, and the bar when there is a terminal."""
+        self._started = time.perf_counter()
+        self._total = (trainer.epochs - trainer.progress.epoch) * len(trainer.loader)
+        self._batches = 0
+        if console.is_terminal and is_main():
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=self._total, note="")
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Start the epoch's sums."""
+        self._epoch_started = time.perf_counter()
+        self._loss_sum = paddle.zeros([])
+        self._images = 0
+        self._seen_batches = 0
+        self._correct: dict[str, float] = {}
+        self._judged = 0
+
+    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+        """Add up; tell every few batches."""
+        self._batches += 1
+        self._seen_batches += 1
+        self._images += batch.images.shape[0] * world_size()
+        self._loss_sum += batch.loss.astype("float32")
+        if self._metric is not None and batch.labels.ndim == 1:
+            for name, value in self._metric(batch.logits.numpy(), batch.labels.numpy()).items():
+                self._correct[name] = self._correct.get(name, 0.0) + value
+            self._judged += len(batch.labels)
+        if (batch.index + 1) % self._every == 0:
+            note = self._note(trainer)
+            if self._bar:
+                self._bar.update(self._task, completed=self._batches, note=note)
+            else:
+                logger.info(
+                    "epoch %d/%d, batch %d/%d: %s",
+                    trainer.progress.epoch + 1,
+                    trainer.epochs,
+                    batch.index + 1,
+                    len(trainer.loader),
+                    note,
+                )
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """One line for the epoch."""
+        logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
+
+    def after_training(self, trainer: Trainer) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _note(self, trainer: Trainer) -> str:
+        now = time.perf_counter()
+        rate = self._images / max(now - self._epoch_started, 1e-9)
+        left = (now - self._started) / self._batches * (self._total - self._batches)
+        loss = float(self._loss_sum) / self._seen_batches
+        eta = timedelta(seconds=round(left))
+        accuracy = "".join(f"{name} {100 * value / self._judged:.2f}%, " for name, value in self._correct.items())
+        return f"loss {loss:.4f}, {accuracy}lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"

@@ -1,0 +1,112 @@
+"""The training loop. Whatever is not a training step (evaluation, checkpoints, messages) is a hook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import paddle
+
+from ppcls_compress.engine import distributed
+from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.precision import Precision
+from ppcls_compress.losses import LossFunction
+from ppcls_compress.optim import Schedule
+
+
+@dataclass
+class Progress:
+    """How far a run has come; a checkpoint holds it.
+
+    Attributes:
+        epoch: epochs completed.
+        step: optimizer steps taken.
+        best: the best value so far of the metric that chooses the best checkpoint, and the epoch it was reached in.
+        metrics: the latest evaluation, by name.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Trainer:
+    """A model, its data and its optimizer, trained epoch by epoch.
+
+    The order of calls, for every hook in the order of the list:
+
+        before_training
+        for each epoch:
+            before_epoch
+            for each batch: forward, backward, every `accumulate` batches an optimizer step; after_batch
+            after_epoch          (evaluation, then checkpoints)
+        after_training           (also when training fails)
+
+    Attributes:
+        loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
+        seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
+    """
+
+    model: paddle.nn.Layer
+    loss: LossFunction
+    optimizer: paddle.optimizer.Optimizer
+    schedule: Schedule
+    loader: Any
+    epochs: int
+    hooks: Sequence[Hook] = ()
+    seed: int = 0
+    accumulate: int = 1
+    precision: Precision = field(default_factory=Precision)
+    progress: Progress = field(default_factory=Progress)
+
+    def run(self) -> Progress:
+        """Train from `progress.epoch` to `epochs`."""
+        parallel = distributed.wrap(self.model)
+        try:
+            self._call("before_training")
+            for epoch in range(self.progress.epoch, self.epochs):
+                self._run_epoch(parallel, epoch)
+        finally:
+            self._call("after_training")
+        return self.progress
+
+    def _run_epoch(self, parallel: paddle.nn.Layer, epoch: int) -> None:
+        paddle.seed((self.seed * 1_000_003 + epoch * 8191 + paddle.distributed.get_rank()) % 2**31)
+        self.loader.set_epoch(epoch)
+        self.model.train()
+        self._call("before_epoch")
+        batches = len(self.loader)
+        for index, (images, labels) in enumerate(self.loader):
+            last_of_group = (index + 1) % self.accumulate == 0 or index + 1 == batches
+            group = min(self.accumulate, batches - index // self.accumulate * self.accumulate)
+            logits, loss = self._forward_backward(parallel, images, labels, scale=1.0 / group, sync=last_of_group)
+            if last_of_group:
+                self.precision.step(self.optimizer)
+                self.schedule.step()
+                self.progress.step += 1
+            batch = Batch(index, images, labels, logits, loss)
+            for hook in self.hooks:
+                hook.after_batch(self, batch)
+        self.progress.epoch = epoch + 1
+        self._call("after_epoch")
+
+    def _forward_backward(
+        self, parallel: paddle.nn.Layer, images: paddle.Tensor, labels: paddle.Tensor, *, scale: float, sync: bool
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        local_only = not sync and isinstance(parallel, paddle.DataParallel)
+        with parallel.no_sync() if local_only else contextlib.nullcontext():
+            with self.precision.autocast():
+                logits = parallel(images)
+                loss = self.loss(logits, labels)
+            self.precision.scaled(loss * scale if scale != 1.0 else loss).backward()
+        return logits.detach(), loss.detach()
+
+    def _call(self, event: str) -> None:
+        for hook in self.hooks:
+            handler: Callable[[Trainer], None] = getattr(hook, event)
+            handler(self)

@@ -1,0 +1,119 @@
+"""A whole training run: the configuration's parts put together and handed to the loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data import build_loader
+from ppcls_compress.engine import assemble, checkpoint, distributed
+from ppcls_compress.engine.evaluate import evaluate_model
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.hooks.checkpoints import Checkpoints
+from ppcls_compress.engine.hooks.evaluation import Evaluation
+from ppcls_compress.engine.hooks.messages import Messages
+from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.loop import Progress, Trainer
+from ppcls_compress.engine.precision import build_precision
+from ppcls_compress.losses import build_loss
+from ppcls_compress.metrics import build_metric
+from ppcls_compress.optim import build_optimizer, build_schedule
+from ppcls_compress.slim.recipe import Record
+
+CALIBRATION_BATCHES = 8
+
+
+def run_folder(config: Config) -> Path:
+    """Where a run's checkpoints and log go: `<output_dir>/<Arch.name>`."""
+    return Path(config.Global.output_dir) / config.Arch.name
+
+
+def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
+    """Train as configured, from the start or from `Global.checkpoints`.
+
+    Raises:
+        UserError: the data, the weights or the `Slim` section cannot be used; the loss stopped being finite.
+    """
+    assemble.select_device(config)
+    distributed.start()
+    if config.Global.checkpoints:
+        checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
+    # Paddle numbers layers per process; names that start from zero make optimizer state portable between runs.
+    with paddle.utils.unique_name.guard():
+        paddle.seed(config.Global.seed)
+        loader = _loader(config, "Train")
+        model, record = assemble.build_model(config, calibration=calibration_batches(config))
+        trainer = build_trainer(config, model, loader)
+        trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
+        if config.Global.checkpoints:
+            checkpoint.restore(checkpoint.plain_prefix(config.Global.checkpoints), trainer)
+        return trainer.run()
+
+
+def build_trainer(config: Config, model: paddle.nn.Layer, loader: Any) -> Trainer:
+    """The loop over `loader` for a model whose parameters are final."""
+    options = config.Global
+    steps = math.ceil(len(loader) / options.update_freq)
+    schedule = build_schedule(config.Optimizer.lr, epochs=options.epochs, steps_per_epoch=steps)
+    return Trainer(
+        model=model,
+        loss=build_loss(config.Loss.Train),
+        optimizer=build_optimizer(config.Optimizer, schedule, model),
+        schedule=schedule,
+        loader=loader,
+        epochs=options.epochs,
+        seed=options.seed,
+        accumulate=options.update_freq,
+        precision=build_precision(config.AMP),
+    )
+
+
+def calibration_batches(config: Config) -> Callable[[], Iterable[paddle.Tensor]]:
+    """Gives the first training batches; with several processes, what rank 0 makes of its own becomes everyone's."""
+
+    def batches() -> Iterable[paddle.Tensor]:
+        loader = _loader(config, "Train")
+        return (images for images, _ in itertools.islice(loader, CALIBRATION_BATCHES))
+
+    return batches
+
+
+def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
+    """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
+    loader = _loader(config, "Eval")
+    metric = build_metric(config.Metric.Eval)
+    loss = build_loss(config.Loss.Eval) if config.Loss else None
+    return lambda: evaluate_model(model, loader, metric, loss)
+
+
+def main_metric(config: Config) -> str:
+    """The metric that decides which checkpoint is best: the first k of the first one."""
+    return f"top{config.Metric.Eval[0].TopkAcc.topk[0]}"
+
+
+def _loader(config: Config, mode: str) -> Any:
+    return build_loader(
+        getattr(config.DataLoader, mode),
+        class_num=config.Arch.class_num,
+        seed=config.Global.seed,
+        training=mode == "Train",
+    )
+
+
+def _hooks(config: Config, trainer: Trainer, record: Record) -> list[Hook]:
+    options = config.Global
+    metric = build_metric(config.Metric.Train) if config.Metric.Train else None
+    hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
+    if options.eval_during_train:
+        hooks.append(Evaluation(evaluator(config, trainer.model), options.eval_interval, main_metric(config)))
+    if options.use_visualdl and distributed.is_main():
+        from ppcls_compress.engine.hooks.visualdl import VisualDL
+
+        hooks.append(VisualDL(run_folder(config) / "vdl"))
+    return [*hooks, Checkpoints(run_folder(config), record, options.save_interval)]

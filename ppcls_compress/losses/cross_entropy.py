@@ -1,0 +1,26 @@
+"""Cross-entropy over class indices or mixed labels, with label smoothing."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+
+
+def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor, *, epsilon: float | None = None) -> paddle.Tensor:
+    """Mean cross-entropy of `logits` [N, C].
+
+    Args:
+        logits: unnormalised scores [N, C].
+        labels: int64 class indices [N], or float32 probabilities [N, C] (mixup, CutMix).
+        epsilon: label smoothing (Szegedy et al. 2016, section 7): the target is (1 - epsilon) * label + epsilon / C.
+
+    Returns:
+        A scalar.
+    """
+    if labels.ndim == 1 and not epsilon:
+        return F.cross_entropy(logits, labels)
+    classes = logits.shape[-1]
+    target = labels if labels.ndim == 2 else F.one_hot(labels, classes)
+    if epsilon:
+        target = target * (1.0 - epsilon) + epsilon / classes
+    return F.cross_entropy(logits, target.astype(logits.dtype), soft_label=True)
