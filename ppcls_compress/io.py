@@ -133,7 +133,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
     with file:
         if not os.fstat(file.fileno()).st_size:
             raise UserError(f"{path}: empty file; was its writing interrupted?")
-        state = _unpickle(file, path)
+        state = unpickle(file, str(path))
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict")
     if _SLICE_TABLE in state:
@@ -145,13 +145,23 @@ def read_state(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from error
 
 
-def _unpickle(file: Any, path: str | Path) -> object:
+def unpickle(file: Any, source: str, *, encoding: str = "ASCII") -> object:
+    """The object in a pickle that holds arrays, plain containers and plain values, nothing else.
+
+    Args:
+        file: a binary file.
+        source: what to call it in errors.
+        encoding: of the strings of Python 2, as for `pickle.Unpickler`.
+
+    Raises:
+        UserError: the pickle is damaged, or names anything else.
+    """
     try:
-        return _Unpickler(file).load()
+        return _Unpickler(file, encoding=encoding).load()
     except _RefusedError as error:
-        raise UserError(f"{path}: refused: it names {error}, which a state file has no use for") from error
+        raise UserError(f"{source}: refused: it names {error}, which such a file has no use for") from error
     except Exception as error:  # damaged bytes can make an unpickler raise nearly anything
-        raise UserError(f"{path}: not a readable state file (truncated or damaged): {error}") from error
+        raise UserError(f"{source}: truncated or damaged: {error}") from error
 
 
 class _RefusedError(Exception):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError, closest
+
+if TYPE_CHECKING:  # `check_path` serves the data package too, which needs no schema
+    from ppcls_compress.config.schema import Config
 
 
 def check_training(config: Config) -> None:

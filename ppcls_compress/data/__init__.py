@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ppcls_compress.data.decode import BadImageError, read_image
-    from ppcls_compress.data.labels import list_images
+    from ppcls_compress.data.labels import list_images, read_class_names
     from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
     from ppcls_compress.data.transforms import Pipeline, build_pipeline
@@ -19,6 +19,7 @@ _HOME = {
     "BadImageError": "decode",
     "read_image": "decode",
     "list_images": "labels",
+    "read_class_names": "labels",
     "Loader": "loader",
     "build_loader": "loader",
     "SyntheticLoader": "synthetic",
@@ -35,6 +36,7 @@ __all__ = [
     "build_loader",
     "build_pipeline",
     "list_images",
+    "read_class_names",
     "read_image",
     "synthetic_loader",
 ]

@@ -142,3 +142,25 @@ def list_images(path: str | Path) -> list[Path]:
     if not found:
         raise UserError(f"{path}: no images in it; looked for {', '.join(IMAGE_SUFFIXES)}")
     return found
+
+
+def read_class_names(path: str | Path, class_num: int) -> list[str]:
+    """The class names of a file with lines `index name`, by class index.
+
+    Raises:
+        UserError: a line is malformed or repeats an index, or an index of 0 .. class_num - 1 is missing; with file and
+            line.
+    """
+    names: dict[int, str] = {}
+    for line, text in _lines(Path(path)):
+        index, _, name = text.partition(" ")
+        if not _LABEL.fullmatch(index) or not name.strip():
+            raise UserError(f"{path}:{line}: expected a class index, a space and a name, found {text[:80]!r}")
+        if int(index) in names or int(index) >= class_num:
+            what = "is given twice" if int(index) in names else f"is outside 0 .. {class_num - 1}"
+            raise UserError(f"{path}:{line}: class index {index} {what}")
+        names[int(index)] = name.strip()
+    missing = [index for index in range(class_num) if index not in names]
+    if missing:
+        raise UserError(f"{path}: no name for class {missing[0]}; Arch.class_num is {class_num}")
+    return [names[index] for index in range(class_num)]
