@@ -113,7 +113,11 @@ def _why_unreadable(path: Path, error: OSError) -> str:
 
 def _explain(error: ValidationError, data: dict[str, Any], source: str) -> list[str]:
     lines: dict[str, list[str]] = {}
-    for problem in error.errors(include_url=False):
+    problems = error.errors(include_url=False)
+    deeper = {location[:depth] for location in (p["loc"] for p in problems) for depth in range(len(location))}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in deeper:
+            continue  # pydantic counts only the valid entries of a list; the invalid ones are told already
         path = _key_path(problem["loc"], data, missing=problem["type"] == "missing")
         lines.setdefault(path, []).append(_message(problem))
     return [

@@ -76,7 +76,8 @@ def build_model(
     inputs = [[1, *config.Global.image_shape]]
     model, record = recipe.compress(model, slim, inputs, record=record, calibration=calibration)
     for step in record["steps"][done:]:
-        logger.info("%s", recipe.describe(step))
+        for line in recipe.describe(step):
+            logger.info("%s", line)
     distributed.check_same("the compressed structure", record)
     return model, record
 

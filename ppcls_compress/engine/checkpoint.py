@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import paddle
 
 from ppcls_compress import io
@@ -106,16 +105,11 @@ def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn
 
 
 def _restore_optimizer(trainer: Trainer, state: dict[str, Any], prefix: Path) -> None:
-    optimizer = trainer.optimizer
-    kinds = {"Momentum": ("velocity",), "AdamW": ("moment1", "moment2")}[type(optimizer).__name__]
-    trained = [parameter.name for parameter in optimizer._parameter_list]
-    for name in trained:
-        for kind in kinds:
-            if not any(key.startswith(f"{name}_{kind}") for key in state) and trainer.progress.step:
-                raise UserError(
-                    f"Global.checkpoints: {prefix}.pdopt has no {kind} for parameter {name}; "
-                    "was it written with another Optimizer.name?"
-                )
-    optimizer.set_state_dict(
-        {key: np.array(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}
-    )
+    kind = type(trainer.optimizer).__name__
+    moment = {"Momentum": "velocity", "AdamW": "moment1"}[kind]
+    if trainer.progress.step and not any(f"_{moment}_" in key for key in state):
+        raise UserError(
+            f"Global.checkpoints: {prefix}.pdopt has no {moment}, which Optimizer.name {kind} needs; "
+            "it was written with another optimizer"
+        )
+    trainer.optimizer.set_state_dict(state)

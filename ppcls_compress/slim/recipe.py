@@ -109,6 +109,29 @@ def compress(
     return model, {"version": VERSION, "steps": steps}
 
 
+def describe(step: Record) -> list[str]:
+    """What a step did, in lines for the user."""
+    return _describe_prune(step) if step["kind"] == "prune" else _describe_quant(step)
+
+
+def _describe_prune(step: Record) -> list[str]:
+    before, after = step["before"], step["after"]
+    changes = ", ".join(
+        f"{name} {before[key]:,} -> {after[key]:,} ({100 * (after[key] / before[key] - 1):+.1f}%)"
+        for key, name in (("params", "parameters"), ("flops", "FLOPs (multiply-adds)"))
+    )
+    whole = [f"  left whole: {pin['layer']} ({pin['op']}: {pin['reason']})" for pin in step["pinned"]]
+    return [f"pruned by {step['options']['name']}: {changes}", *whole]
+
+
+def _describe_quant(step: Record) -> list[str]:
+    options = step["options"]
+    bits = f"{options['weight_bits']}-bit weights, {options['activation_bits']}-bit activations"
+    skipped = [f"  not quantized: {skip['layer']} ({skip['type']}: {skip['reason']})" for skip in step["skipped"]]
+    names = ", ".join(step["quantized"])
+    return [f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}", *skipped]
+
+
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
     for key, value in wanted.items():
         if key in found and found[key] != value:

@@ -1,0 +1,101 @@
+import json
+
+import paddle
+import pytest
+from support.training import same, tiny_trainer, weights
+
+from ppcls_compress import io
+from ppcls_compress.engine import checkpoint
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.hooks.checkpoints import Checkpoints
+from ppcls_compress.engine.hooks.evaluation import Evaluation
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.recipe import empty_record
+
+
+def resumed(prefix, **settings):
+    trainer = tiny_trainer(**settings)
+    trainer.model.set_state_dict(
+        {name: paddle.to_tensor(value) for name, value in io.read_state(f"{prefix}.pdparams").items()}
+    )
+    checkpoint.restore(prefix, trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("optimizer", ["Momentum", "AdamW"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, optimizer):
+    whole = tiny_trainer(epochs=4, optimizer=optimizer)
+    whole.run()
+    first = tiny_trainer(epochs=2, optimizer=optimizer, hooks=[Checkpoints(tmp_path, empty_record(), 1)])
+    first.run()
+    second = resumed(tmp_path / "latest", epochs=4, optimizer=optimizer)
+    assert second.progress.epoch == 2
+    second.run()
+    assert same(weights(whole), weights(second))
+    assert second.progress.step == whole.progress.step
+    assert second.optimizer.get_lr() == whole.optimizer.get_lr()
+
+
+def test_checkpoints_are_named_latest_best_and_epoch(tmp_path):
+    values = iter([0.5, 0.7, 0.6, 0.7])
+    hooks = [Evaluation(lambda: {"top1": next(values)}, 1, "top1"), Checkpoints(tmp_path, empty_record(), 2)]
+    trainer = tiny_trainer(epochs=4, hooks=hooks)
+    trainer.run()
+    names = {path.name for path in tmp_path.iterdir()}
+    parts = ("pdparams", "pdopt", "pdstates", "slim.json")
+    assert names == {f"{name}.{part}" for name in ("latest", "best_model", "epoch_2", "epoch_4") for part in parts}
+    assert checkpoint.read_states(tmp_path / "best_model")["progress"]["epoch"] == 2
+    assert checkpoint.read_states(tmp_path / "latest")["progress"]["best"] == 0.7
+
+
+def test_resuming_keeps_the_best_metric(tmp_path):
+    hooks = [Evaluation(lambda: {"top1": 0.9}, 1, "top1"), Checkpoints(tmp_path, empty_record(), 1)]
+    tiny_trainer(epochs=1, hooks=hooks).run()
+    assert resumed(tmp_path / "latest").progress.best == 0.9
+
+
+def test_evaluation_comes_every_interval_and_at_the_end():
+    calls = []
+
+    class Count(Hook):
+        def after_epoch(self, trainer):
+            calls.append((trainer.progress.epoch, dict(trainer.progress.metrics)))
+
+    results = iter([{"top1": 0.1}, {"top1": 0.2}])
+    tiny_trainer(epochs=3, hooks=[Evaluation(lambda: next(results), 2, "top1"), Count()]).run()
+    assert calls == [(1, {}), (2, {"top1": 0.1}), (3, {"top1": 0.2})]
+
+
+@pytest.mark.parametrize("part", ["pdparams", "pdopt", "slim.json"])
+def test_a_half_written_checkpoint_is_recognised(tmp_path, part):
+    tiny_trainer(epochs=1, hooks=[Checkpoints(tmp_path, empty_record(), 1)]).run()
+    assert checkpoint.read_states(tmp_path / "latest")["progress"]["epoch"] == 1
+    path = tmp_path / f"latest.{part}"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(UserError, match="half-written") as error:
+        checkpoint.read_states(tmp_path / "latest")
+    assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(UserError, match="half-written"):
+        checkpoint.read_states(tmp_path / "latest")
+
+
+def test_another_optimizer_is_told(tmp_path):
+    tiny_trainer(epochs=1, optimizer="Momentum", hooks=[Checkpoints(tmp_path, empty_record(), 1)]).run()
+    with pytest.raises(UserError, match=r"has no moment1, which Optimizer.name AdamW needs"):
+        resumed(tmp_path / "latest", optimizer="AdamW")
+
+
+def test_weights_of_another_origin_have_no_record(tmp_path):
+    io.write_state(tmp_path / "plain.pdparams", {})
+    assert checkpoint.read_record(tmp_path / "plain") == empty_record()
+    io.write_state(tmp_path / "plain.pdstates", {"epoch": 3, "metric": 0.5})
+    with pytest.raises(UserError, match="start from its weights with Global.pretrained_model"):
+        checkpoint.read_states(tmp_path / "plain")
+
+
+def test_the_record_is_plain_json(tmp_path):
+    record = {"version": 1, "steps": [{"kind": "prune", "kept": {"conv.weight": {"0": [0, 2]}}}]}
+    checkpoint.save_model(tmp_path / "model", paddle.nn.Linear(2, 2), record)
+    assert json.loads((tmp_path / "model.slim.json").read_text()) == record
+    assert checkpoint.read_record(checkpoint.plain_prefix(tmp_path / "model.pdparams")) == record

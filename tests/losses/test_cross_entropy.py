@@ -1,0 +1,47 @@
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress.config.sections import CrossEntropyOptions, LossEntry
+from ppcls_compress.losses import build_loss
+from ppcls_compress.losses.cross_entropy import cross_entropy
+
+
+def reference(logits, targets):
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return -(targets * log_probability).sum(1).mean()
+
+
+@pytest.fixture
+def logits():
+    return np.random.RandomState(0).randn(5, 4).astype("float32")
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+def test_indices_and_one_hot_rows_agree_with_the_formula(logits, epsilon):
+    labels = np.array([0, 3, 1, 1, 2])
+    one_hot = np.eye(4, dtype="float32")[labels]
+    smooth = one_hot * (1 - (epsilon or 0)) + (epsilon or 0) / 4
+    for given in (paddle.to_tensor(labels), paddle.to_tensor(one_hot)):
+        found = float(cross_entropy(paddle.to_tensor(logits), given, epsilon=epsilon))
+        assert found == pytest.approx(reference(logits, smooth), rel=1e-5)
+
+
+def test_mixed_labels_equal_the_mixed_losses(logits):
+    first, second = np.array([0, 1, 2, 3, 0]), np.array([1, 1, 3, 0, 2])
+    mixed = 0.3 * np.eye(4)[first] + 0.7 * np.eye(4)[second]
+    scores = paddle.to_tensor(logits)
+    parts = [float(cross_entropy(scores, paddle.to_tensor(labels), epsilon=0.1)) for labels in (first, second)]
+    found = float(cross_entropy(scores, paddle.to_tensor(mixed.astype("float32")), epsilon=0.1))
+    assert found == pytest.approx(0.3 * parts[0] + 0.7 * parts[1], rel=1e-5)
+
+
+def test_listed_losses_are_weighted_and_added(logits):
+    entries = [
+        LossEntry(CELoss=CrossEntropyOptions(weight=2.0)),
+        LossEntry(MixCELoss=CrossEntropyOptions(weight=0.5, epsilon=0.1)),
+    ]
+    scores, labels = paddle.to_tensor(logits), paddle.to_tensor([0, 1, 2, 3, 0])
+    expected = 2.0 * cross_entropy(scores, labels) + 0.5 * cross_entropy(scores, labels, epsilon=0.1)
+    assert float(build_loss(entries)(scores, labels)) == pytest.approx(float(expected))
