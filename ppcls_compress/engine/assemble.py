@@ -46,6 +46,7 @@ def build_model(
     *,
     calibration: Callable[[], Iterable[paddle.Tensor]] | None = None,
     download: bool = True,
+    reinit_head: bool = False,
 ) -> tuple[paddle.nn.Layer, recipe.Record]:
     """The configured model, with weights loaded and compressed, and its record.
 
@@ -55,6 +56,7 @@ def build_model(
     Args:
         calibration: batches for quantization; without it a model that is to be quantized must be so already.
         download: whether published weights may be fetched.
+        reinit_head: let a classifier of another class count start afresh, as fine-tuning needs.
 
     Raises:
         UserError: the weights do not fit, or the `Slim` section cannot be carried out.
@@ -67,7 +69,7 @@ def build_model(
         record = checkpoint.read_record(prefix)
         model = recipe.rebuild(model, record)
         path = Path(f"{prefix}.pdparams")
-        report = weights.load_into(model, io.read_state(path), source=str(path))
+        report = weights.load_into(model, io.read_state(path), source=str(path), reinit_head=reinit_head)
         logger.info("weights: %s", report)
     model, record, notes = recipe.keep_wanted(model, slim, record)
     for note in notes:
@@ -112,8 +114,9 @@ def _weights_prefix(config: Config, *, download: bool) -> Path | None:
         return checkpoint.plain_prefix(start)
     if not config.Arch.pretrained:
         return None
-    if not download and (config.Arch.pretrained is True or "://" in str(config.Arch.pretrained)):
-        logger.warning("Arch.pretrained: nothing is downloaded in a dry run; going on with fresh weights")
+    arch = config.Arch
+    if not download and (url := weights.needs_download(arch.pretrained, arch.name, use_ssld=arch.use_ssld)):
+        logger.warning("Arch.pretrained: %s is not downloaded now; going on with fresh weights", url)
         return None
-    path = weights.resolve(config.Arch.pretrained, config.Arch.name, use_ssld=config.Arch.use_ssld)
+    path = weights.resolve(arch.pretrained, arch.name, use_ssld=arch.use_ssld)
     return checkpoint.plain_prefix(path)

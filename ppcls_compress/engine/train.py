@@ -48,7 +48,9 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
         loader = _loader(config, "Train")
-        model, record = assemble.build_model(config, calibration=calibration_batches(config))
+        model, record = assemble.build_model(
+            config, calibration=calibration_batches(config), reinit_head=not config.Global.checkpoints
+        )
         trainer = build_trainer(config, model, loader)
         trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
         if config.Global.checkpoints:
