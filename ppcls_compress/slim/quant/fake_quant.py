@@ -1,0 +1,104 @@
+"""Fake quantization: round to a grid and back, in float, with straight-through gradients.
+
+A grid of b bits is symmetric, -n .. n times range / n with n = 2^(b-1) - 1; an unsigned one has levels 0 .. 2^b - 1.
+Halves round away from zero. The work is done by Paddle's fused operators, which clip, round and rescale in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paddle
+from paddle import _C_ops
+from paddle.autograd import PyLayer
+
+_ROUND_HALF_AWAY = 1
+_UNUSED_RATE = 0.9
+
+
+def levels(bits: int, unsigned: bool = False) -> int:
+    """The largest integer of the grid: 127 for 8 bits, 255 when unsigned."""
+    return 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
+
+
+def round_to_grid(x: paddle.Tensor, limit: paddle.Tensor, bits: int, unsigned: bool = False) -> paddle.Tensor:
+    """Clip `x` to +-`limit` (0 .. `limit` when unsigned) and round it to the grid; no gradient is defined.
+
+    Args:
+        x: float32, any shape.
+        limit: float32 [1], the largest value that the grid represents.
+        bits: 2 to 16; an unsigned grid goes up to 15.
+        unsigned: put all levels on the non-negative side.
+    """
+    # On non-negative values the symmetric grid of one more bit is the unsigned grid.
+    rounded = _C_ops.fake_quantize_dequantize_moving_average_abs_max(
+        x, limit, None, None, _UNUSED_RATE, bits + unsigned, True, _ROUND_HALF_AWAY
+    )[0]
+    return paddle.nn.functional.relu(rounded) if unsigned else rounded
+
+
+def round_by_moving_average(
+    x: paddle.Tensor,
+    limit: paddle.Tensor,
+    accum: paddle.Tensor,
+    state: paddle.Tensor,
+    *,
+    bits: int,
+    rate: float,
+    unsigned: bool = False,
+) -> paddle.Tensor:
+    """Update the range by the largest magnitude in `x`, then round to the grid; no gradient is defined.
+
+    accum <- rate * accum + max|x|, state <- rate * state + 1, limit <- accum / state, all float32 [1] and written in
+    place. Unsigned needs a non-negative `x`.
+    """
+    rounded, *updated = _C_ops.fake_quantize_dequantize_moving_average_abs_max(
+        x, limit, accum, state, rate, bits + unsigned, False, _ROUND_HALF_AWAY
+    )
+    for new, old in zip(updated, (limit, state, accum), strict=True):
+        _C_ops.assign_out_(new, old)
+    return rounded
+
+
+def round_weight(weight: paddle.Tensor, bits: int, axis: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Round a weight to one grid per channel, by its largest magnitude; the gradient passes straight through.
+
+    Returns:
+        The rounded weight and its ranges, float32 [channels].
+    """
+    return _C_ops.fake_channel_wise_quantize_dequantize_abs_max(weight, bits, _ROUND_HALF_AWAY, axis)
+
+
+def round_by_abs_max(x: paddle.Tensor, bits: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Round a tensor to the grid of its own largest magnitude; the gradient passes straight through.
+
+    Returns:
+        The rounded tensor and its range, float32 [1].
+    """
+    return _C_ops.fake_quantize_dequantize_abs_max(x, bits, _ROUND_HALF_AWAY)
+
+
+class StraightThrough(PyLayer):
+    """Calls a rounding function and hands the gradient on as it is, without the copy that the fused operators make."""
+
+    @staticmethod
+    def forward(ctx, x: paddle.Tensor, rounding) -> paddle.Tensor:  # noqa: ANN001
+        """`rounding(x)`."""
+        return rounding(x)
+
+    @staticmethod
+    def backward(ctx, grad: paddle.Tensor) -> paddle.Tensor:  # noqa: ANN001
+        """The gradient itself."""
+        return grad
+
+
+def needs_gradient(*tensors: paddle.Tensor) -> bool:
+    """Whether autograd would record an operation on these tensors; never while a program is traced."""
+    if not (paddle.in_dynamic_mode() and paddle.is_grad_enabled()):
+        return False
+    return not all(tensor.stop_gradient for tensor in tensors)
+
+
+def straight_through(x: paddle.Tensor, quantize: Callable[[paddle.Tensor], paddle.Tensor]) -> paddle.Tensor:
+    """`quantize(x)`, through which the gradient passes unchanged."""
+    return StraightThrough.apply(x, quantize) if needs_gradient(x) else quantize(x)

@@ -1,0 +1,194 @@
+"""Convolution and linear layers that quantize what they compute with, and back to the plain ones.
+
+A quantized layer takes over its float layer's parameters, so the keys of the state dict stay: `<layer>.weight`,
+`<layer>.bias`, and beside them, as in PaddleSlim, `<layer>._fake_quant_input.*` and `<layer>._fake_quant_weight.*`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import ClassVar
+
+import paddle
+from paddle.nn import functional
+
+from ppcls_compress.slim.quant.activations import ActivationQuantizer
+from ppcls_compress.slim.quant.weights import WeightQuantizer
+
+_CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")
+
+
+def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn.Layer:
+    """A layer of another class with this one's parameters, hooks and attributes; the parameters are shared."""
+    other = kind.__new__(kind)
+    other.__dict__.update(layer.__dict__)
+    for name in _CONTAINERS:
+        other.__dict__[name] = copy.copy(layer.__dict__[name])
+    return other
+
+
+class Functional:
+    """What the three layer types compute, from an input and a weight given from outside."""
+
+    channel_axis: ClassVar[int]
+
+    def compute(self, x: paddle.Tensor, weight: paddle.Tensor, *args: object) -> paddle.Tensor:
+        """The float layer's result with another weight."""
+        raise TypeError(f"{type(self).__name__} does not say what it computes")
+
+
+class FunctionalConv2D(Functional):
+    """A convolution; weight [out, in / groups, height, width]."""
+
+    channel_axis = 0
+
+    def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """The convolution of `x` with `weight`."""
+        padding = self._padding
+        if self._padding_mode != "zeros":
+            x = functional.pad(
+                x, self._reversed_padding_repeated_twice, mode=self._padding_mode, data_format=self._data_format
+            )
+            padding = 0
+        return functional.conv2d(
+            x, weight, self.bias, self._stride, padding, self._dilation, self._groups, self._data_format
+        )
+
+
+class FunctionalConv2DTranspose(Functional):
+    """A transposed convolution; weight [in, out / groups, height, width]."""
+
+    channel_axis = 1
+
+    def compute(self, x: paddle.Tensor, weight: paddle.Tensor, output_size: list[int] | None = None) -> paddle.Tensor:
+        """The transposed convolution of `x` with `weight`."""
+        return functional.conv2d_transpose(
+            x,
+            weight,
+            bias=self.bias,
+            stride=self._stride,
+            padding=self._padding,
+            output_padding=self.output_padding if output_size is None else 0,
+            groups=self._groups,
+            dilation=self._dilation,
+            output_size=output_size,
+            data_format=self._data_format,
+        )
+
+
+class FunctionalLinear(Functional):
+    """x @ weight + bias; weight [in, out]."""
+
+    channel_axis = 1
+
+    def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """The product of `x` and `weight`, and the bias."""
+        return functional.linear(x, weight, self.bias)
+
+
+class QuantLayer:
+    """A layer whose input and weight are fake-quantized.
+
+    Attributes:
+        quantizing: False computes in float, as calibration needs.
+        float_type: the class to convert back to.
+    """
+
+    def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
+        """The float layer's result on the rounded input and weight."""
+        if not self.quantizing:
+            return self.compute(x, self.weight, *args)
+        return self.compute(self.quantized_input(x), self.quantized_weight(), *args)
+
+    def quantized_input(self, x: paddle.Tensor) -> paddle.Tensor:
+        """`x`, rounded; a half-precision input comes back as float32, which is what the rounding works in."""
+        return self._fake_quant_input(x if x.dtype == paddle.float32 else x.astype("float32"))
+
+    def quantized_weight(self) -> paddle.Tensor:
+        """The weight, rounded."""
+        return self._fake_quant_weight(self.weight)
+
+
+class QuantConv2D(QuantLayer, FunctionalConv2D, paddle.nn.Conv2D):
+    """Conv2D on a rounded input and weight."""
+
+
+class QuantConv2DTranspose(QuantLayer, FunctionalConv2DTranspose, paddle.nn.Conv2DTranspose):
+    """Conv2DTranspose on a rounded input and weight."""
+
+
+class QuantLinear(QuantLayer, FunctionalLinear, paddle.nn.Linear):
+    """Linear on a rounded input and weight."""
+
+
+QUANTIZED = {
+    paddle.nn.Conv2D: QuantConv2D,
+    paddle.nn.Conv2DTranspose: QuantConv2DTranspose,
+    paddle.nn.Linear: QuantLinear,
+}
+
+
+def base_type(layer: paddle.nn.Layer) -> type[paddle.nn.Layer] | None:
+    """Which of the three layer types a layer is, or None."""
+    return next((kind for kind in QUANTIZED if isinstance(layer, kind)), None)
+
+
+def quantized(layer: paddle.nn.Layer, inputs: ActivationQuantizer, weights: WeightQuantizer) -> paddle.nn.Layer:
+    """The quantized counterpart of a float layer, sharing its parameters."""
+    other = transplant(layer, QUANTIZED[base_type(layer)])
+    other.float_type = type(layer)
+    other.quantizing = True
+    other._fake_quant_weight = weights
+    other._fake_quant_input = inputs
+    for quantizer in (weights, inputs):
+        quantizer.training = layer.training
+    return other
+
+
+def plain(layer: paddle.nn.Layer) -> paddle.nn.Layer:
+    """The float layer that a quantized one came from, with its present parameters."""
+    other = transplant(layer, layer.float_type)
+    for name in ("float_type", "quantizing"):
+        del other.__dict__[name]
+    for name in ("_fake_quant_weight", "_fake_quant_input"):
+        del other._sub_layers[name]
+    return other
+
+
+def quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
+    """The quantized layers by structured name."""
+    return {name: layer for name, layer in model.named_sublayers() if isinstance(layer, QuantLayer)}
+
+
+def replace(model: paddle.nn.Layer, swaps: dict[int, paddle.nn.Layer]) -> None:
+    """Put other layers in the place of some, wherever the model holds them.
+
+    Args:
+        model: changed in place.
+        swaps: the new layer by `id()` of the old one. Lists, tuples and dicts in attributes are searched as well: many
+            networks keep their layers in one and call them from there.
+    """
+    for parent in model.sublayers(include_self=True):
+        for name, child in parent._sub_layers.items():
+            parent._sub_layers[name] = swaps.get(id(child), child)
+        for name, value in parent.__dict__.items():
+            if name not in _CONTAINERS:
+                parent.__dict__[name] = _replaced(value, swaps)
+
+
+def _replaced(value: object, swaps: dict[int, paddle.nn.Layer]) -> object:
+    if id(value) in swaps:
+        return swaps[id(value)]
+    if type(value) in (list, tuple):
+        items = [_replaced(item, swaps) for item in value]
+        changed = any(new is not old for new, old in zip(items, value, strict=True))
+        if not changed:
+            return value
+        if isinstance(value, list):
+            value[:] = items
+            return value
+        return tuple(items)
+    if type(value) is dict:
+        for key, item in value.items():
+            value[key] = _replaced(item, swaps)
+    return value

@@ -1,0 +1,66 @@
+"""PACT: a clipping range per layer that is learned by gradient descent.
+
+Choi et al., "PACT: Parameterized Clipping Activation for Quantized Neural Networks", 2018: y = clip(x, 0, alpha)
+(equation 1) and d y / d alpha = 1 where x >= alpha, else 0 (equation 3). The two-sided form is
+y = clip(x, -alpha, alpha), so that d loss / d alpha is the sum of the gradient g where x >= alpha minus its sum where
+x <= -alpha.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import _C_ops
+from paddle.autograd import PyLayer
+
+
+def clip(x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
+    """clip(x, -alpha, alpha), or clip(x, 0, alpha) when unsigned, without a gradient for `alpha`."""
+    lower = paddle.zeros_like(alpha) if unsigned else -alpha
+    if x.place.is_cpu_place():
+        return _C_ops.clip(x, lower, alpha)
+    return paddle.maximum(paddle.minimum(x, alpha), lower)
+
+
+class Pact(PyLayer):
+    """Clip by alpha and round, with the gradient of the clip; the rounding is straight-through."""
+
+    @staticmethod
+    def forward(ctx, x, alpha, value, unsigned, quantize):  # noqa: ANN001
+        """`quantize(x, value, unsigned)` gives the rounded tensor and one that is +-alpha wherever `x` was clipped.
+
+        `value` is alpha's, apart from it, because alpha is written in place between steps.
+        """
+        rounded, clipped = quantize(x, value, unsigned)
+        ctx.save_for_backward(x, clipped, value)
+        ctx.unsigned = unsigned
+        ctx.wanted = (not x.stop_gradient, not alpha.stop_gradient)
+        return rounded
+
+    @staticmethod
+    def backward(ctx, grad):  # noqa: ANN001
+        """Gradients of `x` and `alpha`; None for one that stops."""
+        gradients = clip_gradients(*ctx.saved_tensor(), grad, ctx.unsigned)
+        return *(gradient if wanted else None for gradient, wanted in zip(gradients, ctx.wanted, strict=True)), None
+
+
+def clip_gradients(
+    x: paddle.Tensor, clipped: paddle.Tensor, alpha: paddle.Tensor, grad: paddle.Tensor, unsigned: bool
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Gradients of the clip with respect to `x` and `alpha`; zero for an `x` of exactly 0 when unsigned.
+
+    Args:
+        x: the input.
+        clipped: its clip; only the elements that the clip changed are looked at.
+        alpha: the range, [1].
+        grad: gradient with respect to the clip's output.
+        unsigned: the one-sided form.
+    """
+    lower = paddle.zeros_like(alpha) if unsigned else -alpha
+    if not x.place.is_cpu_place():
+        # A bound read as a scalar would wait for the device, so there each bound takes a kernel of its own.
+        grad_x, above = _C_ops.minimum_grad(x, alpha, grad)
+        grad_x, below = _C_ops.maximum_grad(x, lower, grad_x)
+        return grad_x, above if unsigned else above - below
+    grad_x = _C_ops.clip_grad(x, grad, lower, alpha)
+    stopped = _C_ops.subtract(grad, grad_x).reshape([-1])
+    return grad_x, _C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1]) / alpha

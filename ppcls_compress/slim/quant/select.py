@@ -1,0 +1,117 @@
+"""Which layers are quantized, with which settings, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import paddle
+
+from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.slim.options_quant import LAYER_TYPES, QuantOptions
+from ppcls_compress.slim.quant.layers import QuantLayer, base_type
+
+_WEIGHTED = (
+    paddle.nn.Conv1D,
+    paddle.nn.Conv3D,
+    paddle.nn.Conv1DTranspose,
+    paddle.nn.Conv3DTranspose,
+    paddle.nn.Embedding,
+    paddle.nn.MultiHeadAttention,
+)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A layer that stays float: its name, its type, and why."""
+
+    layer: str
+    type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The layers to quantize, each with its settings, and those that stay float."""
+
+    chosen: dict[str, QuantOptions]
+    skipped: list[Skipped]
+
+
+def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
+    """Decide for every layer with a weight.
+
+    Raises:
+        UserError: the model is quantized already, has nothing to quantize, or a rule matches no layer.
+    """
+    candidates, skipped = _candidates(model, options)
+    _check_rules(candidates, model, options)
+    chosen: dict[str, QuantOptions] = {}
+    ends = _ends(candidates)
+    for name, layer in candidates.items():
+        pattern = next((rule for rule in options.skip if _matches(rule, name, layer, ends)), None)
+        if pattern is not None:
+            skipped.append(Skipped(name, type(layer).__name__, f"skip: {pattern}"))
+            continue
+        settings = options
+        for rule in options.per_layer:
+            if any(_matches(pattern, name, layer, ends) for pattern in rule.layers):
+                settings = replace(settings, **rule.overrides())
+        chosen[name] = settings
+    if not chosen:
+        why = "; ".join(f"{item.layer}: {item.reason}" for item in skipped[:5]) or "it has no layer with a weight"
+        raise UserError(f"{type(model).__name__} has no layer that can be quantized ({why})")
+    return Selection(chosen, skipped)
+
+
+def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str, paddle.nn.Layer], list[Skipped]]:
+    candidates, skipped = {}, []
+    for name, layer in model.named_sublayers():
+        if isinstance(layer, QuantLayer):
+            raise UserError(f"{name} is quantized already; convert the model back before preparing it again")
+        reason = _obstacle(layer, options)
+        if reason is None:
+            candidates[name] = layer
+        elif base_type(layer) or isinstance(layer, _WEIGHTED):
+            skipped.append(Skipped(name, type(layer).__name__, reason))
+    return candidates, skipped
+
+
+def _obstacle(layer: paddle.nn.Layer, options: QuantOptions) -> str | None:
+    base = base_type(layer)
+    if base is None:
+        return "this type of layer cannot be quantized"
+    if not any(_is_type(layer, kind) for kind in options.quantizable_layer_type):
+        return f"{base.__name__} is not in quantizable_layer_type"
+    if type(layer).forward is not base.forward:
+        return "its class computes something of its own in forward"
+    if getattr(layer, "skip_quant", False):
+        return "skip_quant is set on the layer"
+    return None
+
+
+def _is_type(layer: paddle.nn.Layer, kind: str) -> bool:
+    if kind == "depthwise":
+        return isinstance(layer, paddle.nn.Conv2D) and layer._groups == layer._in_channels > 1
+    return isinstance(layer, getattr(paddle.nn, kind))
+
+
+def _ends(candidates: dict[str, paddle.nn.Layer]) -> dict[str, str]:
+    names = list(candidates)
+    return {"first": names[0], "last": names[-1]} if names else {}
+
+
+def _matches(pattern: str, name: str, layer: paddle.nn.Layer, ends: dict[str, str]) -> bool:
+    if pattern in LAYER_TYPES:
+        return _is_type(layer, pattern)
+    return name == ends.get(pattern) or fnmatchcase(name, pattern)
+
+
+def _check_rules(candidates: dict[str, paddle.nn.Layer], model: paddle.nn.Layer, options: QuantOptions) -> None:
+    ends = _ends(candidates)
+    rules: Iterable[tuple[str, str]] = [("skip", pattern) for pattern in options.skip]
+    rules = [*rules, *(("per_layer", pattern) for rule in options.per_layer for pattern in rule.layers)]
+    for key, pattern in rules:
+        if not any(_matches(pattern, name, layer, ends) for name, layer in candidates.items()):
+            raise UserError(f"{key}: {unknown('layer', pattern, candidates)}; nothing to quantize matches it")
