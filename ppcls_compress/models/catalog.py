@@ -20,13 +20,39 @@ _WIDTHS = {
     "MobileNetV3": (0.35, 0.5, 0.75, 1.0, 1.25),
     "PPLCNet": (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5),
 }
-_VISION = """
-    alexnet densenet121 densenet161 densenet169 densenet201 densenet264 googlenet inception_v3 resnet18 resnet34
-    resnet50 resnet101 resnet152 resnext50_32x4d resnext50_64x4d resnext101_32x4d resnext101_64x4d resnext152_32x4d
-    resnext152_64x4d shufflenet_v2_swish shufflenet_v2_x0_25 shufflenet_v2_x0_33 shufflenet_v2_x0_5
-    shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 wide_resnet50_2
-    wide_resnet101_2
-""".split()
+_VISION = (
+    "LeNet",
+    "alexnet",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "densenet264",
+    "googlenet",
+    "inception_v3",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext50_64x4d",
+    "resnext101_32x4d",
+    "resnext101_64x4d",
+    "resnext152_32x4d",
+    "resnext152_64x4d",
+    "shufflenet_v2_swish",
+    "shufflenet_v2_x0_25",
+    "shufflenet_v2_x0_33",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
 
 
 @dataclass(frozen=True)
@@ -124,11 +150,15 @@ def parse(name: str, options: Mapping[str, object], *, where: str = "Arch") -> f
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        path = ".".join([where, *(str(part) for part in problem["loc"])])
-        found = "" if problem["type"] == "unknown_key" else f", found {problem['input']!r}"
-        text = problem["msg"].replace("Input should be", "expected")
-        raise ConfigError(f"{path}: {text}{found}") from error
+        raise ConfigError(_explain(error, kind, where)) from error
+
+
+def _explain(error: ValidationError, kind: type[family.ArchOptions], where: str) -> str:
+    problem = error.errors(include_url=False)[0]
+    keys = [str(part) for part in problem["loc"] if isinstance(part, int) or part in kind.model_fields]
+    found = "" if problem["type"] == "unknown_key" else f", found {problem['input']!r}"
+    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{'.'.join([where, *keys])}: {text}{found}"
 
 
 def check(name: str, options: Mapping[str, object], where: str = "Arch") -> None:

@@ -1,4 +1,4 @@
-"""What a config's `Arch` section may say of each backbone family; Paddle-free, so that it is checked before Paddle loads.
+"""What a config's `Arch` section may say of each backbone family; Paddle-free.
 
 Names and defaults are PaddleClas'. Every option has its effect in the family's own file.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ppcls_compress.config.base import Number, Options
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[Number, Field(ge=0, lt=1)]
-RateFactor = Annotated[Number, Field(ge=0)]
-Stride = Annotated[int, Field(ge=1, le=4)]
+RateFactors = tuple[Annotated[Number, Field(ge=0)], ...]
+Strides = Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(min_length=5, max_length=5)]
 
 
 class ArchOptions(Options):
@@ -43,8 +43,8 @@ class ResNetOptions(ArchOptions):
         use_first_short_conv: give the very first block a projection shortcut, which bottlenecks need.
     """
 
-    lr_mult_list: tuple[RateFactor, RateFactor, RateFactor, RateFactor, RateFactor] = (1.0,) * 5
-    stride_list: tuple[Stride, Stride, Stride, Stride, Stride] = (2,) * 5
+    lr_mult_list: Annotated[RateFactors, Field(min_length=5, max_length=5)] = (1.0,) * 5
+    stride_list: Strides = (2,) * 5
     data_format: Literal["NCHW", "NHWC"] = "NCHW"
     input_image_channel: Count = 3
     stem_act: Literal["relu"] | None = "relu"
@@ -57,10 +57,16 @@ class BasicResNetOptions(ResNetOptions):
     use_first_short_conv: bool = True
 
 
+def _ends_in_one(strides: tuple[int, ...]) -> tuple[int, ...]:
+    if strides[-1] != 1:
+        raise ValueError("the last stride of this network is 1")
+    return strides
+
+
 class LastStageStride1Options(ResNetOptions):
     """ResNet whose last stage keeps the size of its input."""
 
-    stride_list: tuple[Stride, Stride, Stride, Stride, Literal[1]] = (2, 2, 2, 2, 1)
+    stride_list: Annotated[Strides, AfterValidator(_ends_in_one)] = (2, 2, 2, 2, 1)
 
 
 class MobileNetV3Options(ArchOptions):
@@ -91,8 +97,8 @@ class PPLCNetOptions(ArchOptions):
 
     class_expand: Count = 1280
     dropout_prob: Probability = 0.2
-    lr_mult_list: tuple[RateFactor, RateFactor, RateFactor, RateFactor, RateFactor, RateFactor] = (1.0,) * 6
-    stride_list: tuple[Stride, Stride, Stride, Stride, Stride] = (2,) * 5
+    lr_mult_list: Annotated[RateFactors, Field(min_length=6, max_length=6)] = (1.0,) * 6
+    stride_list: Strides = (2,) * 5
     use_last_conv: bool = True
     act: Literal["hardswish", "relu", "relu6"] = "hardswish"
 

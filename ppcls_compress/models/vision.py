@@ -20,12 +20,13 @@ _WEIGHT_NAMES = {
 class GoogLeNet(zoo.GoogLeNet):
     """Paddle's GoogLeNet without its two auxiliary classifiers, so that it gives logits like every other network."""
 
-    auxiliary = ("_conv_o1", "_fc_o1", "_out1", "_conv_o2", "_fc_o2", "_out2")
+    unused_weights = ("_conv_o1.", "_fc_o1.", "_out1.", "_conv_o2.", "_fc_o2.", "_out2.")
+    """Prefixes of names that published weights have and this network does not."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes=num_classes)
-        for name in self.auxiliary:
-            setattr(self, name, nn.Identity())
+        for prefix in self.unused_weights:
+            setattr(self, prefix.rstrip("."), nn.Identity())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, num_classes] logits."""
@@ -40,7 +41,9 @@ def create(name: str, *, options: ArchOptions) -> nn.Layer:
     return getattr(zoo, name)(num_classes=options.class_num, **own)
 
 
-def published(name: str) -> tuple[str, str] | None:
-    """URL and MD5 of the ImageNet weights that Paddle knows for `name`, or None."""
+def published(name: str) -> tuple[str | None, tuple[str, str] | None]:
+    """URL and checksum, as `download.fetch` takes it, of the ImageNet weights that Paddle knows for `name`."""
     module = sys.modules[getattr(zoo, name).__module__]
-    return module.model_urls.get(_WEIGHT_NAMES.get(name, name))
+    urls = getattr(module, "model_urls", {})  # LeNet has none
+    url, md5 = urls.get(_WEIGHT_NAMES.get(name, name), (None, None))
+    return url, md5 and ("md5", md5)

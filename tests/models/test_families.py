@@ -1,0 +1,160 @@
+"""The effect of each family's options."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress import models
+from ppcls_compress.models.cifar_resnet import PadShortcut
+
+
+def factors(net):
+    """Learning rate factor -> the top-level parts whose trainable parameters have it."""
+    found = {}
+    for name, parameter in net.named_parameters():
+        if parameter.trainable:
+            found.setdefault(parameter.optimize_attr["learning_rate"], set()).add(name.partition(".")[0])
+    return found
+
+
+def sizes(net, image=64, channels=3):
+    """Height of every convolution's output, by layer name."""
+    found = {}
+    hooks = [
+        layer.register_forward_post_hook(lambda layer, x, y, name=name: found.__setitem__(name, y.shape[2]))
+        for name, layer in net.named_sublayers()
+        if isinstance(layer, paddle.nn.Conv2D)
+    ]
+    net.eval()
+    with paddle.no_grad():
+        net(paddle.zeros([1, channels, image, image]))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def test_resnet_learning_rate_factors():
+    net = models.build("ResNet18", lr_mult_list=[0.1, 0.2, 0.3, 0.4, 0.5])
+    assert factors(net) == {
+        0.1: {"stem"}, 0.2: {"blocks"}, 0.3: {"blocks"}, 0.4: {"blocks"}, 0.5: {"blocks"}, 1.0: {"fc"}
+    }  # fmt: skip
+    rates = {name: parameter.optimize_attr["learning_rate"] for name, parameter in net.named_parameters()}
+    assert rates["blocks.0.short.bn.bias"] == 0.2
+    assert rates["blocks.7.conv1.conv.weight"] == 0.5
+
+
+def test_pplcnet_learning_rate_factors():
+    net = models.build("PPLCNet_x0_25", lr_mult_list=[0.0, 0.4, 0.5, 0.8, 0.9, 0.7])
+    assert factors(net) == {
+        0.0: {"conv1"}, 0.4: {"blocks2"}, 0.5: {"blocks3"}, 0.8: {"blocks4"}, 0.9: {"blocks5"}, 0.7: {"blocks6"},
+        1.0: {"last_conv", "fc"},
+    }  # fmt: skip
+
+
+def test_a_learning_rate_factor_of_zero_freezes():
+    net = models.build("PPLCNet_x0_25", lr_mult_list=[0.0, 1.0, 1.0, 1.0, 1.0, 1.0], class_num=2)
+    frozen, free = net.conv1.conv.weight.numpy(), net.blocks2[0].dw_conv.conv.weight.numpy()
+    net(paddle.randn([2, 3, 32, 32])).square().mean().backward()
+    paddle.optimizer.Momentum(0.1, parameters=net.parameters()).step()
+    np.testing.assert_array_equal(net.conv1.conv.weight.numpy(), frozen)
+    assert np.abs(net.blocks2[0].dw_conv.conv.weight.numpy() - free).max() > 0
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "PPLCNet_x0_25"])
+def test_weight_decay_spares_the_normalization_of_mobile_networks(name):
+    net = models.build(name)
+    for layer in net.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            assert layer.weight.regularizer._coeff == layer.bias.regularizer._coeff == 0
+        elif isinstance(layer, paddle.nn.Conv2D):
+            assert layer.weight.regularizer is None
+
+
+def test_resnet_strides():
+    assert sizes(models.build("ResNet18"))["blocks.7.conv1.conv"] == 2
+    found = sizes(models.build("ResNet18", stride_list=[1, 1, 1, 2, 2]))
+    assert [found[name] for name in ("stem.0.conv", "blocks.0.conv0.conv", "blocks.2.conv1.conv")] == [64, 64, 64]
+    assert [found[name] for name in ("blocks.4.conv0.conv", "blocks.6.conv0.conv")] == [32, 16]
+    found = sizes(models.build("ResNet50_last_stage_stride1"))
+    assert found["blocks.13.conv1.conv"] == found["blocks.13.short.conv"] == 4
+
+
+def test_pplcnet_strides():
+    assert sizes(models.build("PPLCNet_x0_25"))["blocks6.1.pw_conv.conv"] == 2
+    found = sizes(models.build("PPLCNet_x0_25", stride_list=[1, 2, 1, 2, 1]))
+    names = ["conv1.conv", *(f"blocks{stage}.0.dw_conv.conv" for stage in (2, 3, 4, 5, 6))]
+    assert [found[name] for name in names] == [64, 64, 32, 32, 16, 16]
+
+
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet18_vd"])
+def test_resnet_layouts_agree(name):
+    channels_first = models.build(name, class_num=5)
+    channels_last = models.build(name, class_num=5, data_format="NHWC")
+    channels_last.set_state_dict(channels_first.state_dict())
+    channels_first.eval()
+    channels_last.eval()
+    x = paddle.randn([2, 3, 64, 64])
+    with paddle.no_grad():
+        np.testing.assert_allclose(channels_last(x).numpy(), channels_first(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_resnet_channels_and_stem():
+    net = models.build("ResNet18", input_image_channel=1, stem_act=None, use_first_short_conv=False)
+    assert net.stem[0].conv.weight.shape[1] == 1
+    assert isinstance(net.stem[0].act, paddle.nn.Identity)
+    keys = net.state_dict()
+    assert "blocks.0.short.conv.weight" not in keys
+    assert "blocks.2.short.conv.weight" in keys
+    assert sizes(net, channels=1)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "PPLCNet_x0_25"])
+def test_mobile_heads(name):
+    net = models.build(name, class_expand=64, dropout_prob=0.5, class_num=7)
+    assert net.last_conv.weight.shape[0] == 64
+    assert net.fc.weight.shape == [64, 7]
+    assert net.dropout.p == 0.5
+    assert net.dropout.mode == "downscale_in_infer"
+    assert sizes(net)
+
+
+def test_mobilenet_inplanes_and_pplcnet_ending():
+    assert models.build("MobileNetV3_small_x1_0", inplanes=32).conv.conv.weight.shape[0] == 32
+    net = models.build("PPLCNet_x1_0", use_last_conv=False, act="relu", class_num=7)
+    assert net.fc.weight.shape == [512, 7]
+    assert not any(isinstance(layer, paddle.nn.Hardswish) for layer in net.sublayers())
+    assert "last_conv.weight" not in net.state_dict()
+    assert sizes(net)
+
+
+# He et al. 2016, table 6, in millions of parameters.
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_cifar_resnets_have_the_size_of_the_paper(depth, millions):
+    net = models.build(f"CIFARResNet{depth}")
+    weighted = [layer for layer in net.sublayers() if isinstance(layer, paddle.nn.Conv2D | paddle.nn.Linear)]
+    assert len(weighted) == depth
+    parameters = sum(parameter.size for parameter in net.parameters() if parameter.trainable)
+    assert abs(parameters / 1e6 - millions) < 0.5 * 10 ** -len(str(millions).partition(".")[2]) * 2
+    assert net.fc.weight.shape == [64, 10]
+
+
+def test_cifar_resnet_sizes():
+    found = sizes(models.build("CIFARResNet8"), image=32)
+    assert [found[f"blocks.{block}.conv1.conv"] for block in range(3)] == [32, 16, 8]
+    assert models.build("CIFARResNet8", input_image_channel=1).stem.conv.weight.shape[1] == 1
+
+
+def test_pad_shortcut():
+    shortcut = PadShortcut(2, 5, stride=2)
+    assert shortcut.parameters() == []
+    x = np.arange(2 * 2 * 4 * 4, dtype="float32").reshape(2, 2, 4, 4)
+    y = shortcut(paddle.to_tensor(x)).numpy()
+    np.testing.assert_array_equal(y[:, :2], x[:, :, ::2, ::2])
+    assert y.shape == (2, 5, 2, 2)
+    assert not y[:, 2:].any()
+    shortcut.pad_before, shortcut.pad_after = 1, 0
+    y = shortcut(paddle.to_tensor(x)).numpy()
+    np.testing.assert_array_equal(y[:, 1:], x[:, :, ::2, ::2])
+    assert y.shape == (2, 3, 2, 2)
