@@ -1,0 +1,58 @@
+"""Packaging of ppcls_compress: what it needs, with the lower bounds that the continuous integration runs on."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Each lower bound is exercised: `.ci/run` installs exactly these versions and runs the fast tests on them.
+CORE = [
+    "paddlepaddle>=3.3.0",
+    "numpy>=1.26.0",
+    "pydantic>=2.7.0",
+    "rich>=13.0.0",
+    "PyYAML>=6.0.1",
+    "opencv-python-headless>=4.8.1.78",
+    "pillow>=10.0.0",
+]
+TO_ONNX = ["paddle2onnx>=2.1.0", "onnx>=1.17.0"]
+ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
+# OpenVINO 2025.0 and the libopenvino inside the paddlepaddle wheel share a library name: only one of them loads.
+OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]
+VISUALDL = ["visualdl>=2.5.3"]
+TEST = [
+    "pytest>=8.0.0",
+    "pytest-xdist>=3.5.0",
+    "scikit-learn>=1.3.2",
+    "ruff>=0.17.6,<0.18",  # another minor version formats differently
+]
+# PaddleSlim 2.6.0 declares neither six, requests nor decorator, calls what NumPy 2 removed, and needs pkg_resources,
+# which newer setuptools no longer carry. Not in `all`, because it pins old packages itself.
+PADDLESLIM = ["paddleslim==2.6.0", "six", "requests", "decorator", "numpy<2", "setuptools<81"]
+
+
+def version() -> str:
+    """The version written in the package, read without importing it."""
+    text = (Path(__file__).parent / "ppcls_compress" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
+setup(
+    name="ppcls_compress",
+    version=version(),
+    description="Compress PaddlePaddle image classifiers: FPGM pruning, PACT quantization, verified export",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["ppcls_compress", "ppcls_compress.*"]),
+    package_data={"ppcls_compress": ["py.typed"]},
+    install_requires=CORE,
+    extras_require={
+        "onnx": ONNX,
+        "openvino": OPENVINO,
+        "visualdl": VISUALDL,
+        "test": TEST,
+        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TEST}),
+        "paddleslim": PADDLESLIM,
+    },
+    entry_points={"console_scripts": ["ppcls-compress = ppcls_compress.cli:main"]},
+)

@@ -1,0 +1,123 @@
+"""What setup.py declares is what the package imports, and the bounds are written once."""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+
+import ppcls_compress
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ppcls_compress"
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "paddle": "paddlepaddle",
+    "pydantic_core": "pydantic",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    captured = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: captured.update(options))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return captured
+
+
+def _names(requirements):
+    return {re.match(r"[\w.-]+", text)[0].lower() for text in requirements}
+
+
+def _imports(path, *, lazy):
+    """Distributions imported by a file: at its top, or inside its functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = {id(node) for statement in tree.body for node in _outside_functions(statement)}
+    found = set()
+    for node in ast.walk(tree):
+        if (id(node) not in top) != lazy:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    beside = {sibling.stem for sibling in path.parent.iterdir()}
+    third_party = found - set(sys.stdlib_module_names) - beside - {"ppcls_compress"}
+    return {DISTRIBUTION.get(name, name).lower() for name in third_party}
+
+
+def _outside_functions(node):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _outside_functions(child)
+
+
+def test_extras(declared):
+    extras = declared["extras_require"]
+    assert set(extras) == {"onnx", "openvino", "visualdl", "test", "all", "paddleslim"}
+    assert set(extras["all"]) == {*extras["onnx"], *extras["openvino"], *extras["visualdl"], *extras["test"]}
+    assert {"six", "requests", "decorator", "numpy<2"} < set(extras["paddleslim"])
+
+
+def test_one_version_number(declared):
+    assert declared["version"] == ppcls_compress.__version__
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert heading[1] == ppcls_compress.__version__
+
+
+def test_every_package_is_installed(declared):
+    folders = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in PACKAGE.rglob("*.py")}
+    assert set(declared["packages"]) == folders
+
+
+def test_console_command_exists(declared):
+    (entry,) = declared["entry_points"]["console_scripts"]
+    command, _, target = entry.partition(" = ")
+    assert command == "ppcls-compress"
+    module, _, function = target.partition(":")
+    assert callable(getattr(__import__(module, fromlist=[function]), function))
+
+
+def test_imports_are_declared(declared):
+    core = _names(declared["install_requires"])
+    extras = _names(text for extra in declared["extras_require"].values() for text in extra)
+    for path in PACKAGE.rglob("*.py"):
+        assert _imports(path, lazy=False) <= core, path
+        assert _imports(path, lazy=True) <= core | extras, path
+
+
+def test_test_imports_are_declared(declared):
+    allowed = _names(declared["install_requires"]) | _names(declared["extras_require"]["test"]) | {"setuptools"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert _imports(path, lazy=False) <= allowed, path
+
+
+def test_nothing_declared_in_vain(declared):
+    imported = set().union(*(_imports(path, lazy=lazy) for path in PACKAGE.rglob("*.py") for lazy in (False, True)))
+    assert _names(declared["install_requires"]) <= imported
+
+
+def test_lower_bounds(declared):
+    lower_bounds = runpy.run_path(str(ROOT / "tools" / "lower_bounds.py"))["lower_bounds"]
+    wanted = [
+        *declared["install_requires"],
+        *(f'{text}; extra == "test"' for text in declared["extras_require"]["test"]),
+    ]
+    others = [f'{text}; extra == "paddleslim"' for text in declared["extras_require"]["paddleslim"]]
+    bounds = lower_bounds(wanted + others)
+    assert {bound.partition("==")[0].lower() for bound in bounds} == _names(wanted)
+    assert "numpy==1.26.0" in bounds
+
+
+@pytest.mark.parametrize("script", ["tools/venv.sh", "tools/test.sh", "tools/demo.sh", ".ci/run"])
+def test_shell_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(ROOT / script)], check=True)

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Lint, then run the tests; arguments go to pytest: `bash tools/test.sh -m "not slow" tests/slim`.
+# Makes the virtual environment when needed, see tools/venv.sh for what can be set.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/tools/venv.sh"
+make_venv "$root"
+
+cd "$root"
+"$venv/bin/ruff" check .
+"$venv/bin/ruff" format --check .
+# Two processes with one thread each do the work of two cores better than one process with two threads.
+OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest --numprocesses 2 "$@"
