@@ -111,6 +111,14 @@ def _register_mobile_networks() -> None:
         _register(name, Arch("pplcnet", "PPLCNet", family.PPLCNetOptions, {"scale": scale}, url))
 
 
+def _register_pphgnets() -> None:
+    for size in ("tiny", "small", "base"):
+        options = family.PPHGNetBaseOptions if size == "base" else family.PPHGNetOptions
+        # Of the base network only the distilled weights are published.
+        url = _PUBLISHED.format(f"PPHGNet_{size}" + ("_ssld" if size == "base" else ""))
+        _register(f"PPHGNet_{size}", Arch("pphgnet", "PPHGNet", options, {"size": size}, url))
+
+
 def _register_paddle_vision() -> None:
     scaled = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
     vgg = ("vgg11", "vgg13", "vgg16", "vgg19")
@@ -122,6 +130,7 @@ def _register_paddle_vision() -> None:
 
 _register_resnets()
 _register_mobile_networks()
+_register_pphgnets()
 _register_paddle_vision()
 
 

@@ -103,6 +103,26 @@ class PPLCNetOptions(ArchOptions):
     act: Literal["hardswish", "relu", "relu6"] = "hardswish"
 
 
+class PPHGNetOptions(ArchOptions):
+    """PP-HGNet tiny and small.
+
+    Attributes:
+        class_expand: features before the classifier, with `use_last_conv`.
+        dropout_prob: dropout before the classifier, with `use_last_conv`.
+        use_last_conv: widen the pooled features to `class_expand` before the classifier.
+    """
+
+    class_expand: Count = 2048
+    dropout_prob: Probability = 0.0
+    use_last_conv: bool = True
+
+
+class PPHGNetBaseOptions(PPHGNetOptions):
+    """PP-HGNet base."""
+
+    dropout_prob: Probability = 0.2
+
+
 class CIFARResNetOptions(ArchOptions):
     """ResNet for 32 x 32 images.
 

@@ -163,7 +163,9 @@ def _published(arch: str, use_ssld: bool, where: str) -> tuple[str, tuple[str, s
     if url is None:
         kind = "SSLD weights" if use_ssld else "weights"
         raise UserError(f"{where}: no published {kind} of {arch} are known; give a path or a URL")
-    return url.replace("_pretrained", "_ssld_pretrained") if use_ssld else url, checksum
+    if use_ssld and "_ssld_" not in url:
+        url = url.replace("_pretrained", "_ssld_pretrained")
+    return url, checksum
 
 
 def _local(path: str, where: str) -> Path:

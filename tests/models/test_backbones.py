@@ -16,8 +16,8 @@ from ppcls_compress import models
 
 FACTS = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "backbones.json.gz").read_bytes()))
 OURS = [name for name in FACTS if name in models.catalog.names()]
-SLOW = {"ResNet34", "ResNet101", "ResNet34_vd"}
-FAMILIES = ["CIFARResNet8", "ResNet18", "ResNet18_vd", "MobileNetV3_small_x0_35", "PPLCNet_x0_25"]
+SLOW = {"ResNet34", "ResNet101", "ResNet34_vd", "PPHGNet_small"}
+FAMILIES = ["CIFARResNet8", "ResNet18", "ResNet18_vd", "MobileNetV3_small_x0_35", "PPLCNet_x0_25", "PPHGNet_tiny"]
 
 
 def reference_weight(key, shape):
@@ -48,8 +48,8 @@ def difference(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
 
-def test_the_three_families_of_the_facts_are_all_here():
-    families = ("ResNet", "MobileNetV3", "PPLCNet_")
+def test_every_native_family_of_the_facts_is_here():
+    families = ("ResNet", "MobileNetV3", "PPLCNet_", "PPHGNet_")
     assert set(OURS) >= {name for name in FACTS if name.startswith(families)}
 
 

@@ -22,6 +22,7 @@ def test_knows_the_names_of_paddleclas():
         for width in ("0_35", "0_5", "0_75", "1_0", "1_25")
     }
     expected |= {f"PPLCNet_x{width}" for width in ("0_25", "0_35", "0_5", "0_75", "1_0", "1_5", "2_0", "2_5")}
+    expected |= {"PPHGNet_tiny", "PPHGNet_small", "PPHGNet_base"}
     expected |= {f"CIFARResNet{depth}" for depth in (8, 20, 32, 56, 110)}
     assert expected <= set(catalog.names())
 

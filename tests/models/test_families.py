@@ -129,6 +129,22 @@ def test_mobilenet_inplanes_and_pplcnet_ending():
     assert sizes(net)
 
 
+def test_pphgnet_endings():
+    net = models.build("PPHGNet_tiny", use_last_conv=False, class_num=7)
+    assert net.fc.weight.shape == [768, 7]
+    assert "last_conv.weight" not in net.state_dict()
+    assert sizes(net)
+    net = models.build("PPHGNet_tiny", class_expand=32, dropout_prob=0.3)
+    assert (net.last_conv.weight.shape[0], net.dropout.p) == (32, 0.3)
+
+
+def test_pphgnet_base():
+    net = models.build("PPHGNet_base", class_num=2)
+    assert net.dropout.p == 0.2
+    assert [len(stage.blocks) for stage in net.stages] == [1, 2, 3, 2]
+    assert sizes(net, image=32)["stages.3.blocks.1.aggregation_conv.conv"] == 1
+
+
 # He et al. 2016, table 6, in millions of parameters.
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
 def test_cifar_resnets_have_the_size_of_the_paper(depth, millions):

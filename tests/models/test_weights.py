@@ -161,10 +161,13 @@ def test_published_weights(monkeypatch, tmp_path):
         "ResNet50_last_stage_stride1": host + "ResNet50_pretrained.pdparams",
         "MobileNetV3_small_x0_35": host + "MobileNetV3_small_x0_35_pretrained.pdparams",
         "PPLCNet_x2_5": host + "PPLCNet_x2_5_pretrained.pdparams",
+        "PPHGNet_small": host + "PPHGNet_small_pretrained.pdparams",
+        "PPHGNet_base": host + "PPHGNet_base_ssld_pretrained.pdparams",
         "mobilenet_v2": "https://paddle-hapi.bj.bcebos.com/models/mobilenet_v2_x1.0.pdparams",
     }
     assert {name: needs_download(True, name) for name in expected} == expected
-    assert needs_download(True, "ResNet50_vd", use_ssld=True) == host + "ResNet50_vd_ssld_pretrained.pdparams"
+    for name in ("ResNet50_vd", "PPHGNet_tiny", "PPHGNet_base"):
+        assert needs_download(True, name, use_ssld=True) == host + f"{name}_ssld_pretrained.pdparams"
     for name, ssld in (("CIFARResNet8", False), ("vgg11", False), ("mobilenet_v2", True)):
         with pytest.raises(UserError, match=rf"Arch\.pretrained: no published (SSLD )?weights of {name} are known"):
             resolve(True, name, use_ssld=ssld)
