@@ -63,10 +63,13 @@ def load_into(model: nn.Layer, state: Mapping[str, np.ndarray], *, source: str, 
     unexpected = [name for name in state if name not in own and name not in ignored]
     shared = [name for name in own if name in state]
     unlike = {name: text for name in shared if (text := _unlike(state[name], own[name]))}
-    head = _head_of_other_width(model, state, own, unlike) if reinit_head else ()
-    unlike = {name: text for name, text in unlike.items() if name not in head}
-    if missing or unexpected or unlike:
-        raise UserError(_mismatch(source, missing, unexpected, [f"{name} {text}" for name, text in unlike.items()]))
+    head = _head_of_other_width(model, state, own, unlike)
+    if missing or unexpected or len(unlike) > len(head) or (head and not reinit_head):
+        hint = ""
+        if not missing and not unexpected:
+            only_head = len(unlike) == len(head)
+            hint = "is class_num right?" if only_head else "weights of a pruned model need their .slim.json beside them"
+        raise UserError(_mismatch(source, missing, unexpected, [f"{n} {text}" for n, text in unlike.items()], hint))
     for name in shared:
         if name not in head:
             own[name].set_value(state[name].astype(own[name].numpy().dtype, copy=False))
@@ -107,13 +110,10 @@ def _sole_difference(found: Sequence[int], wanted: Sequence[int]) -> tuple[int, 
     return differing[0] if len(found) == len(wanted) and len(differing) == 1 else None
 
 
-def _mismatch(source: str, missing: list[str], unexpected: list[str], unlike: list[str]) -> str:
+def _mismatch(source: str, missing: list[str], unexpected: list[str], unlike: list[str], hint: str) -> str:
     kinds = (("missing", missing), ("unexpected", unexpected), ("unlike the model's", unlike))
     parts = [f"{len(found)} {kind}: {_some(found)}" for kind, found in kinds if found]
-    hint = ""
-    if unlike and not missing and not unexpected:
-        hint = "; weights of a pruned model need the .slim.json file that was saved beside them"
-    return f"{source}: does not fit the model: {'; '.join(parts)}{hint}"
+    return f"{source}: does not fit the model: {'; '.join(parts)}" + (f"; {hint}" if hint else "")
 
 
 def _some(names: Sequence[str]) -> str:
