@@ -19,12 +19,13 @@ from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.loop import Progress, Trainer
 from ppcls_compress.engine.precision import build_precision
 from ppcls_compress.losses import build_loss
 from ppcls_compress.metrics import build_metric
 from ppcls_compress.optim import build_optimizer, build_schedule
-from ppcls_compress.slim.recipe import Record
+from ppcls_compress.slim import recipe
 
 CALIBRATION_BATCHES = 8
 
@@ -108,10 +109,12 @@ def _loader(config: Config, mode: str) -> Any:
     )
 
 
-def _hooks(config: Config, trainer: Trainer, record: Record) -> list[Hook]:
+def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook]:
     options = config.Global
     metric = build_metric(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
+    if recipe.step_of(record, "quant"):
+        hooks.append(Quantizers())
     if options.eval_during_train:
         hooks.append(Evaluation(evaluator(config, trainer.model), options.eval_interval, main_metric(config)))
     if options.use_visualdl and distributed.is_main():

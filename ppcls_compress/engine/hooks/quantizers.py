@@ -1,0 +1,23 @@
+"""What training does to the learned ranges of quantizers."""
+
+from __future__ import annotations
+
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.slim import quant
+
+
+class Quantizers(Hook):
+    """Tells, after each epoch, every layer's alpha and the fraction of its inputs that alpha clipped."""
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """One line; nothing for quantizers that learn no range."""
+        rows = [row for row in quant.statistics(trainer.model) if row["alpha"] is not None]
+        if rows:
+            logger.info("alpha (clipped): %s", ", ".join(_row(row) for row in rows))
+
+
+def _row(row: dict) -> str:
+    clipped = "" if row["clip_rate"] is None else f" ({100 * row['clip_rate']:.2f}%)"
+    return f"{row['layer']} {row['alpha']:.3g}{clipped}"

@@ -1,0 +1,216 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.project import make_project
+
+from ppcls_compress import io
+from ppcls_compress.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PRUNE = "Slim.prune={name: fpgm, pruned_ratio: 0.3}"
+QUANT = "Slim.quant={name: pact}"
+
+
+def run(command, config, *overrides, arguments=()):
+    assert main([command, "-c", str(config), *arguments, *(part for text in overrides for part in ("-o", text))]) == 0
+
+
+def refused(capsys, command, config, *overrides, arguments=()):
+    capsys.readouterr()
+    code = main([command, "-c", str(config), *arguments, *(part for text in overrides for part in ("-o", text))])
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert code == 2
+    assert len(errors) == 1
+    return errors[0]
+
+
+def metrics(config, tmp_path, *overrides):
+    run("eval", config, *overrides, arguments=["--json", str(tmp_path / "metrics.json")])
+    return json.loads((tmp_path / "metrics.json").read_text())
+
+
+def checkpoint(root, name="latest"):
+    return str(root / "output" / "CIFARResNet8" / name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with a dense checkpoint in `dense/`; tests must not write into it."""
+    root = tmp_path_factory.mktemp("project")
+    config = make_project(root)
+    run("train", config, f"Global.output_dir={root}/dense")
+    return root
+
+
+def dense(root):
+    return str(root / "dense" / "CIFARResNet8" / "best_model")
+
+
+def test_training_writes_checkpoints_and_a_log(trained):
+    folder = trained / "dense" / "CIFARResNet8"
+    names = {path.name for path in folder.iterdir()}
+    for name in ("best_model", "latest", "epoch_1", "epoch_2"):
+        assert {f"{name}.{part}" for part in ("pdparams", "pdopt", "pdstates", "slim.json")} <= names
+    log = (folder / "train.log").read_text()
+    assert "epoch 2/2" in log
+    assert "images/s" in log
+
+
+def test_resumed_equals_uninterrupted_with_pruning_and_quantization(trained, tmp_path):
+    config = trained / "config.yaml"
+    start = [PRUNE, QUANT, "Global.epochs=3", f"Global.pretrained_model={dense(trained)}"]
+    run("train", config, *start, f"Global.output_dir={tmp_path}/whole")
+    resume = [*start[:-1], f"Global.checkpoints={tmp_path}/whole/CIFARResNet8/epoch_1"]
+    run("train", config, *resume, f"Global.output_dir={tmp_path}/resumed")
+    for part in ("pdparams", "pdopt"):
+        whole, resumed = (io.read_state(f"{tmp_path}/{run}/CIFARResNet8/latest.{part}") for run in ("whole", "resumed"))
+        assert whole.keys() == resumed.keys()
+        assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_pruned_checkpoint_is_smaller_and_evaluates_the_same_in_a_fresh_process(trained, tmp_path):
+    config = trained / "config.yaml"
+    run("train", config, PRUNE, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}")
+    prefix = tmp_path / "CIFARResNet8" / "latest"
+    assert Path(f"{prefix}.pdparams").stat().st_size < 0.8 * Path(f"{dense(trained)}.pdparams").stat().st_size
+    expected = metrics(config, tmp_path, f"Global.pretrained_model={prefix}")
+    script = [
+        sys.executable,
+        str(ROOT / "tools" / "eval.py"),
+        "-c",
+        str(config),
+        "--json",
+        str(tmp_path / "fresh.json"),
+    ]
+    subprocess.run([*script, "-o", f"Global.pretrained_model={prefix}", "-o", PRUNE], check=True, capture_output=True)
+    assert json.loads((tmp_path / "fresh.json").read_text()) == expected
+
+
+def test_steps_are_not_repeated_and_quantization_can_be_dropped(trained, tmp_path):
+    config = trained / "config.yaml"
+    run("train", config, PRUNE, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}/pruned")
+    pruned = f"{tmp_path}/pruned/CIFARResNet8/latest"
+    run("train", config, PRUNE, QUANT, f"Global.pretrained_model={pruned}", f"Global.output_dir={tmp_path}/both")
+    both = f"{tmp_path}/both/CIFARResNet8/latest"
+    records = [io.read_json(f"{prefix}.slim.json")["steps"] for prefix in (pruned, both)]
+    assert [[step["kind"] for step in steps] for steps in records] == [["prune"], ["prune", "quant"]]
+    assert records[0][0] == records[1][0]
+    run("train", config, f"Global.pretrained_model={both}", f"Global.output_dir={tmp_path}/float", "Global.epochs=1")
+    steps = io.read_json(f"{tmp_path}/float/CIFARResNet8/latest.slim.json")["steps"]
+    assert [step["kind"] for step in steps] == ["prune"]
+
+
+def test_contradicting_options_are_an_error(trained, tmp_path, capsys):
+    config = trained / "config.yaml"
+    run("train", config, PRUNE, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}")
+    prefix = tmp_path / "CIFARResNet8" / "latest"
+    text = refused(
+        capsys, "eval", config, "Slim.prune={name: fpgm, pruned_ratio: 0.5}", f"Global.pretrained_model={prefix}"
+    )
+    assert "Slim.prune.pruned_ratio: the weights were made with 0.3, the configuration says 0.5" in text
+
+
+def test_another_class_count_starts_the_classifier_afresh(trained, tmp_path, caplog):
+    config = trained / "config.yaml"
+    start = [f"Global.pretrained_model={dense(trained)}", "Arch.class_num=4", "Infer=null"]
+    run("train", config, *start, f"Global.output_dir={tmp_path}", "Global.epochs=1")
+    assert "starts afresh" in (tmp_path / "CIFARResNet8" / "train.log").read_text()
+
+
+@pytest.mark.parametrize("slim", [(), (PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["dense", "fpgm", "pact", "both"])
+def test_dry_run_needs_no_data_and_leaves_nothing(tmp_path, monkeypatch, slim):
+    config = make_project(tmp_path / "project")
+    for path in (tmp_path / "project" / "images").glob("*_list.txt"):
+        path.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    run("train", config, *slim, arguments=["--dry-run"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("every_key", ["Global.epoch=3", "Arch.clas_num=4", "Slim.prune.ratio=0.1"])
+def test_unknown_keys_are_refused(trained, capsys, every_key):
+    assert "unknown" in refused(capsys, "train", trained / "config.yaml", every_key)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("Global.epochs=soon", "Global.epochs: "),
+        ("Arch.name=CIFARResNet21", "Arch.name: unknown architecture 'CIFARResNet21'; did you mean 'CIFARResNet"),
+        (
+            "Global.pretrained_model=/nowhere/weights",
+            "Global.pretrained_model: /nowhere/weights.pdparams does not exist",
+        ),
+        ("Global.device=gpu", "Global.device: gpu is not available"),
+        ("DataLoader.Train.dataset.cls_label_path=missing.txt", "DataLoader.Train.dataset.cls_label_path: missing.txt"),
+        ("DataLoader.Train.sampler.batch_size=25", "batch_size"),
+        ("Arch.class_num=2", "label 2 is outside 0 .. 1"),
+    ],
+)
+def test_bad_values_are_one_line(trained, capsys, override, expected, tmp_path):
+    extra = "DataLoader.Train.sampler.drop_last=True"
+    text = refused(capsys, "train", trained / "config.yaml", override, extra, f"Global.output_dir={tmp_path}/out")
+    assert expected in text
+    assert not list(tmp_path.rglob("*.pdparams"))
+
+
+def test_broken_data_is_one_line(tmp_path, capsys):
+    config = make_project(tmp_path)
+    listing = tmp_path / "images" / "train_list.txt"
+    good = listing.read_text()
+    listing.write_text("")
+    assert "train_list.txt: the list is empty" in refused(capsys, "train", config)
+    listing.write_text(good.replace("train/003.png 0", "train/003.png zero"))
+    assert "train_list.txt:4: " in refused(capsys, "train", config)
+    listing.write_text(good)
+    picture = tmp_path / "images" / "train" / "005.png"
+    picture.write_bytes(picture.read_bytes()[:-20])
+    assert "005.png" in refused(capsys, "train", config)
+    run("train", config, "DataLoader.Train.dataset.skip_bad_images=1", "Global.epochs=1")
+
+
+def test_half_written_checkpoint_is_told_and_kept(trained, tmp_path, capsys):
+    config = trained / "config.yaml"
+    run("train", config, f"Global.output_dir={tmp_path}", "Global.epochs=1")
+    path = tmp_path / "CIFARResNet8" / "latest.pdparams"
+    path.write_bytes(path.read_bytes()[:1000])
+    kept = {path.name: path.read_bytes() for path in tmp_path.rglob("*.pd*")}
+    text = refused(
+        capsys, "train", config, f"Global.checkpoints={path.with_suffix('')}", f"Global.output_dir={tmp_path}"
+    )
+    assert "half-written" in text
+    assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.pd*")} == kept
+    assert "latest.pdparams" in refused(capsys, "eval", config, f"Global.pretrained_model={path}")
+
+
+def test_infer_answers_one_line_for_each_image(trained, capsys):
+    capsys.readouterr()
+    run("infer", trained / "config.yaml", f"Global.pretrained_model={dense(trained)}")
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(answers) == 12
+    assert answers[0]["file_name"].endswith("val/000.png")
+    assert len(answers[0]["class_ids"]) == len(answers[0]["scores"]) == 2
+    assert set(answers[0]["label_names"]) <= {"blue", "green", "red"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(trained, tmp_path):
+    """Ranks compress identically, share the batches, and only the first writes."""
+    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+    command = [*launch, "--log_dir", str(tmp_path / "log"), str(ROOT / "tools" / "train.py")]
+    overrides = [PRUNE, QUANT, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}/out"]
+    arguments = ["-c", str(trained / "config.yaml"), *(part for text in overrides for part in ("-o", text))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "out" / "CIFARResNet8"
+    assert (folder / "latest.pdparams").exists()
+    assert (folder / "train.log").read_text().count("epoch 2/2, evaluation") == 1
+    assert [step["kind"] for step in io.read_json(folder / "latest.slim.json")["steps"]] == ["prune", "quant"]
