@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
+    "PTQ": "ppcls_compress.slim.quant.ptq",
     "QAT": "ppcls_compress.slim.quant.qat",
 }
 __all__ = list(_HOMES)

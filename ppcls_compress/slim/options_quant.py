@@ -8,9 +8,17 @@ from typing import Any, Literal
 
 from ppcls_compress.errors import ConfigError, unknown
 
-WEIGHT_TYPES = ("abs_max", "channel_wise_abs_max", "range_abs_max", "moving_average_abs_max")
+WEIGHT_TYPES = (
+    "abs_max",
+    "channel_wise_abs_max",
+    "range_abs_max",
+    "moving_average_abs_max",
+    "lsq_weight",
+    "channel_wise_lsq_weight",
+)
 ACTIVATION_TYPES = ("abs_max", "range_abs_max", "moving_average_abs_max")
 LAYER_TYPES = ("Conv2D", "Conv2DTranspose", "Linear", "depthwise")
+_OBSERVED = ("moving_average_abs_max", "range_abs_max")
 
 
 @dataclass(frozen=True)
@@ -22,63 +30,96 @@ class LayerRule:
             `last`, the first and the last quantizable layer.
         weight_bits: 2 to 16.
         activation_bits: 2 to 16.
+        unsigned: the one-sided form for the input; pact and lsq.
     """
 
     layers: tuple[str, ...]
     weight_bits: int | None = None
     activation_bits: int | None = None
+    unsigned: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", _names("layers", self.layers))
         if not self.layers:
             raise ConfigError("layers: names no layer; give names, globs or types")
-        overrides = [key for key in _overridable() if getattr(self, key) is not None]
-        if not overrides:
-            raise ConfigError(f"layers {list(self.layers)}: the rule changes nothing; set one of {_overridable()}")
+        if not self.overrides():
+            allowed = ", ".join(field.name for field in fields(self) if field.name != "layers")
+            raise ConfigError(f"layers: the rule for {', '.join(self.layers)} changes nothing; set one of {allowed}")
         _check_bits(self)
 
     def overrides(self) -> dict[str, Any]:
         """The settings that this rule changes."""
-        return {key: getattr(self, key) for key in _overridable() if getattr(self, key) is not None}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "layers"}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class QuantOptions:
-    """Quantization-aware training of convolutions and linear layers.
+    """Quantization of convolutions and linear layers, in training or after it.
 
-    An option that has no effect with the chosen `name` is refused; it reads None.
+    An option that has no effect beside the others is refused; it reads None.
 
     Attributes:
-        name: `pact`, a learned clipping range per layer (Choi et al. 2018, in PaddleSlim's two-sided form), or `qat`,
-            ranges by observation only.
+        name: `pact`, a clipping range per layer that is trained (Choi et al. 2018, in PaddleSlim's two-sided form);
+            `lsq`, a step size per layer that is trained (Esser et al. 2020); `qat`, ranges by observation only; `ptq`,
+            ranges from calibration, without training.
         grid: pact. `alpha`: the range is alpha, trained as exported; `moving_average`: PaddleSlim's, clip by alpha,
             then quantize on the moving average of the largest magnitude.
+        compat: pact. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally.
         weight_bits: 2 to 16.
         activation_bits: 2 to 16.
-        weight_quantize_type: how the range of a weight is found.
-        activation_quantize_type: qat. How the range of an activation is found.
+        weight_quantize_type: how the range of a weight is found; the two lsq types are trained. Not for ptq.
+        activation_quantize_type: qat, and pact in place of `grid`. How the range of an activation is found.
+        weight_preprocess_type: `PACT` clips the weights to a trained range before they are quantized. Not for ptq.
+        activation_preprocess_type: `PACT`, which is what `name: pact` means.
         moving_rate: decay of the moving average.
+        window_size: how many batches `range_abs_max` looks back on.
         dtype: `int8`, the only stored type that PaddleSlim knows too; 9 to 16 bits are stored as int16.
         quantizable_layer_type: layer types to quantize; `Conv2D` includes depthwise ones, `depthwise` is only those.
         skip: names, globs or types of layers that stay float; each must match something.
         per_layer: other settings for some layers; a later rule wins.
-        unsigned: pact. The paper's one-sided form, clip(x, 0, alpha), on 2^bits levels: `auto` uses it where the
+        unsigned: pact and lsq. The one-sided form, clip(x, 0, alpha) on 2^bits levels: `auto` uses it where the
             calibration data is never negative.
-        alpha_init: pact. How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
-        alpha_percentile: pact with `alpha_init: percentile`; in percent.
-        alpha_learning_rate: pact. Learning rate of alpha as a multiple of the optimizer's.
-        alpha_weight_decay: pact. L2 decay of alpha, in place of the optimizer's.
+        alpha_init: How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
+        alpha_percentile: with `alpha_init: percentile`; in percent.
+        alpha_learning_rate: learning rate of alpha as a multiple of the optimizer's.
+        alpha_weight_decay: L2 decay of alpha, in place of the optimizer's.
+        fuse_conv_bn: fold batch norms into the convolutions before quantizing; ptq does by default.
+        onnx_format: what an exported Paddle model holds: integer weights and their scales, or, if false, float weights
+            on the grid.
+        freeze_bn_epoch: from this epoch on (counted from 1), batch norms keep their running statistics.
+        observer_epochs: after so many epochs, observed ranges stay as they are.
+        activation_quantizer: ptq. PaddleSlim's `KLQuantizer`, `HistQuantizer`, `AbsmaxQuantizer`, or
+            `PercentileQuantizer`.
+        weight_quantizer: ptq. `PerChannelAbsmaxQuantizer` or `AbsmaxQuantizer`.
+        bins: ptq by KL or histogram. Bins of the histogram.
+        upsample_bins: ptq by KL or histogram. Parts into which a bin is split when the range grows.
+        hist_percent: ptq by histogram. Fraction of the magnitudes inside the range.
+        percentile: ptq by percentile, of each batch's magnitudes; in percent.
+        bias_correction: ptq. Shift each bias by the mean error that rounding causes in the layer's output.
     """
 
-    name: Literal["pact", "qat"] = "pact"
+    name: Literal["pact", "lsq", "qat", "ptq"] = "pact"
     grid: Literal["alpha", "moving_average"] | None = None
+    compat: Literal["paddleslim"] | None = None
     weight_bits: int = 8
     activation_bits: int = 8
-    weight_quantize_type: Literal["abs_max", "channel_wise_abs_max", "range_abs_max", "moving_average_abs_max"] = (
-        "channel_wise_abs_max"
-    )
+    weight_quantize_type: (
+        Literal[
+            "abs_max",
+            "channel_wise_abs_max",
+            "range_abs_max",
+            "moving_average_abs_max",
+            "lsq_weight",
+            "channel_wise_lsq_weight",
+        ]
+        | None
+    ) = None
     activation_quantize_type: Literal["abs_max", "range_abs_max", "moving_average_abs_max"] | None = None
+    weight_preprocess_type: Literal["PACT"] | None = None
+    activation_preprocess_type: Literal["PACT"] | None = None
     moving_rate: float | None = None
+    window_size: int | None = None
     dtype: Literal["int8"] = "int8"
     quantizable_layer_type: tuple[str, ...] = ("Conv2D", "Linear")
     skip: tuple[str, ...] = ()
@@ -88,15 +129,40 @@ class QuantOptions:
     alpha_percentile: float | None = None
     alpha_learning_rate: float | None = None
     alpha_weight_decay: float | None = None
+    fuse_conv_bn: bool | None = None
+    onnx_format: bool = True
+    freeze_bn_epoch: int | None = None
+    observer_epochs: int | None = None
+    activation_quantizer: Literal["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"] | None = (
+        None
+    )
+    weight_quantizer: Literal["PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"] | None = None
+    bins: int | None = None
+    upsample_bins: int | None = None
+    hist_percent: float | None = None
+    percentile: float | None = None
+    bias_correction: bool | None = None
 
     def __post_init__(self) -> None:
-        _check_choices(self)
+        for key, choices in _CHOICES.items():
+            value = getattr(self, key)
+            if value is not None and value not in choices:
+                raise ConfigError(f"{key}: {unknown('value', value, map(str, choices))}")
         _check_bits(self)
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
         object.__setattr__(self, "skip", _names("skip", self.skip))
         object.__setattr__(self, "per_layer", tuple(self.per_layer))
-        _fill_specific(self)
-        _check_ranges(self)
+        _fill(self)
+        for key, (allowed, kinds, holds) in _RANGES.items():
+            value = getattr(self, key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not holds(value)):
+                raise ConfigError(f"{key}: {value!r} is not {allowed}")
+        if self.activation_quantizer == "KLQuantizer" and self.bins < 2**self.activation_bits:
+            least = 2**self.activation_bits
+            raise ConfigError(
+                f"bins: {self.bins} are too few for {self.activation_bits} bits, at least {least} are needed"
+            )
+        self._check_unsigned()
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
@@ -116,14 +182,17 @@ class QuantOptions:
         rules = tuple(LayerRule(**rule) for rule in values.get("per_layer", ()))
         return cls(**{**values, "per_layer": rules})
 
+    def _check_unsigned(self) -> None:
+        if self.unsigned is True and self.activation_bits == 16:
+            raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
+        for rule in self.per_layer:
+            if rule.unsigned is not None and self.unsigned is None:
+                raise ConfigError(f"per_layer: unsigned has no effect with name: {self.name}; leave it out")
 
-# Both are read by pydantic, which refuses keys that do not exist.
+
+# Both are read by pydantic, which then refuses keys that do not exist.
 for _options in (LayerRule, QuantOptions):
     _options.__pydantic_config__ = {"extra": "forbid"}
-
-
-def _overridable() -> list[str]:
-    return [field.name for field in fields(LayerRule) if field.name != "layers"]
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
@@ -142,13 +211,6 @@ def _layer_types(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_choices(options: QuantOptions) -> None:
-    for key, choices in _CHOICES.items():
-        value = getattr(options, key)
-        if value is not None and value not in choices:
-            raise ConfigError(f"{key}: {unknown('value', value, choices)}")
-
-
 def _check_bits(options: QuantOptions | LayerRule) -> None:
     for key in ("weight_bits", "activation_bits"):
         bits = getattr(options, key)
@@ -158,74 +220,121 @@ def _check_bits(options: QuantOptions | LayerRule) -> None:
             raise ConfigError(f"{key}: {bits!r} is not a whole number from 2 to 16")
 
 
-def _specific(options: QuantOptions) -> dict[str, Any]:
-    """The options that apply to the chosen method only, with the value each takes when it is left out."""
-    if options.name == "qat":
-        kind = options.activation_quantize_type or "moving_average_abs_max"
-        found = {"activation_quantize_type": kind}
-    else:
-        found = {
-            "grid": "alpha",
-            "unsigned": "auto",
-            "alpha_init": "mse",
-            "alpha_learning_rate": 1.0,
-            "alpha_weight_decay": 1e-4,
-        }
-        if options.alpha_init == "percentile":
-            found["alpha_percentile"] = 99.99
-        kind = "moving_average_abs_max" if options.grid == "moving_average" else ""
-    if "moving_average_abs_max" in (kind, options.weight_quantize_type):
-        found["moving_rate"] = 0.9
-    return found
-
-
-def _fill_specific(options: QuantOptions) -> None:
-    applicable = _specific(options)
-    for key in _SPECIFIC:
+def _fill(options: QuantOptions) -> None:
+    """Give every option that applies its default, and refuse those that do not apply."""
+    applicable = _ptq(options) if options.name == "ptq" else _training(options)
+    for key in _SITUATIONAL:
         value = getattr(options, key)
         if key in applicable:
             object.__setattr__(options, key, applicable[key] if value is None else value)
         elif value is not None:
-            raise ConfigError(f"{key}: {value!r} has no effect with {_situation(options)}; leave it out")
+            raise ConfigError(f"{key}: {value!r} has no effect with {_situation(options, key)}; leave it out")
 
 
-def _situation(options: QuantOptions) -> str:
-    parts = [f"name: {options.name}"]
-    parts += [f"{key}: {getattr(options, key)}" for key in ("grid", "alpha_init") if getattr(options, key)]
-    return ", ".join(parts)
+def _ptq(options: QuantOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "activation_quantizer": options.activation_quantizer or "KLQuantizer",
+        "weight_quantizer": "PerChannelAbsmaxQuantizer",
+        "bias_correction": True,
+        "fuse_conv_bn": True,
+    }
+    if found["activation_quantizer"] in ("KLQuantizer", "HistQuantizer"):
+        found |= {"bins": max(1024, 2**options.activation_bits), "upsample_bins": 64}
+    if found["activation_quantizer"] == "HistQuantizer":
+        found["hist_percent"] = 0.99999
+    if found["activation_quantizer"] == "PercentileQuantizer":
+        found["percentile"] = 99.99
+    return found
 
 
-def _check_ranges(options: QuantOptions) -> None:
-    for key, (allowed, holds) in _RANGES.items():
-        value = getattr(options, key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
-            raise ConfigError(f"{key}: {value!r} is not a number {allowed}")
+def _training(options: QuantOptions) -> dict[str, Any]:
+    weight = options.weight_quantize_type
+    weight = weight or ("channel_wise_lsq_weight" if options.name == "lsq" else "channel_wise_abs_max")
+    found: dict[str, Any] = {
+        "weight_quantize_type": weight,
+        "weight_preprocess_type": None,
+        "fuse_conv_bn": False,
+        "freeze_bn_epoch": None,
+    }
+    kind = options.activation_quantize_type
+    if options.name == "pact":
+        found |= _pact(options)
+        kind = found.get("activation_quantize_type")
+    if options.name == "qat":
+        kind = found["activation_quantize_type"] = kind or "moving_average_abs_max"
+    if options.name == "lsq":
+        kind, found["unsigned"] = None, "auto"
+    if "PACT" in (found.get("activation_preprocess_type"), options.weight_preprocess_type) and not options.compat:
+        found |= {"alpha_init": "mse", "alpha_learning_rate": 1.0, "alpha_weight_decay": 1e-4}
+        if options.alpha_init == "percentile":
+            found["alpha_percentile"] = 99.99
+    if "moving_average_abs_max" in (kind, weight):
+        found["moving_rate"] = 0.9
+    if "range_abs_max" in (kind, weight):
+        found["window_size"] = 10000
+    if kind in _OBSERVED or weight in _OBSERVED:
+        found["observer_epochs"] = None
+    return found
 
 
-_CHOICES = {
-    "name": ("pact", "qat"),
+def _pact(options: QuantOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {"activation_preprocess_type": "PACT", "compat": None}
+    kind = options.activation_quantize_type
+    if options.compat:
+        found |= {"grid": "moving_average", "activation_quantize_type": "moving_average_abs_max"}
+        if options.grid == "alpha":
+            raise ConfigError("grid: alpha contradicts compat: paddleslim, which clips and then quantizes")
+        return found
+    if kind in ("abs_max", "range_abs_max"):
+        if options.grid is not None:
+            raise ConfigError(f"grid: {options.grid} contradicts activation_quantize_type: {kind}; leave one out")
+        return found | {"activation_quantize_type": kind}
+    if kind == "moving_average_abs_max" and options.grid == "alpha":
+        raise ConfigError("grid: alpha has no moving average; leave activation_quantize_type out")
+    found["unsigned"] = "auto"
+    found["grid"] = options.grid or ("moving_average" if kind else "alpha")
+    if found["grid"] == "moving_average":
+        found["activation_quantize_type"] = "moving_average_abs_max"
+    return found
+
+
+def _situation(options: QuantOptions, key: str) -> str:
+    """The settings that decide whether others apply."""
+    deciding = ("grid", "compat", "activation_quantize_type", "weight_quantize_type", "alpha_init")
+    parts = [f"{other}: {getattr(options, other)}" for other in deciding if other != key and getattr(options, other)]
+    return ", ".join([f"name: {options.name}", *parts])
+
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "name": ("pact", "lsq", "qat", "ptq"),
     "grid": ("alpha", "moving_average"),
+    "compat": ("paddleslim",),
     "weight_quantize_type": WEIGHT_TYPES,
     "activation_quantize_type": ACTIVATION_TYPES,
+    "weight_preprocess_type": ("PACT",),
+    "activation_preprocess_type": ("PACT",),
     "dtype": ("int8",),
     "unsigned": ("auto", True, False),
     "alpha_init": ("mse", "percentile"),
+    "fuse_conv_bn": (True, False),
+    "onnx_format": (True, False),
+    "activation_quantizer": ("KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"),
+    "weight_quantizer": ("PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"),
+    "bias_correction": (True, False),
 }
-_SPECIFIC = (
-    "grid",
-    "activation_quantize_type",
-    "moving_rate",
-    "unsigned",
-    "alpha_init",
-    "alpha_percentile",
-    "alpha_learning_rate",
-    "alpha_weight_decay",
-)
-_RANGES = {
-    "moving_rate": ("above 0 and below 1", lambda value: 0 < value < 1),
-    "alpha_percentile": ("above 50 and up to 100", lambda value: 50 < value <= 100),
-    "alpha_learning_rate": (">= 0", lambda value: 0 <= value < float("inf")),
-    "alpha_weight_decay": (">= 0", lambda value: 0 <= value < float("inf")),
+# Everything that applies in some situations only; the other options always do.
+_SITUATIONAL = tuple(field.name for field in fields(QuantOptions) if field.default is None)
+_NUMBER = (int, float)
+_RANGES: dict[str, tuple[str, Any, Any]] = {
+    "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),
+    "window_size": ("a whole number from 1", int, lambda value: value >= 1),
+    "alpha_percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
+    "alpha_learning_rate": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
+    "alpha_weight_decay": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
+    "freeze_bn_epoch": ("a whole number from 1", int, lambda value: value >= 1),
+    "observer_epochs": ("a whole number from 0", int, lambda value: value >= 0),
+    "bins": ("a whole number from 128", int, lambda value: value >= 128),
+    "upsample_bins": ("a whole number from 1", int, lambda value: value >= 1),
+    "hist_percent": ("a number above 0.5 and below 1", _NUMBER, lambda value: 0.5 < value < 1),
+    "percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
 }

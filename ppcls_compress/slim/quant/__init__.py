@@ -1,4 +1,4 @@
-"""Quantization-aware training: fake quantizers, PACT, the layers that carry them.
+"""Quantization, in training and after it: fake quantizers, PACT, LSQ, the layers that carry them.
 
 model, record = prepare(model, QuantOptions(name="pact"))
 calibrate(model, batches)
@@ -8,19 +8,39 @@ model = apply_record(fresh, record)   # elsewhere: the same structure, ready for
 """
 
 from ppcls_compress.slim.quant.calibrate import calibrate
-from ppcls_compress.slim.quant.inference import to_inference
+from ppcls_compress.slim.quant.fold import fold_batch_norms
+from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
 from ppcls_compress.slim.quant.layers import quant_layers
-from ppcls_compress.slim.quant.monitor import learned_parameters, not_finite, statistics
-from ppcls_compress.slim.quant.prepare import apply_record, convert, prepare
+from ppcls_compress.slim.quant.monitor import (
+    freeze_batch_norms,
+    freeze_observers,
+    learned_parameters,
+    not_finite,
+    start_epoch,
+    statistics,
+)
+from ppcls_compress.slim.quant.paddleslim import from_paddleslim
+from ppcls_compress.slim.quant.prepare import CustomParts, apply_record, convert, prepare
+from ppcls_compress.slim.quant.weights import WeightGrid
 
 __all__ = [
+    "CustomParts",
+    "InputGrid",
+    "LayerGrid",
+    "WeightGrid",
     "apply_record",
     "calibrate",
     "convert",
+    "fold_batch_norms",
+    "freeze_batch_norms",
+    "freeze_observers",
+    "from_paddleslim",
+    "grids",
     "learned_parameters",
     "not_finite",
     "prepare",
     "quant_layers",
+    "start_epoch",
     "statistics",
     "to_inference",
 ]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.quant.histogram import Histogram
-from ppcls_compress.slim.quant.layers import quant_layers
+from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.activations import Fixed
+from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 
 
 def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     """Run batches through the model in float and set every activation range from what the layers read.
 
     Dropout is off. A batch norm that has never been trained uses the batch's statistics, any other its running ones; no
-    statistic changes.
+    statistic changes. After-training quantization with `bias_correction` runs the batches a second time, and keeps them
+    for that.
 
     Args:
         model: prepared; its modes are as before afterwards.
@@ -26,64 +29,149 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     Raises:
         UserError: no quantized layer, no batch, a layer that no batch reached, or an activation that is not finite.
     """
-    found = quant_layers(model)
-    if not found:
-        raise UserError(f"{type(model).__name__} is not prepared for quantization: it holds no quantized layer")
-    seen: dict[str, list[Histogram]] = {name: [] for name in found}
-    with _observing(model, found, seen), paddle.no_grad():
+    found = required_quant_layers(model)
+    correcting = {name: layer for name, layer in found.items() if corrects_bias(layer)}
+    batches = list(batches) if correcting else batches
+    observation = Observation(found)
+    with _computing_in_float(model, found), observation.attached(), paddle.no_grad():
         for batch in batches:
             model(batch)
-    if not any(seen.values()):
-        raise UserError("calibration needs at least one batch, found none")
-    unreached = [name for name, histograms in seen.items() if not histograms]
-    if unreached:
-        raise UserError(f"no calibration data reached {', '.join(unreached[:5])}; leave them out with `skip`")
-    for name, histograms in seen.items():
-        found[name]._fake_quant_input.calibrate(histograms)
+    observation.finish()
+    if correcting:
+        _correct_biases(model, found, correcting, batches)
 
 
-@contextlib.contextmanager
-def _observing(
-    model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer], seen: dict[str, list[Histogram]]
-) -> Iterator[None]:
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    statistics = _untrained_statistics(model)
-    hooks = [layer.register_forward_pre_hook(_recorder(name, seen[name])) for name, layer in found.items()]
+def required_quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
+    """The quantized layers by name.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = layers.quant_layers(model)
+    if not found:
+        raise UserError(f"{type(model).__name__} is not prepared for quantization: it holds no quantized layer")
+    return found
+
+
+class Observation:
+    """Collects the inputs of quantized layers, then sets their ranges."""
+
+    def __init__(self, found: dict[str, paddle.nn.Layer]) -> None:
+        self._observers: dict[str, list[tuple[ActivationQuantizer, Any]]] = {}
+        self._reached: set[str] = set()
+        self._found = found
+        for name, layer in found.items():
+            parts = [part for part in (layer._act_preprocess, layer._fake_quant_input) if part is not None]
+            own = [part for part in parts if isinstance(part, ActivationQuantizer)]
+            self._observers[name] = [(part, part.observer()) for part in own]
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """While active, forward passes are observed."""
+        hooks = self.attach()
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def attach(self) -> list[Any]:
+        """Observe forward passes until the returned hooks are removed."""
+        return [layer.register_forward_pre_hook(self._hook(name)) for name, layer in self._found.items()]
+
+    def finish(self) -> None:
+        """Set the ranges.
+
+        Raises:
+            UserError: some layer saw no data.
+        """
+        if not self._reached:
+            raise UserError("calibration needs at least one batch, found none")
+        unreached = [name for name in self._found if name not in self._reached]
+        if unreached:
+            raise UserError(f"no calibration data reached {', '.join(unreached[:5])}; leave them out with `skip`")
+        for observers in self._observers.values():
+            for part, observer in observers:
+                part.calibrate(observer)
+
+    def _hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
+        def observe(layer: paddle.nn.Layer, inputs: tuple) -> None:
+            values = inputs[0].astype("float32").numpy()
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"{name}: its input is not finite during calibration; the weights or the data are broken"
+                )
+            self._reached.add(name)
+            for _, observer in self._observers[name]:
+                observer.add(values)
+
+        return observe
+
+
+def corrects_bias(layer: paddle.nn.Layer) -> bool:
+    """Whether the layer's options ask for bias correction."""
+    inputs = layer._fake_quant_input
+    return isinstance(inputs, Fixed) and inputs.corrects_bias
+
+
+def _correct_biases(
+    model: paddle.nn.Layer,
+    found: dict[str, paddle.nn.Layer],
+    correcting: dict[str, paddle.nn.Layer],
+    batches: Iterable[paddle.Tensor],
+) -> None:
+    """Add to each bias the mean over the batches of (float output - rounded output), on the float model's inputs.
+
+    Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2.
+    """
+    sums: dict[str, list[np.ndarray]] = {name: [] for name in correcting}
+
+    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple, paddle.Tensor], None]:
+        def compare(layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
+            rounded = layer.compute(layer.quantized_input(inputs[0]), layer.quantized_weight(), *inputs[1:])
+            difference = (output - rounded).astype("float32")
+            channels = layers.channel_dimension(layer, difference.ndim)
+            others = [axis for axis in range(difference.ndim) if axis != channels]
+            sums[name].append(difference.mean(axis=others).numpy())
+
+        return compare
+
+    hooks = [layer.register_forward_post_hook(hook_for(name)) for name, layer in correcting.items()]
     try:
-        model.eval()
-        for norm in statistics:
-            norm.training = True
-        for layer in found.values():
-            layer.quantizing = False
-        yield
+        with _computing_in_float(model, found), paddle.no_grad():
+            for batch in batches:
+                model(batch)
     finally:
         for hook in hooks:
             hook.remove()
+    for name, layer in correcting.items():
+        layer.bias.set_value(layer.bias.numpy() + np.mean(sums[name], axis=0))
+
+
+@contextlib.contextmanager
+def _computing_in_float(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) -> Iterator[None]:
+    statistics = _untrained_statistics(model)
+    try:
+        with layers.evaluating(model):
+            for norm, _, _ in statistics:
+                norm.training = True
+            for layer in found.values():
+                layer.quantizing = False
+            yield
+    finally:
         for layer in found.values():
             layer.quantizing = True
-        for layer, training in modes:
-            layer.training = training
-        for norm, (mean, variance) in statistics.items():
+        for norm, mean, variance in statistics:
             norm._mean.set_value(mean)
             norm._variance.set_value(variance)
 
 
-def _recorder(name: str, histograms: list[Histogram]):
-    def record(layer: paddle.nn.Layer, inputs: tuple) -> None:
-        values = inputs[0].astype("float32").numpy()
-        if not np.isfinite(values).all():
-            raise UserError(f"{name}: its input is not finite during calibration; the weights or the data are broken")
-        histograms.append(Histogram.of(values))
-
-    return record
-
-
-def _untrained_statistics(model: paddle.nn.Layer) -> dict[paddle.nn.Layer, tuple[paddle.Tensor, paddle.Tensor]]:
+def _untrained_statistics(model: paddle.nn.Layer) -> list[tuple[paddle.nn.Layer, np.ndarray, np.ndarray]]:
     """Batch norms whose running mean is 0 and variance 1 throughout, with a copy of both."""
-    found = {}
-    for layer in model.sublayers(include_self=True):
+    found = []
+    for layer in model.sublayers():
         if isinstance(getattr(layer, "_mean", None), paddle.Tensor) and hasattr(layer, "_variance"):
-            mean, variance = layer._mean, layer._variance
-            if not mean.numpy().any() and (variance.numpy() == 1).all():
-                found[layer] = (mean.clone(), variance.clone())
+            mean, variance = layer._mean.numpy(), layer._variance.numpy()
+            if not mean.any() and (variance == 1).all():
+                found.append((layer, mean.copy(), variance.copy()))
     return found

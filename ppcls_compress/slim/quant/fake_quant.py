@@ -12,7 +12,7 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 
-_ROUND_HALF_AWAY = 1
+_ROUND_HALF_EVEN, _ROUND_HALF_AWAY = 0, 1
 _UNUSED_RATE = 0.9
 
 
@@ -21,7 +21,9 @@ def levels(bits: int, unsigned: bool = False) -> int:
     return 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
 
 
-def round_to_grid(x: paddle.Tensor, limit: paddle.Tensor, bits: int, unsigned: bool = False) -> paddle.Tensor:
+def round_to_grid(
+    x: paddle.Tensor, limit: paddle.Tensor, bits: int, unsigned: bool = False, full_range: bool = False
+) -> paddle.Tensor:
     """Clip `x` to +-`limit` (0 .. `limit` when unsigned) and round it to the grid; no gradient is defined.
 
     Args:
@@ -29,10 +31,18 @@ def round_to_grid(x: paddle.Tensor, limit: paddle.Tensor, bits: int, unsigned: b
         limit: float32 [1], the largest value that the grid represents.
         bits: 2 to 16; an unsigned grid goes up to 15.
         unsigned: put all levels on the non-negative side.
+        full_range: use the lowest integer too, -128 of 8 bits, and round halves to even, as LSQ does.
     """
     # On non-negative values the symmetric grid of one more bit is the unsigned grid.
     rounded = _C_ops.fake_quantize_dequantize_moving_average_abs_max(
-        x, limit, None, None, _UNUSED_RATE, bits + unsigned, True, _ROUND_HALF_AWAY
+        x,
+        limit,
+        None,
+        None,
+        _UNUSED_RATE,
+        bits + unsigned,
+        True,
+        _ROUND_HALF_EVEN if full_range else _ROUND_HALF_AWAY,
     )[0]
     return paddle.nn.functional.relu(rounded) if unsigned else rounded
 

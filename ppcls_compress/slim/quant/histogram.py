@@ -55,6 +55,11 @@ class Histogram:
         counts = np.sum([part._widened(top) for part in parts], axis=0)
         return cls(counts, top, max(part.largest for part in parts), any(part.negative for part in parts))
 
+    def mean(self) -> float:
+        """The mean magnitude, to a fraction of a bin's width."""
+        centres = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        return float(self.counts @ centres / self.counts.sum())
+
     def percentile(self, percent: float) -> float:
         """The magnitude that `percent` percent of the values do not exceed, to a bin's width."""
         reached = np.cumsum(self.counts) / self.counts.sum()

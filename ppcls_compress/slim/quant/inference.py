@@ -1,72 +1,136 @@
-"""A quantized model as it is deployed by Paddle itself: integer weights, fixed activation ranges."""
+"""A quantized model as it is deployed: integer weights, fixed activation ranges."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import paddle
 
-from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import fake_quant, layers
+from ppcls_compress.slim.quant.calibrate import required_quant_layers
+from ppcls_compress.slim.quant.layers import evaluating
+from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
+from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
+from ppcls_compress.slim.quant.weights import WeightGrid, WeightQuantizer
 
 
-def to_inference(model: paddle.nn.Layer) -> paddle.nn.Layer:
-    """A copy in which each quantized layer holds its weight as int8 (int16 above 8 bits) times a scale per channel.
+@dataclass(frozen=True)
+class InputGrid:
+    """The grid of a layer's input: integers `low` .. `high` times limit / high.
 
-    The copy is in evaluation mode, saves with `paddle.jit.save`, dynamic batch included, and computes what the original
-    does in evaluation, to float rounding. The original is not touched.
+    Attributes:
+        limit: the largest value, or None when it is found anew for each batch.
+        bits: 2 to 16.
+        unsigned: whether all levels are non-negative.
+        full_range: whether the lowest signed integer is used; halves then round to even, otherwise away from zero.
+        clip: the range that the input is clipped to before it is rounded, if that is another.
+    """
+
+    limit: float | None
+    bits: int
+    unsigned: bool
+    full_range: bool
+    clip: float | None = None
+
+    @property
+    def high(self) -> int:
+        """The largest integer."""
+        return fake_quant.levels(self.bits, self.unsigned)
+
+    @property
+    def low(self) -> int:
+        """The smallest integer."""
+        return 0 if self.unsigned else -self.high - self.full_range
+
+    @property
+    def scale(self) -> float | None:
+        """What an integer is multiplied by."""
+        return None if self.limit is None else self.limit / self.high
+
+
+@dataclass(frozen=True)
+class LayerGrid:
+    """On which grids a layer computes; None for a step that a class of the user's own takes."""
+
+    input: InputGrid | None
+    weight: WeightGrid | None
+
+
+def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
+    """The grids of every quantized layer, by structured name, as evaluation uses them.
 
     Raises:
         UserError: no quantized layer, or one that is not calibrated.
     """
-    found = layers.quant_layers(model)
-    if not found:
-        raise UserError(f"{type(model).__name__} is not prepared for quantization: it holds no quantized layer")
-    for layer in found.values():
-        layer._fake_quant_input.limit()
+    found = required_quant_layers(model)
+    with evaluating(model):
+        return {name: LayerGrid(_input_grid(layer), _weight_grid(layer)) for name, layer in found.items()}
+
+
+def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.Layer:
+    """A copy whose quantized layers hold their weight as int8 (int16 above 8 bits) times a range per channel.
+
+    The copy is in evaluation mode, saves with `paddle.jit.save`, dynamic batch included, and computes what the original
+    does in evaluation. The original is not touched.
+
+    Args:
+        model: prepared, and calibrated or trained.
+        integers: False keeps float weights on the grid, as PaddleSlim's `onnx_format=False` does.
+
+    Raises:
+        UserError: no quantized layer, or one that is not calibrated.
+    """
+    grids(model)
     duplicate = copy.deepcopy(model)
     duplicate.eval()
-    layers.replace(duplicate, {id(layer): _fixed(layer) for layer in layers.quant_layers(duplicate).values()})
+    found = layers.quant_layers(duplicate)
+    layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
 
 
 class FixedInput(paddle.nn.Layer):
     """Rounds to a grid whose range is fixed."""
 
-    def __init__(self, limit: float, bits: int, unsigned: bool) -> None:
+    def __init__(self, grid: InputGrid) -> None:
         super().__init__()
-        self.bits = bits
-        self.unsigned = unsigned
-        self.register_buffer("limit", paddle.full([1], limit))
+        self.grid = grid
+        self.register_buffer("limit", paddle.full([1], grid.limit))
+        if grid.clip is not None:
+            self.register_buffer("clip", paddle.full([1], grid.clip))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape."""
-        return fake_quant.round_to_grid(x, self.limit, self.bits, self.unsigned)
+        if self.grid.clip is not None:
+            x = paddle.maximum(paddle.minimum(x, self.clip), -self.clip)
+        return fake_quant.round_to_grid(x, self.limit, self.grid.bits, self.grid.unsigned, self.grid.full_range)
 
 
 class InferenceLayer:
-    """A layer with an integer weight and a rounded input."""
+    """A layer with a weight of integers, or of floats on the grid, and a rounded input."""
 
     def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
-        """The float layer's result on the rounded input and the rescaled integers."""
+        """The float layer's result on the rounded input and weight."""
         return self.compute(self.rounding(x), self.weight, *args)
 
     @property
     def weight(self) -> paddle.Tensor:
         """The weight in float."""
-        return self.weight_integers.astype("float32") * self.weight_scale
+        if self.weight_levels is None:
+            return self.weight_rounded
+        return self.weight_integers.astype("float32") * self.weight_limit / self.weight_levels
 
 
 class InferenceConv2D(InferenceLayer, layers.FunctionalConv2D, paddle.nn.Conv2D):
-    """Conv2D with an integer weight."""
+    """Conv2D with a rounded weight."""
 
 
 class InferenceConv2DTranspose(InferenceLayer, layers.FunctionalConv2DTranspose, paddle.nn.Conv2DTranspose):
-    """Conv2DTranspose with an integer weight."""
+    """Conv2DTranspose with a rounded weight."""
 
 
 class InferenceLinear(InferenceLayer, layers.FunctionalLinear, paddle.nn.Linear):
-    """Linear with an integer weight."""
+    """Linear with a rounded weight."""
 
 
 _INFERENCE = {
@@ -76,15 +140,40 @@ _INFERENCE = {
 }
 
 
-def _fixed(layer: paddle.nn.Layer) -> paddle.nn.Layer:
-    grid = layer._fake_quant_weight.grid(layer.weight)
-    inputs = layer._fake_quant_input
+def _input_grid(layer: paddle.nn.Layer) -> InputGrid | None:
+    inputs, before = layer._fake_quant_input, layer._act_preprocess
+    if not isinstance(inputs, ActivationQuantizer) or not isinstance(before, ClipByAlpha | PaddleSlimPact | None):
+        return None
     limit = inputs.limit()
+    alpha = None if before is None else before.range()
+    clips = alpha is not None and (limit is None or alpha < limit)
+    return InputGrid(limit, inputs.bits, inputs.unsigned, inputs.full_range, alpha if clips else None)
+
+
+def _weight_grid(layer: paddle.nn.Layer) -> WeightGrid | None:
+    quantizer = layer._fake_quant_weight
+    if not isinstance(quantizer, WeightQuantizer):
+        return None
+    with paddle.no_grad():
+        return quantizer.grid(layer.preprocessed_weight())
+
+
+def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
+    inputs, weight = _input_grid(layer), _weight_grid(layer)
+    with paddle.no_grad():
+        rounded = layer.quantized_weight()
     other = layers.transplant(layers.plain(layer), _INFERENCE[type(layer)])
     del other._parameters["weight"]
-    shape = [1] * grid.integers.ndim
-    shape[grid.axis] = grid.scale.size
-    other.register_buffer("weight_integers", paddle.to_tensor(grid.integers))
-    other.register_buffer("weight_scale", paddle.to_tensor(grid.scale.reshape(shape)))
-    other.rounding = inputs if limit is None else FixedInput(limit, inputs.bits, inputs.unsigned)
+    if weight is None or not integers:
+        other.weight_levels = None
+        other.register_buffer("weight_rounded", rounded.detach())
+    else:
+        other.weight_levels = weight.levels
+        other.register_buffer("weight_integers", paddle.to_tensor(weight.integers))
+        other.register_buffer("weight_limit", paddle.to_tensor(weight.along_axis(weight.limit)))
+    if inputs is None or inputs.limit is None:
+        steps = [step for step in (layer._act_preprocess, layer._fake_quant_input) if step is not None]
+        other.rounding = paddle.nn.Sequential(*steps)
+    else:
+        other.rounding = FixedInput(inputs)
     return other

@@ -6,15 +6,16 @@ A quantized layer takes over its float layer's parameters, so the keys of the st
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 import paddle
 from paddle.nn import functional
 
-from ppcls_compress.slim.quant.activations import ActivationQuantizer
-from ppcls_compress.slim.quant.weights import WeightQuantizer
-
+PARTS = ("_fake_quant_weight", "_fake_quant_input", "_act_preprocess", "_weight_preprocess")
 _CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")
 
 
@@ -102,11 +103,20 @@ class QuantLayer:
 
     def quantized_input(self, x: paddle.Tensor) -> paddle.Tensor:
         """`x`, rounded; a half-precision input comes back as float32, which is what the rounding works in."""
-        return self._fake_quant_input(x if x.dtype == paddle.float32 else x.astype("float32"))
+        x = x if x.dtype == paddle.float32 else x.astype("float32")
+        return self._fake_quant_input(x if self._act_preprocess is None else self._act_preprocess(x))
+
+    def preprocessed_weight(self) -> paddle.Tensor:
+        """The weight, clipped or whatever its preprocessing does."""
+        return self.weight if self._weight_preprocess is None else self._weight_preprocess(self.weight)
 
     def quantized_weight(self) -> paddle.Tensor:
         """The weight, rounded."""
-        return self._fake_quant_weight(self.weight)
+        return self._fake_quant_weight(self.preprocessed_weight())
+
+    def parts(self) -> list[paddle.nn.Layer]:
+        """The quantizers and preprocessing layers."""
+        return [self._sub_layers[name] for name in PARTS if name in self._sub_layers]
 
 
 class QuantConv2D(QuantLayer, FunctionalConv2D, paddle.nn.Conv2D):
@@ -133,26 +143,50 @@ def base_type(layer: paddle.nn.Layer) -> type[paddle.nn.Layer] | None:
     return next((kind for kind in QUANTIZED if isinstance(layer, kind)), None)
 
 
-def quantized(layer: paddle.nn.Layer, inputs: ActivationQuantizer, weights: WeightQuantizer) -> paddle.nn.Layer:
+@dataclass(frozen=True)
+class Parts:
+    """What a quantized layer quantizes with; preprocessing comes first and may be left out."""
+
+    act_quantize: paddle.nn.Layer
+    weight_quantize: paddle.nn.Layer
+    act_preprocess: paddle.nn.Layer | None = None
+    weight_preprocess: paddle.nn.Layer | None = None
+
+
+def quantized(layer: paddle.nn.Layer, parts: Parts) -> paddle.nn.Layer:
     """The quantized counterpart of a float layer, sharing its parameters."""
     other = transplant(layer, QUANTIZED[base_type(layer)])
     other.float_type = type(layer)
     other.quantizing = True
-    other._fake_quant_weight = weights
-    other._fake_quant_input = inputs
-    for quantizer in (weights, inputs):
-        quantizer.training = layer.training
+    other._fake_quant_weight = parts.weight_quantize
+    other._fake_quant_input = parts.act_quantize
+    other._act_preprocess = parts.act_preprocess
+    other._weight_preprocess = parts.weight_preprocess
+    for part in other.parts():
+        for sublayer in part.sublayers(include_self=True):
+            sublayer.training = layer.training
     return other
 
 
 def plain(layer: paddle.nn.Layer) -> paddle.nn.Layer:
     """The float layer that a quantized one came from, with its present parameters."""
     other = transplant(layer, layer.float_type)
-    for name in ("float_type", "quantizing"):
-        del other.__dict__[name]
-    for name in ("_fake_quant_weight", "_fake_quant_input"):
-        del other._sub_layers[name]
+    for name in ("float_type", "quantizing", *PARTS):
+        other.__dict__.pop(name, None)
+        other._sub_layers.pop(name, None)
     return other
+
+
+@contextlib.contextmanager
+def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
+    """The whole model in evaluation mode; each layer's own mode comes back afterwards."""
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
@@ -192,3 +226,15 @@ def _replaced(value: object, swaps: dict[int, paddle.nn.Layer]) -> object:
         for key, item in value.items():
             value[key] = _replaced(item, swaps)
     return value
+
+
+def add_bias(layer: paddle.nn.Layer) -> None:
+    """Give a layer without a bias one of zeros."""
+    channels = layer._out_channels if hasattr(layer, "_out_channels") else layer.weight.shape[1]
+    layer.__dict__.pop("bias", None)
+    layer.bias = layer.create_parameter([channels], is_bias=True)
+
+
+def channel_dimension(layer: paddle.nn.Layer, dimensions: int) -> int:
+    """Which dimension of the layer's output holds the channels."""
+    return 1 if getattr(layer, "_data_format", "").startswith("NC") else dimensions - 1

@@ -1,4 +1,4 @@
-"""What training does to the quantizers: ranges, clip rates, values that are not finite."""
+"""What training does to the quantizers: ranges, clip rates, values that are not finite; and what an epoch freezes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.layers import quant_layers
+from ppcls_compress.slim.quant.learned import LearnedRange, PaddleSlimPact
+from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, Quantizer
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:
@@ -18,35 +22,37 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
         reset: start counting clipped values anew.
 
     Returns:
-        Rows of layer, weight_bits, activation_bits, unsigned, limit (the range in use; None when it is found for each
-        batch), alpha and clip_rate (fraction of the inputs clipped in training since the last reset, from the first
-        sample of each batch; None without a learned range, or before training).
+        Rows of layer, weight_bits, activation_bits, unsigned, limit (the largest value of the input's grid; None when
+        it is found for each batch), alpha (the trained range; None without one) and clip_rate (fraction of the inputs
+        clipped in training since the last reset, from the first sample of each batch; None without a trained range, or
+        before training). What a class of the user's own does reads None.
     """
     return [_row(name, layer, reset) for name, layer in quant_layers(model).items()]
 
 
 def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:
-    inputs = layer._fake_quant_input
-    learned = inputs.learned
+    inputs, before = layer._fake_quant_input, layer._act_preprocess
+    known = isinstance(inputs, ActivationQuantizer)
+    trained = next((part for part in (before, inputs) if isinstance(part, LearnedRange | PaddleSlimPact)), None)
     return {
         "layer": name,
-        "weight_bits": layer._fake_quant_weight.bits,
-        "activation_bits": inputs.bits,
-        "unsigned": inputs.unsigned,
-        "limit": inputs.limit(),
-        "alpha": None if learned is None else learned.item(),
-        "clip_rate": None if learned is None else inputs.clip_rate(reset),
+        "weight_bits": getattr(layer._fake_quant_weight, "bits", None),
+        "activation_bits": inputs.bits if known else None,
+        "unsigned": inputs.unsigned if known else None,
+        "limit": inputs.limit() if known else None,
+        "alpha": None if trained is None else trained.range(),
+        "clip_rate": trained.clip_rate(reset) if isinstance(trained, LearnedRange) else None,
     }
 
 
 def learned_parameters(model: paddle.nn.Layer) -> list[paddle.Tensor]:
-    """The ranges that gradient descent trains. Their learning-rate factor and L2 decay are set on the parameters.
+    """The ranges and step sizes that gradient descent trains. Their rate and L2 decay are set on the parameters.
 
     `optimize_attr["learning_rate"]` and `regularizer` hold them, and Paddle's optimizers apply both; only AdamW decays
     every parameter that its `apply_decay_param_fun` does not leave out.
     """
-    found = (layer._fake_quant_input.learned for layer in quant_layers(model).values())
-    return [parameter for parameter in found if parameter is not None]
+    parts = [part for layer in quant_layers(model).values() for part in layer.parts()]
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def not_finite(model: paddle.nn.Layer) -> list[str]:
@@ -57,3 +63,32 @@ def not_finite(model: paddle.nn.Layer) -> list[str]:
         if any(tensor is not None and not np.isfinite(tensor.astype("float32").numpy()).all() for tensor in own):
             names.append(name or type(layer).__name__)
     return names
+
+
+def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> None:
+    """Freeze what the options freeze by this epoch; call it after `model.train()`.
+
+    Args:
+        model: prepared.
+        options: `freeze_bn_epoch` and `observer_epochs` are looked at.
+        epoch: counted from 1.
+    """
+    if options.observer_epochs is not None:
+        freeze_observers(model, epoch > options.observer_epochs)
+    if options.freeze_bn_epoch is not None:
+        freeze_batch_norms(model, epoch >= options.freeze_bn_epoch)
+
+
+def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:
+    """Keep the observed ranges as they are in training, or let them follow the data again."""
+    for layer in quant_layers(model).values():
+        for part in layer.parts():
+            if isinstance(part, Quantizer) and hasattr(part, "observing"):
+                part.observing = not frozen
+
+
+def freeze_batch_norms(model: paddle.nn.Layer, frozen: bool = True) -> None:
+    """Let batch norms use and keep their running statistics in training, or the batch's again."""
+    for layer in model.sublayers(include_self=True):
+        if isinstance(layer, NORMS):
+            layer._use_global_stats = True if frozen else None

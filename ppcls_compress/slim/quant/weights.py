@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import paddle
 
 from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import fake_quant
+from ppcls_compress.slim.quant import fake_quant, learned, lsq
+from ppcls_compress.slim.quant.quantizers import MovingAverageRange, Quantizer, WindowRange
 
 
 @dataclass(frozen=True)
 class WeightGrid:
-    """A rounded weight as integers: weight = integers * scale along `axis`.
+    """A rounded weight as integers: weight = integers * limit / levels, the limits along `axis`.
 
     Attributes:
         integers: int8, or int16 above 8 bits, in the weight's shape.
-        scale: float32 [channels] along `axis`, or [1] for one grid.
+        limit: float32 [channels], or [1] for one grid.
         axis: the output channels' axis.
         bits: 2 to 16.
     """
 
     integers: np.ndarray
-    scale: np.ndarray
+    limit: np.ndarray
     axis: int
     bits: int
 
+    @property
+    def levels(self) -> int:
+        """The integer that stands for the limit."""
+        return fake_quant.levels(self.bits)
 
-class WeightQuantizer(paddle.nn.Layer):
-    """Rounds a weight to a grid of `bits` bits; `axis` is that of the output channels."""
+    @property
+    def scale(self) -> np.ndarray:
+        """What an integer is multiplied by, float32 [channels] or [1]."""
+        return (self.limit / self.levels).astype(np.float32)
 
-    def __init__(self, bits: int, axis: int) -> None:
-        super().__init__()
-        self.bits = bits
-        self.axis = axis
+    def along_axis(self, values: np.ndarray) -> np.ndarray:
+        """Per-channel values in a shape that broadcasts over the weight."""
+        shape = [1] * self.integers.ndim
+        shape[self.axis] = values.size
+        return values.reshape(shape)
+
+
+class WeightQuantizer(Quantizer):
+    """Rounds a weight; `axis` is that of its output channels."""
+
+    axis: int
 
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of the grid, [1] or one per channel."""
-        return paddle.max(weight.abs()).reshape([1])
-
-    def extra_repr(self) -> str:
-        """Shown by `print(model)`."""
-        return f"bits={self.bits}, axis={self.axis}"
+        return weight.abs().max().reshape([1])
 
     def grid(self, weight: paddle.Tensor) -> WeightGrid:
-        """The rounded weight as integers."""
+        """The rounded weight as integers, in evaluation mode."""
         with paddle.no_grad():
             rounded = self(weight).numpy()
-            limits = self.limits(weight).numpy()
+            limit = self.limits(weight).numpy()
         levels = fake_quant.levels(self.bits)
-        scale = (limits / levels).astype(np.float32)
-        shape = [1] * rounded.ndim
-        shape[self.axis] = scale.size
+        empty = WeightGrid(rounded, limit, self.axis, self.bits)
         # A channel of zeros has no range; its integers are zeros on any scale.
-        divisor = np.where(scale > 0, scale, 1.0).reshape(shape if scale.size > 1 else [1])
-        integers = np.rint(rounded.astype(np.float64) / divisor).clip(-levels - 1, levels)
-        return WeightGrid(integers.astype(np.int8 if self.bits <= 8 else np.int16), scale, self.axis, self.bits)
+        divisor = empty.along_axis(np.where(limit > 0, limit, 1.0)).astype(np.float64) / levels
+        integers = np.rint(rounded / divisor).clip(-levels - self.full_range, levels)
+        return WeightGrid(integers.astype(np.int8 if self.bits <= 8 else np.int16), limit, self.axis, self.bits)
 
 
 class ChannelWiseAbsMaxWeight(WeightQuantizer):
@@ -79,9 +88,104 @@ class AbsMaxWeight(WeightQuantizer):
         return fake_quant.round_by_abs_max(weight, self.bits)[0]
 
 
-_TYPES = {"channel_wise_abs_max": ChannelWiseAbsMaxWeight, "abs_max": AbsMaxWeight}
+class _ObservedWeight(WeightQuantizer):
+    """An observed range of a weight: it can always start from the weight itself."""
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The range as observed so far."""
+        return self._scale
+
+    def _start(self, x: paddle.Tensor) -> None:
+        self.start_from([x.abs().max().item()])
 
 
-def build(options: QuantOptions, axis: int) -> WeightQuantizer:
-    """The weight quantizer that the options ask for."""
-    return _TYPES[options.weight_quantize_type](options.weight_bits, axis)
+class MovingAverageWeight(_ObservedWeight, MovingAverageRange):
+    """Range: the moving average of the weight's largest magnitude over the training steps."""
+
+
+class RangeAbsMaxWeight(_ObservedWeight, WindowRange):
+    """Range: the largest magnitude of the weight in the last training steps."""
+
+
+class LsqWeight(WeightQuantizer):
+    """LSQ: a trained step size for the weight, or one per output channel.
+
+    It starts at 2 * mean|w| / sqrt(Qp) of the first weight that it sees (section 2.1 of the paper), and in training
+    moves by at most a tenth per step.
+    """
+
+    full_range = True
+
+    def __init__(self, layer_name: str, bits: int, channels: int) -> None:
+        super().__init__(layer_name, bits)
+        self.s = self.create_parameter(
+            [channels],
+            paddle.ParamAttr(regularizer=paddle.regularizer.L2Decay(0.0)),
+            default_initializer=paddle.nn.initializer.Constant(0.0),
+        )
+        self.register_buffer("_previous", paddle.zeros([channels]))
+        self._started = False
+
+    @property
+    def learned(self) -> paddle.Tensor:
+        """The step sizes."""
+        return self.s
+
+    def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """Round `weight`."""
+        if paddle.in_dynamic_mode():
+            if not self._started:
+                self._start(weight)
+            if self.training:
+                learned.restrain(self.s, self._previous)
+        return lsq.LsqWeightFunction.apply(weight, self.s, self.bits, self._shape(weight))
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The largest value of each grid."""
+        return self.s * fake_quant.levels(self.bits)
+
+    def _shape(self, weight: paddle.Tensor) -> list[int]:
+        shape = [1] * weight.ndim
+        shape[self.axis] = self.s.size
+        return shape
+
+    def _start(self, weight: paddle.Tensor) -> None:
+        self._started = True
+        if (self.s.numpy() != 0).any():
+            return
+        values = np.abs(weight.numpy())
+        others = tuple(axis for axis, size in enumerate(self._shape(weight)) if size == 1)
+        steps = 2 * values.mean(axis=others).reshape(-1) / math.sqrt(fake_quant.levels(self.bits))
+        # A channel of zeros says nothing of its range; any positive one is exact for it.
+        steps = np.where(steps > 0, steps, 1.0).astype(np.float32)
+        self.s.set_value(steps)
+        self._previous.set_value(steps)
+
+
+_BY_PTQ_NAME = {"PerChannelAbsmaxQuantizer": "channel_wise_abs_max", "AbsmaxQuantizer": "abs_max"}
+
+
+def build(layer_name: str, options: QuantOptions, weight: paddle.Tensor, axis: int) -> WeightQuantizer:
+    """The quantizer that the options ask for, for a weight whose output channels are along `axis`."""
+    kind = options.weight_quantize_type or _BY_PTQ_NAME[options.weight_quantizer]
+    bits = options.weight_bits
+    quantizer: WeightQuantizer
+    if kind == "channel_wise_abs_max":
+        quantizer = ChannelWiseAbsMaxWeight(layer_name, bits)
+    elif kind == "abs_max":
+        quantizer = AbsMaxWeight(layer_name, bits)
+    elif kind == "moving_average_abs_max":
+        quantizer = MovingAverageWeight(layer_name, bits, options.moving_rate)
+    elif kind == "range_abs_max":
+        quantizer = RangeAbsMaxWeight(layer_name, bits, options.window_size)
+    else:
+        quantizer = LsqWeight(layer_name, bits, weight.shape[axis] if kind == "channel_wise_lsq_weight" else 1)
+    quantizer.axis = axis
+    return quantizer
+
+
+def build_preprocess(layer_name: str, options: QuantOptions) -> paddle.nn.Layer | None:
+    """The clip before the weight quantizer, or None."""
+    if options.weight_preprocess_type != "PACT":
+        return None
+    return learned.PaddleSlimPact() if options.compat else learned.ClipWeightByAlpha(layer_name, options)

@@ -57,6 +57,13 @@ def trained(**options) -> tuple[nn.Layer, paddle.Tensor]:
         {"weight_bits": 4, "activation_bits": 3, "unsigned": False},
         {"weight_bits": 12, "activation_bits": 16},
         {"name": "qat", "activation_quantize_type": "abs_max", "weight_quantize_type": "abs_max"},
+        {"name": "qat", "activation_quantize_type": "range_abs_max", "weight_quantize_type": "range_abs_max"},
+        {"name": "qat", "weight_quantize_type": "moving_average_abs_max"},
+        {"activation_quantize_type": "range_abs_max", "weight_preprocess_type": "PACT"},
+        {"activation_quantize_type": "abs_max"},
+        {"compat": "paddleslim"},
+        {"name": "lsq", "weight_bits": 4, "activation_bits": 4},
+        {"name": "lsq", "weight_bits": 2, "activation_bits": 2, "weight_quantize_type": "lsq_weight"},
     ],
 )
 def test_inference_form_equals_the_fake_quantized_model(options):

@@ -1,0 +1,144 @@
+"""Fold batch norms into the convolutions before them.
+
+In evaluation batch norm is y = (x - mean) / sqrt(variance + epsilon) * gamma + beta per channel, so with
+factor = gamma / sqrt(variance + epsilon): weight <- weight * factor, bias <- (bias - mean) * factor + beta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.quant import layers
+
+NORMS = (paddle.nn.BatchNorm, paddle.nn.BatchNorm2D, paddle.nn.SyncBatchNorm)
+# Far above float rounding, far below what a batch norm folded into the wrong convolution changes.
+_TOLERANCE = 1e-3
+
+
+def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None) -> list[tuple[str, str]]:
+    """Fold every batch norm that reads a convolution's output, and nothing else does, in place.
+
+    The network is run to see what reads what, and again to check that it still computes the same.
+
+    Args:
+        model: changed in place: convolutions get a bias, folded norms become identities.
+        inputs: shapes or tensors, one per argument of `forward`; left out, an image of the first convolution's
+            channels.
+
+    Returns:
+        (convolution, batch norm) names.
+
+    Raises:
+        UserError: the network does not run on the inputs, or does not compute the same afterwards.
+    """
+    example = _example(model, inputs)
+    with layers.evaluating(model), paddle.no_grad():
+        before, pairs = _trace(model, example)
+        fold_pairs(model, pairs)
+        after = _flat(model(*example))
+    difference = max((np.abs(new - old).max() for new, old in zip(after, before, strict=True)), default=0.0)
+    size = max((np.abs(old).max() for old in before), default=0.0)
+    if not difference <= _TOLERANCE * size:
+        raise UserError(
+            f"folding the batch norms changed the output by {difference:.3g} (largest value {size:.3g}); the network "
+            "uses a convolution's output in another way too, so leave fuse_conv_bn off"
+        )
+    return pairs
+
+
+def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> None:
+    """Fold the named batch norms into the named convolutions, in place.
+
+    Raises:
+        UserError: a name does not exist.
+    """
+    found = dict(model.named_sublayers())
+    identities = {}
+    for conv_name, norm_name in pairs:
+        if conv_name not in found or norm_name not in found:
+            raise UserError(f"the model has no layers {conv_name} and {norm_name} to fold")
+        _fold(found[conv_name], found[norm_name])
+        identities[id(found[norm_name])] = paddle.nn.Identity()
+    layers.replace(model, identities)
+
+
+def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:
+    if conv.bias is None:
+        layers.add_bias(conv)
+    mean, variance, weight, bias = (
+        t.numpy().astype(np.float64) for t in (norm._mean, norm._variance, conv.weight, conv.bias)
+    )
+    gamma = 1.0 if norm.weight is None else norm.weight.numpy().astype(np.float64)
+    beta = 0.0 if norm.bias is None else norm.bias.numpy().astype(np.float64)
+    factor = gamma / np.sqrt(variance + norm._epsilon)
+    transposed = isinstance(conv, paddle.nn.Conv2DTranspose)
+    shape = [1, -1, 1, 1] if transposed else [-1, 1, 1, 1]
+    conv.weight.set_value((weight * factor.reshape(shape)).astype(np.float32))
+    conv.bias.set_value(((bias - mean) * factor + beta).astype(np.float32))
+
+
+def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
+    """Outputs, and the pairs whose norm reads the very tensor that the convolution put out."""
+    made: dict[int, list[str]] = {}
+    read: dict[str, list[int]] = {}
+    calls: dict[str, int] = {}
+    kept, hooks = [], []
+
+    def after_conv(name: str):
+        def hook(layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
+            kept.append(output)
+            made.setdefault(id(output), []).append(name)
+            calls[name] = calls.get(name, 0) + 1
+
+        return hook
+
+    def before_norm(name: str):
+        def hook(layer: paddle.nn.Layer, inputs: tuple) -> None:
+            read.setdefault(name, []).append(id(inputs[0]))
+
+        return hook
+
+    for name, layer in model.named_sublayers():
+        grouped_transpose = isinstance(layer, paddle.nn.Conv2DTranspose) and layer._groups > 1
+        if isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose:
+            hooks.append(layer.register_forward_post_hook(after_conv(name)))
+        elif isinstance(layer, NORMS):
+            hooks.append(layer.register_forward_pre_hook(before_norm(name)))
+    try:
+        outputs = _flat(model(*example))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    readers: dict[int, int] = {}
+    for tensors in read.values():
+        for tensor in tensors:
+            readers[tensor] = readers.get(tensor, 0) + 1
+    pairs = []
+    for norm, tensors in read.items():
+        if len(tensors) == 1 and readers[tensors[0]] == 1 and tensors[0] in made:
+            (conv,) = made[tensors[0]]
+            if calls[conv] == 1:
+                pairs.append((conv, norm))
+    return outputs, pairs
+
+
+def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[paddle.Tensor]:
+    if inputs is not None:
+        return [item if isinstance(item, paddle.Tensor) else paddle.randn(list(item)) for item in inputs]
+    first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
+    if first is None:
+        raise UserError("fuse_conv_bn: the model has no convolution that a batch norm could be folded into")
+    return [paddle.randn([2, first._in_channels, 224, 224])]
+
+
+def _flat(output: Any) -> list[np.ndarray]:
+    if isinstance(output, paddle.Tensor):
+        return [output.numpy()]
+    if isinstance(output, dict):
+        output = list(output.values())
+    return [array for item in output for array in _flat(item)]
