@@ -4,6 +4,9 @@
     python benchmarks/peer_env.py torch-pruning DIR_B
     python benchmarks/prune_speed.py --paddleslim DIR_A/bin/python --torch-pruning DIR_B/bin/python [--repeats 5]
 
+Threads that wait for one another on cores that others use cost many times what they save (torch's most of all): on a
+busy machine give `--threads 1`. CPU seconds are listed beside wall-clock seconds.
+
 Every measurement is a fresh process; the sides take turns, so that a busy machine is shared fairly, and medians are
 compared. All sides get the same weights and the same request: remove 30% of the filters of every convolution. Timed:
 building the pruner (tracing the network) and pruning, without imports and without making the network. Multiply-adds are
@@ -164,17 +167,20 @@ def torch_macs(net, example) -> int:
 SIDES = {"ours": run_ours, "paddleslim": run_paddleslim, "torch-pruning": run_torch_pruning}
 
 
-def collect(interpreters: dict[str, str], network: str, repeats: int) -> dict[str, list[dict[str, float]]]:
+def collect(
+    interpreters: dict[str, str], network: str, repeats: int, threads: int | None
+) -> dict[str, list[dict[str, float]]]:
     """Run every side `repeats` times, taking turns.
 
     Raises:
         SystemExit: a side failed; the message says which and why.
     """
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in interpreters}
+    env = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")} if threads else {}
     for turn in range(repeats):
         for side, python in interpreters.items():
             command = [python, "-W", "ignore", str(Path(__file__).resolve()), "--side", side, "--network", network]
-            found, reason = run_child(command, timeout=TIME_LIMIT)
+            found, reason = run_child(command, timeout=TIME_LIMIT, env=env)
             if found is None:
                 raise SystemExit(f"{side}: {reason}")
             runs[side].append(found)
@@ -208,6 +214,9 @@ def main() -> int:
     parser.add_argument("--torch-pruning", metavar="PYTHON", help="interpreter of Torch-Pruning's environment")
     parser.add_argument("--network", default="resnet50")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--threads", type=int, help="threads per process, for a machine that others use at the same time"
+    )
     parser.add_argument("--out", type=Path, help="write every run to this JSON file")
     parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -220,11 +229,13 @@ def main() -> int:
         "torch-pruning": arguments.torch_pruning,
     }
     given = {side: python for side, python in interpreters.items() if python}
-    runs = collect(given, arguments.network, arguments.repeats)
-    lines = [machine(), f"FPGM, {arguments.network}, ratio {RATIO}, median of {arguments.repeats}", *summarise(runs)]
+    runs = collect(given, arguments.network, arguments.repeats, arguments.threads)
+    threads = f"{arguments.threads} threads" if arguments.threads else "all cores"
+    title = f"FPGM, {arguments.network}, ratio {RATIO}, {threads}, median of {arguments.repeats}"
+    lines = [machine(), title, *summarise(runs)]
     sys.stdout.write("\n".join(lines) + "\n")
     if arguments.out:
-        text = json.dumps({"machine": machine(), "network": arguments.network, "ratio": RATIO, "runs": runs}, indent=1)
+        text = json.dumps({"machine": machine(), "title": title, "runs": runs}, indent=1)
         arguments.out.write_text(text + "\n")
     return 0
 
