@@ -20,7 +20,7 @@ def _known_keys(kind: type) -> BeforeValidator:
 
     def check(data: Any) -> Any:
         if isinstance(data, dict):
-            refuse_unknown_keys(data, [field.name for field in fields(kind)])
+            refuse_unknown_keys(data, [field.name.rstrip("_") for field in fields(kind)])
         return data
 
     return BeforeValidator(check)

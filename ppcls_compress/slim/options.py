@@ -5,6 +5,17 @@ A leaf without Paddle: the configuration imports it too, so that a YAML is check
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ppcls_compress.slim.options_prune import IterativeOptions, PruneOptions
 from ppcls_compress.slim.options_quant import LayerRule, QuantOptions
 
-__all__ = ["LayerRule", "QuantOptions"]
+__all__ = ["IterativeOptions", "LayerRule", "PruneOptions", "QuantOptions", "SlimOptions"]
+
+
+@dataclass(frozen=True)
+class SlimOptions:
+    """What is done to a model, in this order; None leaves a step out."""
+
+    prune: PruneOptions | None = None
+    quant: QuantOptions | None = None
