@@ -176,8 +176,8 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
     import paddle
 
     from ppcls_compress import io
-    from ppcls_compress.slim import PruneOptions
-    from ppcls_compress.slim import prune as pruning
+    from ppcls_compress.slim.options_prune import PruneOptions
+    from ppcls_compress.slim.prune import prune
 
     model = build(cell)
     size = smallest_size(model)
@@ -185,7 +185,7 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
     io.write_state(directory / "dense.pdparams", state(model))
     options = PruneOptions(name="fpgm", pruned_ratio=cell.ratio, align=cell.align)
     start = time.perf_counter()
-    model, record = pruning.prune(model, options, [[1, 3, size, size]])
+    model, record = prune(model, options, [[1, 3, size, size]])
     seconds = time.perf_counter() - start
     io.write_json(directory / "record.json", record)
     np.savez(directory / "pruned.npz", *outputs(model, size))
@@ -211,7 +211,7 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
 def check(cell: Cell, directory: Path, size: int) -> dict[str, object]:
     """Second process: the masked dense network, then the structure rebuilt from the record."""
     from ppcls_compress import io
-    from ppcls_compress.slim import prune as pruning
+    from ppcls_compress.slim.prune import apply_record
 
     record = io.read_json(directory / "record.json")
     model = build(cell)
@@ -219,7 +219,7 @@ def check(cell: Cell, directory: Path, size: int) -> dict[str, object]:
     masked = {key: mask(np.array(value), record["kept"].get(key, {})) for key, value in dense.items()}
     model.set_state_dict(masked)
     exact = difference(load_arrays(directory / "pruned.npz"), outputs(model, size))
-    model = pruning.apply_record(model, record)
+    model = apply_record(model, record)
     saved = io.read_state(directory / "trained.pdparams")
     shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
     if shapes != {key: list(value.shape) for key, value in saved.items()}:
