@@ -1,1 +1,6 @@
-"""Exact structured pruning of any convolutional network."""
+"""Structured pruning: whole channels are removed from any network, exactly."""
+
+from ppcls_compress.slim.prune.pruner import prune
+from ppcls_compress.slim.prune.record import apply_record
+
+__all__ = ["apply_record", "prune"]

@@ -1,0 +1,310 @@
+"""A network as a flat list of operators: one forward pass with shapes, constants, owners and live parameters.
+
+`capture` runs the forward pass once in Paddle's program builder (no arithmetic is done) and copies what it finds into
+plain Python objects, so that nothing here outlives or depends on the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.static import InputSpec
+
+from ppcls_compress.errors import UserError
+
+Shape = tuple[int, ...]
+Inputs = Sequence[object] | Mapping[str, object]
+"""One shape `[1, 3, 224, 224]`, or a list: a shape, InputSpec, tensor or dict of these per argument of `forward`."""
+
+_SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operator of the forward pass.
+
+    Attributes:
+        index: its place in the program; the same place again when the same network is captured again.
+        name: without dialect and in-place underscore, `conv2d`, `relu`.
+        inputs: value ids; None for an optional operand that is missing, a tuple for a list of tensors.
+        outputs: value ids, lists flattened.
+        owner: path of the innermost layer whose call made it, "" for the network itself.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[str | tuple[str, ...] | None, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, object]
+    owner: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All operators of one forward pass.
+
+    Attributes:
+        shapes: value id -> shape.
+        makers: value id -> the operator that computes it; parameters and inputs have none.
+        parameters: value id -> structured (state-dict) name of the parameter or buffer.
+        tensors: structured name -> the live tensor.
+        outputs: value ids of what `forward` returns.
+    """
+
+    ops: list[Op]
+    shapes: dict[str, Shape]
+    makers: dict[str, Op]
+    parameters: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, paddle.Tensor] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+
+    def ints(self, value: str) -> list[int] | None:
+        """The integers a value holds when the program has them as a constant, else None."""
+        maker = self.makers.get(value)
+        if maker is None:
+            return None
+        if maker.name == "full_int_array":
+            return [int(v) for v in maker.attrs["value"]]
+        if maker.name == "full":
+            return [int(maker.attrs["value"])]
+        if maker.name in ("stack", "concat"):
+            parts = [self.ints(part) for part in maker.inputs[0]]
+            return None if any(part is None for part in parts) else [v for part in parts for v in part]
+        return None
+
+
+class CaptureError(Exception):
+    """The forward pass failed while it was being captured; `graph` holds the operators it got through."""
+
+    def __init__(self, cause: Exception, graph: Graph) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.graph = graph
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line: Paddle's long texts are cut to the line that states the error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    stated = [line for line in lines if "Error:" in line or line.startswith("(")]
+    return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"
+
+
+def specs(inputs: Inputs) -> list[object]:
+    """One InputSpec (or dict of them) per argument of `forward`; a dimension of None or -1 becomes 1.
+
+    Raises:
+        UserError: the description of the inputs is empty or of another type.
+    """
+    if isinstance(inputs, Mapping):
+        return [{key: _spec(value) for key, value in inputs.items()}]
+    if isinstance(inputs, InputSpec | paddle.Tensor):
+        return [_spec(inputs)]
+    if not isinstance(inputs, list | tuple) or not inputs:
+        raise UserError(f"inputs: expected a shape or a list of shapes, InputSpecs or tensors, found {inputs!r}")
+    if all(dim is None or isinstance(dim, int) for dim in inputs):
+        return [_spec(inputs)]
+    return [{k: _spec(v) for k, v in item.items()} if isinstance(item, Mapping) else _spec(item) for item in inputs]
+
+
+def _spec(item: object) -> InputSpec:
+    if isinstance(item, paddle.Tensor):
+        return InputSpec(item.shape, item.dtype)
+    dtype = item.dtype if isinstance(item, InputSpec) else "float32"
+    shape = item.shape if isinstance(item, InputSpec) else item
+    if not isinstance(shape, list | tuple) or not all(dim is None or isinstance(dim, int) for dim in shape):
+        raise UserError(f"inputs: expected a shape such as [1, 3, 224, 224], found {item!r}")
+    return InputSpec([1 if dim is None or dim < 1 else dim for dim in shape], dtype)
+
+
+@contextmanager
+def inference_mode(model: nn.Layer) -> Iterator[None]:
+    """All layers in eval mode, SyncBatchNorm computed locally (it has no CPU kernel), no gradients; then undone."""
+    layers = model.sublayers(include_self=True)
+    training = [layer.training for layer in layers]
+    synced = [layer for layer in layers if isinstance(layer, nn.SyncBatchNorm) and "forward" not in vars(layer)]
+    try:
+        for layer in layers:
+            layer.training = False
+        for layer in synced:
+            object.__setattr__(layer, "forward", _local_batch_norm(layer))
+        with paddle.no_grad():
+            yield
+    finally:
+        for layer, flag in zip(layers, training, strict=True):
+            layer.training = flag
+        for layer in synced:
+            object.__delattr__(layer, "forward")
+
+
+def _local_batch_norm(layer: nn.SyncBatchNorm) -> Callable[[paddle.Tensor], paddle.Tensor]:
+    def forward(x: paddle.Tensor) -> paddle.Tensor:
+        return F.batch_norm(
+            x,
+            layer._mean,
+            layer._variance,
+            layer.weight,
+            layer.bias,
+            epsilon=layer._epsilon,
+            data_format=layer._data_format,
+        )
+
+    return forward
+
+
+class _Recorder(nn.Layer):
+    """Calls the network while the program is built, and notes which operators each layer's call adds."""
+
+    def __init__(self, model: nn.Layer) -> None:
+        super().__init__()
+        self.model = model
+        self.program = None
+        self.open: list[tuple[int, str]] = []
+        self.closed: list[tuple[int, int, str]] = []
+
+    @paddle.jit.not_to_static
+    def forward(self, inputs):  # noqa: ANN001
+        self.program = paddle.static.default_main_program()
+        hooks = []
+        for path, layer in self.model.named_sublayers():
+            hooks.append(layer.register_forward_pre_hook(self._opener(path)))
+            hooks.append(layer.register_forward_post_hook(self._close))
+        try:
+            return self.model(*inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _opener(self, path: str) -> Callable[..., None]:
+        return lambda *_: self.open.append((self.program.num_ops(), path))
+
+    def _close(self, *_: object) -> None:
+        start, path = self.open.pop()
+        self.closed.append((start, self.program.num_ops(), path))
+
+    def owners(self) -> list[str]:
+        """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""
+        end = self.program.num_ops()
+        owners = [""] * end
+        for start, path in self.open:
+            owners[start:end] = [path] * (end - start)
+        for start, stop, path in reversed(self.closed):  # an inner call closes before the call around it
+            owners[start:stop] = [path] * (stop - start)
+        return owners
+
+
+def capture(model: nn.Layer, inputs: Inputs) -> Graph:
+    """The operators of `model`'s forward pass in eval mode, for inputs of these shapes; the model is left as it was.
+
+    Raises:
+        CaptureError: the forward pass fails.
+    """
+    recorder = _Recorder(model)
+    with inference_mode(model):
+        try:
+            traced = paddle.jit.to_static(recorder.forward, input_spec=[specs(inputs)], full_graph=True)
+            program = traced.concrete_program
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's forward raises
+            partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.owners())
+            raise CaptureError(error, partial) from error
+    graph = _read(program.main_program, recorder.owners())
+    _attach(graph, model, program.parameters)
+    graph.outputs.extend(str(v.id) for v in paddle.utils.flatten(program.outputs) if hasattr(v, "get_defining_op"))
+    return graph
+
+
+def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:
+    """As `capture`, for callers that can do nothing about a failure.
+
+    Raises:
+        UserError: the forward pass fails on such inputs.
+    """
+    try:
+        return capture(model, inputs)
+    except CaptureError as error:
+        raise UserError(f"the network's forward pass fails on inputs {inputs!r}: {first_line(error.cause)}") from error
+
+
+def _attach(graph: Graph, model: nn.Layer, parameters: tuple[list, list]) -> None:
+    """Names the parameters as the state dict does; `tensors` is in the order in which the network registers them."""
+    values = {id(tensor): str(value.id) for tensor, value in zip(*parameters, strict=True) if value.initialized()}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        value = values.pop(id(tensor), None)
+        if value is not None:
+            graph.parameters[value] = name
+            graph.tensors[name] = tensor
+
+
+def _read(program: object, owners: list[str]) -> Graph:
+    """Copies a program's block; lists of tensors (`combine` and `split` values) are resolved to their elements."""
+    graph = Graph([], {}, {})
+    block = program.global_block().ops
+    lists: dict[str, tuple[str, ...]] = {}
+    unpacked = {
+        str(op.operands_source()[0].id): tuple(str(v.id) for v in op.results())
+        for op in block
+        if op.name() == "builtin.split"
+    }
+    for index, op in enumerate(block):
+        name = op.name()
+        outputs: list[str] = []
+        for value in op.results():
+            key = str(value.id)
+            if value.is_dense_tensor_type():
+                graph.shapes[key] = tuple(value.shape)
+                outputs.append(key)
+            else:
+                outputs.extend(unpacked.get(key, ()))
+        operands = [str(v.id) if v.initialized() else None for v in op.operands_source()]
+        if name == "builtin.combine":
+            lists[str(op.results()[0].id)] = tuple(operands)
+            continue
+        if name in ("builtin.split", "builtin.parameter", "builtin.shadow_output"):
+            continue
+        attrs = {k: v for k, v in op.attrs().items() if k not in _SKIPPED_ATTRIBUTES}
+        inputs = tuple(lists.get(key, unpacked.get(key, key)) if key else None for key in operands)
+        owner = owners[index] if index < len(owners) else ""
+        copied = Op(index, name.split(".")[-1].rstrip("_"), inputs, tuple(outputs), attrs, owner)
+        graph.ops.append(copied)
+        graph.makers.update(dict.fromkeys(outputs, copied))
+    return graph
+
+
+def example(inputs: Inputs, *, scale: int = 1, seed: int = 0) -> list[object]:
+    """Random tensors of the described shapes, one per argument of `forward`; the user's tensors are used as they are.
+
+    Args:
+        scale: height and width (the last two of four axes) are divided by it, rounded up to a multiple of 32.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(spec: InputSpec) -> paddle.Tensor:
+        shape = list(spec.shape)
+        if scale > 1 and len(shape) == 4:
+            axes = (1, 2) if shape[3] in (1, 3) and shape[1] > 4 else (2, 3)
+            for axis in axes:
+                shape[axis] = min(shape[axis], max(1, -(-shape[axis] // (scale * 32))) * 32)
+        floating = "float" in str(spec.dtype)
+        values = rng.standard_normal(shape) if floating else np.zeros(shape)
+        return paddle.to_tensor(values.astype("float32" if floating else "int64")).astype(spec.dtype)
+
+    if isinstance(inputs, paddle.Tensor):
+        return [inputs]
+    given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    drawn: list[object] = []
+    for position, spec in enumerate(specs(inputs)):
+        if isinstance(spec, dict):
+            source = given[position]
+            drawn.append({k: source[k] if isinstance(source[k], paddle.Tensor) else draw(v) for k, v in spec.items()})
+        elif position < len(given) and isinstance(given[position], paddle.Tensor):
+            drawn.append(given[position])
+        else:
+            drawn.append(draw(spec))
+    return drawn

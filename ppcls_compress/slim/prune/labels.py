@@ -1,0 +1,91 @@
+"""Channel labels: which output channel of which layer a position along a tensor's axis is, and which must go together.
+
+Every prunable channel gets an integer label. Labels travel through the network as NumPy index arrays, one per tensor
+axis; a residual addition says that two labels live or die together, an attention softmax that some cannot die at all.
+Label 0 means "always there".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Labels = np.ndarray
+"""1-D integer array, one label per position along one axis."""
+
+Axes = dict[int, Labels]
+"""The labelled axes of one tensor; an axis that is missing has no channels to remove."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Why some labels cannot be removed."""
+
+    op: str
+    reason: str
+
+
+@dataclass
+class LabelBook:
+    """Hands out labels and collects what is known about them: equalities and pins, solved later all at once."""
+
+    count: int = 1
+    pairs: list[tuple[Labels, Labels]] = field(default_factory=list)
+    pins: list[tuple[Labels, Pin]] = field(default_factory=list)
+
+    def fresh(self, size: int) -> Labels:
+        """`size` labels that nothing refers to yet."""
+        first = self.count
+        self.count += size
+        return np.arange(first, self.count)
+
+    def unite(self, a: Labels | None, b: Labels | None, pin: Pin) -> None:
+        """Positions of `a` and `b` are removed together; against an unlabelled side the other one is pinned."""
+        if a is None and b is None:
+            return
+        if a is None or b is None:
+            self.pin(b if a is None else a, pin)
+            return
+        if a is b:
+            return
+        a, b = np.broadcast_arrays(a, b)
+        self.pairs.append((a, b))
+        fixed = (a == 0) | (b == 0)
+        if fixed.any():
+            self.pin(np.concatenate([a[fixed], b[fixed]]), pin)
+
+    def unite_rows(self, rows: Labels, pin: Pin) -> None:
+        """The rows of a 2-D array are removed at the same positions."""
+        for row in rows[1:]:
+            self.unite(rows[0], row, pin)
+
+    def pin(self, labels: Labels | None, pin: Pin) -> None:
+        """These labels stay."""
+        if labels is not None and labels.size:
+            self.pins.append((np.unique(labels), pin))
+
+
+def components(count: int, pairs: list[tuple[Labels, Labels]]) -> Labels:
+    """For every label the smallest label it is united with, directly or through others.
+
+    Roots are hooked to smaller roots and paths halved until nothing changes; each round is a few NumPy calls.
+    """
+    root = np.arange(count)
+    if not pairs:
+        return root
+    a = np.concatenate([np.ravel(pair[0]) for pair in pairs])
+    b = np.concatenate([np.ravel(pair[1]) for pair in pairs])
+    live = (a != 0) & (b != 0) & (a != b)
+    a, b = a[live], b[live]
+    while True:
+        root_a, root_b = root[a], root[b]
+        open_pairs = root_a != root_b
+        if not open_pairs.any():
+            return root
+        a, b, root_a, root_b = a[open_pairs], b[open_pairs], root_a[open_pairs], root_b[open_pairs]
+        low = np.minimum(root_a, root_b)
+        np.minimum.at(root, root_a, low)
+        np.minimum.at(root, root_b, low)
+        while not np.array_equal(root, halved := root[root]):
+            root = halved

@@ -1,0 +1,65 @@
+"""What removing a set of channels means: kept indices per parameter axis, new sizes, new shapes, new cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ppcls_compress.slim.prune.channels import Channels
+from ppcls_compress.slim.prune.context import Size
+from ppcls_compress.slim.prune.graph import Shape
+from ppcls_compress.slim.prune.labels import Labels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Channels to keep.
+
+    Attributes:
+        keep: mask over labels.
+    """
+
+    channels: Channels
+    keep: np.ndarray
+
+    @cached_property
+    def kept(self) -> dict[str, dict[int, np.ndarray]]:
+        """Parameter name -> axis -> ascending kept indices, for every axis that loses some."""
+        kept: dict[str, dict[int, np.ndarray]] = {}
+        for (name, axis), labels in self.channels.tracing.bindings.items():
+            alive = self.keep[labels]
+            if not alive.all():
+                kept.setdefault(name, {})[axis] = np.flatnonzero(alive)
+        order = self.channels.tracing.graph.tensors
+        return {name: dict(sorted(kept[name].items())) for name in order if name in kept}
+
+    def count(self, labels: Labels) -> int:
+        """How many of these positions stay."""
+        return int(self.keep[labels].sum())
+
+    @cached_property
+    def changed_sizes(self) -> list[tuple[Size, int]]:
+        """Numbers in the program that have to become others."""
+        changed = []
+        for size in self.channels.sizes:
+            new = self.count(size.counted)
+            if new != len(size.counted):
+                changed.append((size, new))
+        return changed
+
+    def shapes(self) -> dict[str, Shape]:
+        """Every value's shape in the pruned network."""
+        tracing = self.channels.tracing
+        shapes = dict(tracing.graph.shapes)
+        known: dict[int, int] = {}
+        for value, axes in tracing.values.items():
+            for axis, labels in axes.items():
+                if id(labels) not in known:
+                    known[id(labels)] = self.count(labels)
+                shapes[value] = (*shapes[value][:axis], known[id(labels)], *shapes[value][axis + 1 :])
+        for value, name in tracing.graph.parameters.items():
+            for axis, indices in self.kept.get(name, {}).items():
+                shapes[value] = (*shapes[value][:axis], len(indices), *shapes[value][axis + 1 :])
+        return shapes

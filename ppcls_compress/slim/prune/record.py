@@ -1,0 +1,121 @@
+"""The record of a pruning: plain JSON that rebuilds the exact structure on a fresh dense network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.cost import Cost
+from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.structure import Change
+from ppcls_compress.slim.prune.surgery import Surgery
+
+VERSION = 1
+
+
+def write(
+    plan: Plan,
+    options: PruneOptions,
+    changes: list[Change],
+    costs: tuple[Cost, Cost],
+    pinned: list[dict[str, str]],
+) -> dict[str, object]:
+    """A JSON-able description: what was asked, what is kept, what else changed, what it costs before and after.
+
+    Keys: `kept` {state-dict name: {axis: kept indices}}, `attributes` [[layer path, attribute, value]], `before` and
+    `after` {params, flops}, `layers` [{name, before, after}] with each layer's weight shape and multiply-adds,
+    `pinned` [{layer, op, reason}].
+    """
+    before, after = costs
+    return {
+        "kind": "prune",
+        "version": VERSION,
+        "options": options_json(options),
+        "kept": {name: {str(axis): index.tolist() for axis, index in axes.items()} for name, axes in plan.kept.items()},
+        "attributes": [list(change) for change in changes],
+        "before": {"params": before.params, "flops": before.flops},
+        "after": {"params": after.params, "flops": after.flops},
+        "layers": _layers(plan, before, after),
+        "pinned": pinned,
+    }
+
+
+def options_json(options: PruneOptions) -> dict[str, object]:
+    """The options as plain JSON."""
+    return json.loads(json.dumps(asdict(options)))
+
+
+def _layers(plan: Plan, before: Cost, after: Cost) -> list[dict[str, object]]:
+    graph = plan.channels.tracing.graph
+    values = {name: value for value, name in graph.parameters.items()}
+    shapes = plan.shapes()
+    layers = []
+    for old, new in zip(before.layers, after.layers, strict=True):
+        weight = values.get(old.weight)
+        layers.append(
+            {
+                "name": old.name,
+                "before": {"shape": list(graph.shapes[weight]) if weight else None, "flops": old.flops},
+                "after": {"shape": list(shapes[weight]) if weight else None, "flops": new.flops},
+            }
+        )
+    return layers
+
+
+def apply_record(model: nn.Layer, record: Mapping[str, object]) -> nn.Layer:
+    """Gives a fresh dense network the pruned structure that `record` describes, in place; nothing is traced or chosen.
+
+    Raises:
+        UserError: the record is of another kind or version, or does not fit this network. The model is then as it was.
+    """
+    network = model._layers if isinstance(model, paddle.DataParallel) else model
+    if record.get("kind") != "prune" or record.get("version") != VERSION:
+        raise UserError(
+            f"expected a record of kind 'prune', version {VERSION}; "
+            f"found kind {record.get('kind')!r}, version {record.get('version')!r}"
+        )
+    surgery = Surgery()
+    try:
+        _apply(network, record, surgery)
+    except BaseException:
+        surgery.undo()
+        raise
+    surgery.drop_gradients()
+    return model
+
+
+def _apply(network: nn.Layer, record: Mapping[str, object], surgery: Surgery) -> None:
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    layers = dict(network.named_sublayers(include_self=True))
+    kept: dict[str, dict[int, np.ndarray]] = {}
+    for name, axes in record["kept"].items():
+        if name not in tensors:
+            raise UserError(f"the pruning record names {name!r}, which this network does not have")
+        kept[name] = {int(axis): np.asarray(indices, dtype=np.int64) for axis, indices in axes.items()}
+        shape = tensors[name].shape
+        for axis, indices in kept[name].items():
+            if axis >= len(shape) or not len(indices) or indices.min() < 0 or indices.max() >= shape[axis]:
+                raise UserError(f"the pruning record does not fit {name!r} of shape {list(shape)} on axis {axis}")
+    for path, attribute, _ in record["attributes"]:
+        if path not in layers or not hasattr(layers[path], attribute):
+            raise UserError(f"the pruning record names {path}.{attribute}, which this network does not have")
+    surgery.shrink(tensors, kept)
+    for path, attribute, value in record["attributes"]:
+        old = getattr(layers[path], attribute)
+        surgery.set_attribute(layers[path], attribute, _like(value, old))
+
+
+def _like(value: object, old: object) -> object:
+    """JSON has no tuples: lists become tuples again where the attribute holds tuples."""
+    if not isinstance(value, list):
+        return value
+    olds = list(old) if isinstance(old, list | tuple) and len(old) == len(value) else [None] * len(value)
+    items = [_like(item, other) for item, other in zip(value, olds, strict=True)]
+    return tuple(items) if isinstance(old, tuple) else items

@@ -1,0 +1,81 @@
+"""Convolutions and their transposes: plain, depthwise, grouped, any data format."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppcls_compress.slim.prune.context import GroupedConv, Origin, Tracing, rule, uniform
+from ppcls_compress.slim.prune.graph import Op
+from ppcls_compress.slim.prune.labels import Labels
+
+
+def channel_axis(op: Op, rank: int) -> int:
+    """1, or the last axis when the operator's data format ends in C."""
+    return rank - 1 if str(op.attrs.get("data_format", "NCHW")).endswith("C") and rank > 2 else 1
+
+
+def origin_of(tracing: Tracing, op: Op, weight: str, axis: int, kind: str, labels: Labels) -> None:
+    """Notes that `labels` are the output channels of a layer, when its weight is a parameter.
+
+    A weight that a 1-D convolution gets by adding an axis counts as the parameter it was made from.
+    """
+    source = weight
+    while source not in tracing.graph.parameters:
+        maker = tracing.graph.makers.get(source)
+        if maker is None or maker.name not in ("unsqueeze", "assign", "cast"):
+            return
+        source = maker.inputs[0]
+    name = tracing.graph.parameters[source]
+    tracing.origins.setdefault(name, Origin(name, axis, kind, labels, op.owner))
+
+
+@rule("conv2d", "depthwise_conv2d", "conv3d")
+def convolution(tracing: Tracing, op: Op) -> None:
+    """[out, in / groups, ...] weight: output labels are new, input labels come from x."""
+    x, weight = op.inputs[:2]
+    axis = channel_axis(op, len(tracing.shape(x)))
+    inputs = tracing.only(op, x, [0, axis], "a convolution slides over it")
+    outputs = _couple(tracing, op, inputs.get(axis), tracing.shape(x)[axis], weight)
+    if outputs is not None:
+        origin_of(tracing, op, weight, 0, "conv", outputs)
+    tracing.put(op.outputs[0], {0: inputs.get(0), axis: outputs})
+
+
+def _couple(tracing: Tracing, op: Op, inputs: Labels | None, channels: int, weight: str) -> Labels | None:
+    groups = int(op.attrs["groups"])
+    outputs = tracing.axis(weight, 0)
+    weight_inputs = tracing.axis(weight, 1) if tracing.shape(weight)[1] > 1 else None
+    if groups == 1:
+        if tracing.shape(weight)[1] == 1:
+            weight_inputs = tracing.axis(weight, 1)
+        tracing.unite(inputs, weight_inputs, op, "reads the network's input or a constant")
+    elif groups == channels:
+        repeated = np.repeat(uniform(inputs, channels), tracing.shape(weight)[0] // channels)
+        tracing.unite(repeated, outputs, op, "a depthwise convolution of channels that stay")
+        tracing.size(op, ("groups", None), groups, inputs)
+    elif outputs is not None and weight_inputs is not None:
+        tracing.grouped.append(GroupedConv(op, groups, inputs, outputs, weight_inputs))
+    else:
+        tracing.pin(inputs, op, "a grouped convolution with a computed weight")
+    return outputs
+
+
+@rule("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose")
+def transposed_convolution(tracing: Tracing, op: Op) -> None:
+    """[in, out / groups, ...] weight."""
+    x, weight = op.inputs[:2]
+    axis = channel_axis(op, len(tracing.shape(x)))
+    channels, groups = tracing.shape(x)[axis], int(op.attrs["groups"])
+    inputs = tracing.only(op, x, [0, axis], "a convolution slides over it")
+    tracing.unite(inputs.get(axis), tracing.axis(weight, 0), op, "reads the network's input or a constant")
+    if groups == 1:
+        outputs = tracing.axis(weight, 1)
+        if outputs is not None:
+            origin_of(tracing, op, weight, 1, "conv", outputs)
+    elif groups == channels and tracing.shape(weight)[1] == 1:
+        outputs = inputs.get(axis)
+        tracing.size(op, ("groups", None), groups, outputs)
+    else:
+        outputs = None
+        tracing.pin(inputs.get(axis), op, "a transposed convolution with groups")
+    tracing.put(op.outputs[0], {0: inputs.get(0), axis: outputs})

@@ -1,0 +1,250 @@
+"""Carrying out a plan, and mending sizes that a network has written down instead of computing them.
+
+After the parameters are cut, the network is captured again and its numbers are compared with what they should have
+become. A number that did not follow is held by an integer attribute of the layer that made the operator, or of a layer around
+it; that attribute is found by trying. Where none is found, `Misfit` tells which channels have to stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from paddle import nn
+
+from ppcls_compress.slim.prune.context import Size, Tracing
+from ppcls_compress.slim.prune.graph import CaptureError, Graph, Inputs, Op, capture, first_line
+from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.surgery import Surgery, refresh_sizes
+
+_WRITTEN_SIZES = (nn.Unflatten, nn.Pad1D, nn.Pad2D, nn.Pad3D, nn.ZeroPad2D, nn.ChannelShuffle)
+"""Paddle's layers that are told sizes; all others of its layers compute them or are known to `_set_known_sizes`."""
+
+_MOST_CAPTURES = 200
+
+Change = tuple[str, str, object]
+"""(layer path, attribute, new value)."""
+
+
+class Misfit(Exception):
+    """The plan cannot be carried out.
+
+    Attributes:
+        op: the operator that fails or holds the sizes.
+        sizes: its numbers that do not follow; empty when the operator fails for another reason.
+    """
+
+    def __init__(self, op: Op | None, sizes: list[Size], reason: str) -> None:
+        super().__init__(reason)
+        self.op = op
+        self.sizes = sizes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The first thing that is wrong with the pruned network's structure."""
+
+    op: Op
+    sizes: list[tuple[Size, int]]
+    reason: str
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Grows as problems are solved in the order of the program."""
+        return self.op.index, -len(self.sizes)
+
+
+@dataclass
+class Fitting:
+    """One attempt to make the pruned network's structure right.
+
+    Attributes:
+        layers: path -> layer.
+        changes: attributes set so far, by (layer path, attribute).
+    """
+
+    model: nn.Layer
+    inputs: Inputs
+    plan: Plan
+    surgery: Surgery
+    layers: dict[str, nn.Layer]
+    changes: dict[tuple[str, str], object] = field(default_factory=dict)
+    captures: int = 0
+
+    @property
+    def tracing(self) -> Tracing:
+        """The dense network's."""
+        return self.plan.channels.tracing
+
+    def set(self, path: str, name: str, value: object) -> None:
+        """Sets an attribute, reversibly."""
+        self.surgery.set_attribute(self.layers[path], name, value)
+        self.changes[path, name] = value
+
+
+def carry_out(model: nn.Layer, inputs: Inputs, plan: Plan, surgery: Surgery, *, mend: bool = False) -> list[Change]:
+    """Cuts the parameters and updates every size; returns the attributes that were changed.
+
+    Args:
+        mend: compare the structure even if every size belongs to a layer that is known to follow.
+
+    Raises:
+        Misfit: some size does not follow; the surgery has to be undone.
+    """
+    fitting = Fitting(model, inputs, plan, surgery, dict(model.named_sublayers(include_self=True)))
+    surgery.shrink(fitting.tracing.graph.tensors, plan.kept)
+    _set_known_sizes(fitting)
+    if mend or any(not _follows(fitting, size) for size, _ in plan.changed_sizes):
+        _mend(fitting)
+    for path, name, value in refresh_sizes(surgery, model):
+        fitting.changes[path, name] = value
+    return [(path, name, value) for (path, name), value in fitting.changes.items()]
+
+
+def _follows(fitting: Fitting, size: Size) -> bool:
+    layer = fitting.layers[size.op.owner]
+    return type(layer).__module__.startswith("paddle.nn.layer.") and not isinstance(layer, _WRITTEN_SIZES)
+
+
+def _set_known_sizes(fitting: Fitting) -> None:
+    """The number of groups of Paddle's convolutions and group norms."""
+    for size, new in fitting.plan.changed_sizes:
+        for name in ("_groups", "_num_groups"):
+            if size.slot[0] == "groups" and getattr(fitting.layers[size.op.owner], name, None) == size.value:
+                fitting.set(size.op.owner, name, new)
+
+
+def _mend(fitting: Fitting) -> None:
+    problem = _first_problem(fitting)
+    while problem is not None:
+        if fitting.captures > _MOST_CAPTURES:
+            raise Misfit(problem.op, [size for size, _ in problem.sizes], "too many sizes are written down")
+        problem = _solve(fitting, problem)
+
+
+def _solve(fitting: Fitting, problem: Problem) -> Problem | None:
+    """Finds the attribute behind a problem; returns the next problem.
+
+    Raises:
+        Misfit: no attribute helps.
+    """
+    for path, name, old, new in _suspects(fitting, problem):
+        before = fitting.changes.get((path, name))
+        trial = Surgery()
+        value = _substituted(getattr(fitting.layers[path], name), old, new)
+        trial.set_attribute(fitting.layers[path], name, value)
+        following = _first_problem(fitting)
+        trial.undo()
+        if following is None or following.progress > problem.progress:
+            fitting.set(path, name, value)
+            if before is None and _teach(fitting, type(fitting.layers[path]), name, path, problem):
+                following = _first_problem(fitting)
+            return following
+    raise Misfit(problem.op, [size for size, _ in problem.sizes], problem.reason)
+
+
+def _teach(fitting: Fitting, kind: type, name: str, path: str, solved: Problem) -> bool:
+    """What held a size in one layer is changed in its siblings at once: the same class, the same kind of operator."""
+    taught = False
+    depth = _depth(solved.op.owner, path)
+    for size, new in fitting.plan.changed_sizes:
+        owner = _ancestor(size.op.owner, depth)
+        layer = fitting.layers.get(owner)
+        if (
+            owner == path
+            or type(layer) is not kind
+            or size.op.name != solved.op.name
+            or (owner, name) in fitting.changes
+        ):
+            continue
+        if getattr(layer, name, None) == size.value:
+            fitting.set(owner, name, new)
+            taught = True
+    return taught
+
+
+def _depth(owner: str, path: str) -> int:
+    return owner.count(".") + bool(owner) - path.count(".") - bool(path)
+
+
+def _ancestor(owner: str, depth: int) -> str:
+    parts = owner.split(".") if owner else []
+    return ".".join(parts[: len(parts) - depth])
+
+
+def _suspects(fitting: Fitting, problem: Problem) -> Iterator[tuple[str, str, int, int]]:
+    """(layer path, attribute, old number, new number), the likeliest first: from the operator's layer outwards."""
+    pairs = [(size.value, new) for size, new in problem.sizes]
+    shapes = fitting.plan.shapes()
+    for value in [*fitting.tracing.flat_inputs(problem.op), *problem.op.outputs]:
+        for old, new in zip(fitting.tracing.shape(value), shapes[value], strict=True):
+            if old != new and (old, new) not in pairs:
+                pairs.append((old, new))
+    for old, new in pairs:
+        path = problem.op.owner
+        while True:
+            for name, value in list(vars(fitting.layers[path]).items()):
+                if _holds(value, old) and not name.startswith("__"):
+                    yield path, name, old, new
+            if not path:
+                break
+            path = path.rpartition(".")[0]
+
+
+def _holds(value: object, number: int) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, list | tuple):
+        return any(_holds(item, number) for item in value)
+    return isinstance(value, int) and value == number
+
+
+def _substituted(value: object, old: int, new: int) -> object:
+    if isinstance(value, list | tuple):
+        items = [_substituted(item, old, new) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    return new if _holds(value, old) else value
+
+
+def _first_problem(fitting: Fitting) -> Problem | None:
+    fitting.captures += 1
+    failure = None
+    try:
+        graph = capture(fitting.model, fitting.inputs)
+    except CaptureError as error:
+        graph, failure = error.graph, first_line(error.cause)
+    dense = fitting.tracing.graph
+    wanted: dict[int, list[tuple[Size, int]]] = {}
+    for size in fitting.plan.channels.sizes:
+        wanted.setdefault(size.op.index, []).append((size, fitting.plan.count(size.counted)))
+    shapes = fitting.plan.shapes()
+    for old, new in zip(dense.ops, graph.ops, strict=False):
+        if old.name != new.name:
+            return Problem(old, [], f"the network takes another path here ({new.name})")
+        wrong = [(size, n) for size, n in wanted.get(old.index, []) if not _is_right(fitting.plan, graph, new, size, n)]
+        if wrong:
+            return Problem(old, wrong, f"{wrong[0][0].value} is written down and does not become {wrong[0][1]}")
+        for a, b in zip(old.outputs, new.outputs, strict=False):
+            if shapes[a] != graph.shapes[b] and -1 not in graph.shapes[b]:
+                return Problem(old, [], f"its result is {list(graph.shapes[b])} and not {list(shapes[a])}")
+    if failure is None:
+        return None
+    if len(graph.ops) >= len(dense.ops):
+        raise Misfit(None, [], failure)
+    op = dense.ops[len(graph.ops)]
+    return Problem(op, [(s, n) for s, n in wanted.get(op.index, []) if n != len(s.counted)], failure)
+
+
+def _is_right(plan: Plan, graph: Graph, op: Op, size: Size, wanted: int) -> bool:
+    where, index = size.slot
+    if isinstance(where, int):
+        found = graph.ints(op.inputs[where]) if isinstance(op.inputs[where], str) else None
+    else:
+        found = op.attrs[where]
+    if found is None:
+        return True
+    value = int(found if index is None else found[index])
+    if size.whole is None:
+        return value == wanted or value <= 0 < wanted
+    length = plan.count(size.whole)
+    return min(max(value + length if value < 0 else value, 0), length) == wanted

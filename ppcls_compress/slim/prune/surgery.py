@@ -1,0 +1,183 @@
+"""Changing live parameters, optimizer states and layer attributes, with the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+from paddle import nn
+
+Kept = Mapping[str, Mapping[int, np.ndarray]]
+"""Structured parameter name -> axis -> indices that stay, ascending."""
+
+
+class _Content:
+    """The content of a live tensor, exchanged with another one's. Storage is shared, never copied."""
+
+    def __init__(self, tensor: paddle.Tensor, new: paddle.Tensor) -> None:
+        self.tensor = tensor
+        self.other = _sharing(new)
+
+    def swap(self) -> None:
+        current = _sharing(self.tensor)
+        self.tensor.get_tensor()._share_data_with(self.other.get_tensor())
+        self.other = current
+
+
+class _Attribute:
+    """The value of an attribute, exchanged with another one."""
+
+    def __init__(self, owner: object, name: str, value: object) -> None:
+        self.owner, self.name, self.other = owner, name, value
+
+    def swap(self) -> None:
+        current = getattr(self.owner, self.name)
+        setattr(self.owner, self.name, self.other)
+        self.other = current
+
+
+def _sharing(tensor: paddle.Tensor) -> paddle.Tensor:
+    """A tensor object of its own over the same storage, unaffected when the other is given new content."""
+    holder = paddle.empty([1], dtype=tensor.dtype)
+    holder.get_tensor()._share_data_with(tensor.get_tensor())
+    return holder
+
+
+class Surgery:
+    """Reversible changes to a model."""
+
+    def __init__(self) -> None:
+        self._changes: list[_Content | _Attribute] = []
+
+    def undo(self) -> None:
+        """Puts everything back, last change first."""
+        while self._changes:
+            self._changes.pop().swap()
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """The state before, for a while."""
+        for change in reversed(self._changes):
+            change.swap()
+        try:
+            yield
+        finally:
+            for change in self._changes:
+                change.swap()
+
+    def drop_gradients(self) -> None:
+        """Gradients have the shapes from before; the next backward pass makes new ones."""
+        for change in self._changes:
+            if isinstance(change, _Content) and not change.tensor.stop_gradient:
+                change.tensor.clear_gradient(set_to_zero=False)
+
+    def replace(self, tensor: paddle.Tensor, new: paddle.Tensor) -> None:
+        """Gives a live tensor new content, possibly of another shape, in place."""
+        self._do(_Content(tensor, new))
+
+    def set_attribute(self, owner: object, name: str, value: object) -> None:
+        """`owner.name = value`."""
+        self._do(_Attribute(owner, name, value))
+
+    def _do(self, change: _Content | _Attribute) -> None:
+        change.swap()
+        self._changes.append(change)
+
+    def shrink(self, tensors: Mapping[str, paddle.Tensor], kept: Kept) -> None:
+        """Takes the kept indices of every listed parameter axis."""
+        with paddle.no_grad():
+            for name, axes in kept.items():
+                self.replace(tensors[name], take(tensors[name], axes))
+
+    def mask(self, tensors: Mapping[str, paddle.Tensor], kept: Kept) -> None:
+        """Zeroes everything but the kept indices on every listed parameter axis; shapes stay."""
+        with paddle.no_grad():
+            for name, axes in kept.items():
+                masked = tensors[name].clone()
+                for axis, indices in axes.items():
+                    masked = masked * _column(indices, masked, axis)
+                self.replace(tensors[name], masked)
+
+    def shrink_states(
+        self,
+        optimizer: paddle.optimizer.Optimizer,
+        tensors: Mapping[str, paddle.Tensor],
+        kept: Kept,
+        dense: Mapping[str, Sequence[int]],
+    ) -> None:
+        """Shrinks what an optimizer remembers of the parameters: accumulators and master weights of the dense shape."""
+        with paddle.no_grad():
+            for name, axes in kept.items():
+                for state in _states(optimizer, tensors[name].name, dense[name]):
+                    self.replace(state, take(state, axes))
+
+
+def _states(optimizer: paddle.optimizer.Optimizer, parameter: str, shape: Sequence[int]) -> Iterator[paddle.Tensor]:
+    inner = getattr(optimizer, "_inner_opt", optimizer)
+    master = inner._master_weights.get(parameter)
+    names = {parameter} if master is None else {parameter, master.name}
+    if master is not None:
+        yield master
+    for accumulators in inner._accumulators.values():
+        for name in sorted(names & set(accumulators)):
+            if list(accumulators[name].shape) == list(shape):
+                yield accumulators[name]
+
+
+def take(tensor: paddle.Tensor, axes: Mapping[int, np.ndarray]) -> paddle.Tensor:
+    """The kept positions along the given axes, in a tensor of its own."""
+    for axis, indices in axes.items():
+        tensor = paddle.index_select(tensor, paddle.to_tensor(indices, dtype="int64", place=tensor.place), axis=axis)
+    return tensor
+
+
+def _column(indices: np.ndarray, like: paddle.Tensor, axis: int) -> paddle.Tensor:
+    shape = [1] * len(like.shape)
+    shape[axis] = like.shape[axis]
+    column = np.zeros(shape[axis], dtype="float32")
+    column[indices] = 1
+    return paddle.to_tensor(column.reshape(shape), place=like.place).astype(like.dtype)
+
+
+def sizes_of(layer: nn.Layer) -> dict[str, object]:
+    """What Paddle's own layers remember of their parameters' shapes, as it should be for the shapes they have now.
+
+    A convolution's `_groups` is not here: it follows from the network around it.
+    """
+    weight = getattr(layer, "weight", None)
+    if weight is None:
+        return {}
+    shape = list(weight.shape)
+    found: dict[str, object] = {}
+    if isinstance(layer, nn.Conv1DTranspose | nn.Conv2DTranspose | nn.Conv3DTranspose):
+        found = {"_in_channels": shape[0], "_out_channels": shape[1] * layer._groups}
+    elif isinstance(layer, nn.Conv1D | nn.Conv2D | nn.Conv3D):
+        found = {"_in_channels": shape[1] * layer._groups, "_out_channels": shape[0]}
+    elif isinstance(layer, nn.GroupNorm):
+        found = {"_num_channels": shape[0]}
+    elif isinstance(layer, nn.LayerNorm):
+        found = {"_normalized_shape": shape}
+    elif hasattr(layer, "_num_features"):
+        found = {"_num_features": shape[0]}
+    elif isinstance(layer, nn.PReLU):
+        found = {"_num_parameters": shape[0]}
+    elif isinstance(layer, nn.Linear):
+        found = {"in_features": shape[0], "out_features": shape[1]}
+    return {name: value for name, value in found.items() if hasattr(layer, name)}
+
+
+def refresh_sizes(surgery: Surgery, model: nn.Layer) -> list[list[object]]:
+    """Brings the sizes that Paddle's layers remember up to date; returns [layer path, attribute, new value] each."""
+    changes = []
+    for path, layer in model.named_sublayers(include_self=True):
+        for name, value in sizes_of(layer).items():
+            if _plain(getattr(layer, name)) != value:
+                surgery.set_attribute(layer, name, value)
+                changes.append([path, name, value])
+    return changes
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
