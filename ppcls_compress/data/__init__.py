@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ppcls_compress.data.decode import BadImageError, read_image
     from ppcls_compress.data.labels import list_images, read_class_names
-    from ppcls_compress.data.loader import Loader, build_loader
+    from ppcls_compress.data.loader import Loader, build_loader, dead_workers_told
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
     from ppcls_compress.data.transforms import Pipeline, build_pipeline
 
@@ -22,6 +22,7 @@ _HOME = {
     "read_class_names": "labels",
     "Loader": "loader",
     "build_loader": "loader",
+    "dead_workers_told": "loader",
     "SyntheticLoader": "synthetic",
     "synthetic_loader": "synthetic",
     "Pipeline": "transforms",
@@ -35,6 +36,7 @@ __all__ = [
     "SyntheticLoader",
     "build_loader",
     "build_pipeline",
+    "dead_workers_told",
     "list_images",
     "read_class_names",
     "read_image",

@@ -14,7 +14,7 @@ from ppcls_compress.config.transforms import DecodeImage
 from ppcls_compress.errors import UserError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG", b"IEND"
+_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 # A marker inside entropy-coded JPEG data: neither a stuffed zero byte nor one of the eight restart markers.
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,19 +216,20 @@ def _in_process(work: _EpochWork) -> Iterator[Batch]:
 
 
 def _in_workers(work: _EpochWork, options: WorkerOptions) -> Iterator[Batch]:
-    batches = iter(
-        paddle.io.DataLoader(
-            work,
-            batch_size=None,  # an item is a whole batch already
-            collate_fn=_as_it_is,
-            return_list=True,
-            num_workers=min(options.num_workers, max(len(work), 1)),
-            use_shared_memory=options.use_shared_memory,
-            worker_init_fn=_one_thread,
-        )
+    loader = paddle.io.DataLoader(
+        work,
+        batch_size=None,  # an item is a whole batch already
+        collate_fn=_as_it_is,
+        return_list=True,
+        num_workers=min(options.num_workers, max(len(work), 1)),
+        use_shared_memory=options.use_shared_memory,
+        worker_init_fn=_one_thread,
     )
+    with _inherited_garbage_kept(), dead_workers_told():
+        batches = iter(loader)
     try:
-        for images, labels, bad, error, trace in _translated(batches):
+        while (item := _next(batches)) is not None:
+            images, labels, bad, error, trace = item
             if trace:
                 failure = RuntimeError(f"a data worker failed: {error}")
                 failure.add_note(trace)
@@ -240,19 +243,40 @@ def _in_workers(work: _EpochWork, options: WorkerOptions) -> Iterator[Batch]:
         batches._try_shutdown_all()
 
 
-def _translated(batches: Iterator[Any]) -> Iterator[Any]:
-    """The same items; the death of a worker, which Paddle reports as SystemError, becomes a UserError."""
-    while True:
-        try:
-            item = next(batches)
-        except StopIteration:
-            return
-        except (SystemError, RuntimeError, OSError) as error:
-            raise UserError(
-                "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "
-                "loader.use_shared_memory to False if /dev/shm is small"
-            ) from error
-        yield item
+@contextmanager
+def _inherited_garbage_kept() -> Iterator[None]:
+    """Around the fork of workers: what is garbage now is never collected in them.
+
+    An earlier iterator may be waiting in a reference cycle; its destructor joins threads, which a forked process does
+    not have, so a worker whose garbage collector met it would hang.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    with dead_workers_told():
+        return next(batches, None)
+
+
+@contextmanager
+def dead_workers_told() -> Iterator[None]:
+    """The death of a data worker, which Paddle reports as a SystemError, becomes a UserError.
+
+    Paddle raises it from a signal handler, so while a loader is in use it can come up anywhere in the main thread.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        if "DataLoader process" not in str(error) and "Blocking queue" not in str(error):
+            raise
+        raise UserError(
+            "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "
+            "loader.use_shared_memory to False if /dev/shm is small"
+        ) from error
 
 
 def _as_it_is(item: Any) -> Any:
