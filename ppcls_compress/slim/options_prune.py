@@ -8,6 +8,7 @@ from dataclasses import dataclass
 CRITERIA = ("fpgm", "l1_norm", "l2_norm", "bn_scale", "taylor")
 SCOPES = ("group", "layer")
 PRUNE_TYPES = ("conv", "fc", "all")
+BACKENDS = ("native", "paddleslim")
 DEFAULT_RATIO = 0.3
 
 _ALIASES = {"global_": "global"}
@@ -68,6 +69,8 @@ class PruneOptions:
         skip: layers to leave alone: paths, globs over paths, or layer types; each must match something.
         iterative: prune in steps with training between them.
         bn_recalibration: batches of training data to renew batch norm statistics with after pruning.
+        backend: who chooses the channels: `native`, or an installed PaddleSlim 2.6.0 (`paddleslim`), which knows one
+            way only: `scope: layer`, a ratio, `fpgm`, `l1_norm` or `l2_norm`.
         verify: check by forward passes that the pruned network equals the dense one with the channels zeroed.
     """
 
@@ -85,6 +88,7 @@ class PruneOptions:
     skip: tuple[str, ...] = ()
     iterative: IterativeOptions | None = None
     bn_recalibration: int = 0
+    backend: str = "native"
     verify: bool = True
 
     def __post_init__(self) -> None:
@@ -99,6 +103,23 @@ class PruneOptions:
         if isinstance(self.skip, str):
             raise ValueError(f"skip must be a list of names, globs or layer types, found {self.skip!r}")
         object.__setattr__(self, "skip", tuple(self.skip))
+        _check_choice("backend", self.backend, BACKENDS)
+        if self.backend == "paddleslim":
+            self._check_paddleslim()
+
+    def _check_paddleslim(self) -> None:
+        if self.scope != "layer":
+            raise ValueError("backend paddleslim scores coupled layers by the first of them: set scope: layer")
+        names = ("l1_norm", "l2_norm") if self.prune_type == "fc" else ("fpgm", "l1_norm", "l2_norm")
+        if self.name not in names or self.prune_type == "all":
+            raise ValueError(
+                f"backend paddleslim has no {self.name} for prune_type {self.prune_type}; "
+                "it has fpgm, l1_norm and l2_norm for conv, l1_norm and l2_norm for fc"
+            )
+        beyond = {"global": self.global_, "align": self.align, "a target": self.target}
+        wanted = [option for option, value in beyond.items() if value]
+        if wanted:
+            raise ValueError(f"backend paddleslim takes pruned_ratio only, not {' and '.join(wanted)}")
 
     def _check_amount(self) -> None:
         targets = [

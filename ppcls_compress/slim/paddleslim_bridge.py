@@ -21,6 +21,11 @@ import paddle
 from paddle.base.dygraph import base as dygraph_base
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, unknown
+from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.prune.channels import Channels, Group
+from ppcls_compress.slim.prune.graph import Inputs, example, first_line, inference_mode
+from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.selection import group_ratios
 
 PRUNERS = {"fpgm": "FPGMFilterPruner", "l1_norm": "L1NormFilterPruner", "l2_norm": "L2NormFilterPruner"}
 """Our criterion's name -> PaddleSlim's class."""
@@ -82,8 +87,55 @@ def load() -> ModuleType:
     return paddleslim.dygraph
 
 
+def plan(
+    model: paddle.nn.Layer, inputs: Inputs, channels: Channels, groups: list[Group], options: PruneOptions
+) -> Plan:
+    """PaddleSlim's choice, as a plan of ours.
+
+    Args:
+        model: the network that `channels` were traced from.
+        channels: which channels are the same, and which have to stay.
+        groups: those of `channels` that may be pruned; PaddleSlim is asked about their layers and no others.
+        options: criterion, ratio and kind of layer.
+
+    Raises:
+        UserError: PaddleSlim cannot prune this network, or removes channels that have to stay.
+        MissingDependencyError: PaddleSlim is not installed.
+    """
+    ratios = {
+        member.origin.weight: ratio
+        for group, ratio in zip(groups, group_ratios(groups, options.ratio), strict=True)
+        for member in group.members
+    }
+    removed = choose(model, example(inputs), options.name, ratios, prune_type=options.prune_type)
+    roots = [
+        _removable(channels, weight, axis, indices)
+        for weight, axes in removed.items()
+        for axis, indices in axes.items()
+    ]
+    return Plan(channels, channels.mask(roots))
+
+
+def _removable(channels: Channels, weight: str, axis: int, indices: np.ndarray) -> np.ndarray:
+    """Representative labels of these positions of a parameter's axis."""
+    labels = channels.tracing.bindings.get((weight, axis))
+    roots = channels.root[labels[indices]] if labels is not None else np.zeros(1, dtype=int)
+    for root in roots.tolist():
+        if root in channels.pinned:
+            reason = channels.pinned[root].reason
+            raise UserError(
+                f"Slim.prune.backend: paddleslim removes channels of {weight} (axis {axis}) that have to stay: {reason}"
+            )
+    return roots
+
+
 def choose(
-    model: paddle.nn.Layer, inputs: Sequence[Any], criterion: str, ratios: Mapping[str, float], *, axis: int = 0
+    model: paddle.nn.Layer,
+    inputs: Sequence[Any],
+    criterion: str,
+    ratios: Mapping[str, float],
+    *,
+    prune_type: str = "conv",
 ) -> Removed:
     """What PaddleSlim would remove; the model is not changed.
 
@@ -92,7 +144,7 @@ def choose(
         inputs: a shape, shapes, or tensors, as `FilterPruner` takes them.
         criterion: `fpgm`, `l1_norm` or `l2_norm`.
         ratios: state-dict name of a weight -> share of its filters to remove, in PaddleSlim's order of precedence.
-        axis: the pruned axis of those weights.
+        prune_type: `conv`, or `fc` for the output axis of linear layers, which PaddleSlim's FPGM lacks.
 
     Raises:
         ConfigError: the criterion is not one of PaddleSlim's.
@@ -102,30 +154,18 @@ def choose(
     if criterion not in PRUNERS:
         raise ConfigError("Slim.prune.name: " + unknown("criterion of backend paddleslim", criterion, PRUNERS))
     state = model.state_dict()
-    modes = {layer: layer.training for layer in model.sublayers(include_self=True)}
-    model.eval()
-    try:
-        masks = _masks(model, inputs, criterion, {state[name].name: ratio for name, ratio in ratios.items()}, axis)
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
-    removed = {name: _indices(name, value.shape, masks.get(value.name, [])) for name, value in state.items()}
-    return {name: axes for name, axes in removed.items() if axes}
-
-
-def _masks(
-    model: paddle.nn.Layer, inputs: Sequence[Any], criterion: str, ratios: Mapping[str, float], axis: int
-) -> Any:
-    """PaddleSlim's plan, by Paddle's parameter names."""
+    by_parameter = {state[name].name: ratio for name, ratio in ratios.items()}
     slim = load()
-    with mended_paddle():
+    with inference_mode(model), mended_paddle():
         try:
-            pruner = getattr(slim, PRUNERS[criterion])(model, inputs)
-            return pruner.prune_vars(dict(ratios), axis, apply=None).masks
+            options = {"prune_type": prune_type} if prune_type == "fc" else {}
+            pruner = getattr(slim, PRUNERS[criterion])(model, inputs, **options)
+            masks = pruner.prune_vars(by_parameter, 1 if prune_type == "fc" else 0, apply=None).masks
         except Exception as error:
             # PaddleSlim meets what it cannot prune with any exception, a bare AssertionError included.
-            cause = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(f"Slim.prune.backend: paddleslim cannot prune this network: {cause}") from error
+            raise UserError(f"Slim.prune.backend: paddleslim cannot prune this network: {first_line(error)}") from error
+    removed = {name: _indices(name, value.shape, masks.get(value.name, [])) for name, value in state.items()}
+    return {name: axes for name, axes in removed.items() if axes}
 
 
 def _indices(name: str, shape: Sequence[int], masks: Sequence[Any]) -> dict[int, np.ndarray]:

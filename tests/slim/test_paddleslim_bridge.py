@@ -9,6 +9,8 @@ from support import golden
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError
 from ppcls_compress.slim import paddleslim_bridge as bridge
+from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.prune import prune
 
 CASES = golden.load("cases")
 PRUNERS = {name: ours for ours, name in bridge.PRUNERS.items()}
@@ -33,6 +35,14 @@ def pretend(monkeypatch, pruner):
     package.dygraph, dygraph.FPGMFilterPruner = dygraph, pruner
     monkeypatch.setitem(sys.modules, "paddleslim", package)
     monkeypatch.setitem(sys.modules, "paddleslim.dygraph", dygraph)
+
+
+def stand_in(monkeypatch, net, masks):
+    """A PaddleSlim that always removes `masks`, {state-dict name: (axis, mask)}."""
+    state = net.state_dict()
+    found = {state[name].name: [SimpleNamespace(dims=axis, mask=mask)] for name, (axis, mask) in masks.items()}
+    plan = SimpleNamespace(masks=found)
+    pretend(monkeypatch, lambda model, inputs: SimpleNamespace(prune_vars=lambda *_, **__: plan))
 
 
 def network():
@@ -97,10 +107,8 @@ def test_masks_come_back_under_state_dict_names(monkeypatch):
 
 
 def test_a_mask_of_another_length_is_refused(monkeypatch):
-    masks = {"w": [SimpleNamespace(dims=0, mask=np.zeros(16))]}
     net = network()
-    plan = SimpleNamespace(masks={net[0].weight.name: masks["w"]})
-    pretend(monkeypatch, lambda model, inputs: SimpleNamespace(prune_vars=lambda *_, **__: plan))
+    stand_in(monkeypatch, net, {"0.weight": (0, np.zeros(16))})
     with pytest.raises(UserError, match="its mask for axis 0 of 0.weight has 16 entries, the axis has 4"):
         bridge.choose(net, [1, 3, 4, 4], "fpgm", {"0.weight": 0.5})
 
@@ -123,6 +131,105 @@ def test_static_mode_is_refused():
             pass
     finally:
         paddle.disable_static()
+
+
+def options(**given):
+    return PruneOptions(backend="paddleslim", scope="layer", **given)
+
+
+def removed_by(record, net_shapes):
+    return {
+        name: {
+            axis: np.setdiff1d(np.arange(net_shapes[name][int(axis)]), indices).tolist()
+            for axis, indices in axes.items()
+        }
+        for name, axes in record["kept"].items()
+    }
+
+
+def shapes_of(net):
+    return {name: list(value.shape) for name, value in net.state_dict().items()}
+
+
+def test_a_choice_prunes_every_coupled_axis(monkeypatch):
+    net = network()
+    before = shapes_of(net)
+    stand_in(monkeypatch, net, {"0.weight": (0, [1, 0, 1, 0])})
+    net, record = prune(net, options(pruned_ratio=0.5), [[1, 3, 4, 4]])
+    both = {"0": [1, 3]}
+    assert removed_by(record, before) == {
+        "0.weight": both, "0.bias": both, "1.weight": both, "1.bias": both, "1._mean": both, "1._variance": both,
+        "2.weight": {"1": [1, 3]},
+    }  # fmt: skip
+    assert record["options"]["backend"] == "paddleslim"
+    assert net(paddle.zeros([1, 3, 4, 4])).shape == [1, 2, 4, 4]
+
+
+def test_paddleslim_is_asked_about_layers_that_may_be_pruned_and_in_their_ratio(monkeypatch):
+    net = paddle.nn.Sequential(*[paddle.nn.Conv2D(4 if i else 3, 4, 1) for i in range(4)])
+    asked = {}
+
+    def prune_vars(ratios, axis, apply):
+        asked.update(ratios)
+        mask = SimpleNamespace(dims=0, mask=[1, 1, 0, 1])
+        return SimpleNamespace(masks={net[1].weight.name: [mask]})
+
+    pretend(monkeypatch, lambda model, inputs: SimpleNamespace(prune_vars=prune_vars))
+    prune(net, options(pruned_ratio={"1": 0.25}, skip=["0"]), [[1, 3, 4, 4]])
+    assert asked == {net[1].weight.name: 0.25, net[2].weight.name: 0.0}
+
+
+@pytest.mark.parametrize(("name", "mask"), [("2.weight", (0, [1, 0])), ("0.weight", (1, [0, 1, 1]))])
+def test_channels_that_have_to_stay_are_refused_and_the_network_is_left_alone(monkeypatch, name, mask):
+    net = network()
+    before = shapes_of(net)
+    stand_in(monkeypatch, net, {name: mask})
+    with pytest.raises(UserError, match=rf"removes channels of {name} \(axis {mask[0]}\) that have to stay: "):
+        prune(net, options(), [[1, 3, 4, 4]])
+    assert shapes_of(net) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scope": "group"}, "set scope: layer"),
+        ({"name": "taylor"}, "has no taylor for prune_type conv"),
+        ({"name": "fpgm", "prune_type": "fc"}, "has no fpgm for prune_type fc"),
+        ({"name": "l1_norm", "prune_type": "all"}, "has no l1_norm for prune_type all"),
+        ({"align": 8}, "takes pruned_ratio only, not align"),
+        ({"target_flops": 0.5, "global_": True}, "takes pruned_ratio only, not global and a target"),
+        ({"backend": "paddleslm"}, "backend must be one of native, paddleslim, found 'paddleslm'"),
+    ],
+)
+def test_what_paddleslim_cannot_do_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        PruneOptions(**{"backend": "paddleslim", "scope": "layer", **given})
+
+
+@pytest.mark.parametrize("case", [c for c in CASES["cases"] if c["net"] not in ("grouped",)][::3])
+def test_live_and_native_prune_alike(case):
+    live()
+    if not case["removed"]:
+        pytest.skip("PaddleSlim removes nothing here")
+    records = []
+    for backend in ("paddleslim", "native"):
+        net = golden.small(case["net"], CASES)
+        layer = case["variable"].removesuffix(".weight")
+        found = PruneOptions(
+            backend=backend, scope="layer", name=PRUNERS[case["pruner"]], pruned_ratio={layer: case["ratio"]}
+        )
+        records.append(prune(net, found, [CASES["input"]])[1])
+    assert records[0]["kept"] == records[1]["kept"]
+    assert removed_by(records[0], shapes_of(golden.small(case["net"], CASES))) == case["removed"]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES["fc_cases"] if c["num_head"] == -1])
+def test_paddleslim_on_this_paddle_prunes_linear_layers_as_on_its_own(case):
+    live()
+    net = golden.small("mlp", CASES)
+    ratios = {case["variable"]: case["ratio"]}
+    removed = bridge.choose(net, CASES["input"], PRUNERS[case["pruner"]], ratios, prune_type="fc")
+    assert golden.plain(removed) == case["removed"]
 
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: ":".join(str(case[key]) for key in list(case)[:4]))

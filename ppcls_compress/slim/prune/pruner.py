@@ -98,12 +98,20 @@ class _Chooser:
         if not groups:
             causes = _causes(whole_layers(channels, self.network.kinds, self.skips))
             raise UserError(f"no layer of this network can be pruned{causes}")
-        plan = select(self.scorer.score(channels, groups), self.options, self._measure)
+        plan = self._select(channels, groups)
         if not plan.kept:
             raise UserError(
                 f"pruning would change nothing: {self._amount()} of {len(groups)} groups rounds to no channel"
             )
         return plan
+
+    def _select(self, channels: Channels, groups: list[Group]) -> Plan:
+        if self.options.backend == "native":
+            return select(self.scorer.score(channels, groups), self.options, self._measure)
+        # Here, because most people do not have PaddleSlim and never come this way.
+        from ppcls_compress.slim import paddleslim_bridge
+
+        return paddleslim_bridge.plan(self.network.model, self.network.inputs, channels, groups, self.options)
 
     def _amount(self) -> str:
         target = self.options.target

@@ -111,7 +111,7 @@ def select(candidates: Candidates, options: PruneOptions, measure: Callable[[Pla
         UserError: a glob matches no layer that can be pruned, or the target cannot be met within two points.
     """
     if options.target is None:
-        return candidates.plan(_counts(candidates, options, _ratios(candidates, options.ratio)))
+        return candidates.plan(_counts(candidates, options, group_ratios(candidates.groups, options.ratio)))
     name, wanted = options.target
     low, high = 0.0, 1.0
     best: tuple[float, Plan] | None = None
@@ -128,12 +128,17 @@ def select(candidates: Candidates, options: PruneOptions, measure: Callable[[Pla
     return best[1]
 
 
-def _ratios(candidates: Candidates, ratio: float | Mapping[str, float]) -> list[float]:
+def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> list[float]:
+    """The share of each group's channels to remove.
+
+    Raises:
+        UserError: a glob matches no layer of these groups.
+    """
     if not isinstance(ratio, Mapping):
-        return [ratio] * len(candidates.groups)
+        return [ratio] * len(groups)
     used: set[str] = set()
     ratios = []
-    for group in candidates.groups:
+    for group in groups:
         found = 0.0
         for member in group.members:
             glob = next((g for g in ratio if matches(member.origin, g)), None)
@@ -144,7 +149,7 @@ def _ratios(candidates: Candidates, ratio: float | Mapping[str, float]) -> list[
         ratios.append(found)
     for glob in ratio:
         if glob not in used:
-            names = [member.origin.owner for group in candidates.groups for member in group.members]
+            names = [member.origin.owner for group in groups for member in group.members]
             raise UserError(f"pruned_ratio: {unknown('prunable layer', glob, names)}")
     return ratios
 
