@@ -109,5 +109,5 @@ def build_preprocess(layer_name: str, options: QuantOptions, *, alone: bool = Fa
     if options.compat:
         return learned.PaddleSlimPact()
     if options.activation_preprocess_type == "PACT" and (options.grid is None or alone):
-        return learned.ClipByAlpha(layer_name, options, options.activation_bits)
+        return learned.ClipByAlpha(layer_name, options)
     return None

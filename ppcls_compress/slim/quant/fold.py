@@ -38,7 +38,15 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     """
     example = _example(model, inputs)
     with layers.evaluating(model), paddle.no_grad():
-        before, pairs = _trace(model, example)
+        try:
+            before, pairs = _trace(model, example)
+        except Exception as error:
+            shapes = [list(tensor.shape) for tensor in example]
+            why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"fuse_conv_bn runs the model once, and it does not run on inputs of {shapes}; give the shapes that it "
+                f"takes as `inputs`, or leave fuse_conv_bn off ({why})"
+            ) from error
         fold_pairs(model, pairs)
         after = _flat(model(*example))
     difference = max((np.abs(new - old).max() for new, old in zip(after, before, strict=True)), default=0.0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
+import numpy as np
 import paddle
 from paddle import _C_ops
 
@@ -12,45 +12,32 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import fake_quant, lsq, pact
 from ppcls_compress.slim.quant.histogram import Histogram
-from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, HistogramPerBatch, register_average, start_average
+from ppcls_compress.slim.quant.quantizers import (
+    ActivationQuantizer,
+    HistogramPerBatch,
+    register_average,
+    start_average,
+)
 
-# The most that a range may change from one training step to the next. A single large gradient can then neither turn it
-# negative nor throw it so far above the data that no gradient ever reaches it again, whatever the scale of the input.
+# The most that a range may change from one training step to the next, as a fraction. A single large gradient can then
+# not throw it so far above the data that no gradient ever reaches it again.
 STEP_LIMIT = 0.1
-
-
-def restrain(parameter: paddle.Tensor, previous: paddle.Tensor) -> paddle.Tensor:
-    """Bring a positive parameter to within a tenth of its previous value, in place; `previous` follows.
-
-    Returns:
-        The value, apart from the parameter.
-    """
-    with paddle.no_grad():
-        nearest = paddle.maximum(parameter, previous * (1 - STEP_LIMIT))
-        nearest = paddle.minimum(nearest, previous * (1 + STEP_LIMIT))
-        _C_ops.assign_out_(nearest, parameter)
-        _C_ops.assign_out_(nearest, previous)
-    return nearest
 
 
 class LearnedRange(ActivationQuantizer):
     """A trained parameter that sets the range, two-sided or one-sided.
 
     The one-sided form, clip(x, 0, limit) on an unsigned grid, is chosen at calibration for inputs that were never
-    negative. What was not calibrated calibrates from its first training batch. In training the parameter moves by at
-    most a tenth per step, so that it stays positive.
+    negative. What was not calibrated calibrates from its first training batch. In training the range changes by at most
+    a tenth per step.
 
     State: the parameter; `_sides`: 0 not calibrated, 1 one-sided, 2 two-sided; `_previous`: the parameter's value in
     the last training step.
     """
 
-    parameter_name: ClassVar[str]
-
-    def __init__(self, layer_name: str, options: QuantOptions, attributes: paddle.ParamAttr) -> None:
-        super().__init__(layer_name, options.activation_bits)
+    def __init__(self, layer_name: str, options: QuantOptions, bits: int) -> None:
+        super().__init__(layer_name, bits)
         self._options = options
-        start = paddle.nn.initializer.Constant(0.0)
-        setattr(self, self.parameter_name, self.create_parameter([1], attributes, default_initializer=start))
         self.register_buffer("_previous", paddle.zeros([1]))
         self.register_buffer("_sides", paddle.zeros([1]))
         self._known_sides: int | None = None
@@ -60,40 +47,46 @@ class LearnedRange(ActivationQuantizer):
     @property
     def unsigned(self) -> bool:
         """Whether the one-sided form is in use."""
-        return self._read_sides() == 1
-
-    @property
-    def learned(self) -> paddle.Tensor:
-        """The parameter."""
-        return getattr(self, self.parameter_name)
+        if not self._sides_known():
+            raise self._uncalibrated()
+        return self._known_sides == 1
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Clip and round `x`, any shape, float32."""
         training = self.training and paddle.in_dynamic_mode()
         if training and not self._sides_known():
             self._calibrate_from(x)
-        unsigned = self._read_sides() == 1
-        value = restrain(self.learned, self._previous) if training else self.learned.detach()
-        if training:
-            self._count_clipped(x, self._limit_of(value, unsigned), unsigned)
+        unsigned = self.unsigned
+        with paddle.no_grad():
+            value = restrained(self.learned, *self._reach())
+            if training:
+                _C_ops.assign_out_(value, self.learned)
+                _C_ops.assign_out_(value, self._previous)
+                self._count_clipped(x, self._limit_of(value, unsigned), unsigned)
         return self._apply(x, value, unsigned)
 
     def range(self) -> float:
         """What the parameter says, whatever grid follows."""
-        return self._limit_of(self.learned, self.unsigned).item()
+        unsigned = self.unsigned
+        with paddle.no_grad():
+            return self._limit_of(restrained(self.learned, *self._reach()), unsigned).item()
 
     def limit(self) -> float:
         """The largest value of the grid."""
         return self.range()
 
     def calibrate(self, seen: HistogramPerBatch) -> None:
-        """Choose the form and the parameter."""
+        """Choose the form and the range."""
         total = Histogram.merged(seen.batches)
-        one_sided = self._one_sided(total)
+        unsigned = self._one_sided(total)
         # An input that was zero throughout says nothing of its range; any positive one is exact for it.
-        value = self._choose(total, one_sided) or 1.0
-        for tensor, number in ((self.learned, value), (self._previous, value), (self._sides, 1 if one_sided else 2)):
-            tensor.set_value(paddle.full([1], number))
+        self.set_range(self._choose(total, unsigned) or 1.0, unsigned)
+
+    def set_range(self, limit: float, unsigned: bool = False) -> None:
+        """Set the largest value of the grid, and the form."""
+        value = self._parameter_of(limit, unsigned)
+        for tensor, number in ((self.learned, value), (self._previous, value), (self._sides, 1 if unsigned else 2)):
+            tensor.set_value(np.array([number], np.float32))
         self._known_sides = None
 
     def clip_rate(self, reset: bool = True) -> float | None:
@@ -109,12 +102,19 @@ class LearnedRange(ActivationQuantizer):
     def _choose(self, seen: Histogram, unsigned: bool) -> float:
         raise UserError(f"{type(self).__name__} does not say how it starts")
 
-    def _one_sided(self, seen: Histogram) -> bool:
-        wanted = self._options.unsigned
-        return wanted is True or (wanted == "auto" and not seen.negative and self.bits < 16)
+    def _reach(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """How far the parameter may be from its previous value."""
+        return self._previous * (1 - STEP_LIMIT), self._previous * (1 + STEP_LIMIT)
 
     def _limit_of(self, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
         return value
+
+    def _parameter_of(self, limit: float, unsigned: bool) -> float:
+        return limit
+
+    def _one_sided(self, seen: Histogram) -> bool:
+        wanted = self._options.unsigned
+        return wanted is True or (wanted == "auto" and not seen.negative and self.bits < 16)
 
     def _sides_known(self) -> bool:
         # Reading waits for the device, so training steps that follow each other remember the answer.
@@ -122,44 +122,70 @@ class LearnedRange(ActivationQuantizer):
             self._known_sides = int(self._sides.item()) or None
         return self._known_sides is not None
 
-    def _read_sides(self) -> int:
-        if not self._sides_known():
-            raise self._uncalibrated()
-        return self._known_sides
-
     def _calibrate_from(self, x: paddle.Tensor) -> None:
         if paddle.distributed.get_world_size() > 1:
             raise self._uncalibrated()
         seen = self.observer()
-        values = x.astype("float32").numpy()
-        seen.add(values)
+        seen.add(x.astype("float32").numpy())
         self.calibrate(seen)
 
     def _count_clipped(self, x: paddle.Tensor, limit: paddle.Tensor, unsigned: bool) -> None:
-        with paddle.no_grad():
-            sample = x[:1] if unsigned else x[:1].abs()
-            rate = (sample >= limit).astype("float32").mean()
+        sample = x[:1] if unsigned else x[:1].abs()
+        rate = (sample >= limit).astype("float32").mean()
         self._clipped = rate if self._clipped is None else self._clipped + rate
         self._counted += 1
 
 
-def _alpha_attributes(options: QuantOptions) -> paddle.ParamAttr:
-    decay = paddle.regularizer.L2Decay(options.alpha_weight_decay)
-    return paddle.ParamAttr(learning_rate=options.alpha_learning_rate, regularizer=decay)
+def restrained(parameter: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
+    """The parameter, no further than it may move in one step."""
+    return paddle.minimum(paddle.maximum(parameter, low), high)
+
+
+class AlphaDecay(paddle.regularizer.WeightDecayRegularizer):
+    """Weight decay of alpha for a parameter that holds its logarithm.
+
+    Decay shrinks a plain parameter by the factor 1 - rate * coefficient in a step; on a logarithm that is a constant.
+    """
+
+    def __init__(self, coefficient: float) -> None:
+        super().__init__()
+        self._coefficient = coefficient
+
+    def __call__(self, param: paddle.Tensor, grad: paddle.Tensor, block: object) -> paddle.Tensor:
+        """What the optimizer adds to the gradient."""
+        return paddle.full_like(param, self._coefficient)
+
+    def __str__(self) -> str:
+        return f"AlphaDecay, coefficient={self._coefficient}"
 
 
 class LearnedAlpha(LearnedRange):
-    """PACT on the grid of alpha itself: y = round(clip(x, -alpha, alpha)), alpha trained."""
+    """PACT on the grid of alpha itself: y = round(clip(x, -alpha, alpha)), alpha trained.
 
-    parameter_name = "alpha"
+    The parameter is `log_alpha`: alpha is positive by construction, and a step changes it by a factor that does not
+    depend on the scale of the input.
+    """
 
-    def __init__(self, layer_name: str, options: QuantOptions) -> None:
-        super().__init__(layer_name, options, _alpha_attributes(options))
+    def __init__(self, layer_name: str, options: QuantOptions, bits: int | None = None) -> None:
+        super().__init__(layer_name, options, options.activation_bits if bits is None else bits)
+        self.log_alpha = self.create_parameter(
+            [1],
+            paddle.ParamAttr(
+                learning_rate=options.alpha_learning_rate, regularizer=AlphaDecay(options.alpha_weight_decay)
+            ),
+            default_initializer=paddle.nn.initializer.Constant(0.0),
+        )
+
+    @property
+    def learned(self) -> paddle.Tensor:
+        """The logarithm of alpha."""
+        return self.log_alpha
 
     def _apply(self, x: paddle.Tensor, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
-        if fake_quant.needs_gradient(x, self.alpha):
-            return pact.Pact.apply(x, self.alpha, value, unsigned, self._quantize)
-        return self._quantize(x, value, unsigned)[0]
+        alpha = value.exp()
+        if fake_quant.needs_gradient(x, self.log_alpha):
+            return pact.Pact.apply(x, self.log_alpha, alpha, unsigned, self._quantize)
+        return self._quantize(x, alpha, unsigned)[0]
 
     def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The rounded tensor, and one that is +-alpha wherever `x` was clipped."""
@@ -170,6 +196,16 @@ class LearnedAlpha(LearnedRange):
         if self._options.alpha_init == "percentile":
             return seen.percentile(self._options.alpha_percentile)
         return seen.least_squares(fake_quant.levels(self.bits, unsigned))
+
+    def _reach(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        step = math.log1p(STEP_LIMIT)
+        return self._previous - step, self._previous + step
+
+    def _limit_of(self, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
+        return value.exp()
+
+    def _parameter_of(self, limit: float, unsigned: bool) -> float:
+        return math.log(limit)
 
 
 class LearnedAlphaMovingAverage(LearnedAlpha):
@@ -187,7 +223,7 @@ class LearnedAlphaMovingAverage(LearnedAlpha):
     def calibrate(self, seen: HistogramPerBatch) -> None:
         """Choose alpha and the form, and start the average from the batches."""
         super().calibrate(seen)
-        alpha = self.alpha.item()
+        alpha = self.range()
         start_average(self, [min(batch.largest, alpha) for batch in seen.batches])
 
     def limit(self) -> float:
@@ -209,20 +245,16 @@ class LearnedAlphaMovingAverage(LearnedAlpha):
 class ClipByAlpha(LearnedAlpha):
     """y = clip(x, -alpha, alpha), alpha trained, before a quantizer that finds its own range."""
 
-    def __init__(self, layer_name: str, options: QuantOptions, bits: int) -> None:
-        super().__init__(layer_name, options)
-        self.bits = bits
-
     def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
         clipped = pact.clip(x, alpha, unsigned)
         return clipped, clipped
 
+    def _one_sided(self, seen: Histogram) -> bool:
+        return False
+
 
 class ClipWeightByAlpha(ClipByAlpha):
     """The clip before a weight quantizer; it calibrates from the weight itself."""
-
-    def __init__(self, layer_name: str, options: QuantOptions) -> None:
-        super().__init__(layer_name, options, options.weight_bits)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Clip a weight."""
@@ -230,18 +262,24 @@ class ClipWeightByAlpha(ClipByAlpha):
             self._calibrate_from(x)
         return super().forward(x)
 
-    def _one_sided(self, seen: Histogram) -> bool:
-        return False
-
 
 class LsqActivation(LearnedRange):
     """LSQ: y = round(clip(x / s, -2^(b-1), 2^(b-1) - 1)) * s, the step size s trained."""
 
-    parameter_name = "s"
     full_range = True
 
     def __init__(self, layer_name: str, options: QuantOptions) -> None:
-        super().__init__(layer_name, options, paddle.ParamAttr(regularizer=paddle.regularizer.L2Decay(0.0)))
+        super().__init__(layer_name, options, options.activation_bits)
+        self.s = self.create_parameter(
+            [1],
+            paddle.ParamAttr(regularizer=paddle.regularizer.L2Decay(0.0)),
+            default_initializer=paddle.nn.initializer.Constant(0.0),
+        )
+
+    @property
+    def learned(self) -> paddle.Tensor:
+        """The step size."""
+        return self.s
 
     def _apply(self, x: paddle.Tensor, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
         if not fake_quant.needs_gradient(x, self.s):
@@ -252,8 +290,11 @@ class LsqActivation(LearnedRange):
     def _limit_of(self, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
         return value * fake_quant.levels(self.bits, unsigned)
 
+    def _parameter_of(self, limit: float, unsigned: bool) -> float:
+        return limit / fake_quant.levels(self.bits, unsigned)
+
     def _choose(self, seen: Histogram, unsigned: bool) -> float:
-        return 2 * seen.mean() / math.sqrt(fake_quant.levels(self.bits, unsigned))
+        return 2 * seen.mean() * math.sqrt(fake_quant.levels(self.bits, unsigned))
 
 
 class PaddleSlimPact(paddle.nn.Layer):

@@ -56,9 +56,9 @@ class LsqWeightFunction(PyLayer):
     """Rounding of a weight with one step size, or one per channel."""
 
     @staticmethod
-    def forward(ctx, weight, s, bits, shape):  # noqa: ANN001
-        """`shape` makes the step sizes broadcast along the weight's channels."""
-        step = s.reshape(shape)
+    def forward(ctx, weight, s, value, bits, shape):  # noqa: ANN001
+        """`value` is that of the parameter `s`; `shape` makes it broadcast along the weight's channels."""
+        step = value.reshape(shape)
         low, high = bounds(bits, unsigned=False)
         ratio = weight / step
         whole = fake_quant.round_to_grid(ratio, paddle.full([1], float(high)), bits, full_range=True)
@@ -76,4 +76,4 @@ class LsqWeightFunction(PyLayer):
         grad_weight = paddle.where(inside, grad, paddle.zeros_like(grad))
         grad_s = (grad * slope).sum(axis=ctx.axes).reshape([-1]) * ctx.scaling
         gradients = zip((grad_weight, grad_s), ctx.wanted, strict=True)
-        return tuple(value if wanted else None for value, wanted in gradients)
+        return *(value if wanted else None for value, wanted in gradients), None

@@ -16,7 +16,7 @@ from paddle.autograd import PyLayer
 def clip(x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
     """clip(x, -alpha, alpha), or clip(x, 0, alpha) when unsigned, without a gradient for `alpha`."""
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
-    if x.place.is_cpu_place():
+    if _reads_scalars_at_once(x):
         return _C_ops.clip(x, lower, alpha)
     return paddle.maximum(paddle.minimum(x, alpha), lower)
 
@@ -25,22 +25,21 @@ class Pact(PyLayer):
     """Clip by alpha and round, with the gradient of the clip; the rounding is straight-through."""
 
     @staticmethod
-    def forward(ctx, x, alpha, value, unsigned, quantize):  # noqa: ANN001
-        """`quantize(x, value, unsigned)` gives the rounded tensor and one that is +-alpha wherever `x` was clipped.
-
-        `value` is alpha's, apart from it, because alpha is written in place between steps.
-        """
-        rounded, clipped = quantize(x, value, unsigned)
-        ctx.save_for_backward(x, clipped, value)
+    def forward(ctx, x, log_alpha, alpha, unsigned, quantize):  # noqa: ANN001
+        """`quantize(x, alpha, unsigned)` gives the rounded tensor and one that is +-alpha wherever `x` was clipped."""
+        rounded, clipped = quantize(x, alpha, unsigned)
+        ctx.save_for_backward(x, clipped, alpha)
         ctx.unsigned = unsigned
-        ctx.wanted = (not x.stop_gradient, not alpha.stop_gradient)
+        ctx.wanted = (not x.stop_gradient, not log_alpha.stop_gradient)
         return rounded
 
     @staticmethod
     def backward(ctx, grad):  # noqa: ANN001
-        """Gradients of `x` and `alpha`; None for one that stops."""
-        gradients = clip_gradients(*ctx.saved_tensor(), grad, ctx.unsigned)
-        return *(gradient if wanted else None for gradient, wanted in zip(gradients, ctx.wanted, strict=True)), None
+        """Gradients of `x` and log(alpha), which is alpha times that of alpha; None for one that stops."""
+        x, clipped, alpha = ctx.saved_tensor()
+        grad_x, grad_alpha = clip_gradients(x, clipped, alpha, grad, ctx.unsigned)
+        wants_x, wants_alpha = ctx.wanted
+        return grad_x if wants_x else None, grad_alpha * alpha if wants_alpha else None, None
 
 
 def clip_gradients(
@@ -56,11 +55,16 @@ def clip_gradients(
         unsigned: the one-sided form.
     """
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
-    if not x.place.is_cpu_place():
-        # A bound read as a scalar would wait for the device, so there each bound takes a kernel of its own.
+    if not _reads_scalars_at_once(x):
+        # Each bound takes a kernel of its own.
         grad_x, above = _C_ops.minimum_grad(x, alpha, grad)
         grad_x, below = _C_ops.maximum_grad(x, lower, grad_x)
         return grad_x, above if unsigned else above - below
     grad_x = _C_ops.clip_grad(x, grad, lower, alpha)
     stopped = _C_ops.subtract(grad, grad_x).reshape([-1])
     return grad_x, _C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1]) / alpha
+
+
+def _reads_scalars_at_once(x: paddle.Tensor) -> bool:
+    """Whether a bound may be read from a tensor as a scalar; elsewhere than on the CPU that waits for the device."""
+    return x.place.is_cpu_place()

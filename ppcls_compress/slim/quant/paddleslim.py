@@ -52,7 +52,7 @@ def _translate(name: str, layer: paddle.nn.Layer, state: dict[str, np.ndarray]) 
     inputs = layer._fake_quant_input
     alpha = state.get(f"{name}._act_preprocess.alpha")
     scale = state.get(f"{name}._fake_quant_input._scale")
-    if isinstance(inputs, LearnedAlpha) and scale is not None and f"{name}._fake_quant_input.alpha" not in state:
+    if isinstance(inputs, LearnedAlpha) and scale is not None and f"{name}._fake_quant_input.log_alpha" not in state:
         _learned(name, inputs, state, alpha, scale)
 
 
@@ -63,7 +63,7 @@ def _learned(
     state.pop(f"{name}._act_preprocess.alpha", None)
     averaged = isinstance(inputs, LearnedAlphaMovingAverage)
     limit = scale if alpha is None else np.minimum(alpha, scale) if not averaged else alpha
-    state[prefix + "alpha"] = state[prefix + "_previous"] = limit.reshape([1]).astype(np.float32)
+    state[prefix + "log_alpha"] = state[prefix + "_previous"] = np.log(limit.reshape([1]).astype(np.float32))
     state[prefix + "_sides"] = np.array([2.0], np.float32)
     if not averaged:
         for key in ("_scale", "_state", "_accum"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
+from paddle import _C_ops
 
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import fake_quant, learned, lsq
@@ -137,12 +138,18 @@ class LsqWeight(WeightQuantizer):
             if not self._started:
                 self._start(weight)
             if self.training:
-                learned.restrain(self.s, self._previous)
-        return lsq.LsqWeightFunction.apply(weight, self.s, self.bits, self._shape(weight))
+                _C_ops.assign_out_(self._current(), self.s)
+                _C_ops.assign_out_(self.s, self._previous)
+        return lsq.LsqWeightFunction.apply(weight, self.s, self._current(), self.bits, self._shape(weight))
 
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of each grid."""
-        return self.s * fake_quant.levels(self.bits)
+        return self._current() * fake_quant.levels(self.bits)
+
+    def _current(self) -> paddle.Tensor:
+        with paddle.no_grad():
+            low, high = self._previous * (1 - learned.STEP_LIMIT), self._previous * (1 + learned.STEP_LIMIT)
+            return learned.restrained(self.s, low, high)
 
     def _shape(self, weight: paddle.Tensor) -> list[int]:
         shape = [1] * weight.ndim
@@ -188,4 +195,8 @@ def build_preprocess(layer_name: str, options: QuantOptions) -> paddle.nn.Layer 
     """The clip before the weight quantizer, or None."""
     if options.weight_preprocess_type != "PACT":
         return None
-    return learned.PaddleSlimPact() if options.compat else learned.ClipWeightByAlpha(layer_name, options)
+    return (
+        learned.PaddleSlimPact()
+        if options.compat
+        else learned.ClipWeightByAlpha(layer_name, options, options.weight_bits)
+    )

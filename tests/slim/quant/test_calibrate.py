@@ -1,0 +1,259 @@
+"""Ranges from batches: what is observed, what stays untouched, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.options import QuantOptions
+
+nn = paddle.nn
+IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
+
+
+def network(dropout: float = 0.5) -> nn.Layer:
+    paddle.seed(5)
+    return nn.Sequential(
+        nn.Conv2D(3, 6, 3),
+        nn.BatchNorm2D(6),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Conv2D(6, 4, 3),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
+
+
+def prepared(**options) -> nn.Layer:
+    return quant.prepare(network(), QuantOptions(**options))[0]
+
+
+def test_the_whole_range_at_percentile_100():
+    model = prepared(alpha_init="percentile", alpha_percentile=100)
+    quant.calibrate(model, [IMAGES, IMAGES * 3])
+    assert model[0]._fake_quant_input.limit() == pytest.approx(IMAGES.abs().max().item() * 3, rel=1e-6)
+
+
+def test_fewer_bits_take_a_narrower_range():
+    limits = []
+    for bits in (8, 4, 2):
+        model = prepared(activation_bits=bits)
+        quant.calibrate(model, [IMAGES])
+        limits.append(model[0]._fake_quant_input.limit())
+    assert limits[0] > limits[1] > limits[2] > 0
+
+
+def test_moving_average_of_the_batches_alone():
+    model = prepared(name="qat")
+    quant.calibrate(model, [IMAGES, IMAGES * 3])
+    largest = IMAGES.abs().max().item()
+    assert model[0]._fake_quant_input.limit() == pytest.approx((0.9 * largest + 3 * largest) / 1.9, rel=1e-5)
+
+
+def test_nothing_but_the_ranges_changes():
+    model = prepared()
+    model.train()
+    model[1].eval()
+    before = {key: value.numpy() for key, value in model.state_dict().items()}
+    quant.calibrate(model, [IMAGES])
+    changed = {key for key, value in model.state_dict().items() if not np.array_equal(before[key], value.numpy())}
+    assert changed == {
+        f"{layer}._fake_quant_input.{key}" for layer in (0, 4, 6) for key in ("log_alpha", "_previous", "_sides")
+    }
+    assert [layer.training for layer in model] == [True, False, True, True, True, True, True]
+    assert not model[0]._forward_pre_hooks
+
+
+def test_batch_norms_that_were_never_trained_use_the_batch():
+    model = prepared(name="qat")
+    quant.calibrate(model, [IMAGES * 1000])
+    assert model[4]._fake_quant_input.limit() < 10
+    model = prepared(name="qat")
+    model[1]._variance.set_value(np.full(6, 4.0, "float32"))
+    quant.calibrate(model, [IMAGES * 1000])
+    assert model[4]._fake_quant_input.limit() > 100
+
+
+@pytest.mark.parametrize("options", [{}, {"grid": "moving_average"}, {"name": "lsq"}])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_ranges_stay_positive_and_finite_at_any_scale_of_the_input(options, scale):
+    model = prepared(activation_bits=4, **options)
+    images = IMAGES * scale
+    quant.calibrate(model, [images])
+    optimizer = paddle.optimizer.Momentum(0.1, 0.9, parameters=model.parameters(), weight_decay=1e-4)
+    model.train()
+    for _ in range(30):
+        paddle.nn.functional.cross_entropy(model(images), paddle.to_tensor([0, 1, 2, 0])).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    limits = [row["limit"] for row in quant.statistics(model)]
+    assert np.isfinite(limits).all()
+    assert min(limits) > 0
+    assert 0.5 * scale < limits[0] < 20 * scale
+    assert not quant.not_finite(model)
+
+
+def test_one_huge_gradient_moves_alpha_by_a_tenth():
+    model = prepared()
+    quant.calibrate(model, [IMAGES])
+    inputs = model[0]._fake_quant_input
+    start = inputs.limit()
+    for value, expected in ((-1e9, 1 / 1.1), (1e9, 1.0)):
+        inputs.log_alpha.set_value(np.array([value], "float32"))
+        assert inputs.limit() == pytest.approx(start * expected, rel=1e-5)
+        model.train()
+        model(IMAGES)
+        assert inputs.limit() == pytest.approx(start * expected, rel=1e-5)
+
+
+def test_training_without_calibration_starts_from_the_first_batch():
+    model = prepared()
+    model.train()
+    model(IMAGES)
+    expected = prepared()
+    quant.calibrate(expected, [IMAGES])
+    assert model[0]._fake_quant_input.limit() == pytest.approx(expected[0]._fake_quant_input.limit())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"grid": "moving_average"}, {"name": "qat"}, {"name": "lsq"}, {"name": "ptq", "fuse_conv_bn": False}],
+)
+def test_evaluation_without_calibration_is_refused(options):
+    model = prepared(**options)
+    model.eval()
+    with pytest.raises(UserError, match=r"0: its activation range is not calibrated; call slim\.quant\.calibrate"):
+        model(IMAGES)
+
+
+def test_no_batches_no_quantized_layers_and_unreached_layers():
+    with pytest.raises(UserError, match="calibration needs at least one batch, found none"):
+        quant.calibrate(prepared(), [])
+    with pytest.raises(UserError, match="is not prepared for quantization"):
+        quant.calibrate(network(), [IMAGES])
+
+    class Unused(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.used = nn.Conv2D(3, 2, 1)
+            self.extra = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    model, _ = quant.prepare(Unused(), QuantOptions())
+    with pytest.raises(UserError, match="no calibration data reached extra"):
+        quant.calibrate(model, [IMAGES])
+
+
+def test_data_that_is_not_finite_is_refused_and_the_model_left_usable():
+    model = prepared()
+    broken = IMAGES.numpy()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(UserError, match="0: its input is not finite during calibration"):
+        quant.calibrate(model, [paddle.to_tensor(broken)])
+    assert all(layer.quantizing for layer in quant.quant_layers(model).values())
+    quant.calibrate(model, [IMAGES])
+
+
+def test_an_input_of_zeros_gets_a_positive_range():
+    model = prepared()
+    quant.calibrate(model, [IMAGES * 0])
+    assert model[0]._fake_quant_input.limit() == 1.0
+
+
+class TestTraining:
+    @pytest.mark.parametrize("kind", [paddle.optimizer.SGD, paddle.optimizer.Momentum])
+    def test_alpha_has_its_own_rate_and_decay(self, kind):
+        model = prepared(alpha_learning_rate=0.5, alpha_weight_decay=0.25)
+        quant.calibrate(model, [IMAGES])
+        parameter = model[0]._fake_quant_input.log_alpha
+        start = parameter.item()
+        optimizer = kind(0.01, parameters=model.parameters(), weight_decay=paddle.regularizer.L2Decay(100.0))
+        parameter.grad = paddle.to_tensor([2.0])
+        optimizer.step()
+        assert parameter.item() == pytest.approx(start - 0.01 * 0.5 * (2.0 + 0.25), rel=1e-5)
+
+    def test_a_range_that_is_too_narrow_widens(self):
+        paddle.seed(0)
+        model, _ = quant.prepare(
+            nn.Sequential(nn.Linear(8, 1)), QuantOptions(activation_bits=2, alpha_weight_decay=0.0)
+        )
+        data = paddle.randn([256, 8])
+        target = data.sum(axis=1, keepdim=True)
+        quant.calibrate(model, [data * 0.05])
+        optimizer = paddle.optimizer.Adam(0.02, parameters=model.parameters())
+        losses = []
+        for _ in range(150):
+            loss = (model(data) - target).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            losses.append(loss.item())
+        assert losses[-1] < 0.5 * losses[0]
+        assert 0.3 < model[0]._fake_quant_input.limit() < 3.0
+
+    def test_clip_rate_counts_the_first_samples_since_the_last_reset(self):
+        model = prepared(alpha_init="percentile", alpha_percentile=100)
+        quant.calibrate(model, [IMAGES])
+        assert quant.statistics(model)[0]["clip_rate"] is None
+        model.train()
+        inputs = model[0]._fake_quant_input
+        alpha = float(np.percentile(np.abs(IMAGES.numpy()), 90))
+        inputs.set_range(alpha)
+        model(IMAGES)
+        row = quant.statistics(model)[0]
+        assert row["clip_rate"] == pytest.approx((np.abs(IMAGES[:1].numpy()) >= alpha).mean(), abs=1e-6)
+        assert row["alpha"] == pytest.approx(alpha)
+        assert quant.statistics(model)[0]["clip_rate"] is None
+
+    def test_an_uninterrupted_run_and_a_resumed_one_are_equal(self):
+        def run(model, steps, optimizer):
+            model.train()
+            for _ in range(steps):
+                paddle.nn.functional.cross_entropy(model(IMAGES), paddle.to_tensor([0, 1, 2, 0])).backward()
+                optimizer.step()
+                optimizer.clear_grad()
+
+        def build():
+            model, record = quant.prepare(network(dropout=0.0), QuantOptions(activation_bits=4))
+            return model, record
+
+        model, record = build()
+        quant.calibrate(model, [IMAGES])
+        optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
+        run(model, 3, optimizer)
+        saved = {key: value.numpy() for key, value in model.state_dict().items()}
+        run(model, 3, optimizer)
+        resumed = quant.apply_record(network(dropout=0.0), record)
+        resumed.set_state_dict(saved)
+        run(resumed, 3, paddle.optimizer.SGD(0.1, parameters=resumed.parameters()))
+        for key, value in model.state_dict().items():
+            np.testing.assert_array_equal(resumed.state_dict()[key].numpy(), value.numpy(), err_msg=key)
+
+
+def test_not_finite_names_the_layer():
+    model = prepared()
+    quant.calibrate(model, [IMAGES])
+    assert quant.not_finite(model) == []
+    model[4].weight.set_value(np.full(model[4].weight.shape, np.nan, "float32"))
+    assert quant.not_finite(model) == ["4"]
+
+
+def test_epochs_freeze_observers_and_batch_norms():
+    options = QuantOptions(name="qat", observer_epochs=1, freeze_bn_epoch=3)
+    model, _ = quant.prepare(network(), options)
+    quant.calibrate(model, [IMAGES])
+
+    def moves(epoch):
+        model.train()
+        quant.start_epoch(model, options, epoch)
+        limit, mean = model[0]._fake_quant_input.limit(), model[1]._mean.numpy()
+        model(IMAGES * (epoch + 1))
+        return model[0]._fake_quant_input.limit() != limit, not np.array_equal(mean, model[1]._mean.numpy())
+
+    assert [moves(epoch) for epoch in (1, 2, 3)] == [(True, True), (False, True), (False, False)]
+    assert moves(1) == (True, True)
