@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.jit.dy2static.parameter_recorder import _global_inplace_map, _global_parameter_recorder
 from paddle.nn import functional as F
 from paddle.static import InputSpec
 
@@ -170,6 +171,7 @@ class _Recorder(nn.Layer):
     @paddle.jit.not_to_static
     def forward(self, inputs):  # noqa: ANN001
         self.program = paddle.static.default_main_program()
+        _forget_parameters_of(self.program)
         hooks = []
         for path, layer in self.model.named_sublayers():
             hooks.append(layer.register_forward_pre_hook(self._opener(path)))
@@ -196,6 +198,16 @@ class _Recorder(nn.Layer):
         for start, stop, path in reversed(self.closed):  # an inner call closes before the call around it
             owners[start:stop] = [path] * (stop - start)
         return owners
+
+
+def _forget_parameters_of(program: object) -> None:
+    """Drops what Paddle remembers of a dead program with the same `id`.
+
+    Paddle 3.3 keys a program's parameters by `id(program)` and does not clear them when a capture fails. A later
+    program at the same address would be given values of the dead one, of other shapes, or crash the process.
+    """
+    _global_parameter_recorder.pop(program)
+    _global_inplace_map.pop(program)
 
 
 def capture(model: nn.Layer, inputs: Inputs) -> Graph:
