@@ -13,7 +13,8 @@ building the pruner (tracing the network) and pruning, without imports and witho
 counted alike, from the shapes that the pruned network's layers really see. Memory is the peak of the resident size
 while building and pruning, over what was resident before, as a multiple of the weights' size.
 
-`--network` times ours alone on another network (a name of ours or of `paddle.vision.models`).
+`--network` times ours alone on another network: one that `models.build` knows, or one of PaddleClas where
+`PADDLECLAS_DIR` is set.
 """
 
 from __future__ import annotations
@@ -93,13 +94,15 @@ def paddle_side(pruner_class, net) -> dict[str, object]:
 def run_ours(network: str) -> dict[str, object]:
     """ppcls_compress in this interpreter."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from paddle.vision import models as vision
+    import paddleclas_zoo
 
     from ppcls_compress import models
     from ppcls_compress.slim import FPGMFilterPruner
 
-    net = getattr(vision, network)() if hasattr(vision, network) else models.build(network)
-    return paddle_side(FPGMFilterPruner, net)
+    root = paddleclas_zoo.directory()
+    if root is not None and network not in models.catalog.names():
+        return paddle_side(FPGMFilterPruner, paddleclas_zoo.build(network, root))
+    return paddle_side(FPGMFilterPruner, models.build(network))
 
 
 def run_paddleslim(network: str) -> dict[str, object]:

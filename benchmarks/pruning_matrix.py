@@ -300,6 +300,13 @@ def read_results(path: Path) -> dict[str, dict[str, object]]:
     return found
 
 
+def append(path: Path, result: dict[str, object]) -> None:
+    """Add a finished cell, on a line of its own even after one that was cut off."""
+    cut_off = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as file:
+        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
+
+
 def summary(results: dict[str, dict[str, object]]) -> str:
     """Counts by source and request, the worst error, and every failure with its reason."""
     lines = [
@@ -359,8 +366,7 @@ def main() -> int:
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     for index, cell in enumerate(todo, start=1):
         result = run(cell, arguments.timeout)
-        with arguments.results.open("a") as file:
-            file.write(json.dumps(result) + "\n")
+        append(arguments.results, result)
         results[cell.key] = result
         sys.stderr.write(
             f"{index}/{len(todo)} {cell.key}: {result['status']} {result['reason']} ({result['seconds']} s)\n"
