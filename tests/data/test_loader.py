@@ -133,6 +133,14 @@ def test_ranks_share_the_images_and_one_that_is_not_sharded_sees_all(images, mon
     assert seen(loader(images, shard=False)) == alone
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rank_without_images_gets_no_batches(images, monkeypatch, workers):
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: COUNT + 1)
+    monkeypatch.setattr(paddle.distributed, "get_rank", lambda: COUNT)
+    data = loader(images, training=False, workers=workers)
+    assert (len(data), data.samples, list(data)) == (0, 0, [])
+
+
 def break_images(folder, *numbers):
     for number in numbers:
         path = folder / f"{number}.png"
