@@ -103,7 +103,7 @@ def compress(
         model, step = prune.prune(model, options.prune, inputs)
         steps.append(step)
     if options.quant is not None and not any(step["kind"] == "quant" for step in steps):
-        model, step = quant.prepare(model, options.quant)
+        model, step = quant.prepare(model, options.quant, inputs=inputs)
         quant.calibrate(model, calibration())
         steps.append(step)
     return model, {"version": VERSION, "steps": steps}
