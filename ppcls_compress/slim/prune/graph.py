@@ -171,7 +171,6 @@ class _Recorder(nn.Layer):
     @paddle.jit.not_to_static
     def forward(self, inputs):  # noqa: ANN001
         self.program = paddle.static.default_main_program()
-        _forget_parameters_of(self.program)
         hooks = []
         for path, layer in self.model.named_sublayers():
             hooks.append(layer.register_forward_pre_hook(self._opener(path)))
@@ -201,10 +200,10 @@ class _Recorder(nn.Layer):
 
 
 def _forget_parameters_of(program: object) -> None:
-    """Drops what Paddle remembers of a dead program with the same `id`.
+    """Drops what Paddle remembers of a program whose capture failed.
 
-    Paddle 3.3 keys a program's parameters by `id(program)` and does not clear them when a capture fails. A later
-    program at the same address would be given values of the dead one, of other shapes, or crash the process.
+    Paddle 3.3 keys a program's parameters by `id(program)` and clears them only after success. A later program at the
+    same address would be given values of the dead one, of other shapes, or crash the process.
     """
     _global_parameter_recorder.pop(program)
     _global_inplace_map.pop(program)
@@ -224,6 +223,8 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
         except UserError:
             raise
         except Exception as error:  # whatever the user's forward raises
+            if recorder.program is not None:
+                _forget_parameters_of(recorder.program)
             partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.owners())
             raise CaptureError(error, partial) from error
     graph = _read(program.main_program, recorder.owners())
