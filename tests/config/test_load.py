@@ -94,7 +94,7 @@ def test_configuration_is_frozen(tmp_path):
         ("Slim.prun.name=fpgm", "Slim: unknown key 'prun'; did you mean 'prune'?"),
         ("Slim.prune={name: fpgm, pruned_ration: 0.3}", "Slim.prune: unknown key 'pruned_ration'"),
         ("Slim.prune={name: fpgm, pruned_ratio: 1.5}", "Slim.prune: "),
-        ("Slim.quant={name: pakt}", "Slim.quant: "),
+        ("Slim.quant={name: pakt}", "Slim.quant.name: found 'pakt'; did you mean 'pact'?"),
         ("DataLoader.Train.sampler.batch_size=-1", "DataLoader.Train.sampler.batch_size: expected greater than 0"),
         ("DataLoader.Train.dataset.transform_ops.0={DecodImage: null}", "did you mean 'DecodeImage'?"),
         ("DataLoader.Train.dataset.transform_ops.9.X=1", "transform_ops.9 is not an entry of a list of 2"),
