@@ -302,7 +302,9 @@ def _check_order(ops: tuple[Transform, ...]) -> tuple[Transform, ...]:
 
 
 def _sequence(value: Any) -> Any:
-    return () if value is None else value
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError(f"expected a list, each entry written - Name: {{option: value}}; found {value!r}")
+    return value or ()
 
 
 TransformOps = Annotated[

@@ -140,6 +140,7 @@ def test_wrong_option_is_named(op, where, text):
     ("ops", "text"),
     [
         ([], "the list is empty"),
+        ({"DecodeImage": None}, "expected a list"),
         (None, "the list is empty"),
         (["RandFlipImage"], "first transform must be DecodeImage"),
         (["DecodeImage", "DecodeImage"], "decoded already"),
