@@ -1,0 +1,166 @@
+"""Quantization after training: PaddleSlim's ranges, the class, bias correction, the record."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from paddle.quantization.imperative import ptq_quantizer
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import PTQ, quant
+from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.quant import ranges
+
+nn = paddle.nn
+IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype("float32"))
+
+
+def network() -> nn.Layer:
+    paddle.seed(5)
+    model = nn.Sequential(
+        nn.Conv2D(3, 6, 3, bias_attr=False),
+        nn.BatchNorm2D(6),
+        nn.ReLU(),
+        nn.Conv2D(6, 4, 3, bias_attr=False),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
+    model[1]._mean.set_value(np.linspace(-0.5, 0.5, 6).astype("float32"))
+    model[1]._variance.set_value(np.linspace(0.5, 2, 6).astype("float32"))
+    model.eval()
+    return model
+
+
+def batches(seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_t(3, size=(4, 500)) * size).astype("float32") for size in (1.0, 2.5, 0.3)]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("name", ["AbsmaxQuantizer", "HistQuantizer", "KLQuantizer"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ranges_equal_paddles(name, bits, seed):
+    theirs = getattr(ptq_quantizer, name)(quant_bits=bits)
+    ours = ranges.build(QuantOptions(name="ptq", activation_quantizer=name, activation_bits=bits))
+    for values in batches(seed):
+        ours.add(values)
+        theirs.sample_data(None, (paddle.to_tensor(values),))
+    if name == "HistQuantizer":
+        # Paddle's own cannot turn its result into a number with NumPy 2, so its steps are repeated here.
+        (counts,), (top,) = theirs.hists, theirs.abs_max_vals
+        reached = np.cumsum(counts / np.sum(counts, dtype=np.float64))
+        expected = (np.argwhere(reached >= 0.99999)[0][0] - 0.5) * top / counts.size
+    else:
+        theirs.cal_thresholds()
+        (expected,) = theirs.thresholds
+    assert ours.range() == pytest.approx(expected, rel=1e-5)
+
+
+def test_percentile_and_zeros():
+    values = np.linspace(-1, 1, 2001).astype("float32")
+    options = QuantOptions(name="ptq", activation_quantizer="PercentileQuantizer", percentile=90.0)
+    percentile = ranges.build(options)
+    percentile.add(values)
+    percentile.add(values * 3)
+    assert percentile.range() == pytest.approx(0.9 * 2, rel=1e-3)
+    for name in ("KLQuantizer", "HistQuantizer", "AbsmaxQuantizer"):
+        observer = ranges.build(QuantOptions(name="ptq", activation_quantizer=name))
+        observer.add(np.zeros(10, "float32"))
+        assert observer.range() == 0
+
+
+@pytest.mark.parametrize("name", ["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"])
+def test_prepare_and_calibrate_stay_close_to_float(name):
+    expected = network()(IMAGES).numpy()
+    options = QuantOptions(name="ptq", activation_quantizer=name)
+    model, record = quant.prepare(network(), options, inputs=[[1, 3, 8, 8]])
+    quant.calibrate(model, [IMAGES[:8], IMAGES[8:]])
+    got = model(IMAGES).numpy()
+    # KL clips a good deal of what so few values show.
+    allowed = 0.3 if name == "KLQuantizer" else 0.06
+    assert 0 < np.abs(got - expected).max() < allowed * np.abs(expected).max()
+    assert record["folded"] == [["0", "1"]]
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    again = quant.apply_record(network(), json.loads(json.dumps(record)))
+    assert again.set_state_dict(state) == ([], [])
+    np.testing.assert_array_equal(again(IMAGES).numpy(), got)
+    np.testing.assert_allclose(quant.to_inference(model)(IMAGES).numpy(), got, atol=1e-5)
+
+
+def test_bias_correction_removes_the_mean_error():
+    errors = {}
+    for correct in (False, True):
+        options = QuantOptions(
+            name="ptq", weight_bits=3, bias_correction=correct, activation_quantizer="AbsmaxQuantizer"
+        )
+        model, _ = quant.prepare(network(), options, inputs=[[1, 3, 8, 8]])
+        quant.calibrate(model, iter([IMAGES[:8], IMAGES[8:]]))
+        difference = (model[0](IMAGES) - nn.Sequential(*list(network())[:2])(IMAGES)).numpy()
+        errors[correct] = np.abs(difference.mean(axis=(0, 2, 3))).max()
+    assert errors[True] < 1e-5
+    assert errors[False] > 1e-3
+
+
+def test_the_class_observes_forward_passes_and_saves(tmp_path):
+    ptq = PTQ()
+    model = network()
+    observed = ptq.quantize(model)
+    assert not quant.quant_layers(model)
+    np.testing.assert_array_equal(observed(IMAGES).numpy(), model(IMAGES).numpy())
+    ptq.save_quantized_model(observed, str(tmp_path / "model"), [paddle.static.InputSpec([None, 3, 8, 8])])
+    loaded = paddle.jit.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded(IMAGES).numpy(), observed(IMAGES).numpy(), atol=1e-5)
+    expected = model(IMAGES).numpy()
+    assert 0 < np.abs(observed(IMAGES).numpy() - expected).max() < 0.3 * np.abs(expected).max()
+    assert paddle.in_dynamic_mode()
+
+
+def test_the_class_sets_the_ranges_that_paddles_does():
+    theirs = paddle.quantization.ImperativePTQ().quantize(network(), inplace=True)
+    theirs(IMAGES)
+    paddle.quantization.ImperativePTQ()._cal_thresholds(theirs)
+    ptq = PTQ()
+    ours = ptq.quantize(network())
+    ours(IMAGES)
+    ptq.convert(ours)
+    for name in ("0", "3", "5"):
+        expected = dict(theirs.named_sublayers())[name]._quant_config.in_act_quantizer.thresholds[0]
+        assert dict(ours.named_sublayers())[name]._fake_quant_input.limit() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_class_fuses_by_itself_and_by_a_list():
+    expected = network()(IMAGES).numpy()
+    for ptq, fuse_list in ((PTQ("HistQuantizer", hist_percent=0.999), [["0", "1"]]), (PTQ(quant_bits=6), None)):
+        model = ptq.quantize(nn.Sequential(*list(network())[:3]), fuse=True, fuse_list=fuse_list)
+        assert isinstance(model[1], nn.Identity)
+        assert ptq.options.activation_bits in (6, 8)
+        np.testing.assert_allclose(
+            model(IMAGES).numpy(), nn.Sequential(*list(network())[:3])(IMAGES).numpy(), rtol=1e-4, atol=1e-5
+        )
+    assert expected.shape == (16, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"activation_quantizer": "KLQuantiser"}, "activation_quantizer: unknown value 'KLQuantiser'; did you mean"),
+        ({"weight_quantizer": "KLQuantizer"}, "weight_quantizer: unknown value 'KLQuantizer'"),
+        ({"quant_bit": 8}, "unknown argument of KLQuantizer 'quant_bit'; did you mean 'quant_bits'"),
+        ({"quant_bits": 1}, "activation_bits: 1 is not a whole number"),
+        ({"hist_percent": 0.9}, "hist_percent: 0.9 has no effect"),
+        ({"bins": 128}, "bins: 128 are too few for 8 bits, at least 256 are needed"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(UserError, match=message):
+        PTQ(**arguments)
+
+
+def test_saving_without_data_is_refused(tmp_path):
+    ptq = PTQ()
+    model = ptq.quantize(network())
+    with pytest.raises(UserError, match="calibration needs at least one batch"):
+        ptq.save_quantized_model(model, str(tmp_path / "model"), [paddle.static.InputSpec([None, 3, 8, 8])])

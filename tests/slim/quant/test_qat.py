@@ -1,0 +1,237 @@
+"""`QAT` under PaddleSlim's name: arguments, defaults, results, and PaddleSlim's state dicts."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import paddle
+import pytest
+from paddle.quantization import ImperativeQuantAware
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import QAT, quant
+from ppcls_compress.slim.options import QuantOptions
+
+nn = paddle.nn
+IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
+LABELS = paddle.to_tensor([0, 1, 2, 0])
+
+
+def network() -> nn.Layer:
+    paddle.seed(5)
+    return nn.Sequential(
+        nn.Conv2D(3, 6, 3), nn.BatchNorm2D(6), nn.ReLU(), nn.Conv2D(6, 4, 3), nn.Flatten(), nn.Linear(64, 3)
+    )
+
+
+def train(model: nn.Layer, steps: int = 4, rate: float = 0.01) -> None:
+    optimizer = paddle.optimizer.SGD(rate, parameters=model.parameters())
+    model.train()
+    for _ in range(steps):
+        nn.functional.cross_entropy(model(IMAGES), LABELS).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    model.eval()
+
+
+def state_of(model: nn.Layer) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in model.state_dict().items()}
+
+
+class UpstreamPact(nn.Layer):
+    """The formula that PaddleSlim documents, with a range that binds."""
+
+    def __init__(self):
+        super().__init__()
+        start = nn.initializer.Constant(1.0)
+        self.alpha = self.create_parameter([1], default_initializer=start)
+
+    def forward(self, x):
+        return x - nn.functional.relu(x - self.alpha) + nn.functional.relu(-self.alpha - x)
+
+
+def upstream(act_preprocess=None, **options) -> nn.Layer:
+    """What PaddleSlim's QAT makes: it hands over to this class of Paddle's."""
+    model = network()
+    ImperativeQuantAware(
+        weight_quantize_type=options.pop("weight_quantize_type", "channel_wise_abs_max"),
+        quantizable_layer_type=["Conv2D", "Linear"],
+        act_preprocess_layer=act_preprocess,
+        onnx_format=True,
+        **options,
+    ).quantize(model)
+    return model
+
+
+def test_the_signature_is_paddleslims():
+    names = list(inspect.signature(QAT).parameters)
+    assert names == ["config", "weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize"]
+    assert list(inspect.signature(QAT.quantize).parameters)[:3] == ["self", "model", "inplace"]
+    assert list(inspect.signature(QAT.save_quantized_model).parameters) == ["self", "model", "path", "input_spec"]
+    assert QAT().config == {
+        "weight_preprocess_type": None,
+        "activation_preprocess_type": None,
+        "weight_quantize_type": "channel_wise_abs_max",
+        "activation_quantize_type": "moving_average_abs_max",
+        "weight_bits": 8,
+        "activation_bits": 8,
+        "dtype": "int8",
+        "window_size": 10000,
+        "moving_rate": 0.9,
+        "quantizable_layer_type": ["Conv2D", "Linear"],
+        "fuse_conv_bn": False,
+        "onnx_format": True,
+    }
+
+
+@pytest.mark.parametrize("weight", ["abs_max", "channel_wise_abs_max"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_training_equals_paddles_from_the_same_start(weight, bits):
+    theirs = upstream(weight_quantize_type=weight, weight_bits=bits, activation_bits=bits, moving_rate=0.8)
+    config = {"weight_quantize_type": weight, "weight_bits": bits, "activation_bits": bits, "moving_rate": 0.8}
+    ours = QAT(config).quantize(network())
+    for model in (theirs, ours):
+        train(model)
+    np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["paddleslim", "moving_average", "alpha"])
+def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
+    theirs = upstream(UpstreamPact)
+    train(theirs)
+    options = {"compat": "paddleslim"} if kind == "paddleslim" else {"grid": kind}
+    ours, _ = quant.prepare(network(), QuantOptions(**options))
+    state = quant.from_paddleslim(ours, state_of(theirs))
+    assert set(state) == set(ours.state_dict())
+    assert ours.set_state_dict(state) == ([], [])
+    ours.eval()
+    if kind == "paddleslim":
+        np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
+    else:
+        assert np.abs(ours(IMAGES).numpy() - theirs(IMAGES).numpy()).max() < 0.05
+    limits = [row["limit"] for row in quant.statistics(ours)]
+    train(ours, 1, rate=1e-5 if kind == "paddleslim" else 0.01)
+    assert np.isfinite(ours(IMAGES).numpy()).all()
+    moved = [row["limit"] for row in quant.statistics(ours)]
+    assert moved == pytest.approx(limits, rel=0.15)
+
+
+def test_a_state_of_our_own_is_left_as_it_is():
+    model, _ = quant.prepare(network(), QuantOptions())
+    state = state_of(model)
+    assert quant.from_paddleslim(model, state) == state
+
+
+def test_a_paddleslim_state_without_pact_goes_on_as_qat_and_as_pact():
+    theirs = upstream()
+    train(theirs)
+    ours, _ = quant.prepare(network(), QuantOptions(name="qat"))
+    assert ours.set_state_dict(quant.from_paddleslim(ours, state_of(theirs))) == ([], [])
+    ours.eval()
+    np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
+    pact, _ = quant.prepare(network(), QuantOptions())
+    assert pact.set_state_dict(quant.from_paddleslim(pact, state_of(theirs))) == ([], [])
+    assert [row["alpha"] for row in quant.statistics(pact)] == pytest.approx(
+        [row["limit"] for row in quant.statistics(ours)], rel=1e-5
+    )
+
+
+def test_pact_calibrates_itself_and_upstreams_start_is_a_key_away():
+    ours = QAT({"activation_preprocess_type": "PACT"}).quantize(network())
+    ours.train()
+    ours(IMAGES)
+    assert 1 < quant.statistics(ours)[0]["alpha"] < 6
+    compat = QAT({"activation_preprocess_type": "PACT", "compat": "paddleslim"}).quantize(network())
+    assert [layer._act_preprocess.alpha.item() for layer in quant.quant_layers(compat).values()] == [100.0] * 3
+
+
+def test_inplace_false_leaves_the_model_alone():
+    model = network()
+    other = QAT().quantize(model, inplace=False)
+    assert not quant.quant_layers(model)
+    assert quant.quant_layers(other)
+
+
+class Half(nn.Layer):
+    def forward(self, x):
+        return x * 0.5
+
+
+def test_classes_of_the_users_own_replace_the_steps(tmp_path):
+    model = QAT({"activation_preprocess_type": "PACT"}, Half, Half, Half, Half).quantize(network())
+    model.eval()
+    x, plain = IMAGES, network()
+    plain.eval()
+    for layer in plain:
+        bias = getattr(layer, "bias", None)
+        if isinstance(layer, nn.Conv2D | nn.Linear):
+            bias = bias.reshape([1, -1, 1, 1]) if isinstance(layer, nn.Conv2D) else bias
+            x = (layer(x) - bias) * 0.5**4 + bias
+        else:
+            x = layer(x)
+    np.testing.assert_allclose(model(IMAGES).numpy(), x.numpy(), atol=1e-6)
+    deployed = quant.to_inference(model)
+    np.testing.assert_allclose(deployed(IMAGES).numpy(), model(IMAGES).numpy(), atol=1e-6)
+    with pytest.raises(UserError, match="act_quantize: a subclass of paddle.nn.Layer is needed, found 'x'"):
+        QAT(act_quantize="x")
+
+
+def test_the_users_quantizer_still_gets_the_clip_of_pact():
+    class Keep(nn.Layer):
+        def forward(self, x):
+            return x
+
+    model = QAT({"activation_preprocess_type": "PACT"}, act_quantize=Keep).quantize(network())
+    train(model, 1)
+    assert quant.statistics(model)[0]["alpha"] > 0
+    np.testing.assert_allclose(quant.to_inference(model)(IMAGES).numpy(), model(IMAGES).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("onnx_format", [True, False])
+def test_save_quantized_model(tmp_path, onnx_format):
+    qat = QAT({"activation_preprocess_type": "PACT", "onnx_format": onnx_format})
+    model = qat.quantize(network())
+    train(model)
+    qat.save_quantized_model(model, str(tmp_path / "model"), [paddle.static.InputSpec([None, 3, 8, 8])])
+    assert paddle.in_dynamic_mode()
+    loaded = paddle.jit.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded(IMAGES).numpy(), model(IMAGES).numpy(), atol=1e-5)
+    integers = [value for value in loaded.state_dict().values() if value.dtype == paddle.int8]
+    assert len(integers) == (3 if onnx_format else 0)
+
+
+def test_folding_before_training():
+    model = network()
+    train(model)
+    expected = model(IMAGES).numpy()
+    folded = QAT({"fuse_conv_bn": True}).quantize(model, inputs=[[4, 3, 8, 8]])
+    assert isinstance(folded[1], nn.Identity)
+    quant.calibrate(folded, [IMAGES])
+    assert np.abs(folded(IMAGES).numpy() - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"weight_bits": 1}, "weight_bits: 1 is not a whole number from 2 to 16"),
+        ({"activation_bits": 17}, "activation_bits: 17 is not"),
+        ({"weight_quantize_type": "absmax"}, "weight_quantize_type: unknown value 'absmax'; did you mean 'abs_max'"),
+        ({"activation_quantize_type": "channel_wise_abs_max"}, "activation_quantize_type: unknown value"),
+        (
+            {"activation_preprocess_type": "pact"},
+            "activation_preprocess_type: unknown value 'pact'; did you mean 'PACT'",
+        ),
+        ({"weight_bit": 8}, "config: unknown key 'weight_bit'; did you mean 'weight_bits'"),
+        ({"quantizable_layer_type": ["Conv3D"]}, "quantizable_layer_type: unknown layer type 'Conv3D'"),
+        ({"dtype": "uint8"}, "dtype: unknown value 'uint8'"),
+        ({"moving_rate": 1.5}, "moving_rate: 1.5 is not a number above 0 and below 1"),
+        (
+            {"window_size": 0, "activation_quantize_type": "range_abs_max"},
+            "window_size: 0 is not a whole number from 1",
+        ),
+    ],
+)
+def test_bad_configurations(config, message):
+    with pytest.raises(UserError, match=message):
+        QAT(config)

@@ -1,0 +1,99 @@
+"""Options: defaults that depend on each other, what is refused, and a round trip through a record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ppcls_compress.errors import ConfigError
+from ppcls_compress.slim.options import LayerRule, QuantOptions
+
+
+def given(**options) -> dict:
+    return {key: value for key, value in QuantOptions(**options).as_dict().items() if value not in (None, ())}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {},
+            {"grid": "alpha", "unsigned": "auto", "alpha_init": "mse", "weight_quantize_type": "channel_wise_abs_max"},
+        ),
+        ({"activation_quantize_type": "moving_average_abs_max"}, {"grid": "moving_average", "moving_rate": 0.9}),
+        ({"grid": "moving_average"}, {"activation_quantize_type": "moving_average_abs_max", "moving_rate": 0.9}),
+        ({"compat": "paddleslim"}, {"grid": "moving_average", "moving_rate": 0.9}),
+        ({"name": "lsq"}, {"weight_quantize_type": "channel_wise_lsq_weight", "unsigned": "auto"}),
+        ({"name": "qat"}, {"activation_quantize_type": "moving_average_abs_max", "moving_rate": 0.9}),
+        ({"name": "qat", "activation_quantize_type": "range_abs_max"}, {"window_size": 10000}),
+        ({"name": "ptq"}, {"activation_quantizer": "KLQuantizer", "bins": 1024, "fuse_conv_bn": True}),
+        ({"name": "ptq", "activation_bits": 12}, {"bins": 4096}),
+        ({"alpha_init": "percentile"}, {"alpha_percentile": 99.99}),
+    ],
+)
+def test_defaults_follow_the_method(options, expected):
+    assert given(**options).items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "pat"}, "name: unknown value 'pat'; did you mean 'pact'"),
+        ({"weight_bits": 1}, "weight_bits: 1 is not a whole number from 2 to 16"),
+        ({"activation_bits": 17}, "activation_bits: 17 is not a whole number from 2 to 16"),
+        ({"activation_bits": True}, "activation_bits: True is not a whole number"),
+        ({"name": "qat", "grid": "alpha"}, "grid: 'alpha' has no effect with name: qat"),
+        ({"name": "ptq", "freeze_bn_epoch": 2}, "freeze_bn_epoch: 2 has no effect with name: ptq"),
+        ({"observer_epochs": 1}, "observer_epochs: 1 has no effect with name: pact, grid: alpha"),
+        ({"moving_rate": 0.5}, "moving_rate: 0.5 has no effect"),
+        ({"alpha_percentile": 99.0}, "alpha_percentile: 99.0 has no effect"),
+        ({"compat": "paddleslim", "alpha_init": "mse"}, "alpha_init: 'mse' has no effect with name: pact.* compat"),
+        ({"compat": "paddleslim", "grid": "alpha"}, "grid: alpha contradicts compat: paddleslim"),
+        ({"grid": "alpha", "activation_quantize_type": "abs_max"}, "grid: alpha contradicts activation_quantize_type"),
+        ({"name": "qat", "activation_preprocess_type": "PACT"}, "activation_preprocess_type: 'PACT' has no effect"),
+        ({"unsigned": True, "activation_bits": 16}, "unsigned: an unsigned grid has at most 15 bits"),
+        ({"skip": "conv"}, "skip: a list of layer names, globs or types is needed, found 'conv'"),
+        ({"quantizable_layer_type": ()}, "quantizable_layer_type: is empty"),
+        ({"name": "qat", "per_layer": (LayerRule(("a",), unsigned=True),)}, "per_layer: unsigned has no effect"),
+        ({"freeze_bn_epoch": 0}, "freeze_bn_epoch: 0 is not a whole number from 1"),
+        ({"alpha_learning_rate": float("nan")}, "alpha_learning_rate: nan is not a finite number"),
+    ],
+)
+def test_what_has_no_effect_or_no_meaning_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        QuantOptions(**options)
+
+
+def test_a_rule_without_layers_or_changes_is_refused():
+    with pytest.raises(ConfigError, match="the rule for conv changes nothing; set one of weight_bits"):
+        LayerRule(("conv",))
+    with pytest.raises(ConfigError, match="layers: names no layer"):
+        LayerRule((), weight_bits=8)
+
+
+@pytest.mark.parametrize("name", ["pact", "lsq", "qat", "ptq"])
+def test_a_record_gives_the_same_options_back(name):
+    options = QuantOptions(name=name, per_layer=(LayerRule(("first", "last"), weight_bits=8),), skip=("head",))
+    assert QuantOptions.from_dict(json.loads(json.dumps(options.as_dict()))) == options
+    with pytest.raises(ConfigError, match="unknown quantization option 'gird'; did you mean 'grid'"):
+        QuantOptions.from_dict({"gird": "alpha"})
+
+
+def test_pydantic_reads_yaml_values_and_refuses_unknown_keys():
+    adapter = TypeAdapter(QuantOptions)
+    options = adapter.validate_python(
+        {"name": "lsq", "per_layer": [{"layers": ["first", "last"], "weight_bits": 8, "activation_bits": 8}]}
+    )
+    assert options.per_layer == (LayerRule(("first", "last"), weight_bits=8, activation_bits=8),)
+    for wrong in ({"gird": "alpha"}, {"weight_bits": 8.5}, {"per_layer": [{"layers": ["a"], "bits": 4}]}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)
+
+
+def test_options_import_without_paddle():
+    code = "import sys, ppcls_compress.slim.options; sys.exit('paddle' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
