@@ -161,13 +161,15 @@ def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
     allowed = _prunable(channels, kinds)
     tracing = channels.tracing
     places = [*tracing.bindings.values(), *(size.counted for size in channels.sizes if size.whole is None)]
-    origin_at = {place: tracing.origins.get(name) for place, (name, axis) in enumerate(tracing.bindings)}
+    at = {(origin.weight, origin.axis): origin for origin in tracing.origins.values()}
+    origin_at = {place: at.get(binding) for place, binding in enumerate(tracing.bindings)}
     if not places:
         return []
     roots = np.concatenate([channels.root[labels] for labels in places])
     where = np.repeat(np.arange(len(places)), [len(labels) for labels in places])
     live = allowed[roots]
-    pairs, counts = np.unique(np.stack([roots[live], where[live]], axis=1), axis=0, return_counts=True)
+    touches, counts = np.unique(roots[live] * len(places) + where[live], return_counts=True)
+    pairs = np.stack(np.divmod(touches, len(places)), axis=1)
     starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
     signature = np.column_stack([pairs[:, 1], counts])
     families: dict[bytes, list[int]] = {}

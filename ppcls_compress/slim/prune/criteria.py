@@ -10,7 +10,7 @@ import numpy as np
 from ppcls_compress.errors import UserError
 from ppcls_compress.registry import Registry
 
-_EXACT_UP_TO = 1 << 27
+_EXACT_UP_TO = 1 << 23
 """Multiply-adds of a Gram matrix up to which it is computed in double precision."""
 
 
@@ -48,14 +48,13 @@ def fpgm(filters: Filters) -> np.ndarray:
     weight = filters.weight.astype(np.float64 if exact else np.float32)
     weight = weight - weight.mean(axis=0, keepdims=True)
     gram = weight @ weight.T
-    norms = gram.diagonal().copy()
-    gram *= -2
-    gram += norms[:, None]
-    gram += norms
+    half = gram.diagonal() / 2
+    np.subtract(half, gram, out=gram)
+    gram += half[:, None]
     np.maximum(gram, 0, out=gram)
     np.fill_diagonal(gram, 0)
     np.sqrt(gram, out=gram)
-    return gram.sum(axis=1, dtype=np.float64)
+    return np.sqrt(2.0) * gram.sum(axis=1, dtype=np.float64)
 
 
 @CRITERIA.register("l1_norm")

@@ -11,17 +11,15 @@ from paddle import nn
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.prune.channels import Channels, Extra, solve
 from ppcls_compress.slim.prune.context import Size, Tracing
-from ppcls_compress.slim.prune.graph import Inputs, example, first_line
+from ppcls_compress.slim.prune.graph import Inputs
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out
 from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.trace import trace
-from ppcls_compress.slim.prune.verify import TOLERANCE, difference, outputs_of
+from ppcls_compress.slim.prune.verify import Proof
 
 _MOST_REPAIRS = 200
-_SMALLER = 4
-"""The proof runs at a quarter of the input's height and width where the network takes such an input."""
 
 
 @dataclass
@@ -60,12 +58,13 @@ class Network:
         for _ in range(_MOST_REPAIRS):
             try:
                 plan = choose(self.channels())
+                proof = self._masked(plan) if verify else None
                 changes = carry_out(self.model, self.inputs, plan, surgery, mend=mend)
             except Misfit as misfit:
                 surgery.undo()
                 self._learn(misfit)
                 continue
-            fault = self._fault(plan, surgery) if verify else None
+            fault = proof.fault(self.model) if proof else None
             if fault is None:
                 return plan, changes
             if mend:
@@ -74,28 +73,14 @@ class Network:
             mend = True
         raise UserError("the network's hard-coded sizes do not follow pruning; skip the layers that hold them")
 
-    def _fault(self, plan: Plan, surgery: Surgery) -> str | None:
-        """What is wrong with the pruned network, or None when it equals the masked dense one."""
-        for scale in (_SMALLER, 1):
-            inputs = example(self.inputs, scale=scale)
-            with surgery.undone():
-                masked = Surgery()
-                masked.mask(self.tracing.graph.tensors, plan.kept)
-                try:
-                    dense = outputs_of(self.model, inputs)
-                except Exception as error:
-                    if scale == 1:
-                        raise UserError(f"the network's forward pass fails: {first_line(error)}") from error
-                    continue
-                finally:
-                    masked.undo()
-            try:
-                found = difference(outputs_of(self.model, inputs), dense)
-            except Exception as error:  # whatever the user's forward raises is what is reported
-                return first_line(error)
-            if np.isfinite(found) or scale == 1:
-                return None if found <= TOLERANCE else f"outputs differ by {found:.1e} of the largest"
-        return None
+    def _masked(self, plan: Plan) -> Proof:
+        """What the network must compute once pruned: a forward pass with the removed channels zeroed."""
+        masked = Surgery()
+        masked.mask(self.tracing.graph.tensors, plan.kept)
+        try:
+            return Proof.of(self.model, self.inputs)
+        finally:
+            masked.undo()
 
     def _learn(self, misfit: Misfit) -> None:
         """First equal parts are made to shrink alike; where that was tried or is not possible, the channels stay."""

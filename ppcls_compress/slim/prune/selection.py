@@ -82,7 +82,7 @@ class Scorer:
         self._layers: dict[str, np.ndarray] = {}
 
     def score(self, channels: Channels, groups: list[Group]) -> Candidates:
-        """With `scope: group` the mean over the coupled layers, each divided by its own mean; else the first layer's."""
+        """With `scope: group` the mean over the coupled layers, each divided by its mean; else the first layer's."""
         scores = []
         for group in groups:
             members = group.members if self.options.scope == "group" else group.members[:1]

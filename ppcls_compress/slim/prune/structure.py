@@ -1,8 +1,8 @@
 """Carrying out a plan, and mending sizes that a network has written down instead of computing them.
 
 After the parameters are cut, the network is captured again and its numbers are compared with what they should have
-become. A number that did not follow is held by an integer attribute of the layer that made the operator, or of a layer around
-it; that attribute is found by trying. Where none is found, `Misfit` tells which channels have to stay.
+become. A number that did not follow is held by an integer attribute of the layer that made the operator, or of a
+layer around it; that attribute is found by trying. Where none is found, `Misfit` tells which channels have to stay.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def _solve(fitting: Fitting, problem: Problem) -> Problem | None:
             if before is None and _teach(fitting, type(fitting.layers[path]), name, path, problem):
                 following = _first_problem(fitting)
             return following
-    raise Misfit(problem.op, [size for size, _ in problem.sizes], problem.reason)
+    sizes = [size for size, _ in problem.sizes]
+    reason = f"{sizes[0].value} is written into the code, not into an attribute" if sizes else problem.reason
+    raise Misfit(problem.op, sizes, reason)
 
 
 def _teach(fitting: Fitting, kind: type, name: str, path: str, solved: Problem) -> bool:
@@ -218,6 +220,7 @@ def _first_problem(fitting: Fitting) -> Problem | None:
     for size in fitting.plan.channels.sizes:
         wanted.setdefault(size.op.index, []).append((size, fitting.plan.count(size.counted)))
     shapes = fitting.plan.shapes()
+    read = {value for op in dense.ops for value in fitting.tracing.flat_inputs(op)} | set(dense.outputs)
     for old, new in zip(dense.ops, graph.ops, strict=False):
         if old.name != new.name:
             return Problem(old, [], f"the network takes another path here ({new.name})")
@@ -225,7 +228,7 @@ def _first_problem(fitting: Fitting) -> Problem | None:
         if wrong:
             return Problem(old, wrong, f"{wrong[0][0].value} is written down and does not become {wrong[0][1]}")
         for a, b in zip(old.outputs, new.outputs, strict=False):
-            if shapes[a] != graph.shapes[b] and -1 not in graph.shapes[b]:
+            if a in read and shapes[a] != graph.shapes[b] and -1 not in graph.shapes[b]:
                 return Problem(old, [], f"its result is {list(graph.shapes[b])} and not {list(shapes[a])}")
     if failure is None:
         return None

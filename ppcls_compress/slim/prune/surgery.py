@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import reduce
+from operator import mul
 
 import numpy as np
 import paddle
@@ -56,17 +57,6 @@ class Surgery:
         while self._changes:
             self._changes.pop().swap()
 
-    @contextmanager
-    def undone(self) -> Iterator[None]:
-        """The state before, for a while."""
-        for change in reversed(self._changes):
-            change.swap()
-        try:
-            yield
-        finally:
-            for change in self._changes:
-                change.swap()
-
     def drop_gradients(self) -> None:
         """Gradients have the shapes from before; the next backward pass makes new ones."""
         for change in self._changes:
@@ -95,10 +85,8 @@ class Surgery:
         """Zeroes everything but the kept indices on every listed parameter axis; shapes stay."""
         with paddle.no_grad():
             for name, axes in kept.items():
-                masked = tensors[name].clone()
-                for axis, indices in axes.items():
-                    masked = masked * _column(indices, masked, axis)
-                self.replace(tensors[name], masked)
+                columns = [_column(indices, tensors[name], axis) for axis, indices in axes.items()]
+                self.replace(tensors[name], tensors[name] * reduce(mul, columns))
 
     def shrink_states(
         self,

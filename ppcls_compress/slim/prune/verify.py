@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.prune.graph import Inputs, example, first_line, inference_mode
 
 TOLERANCE = 1e-4
 """Largest max|a - b| / max|b| that passes as float rounding (5e-7 is usual; a wrong channel gives 1e-2 and more)."""
+
+_SMALLER = 4
+"""Inputs of a quarter of the height and width are enough, where the network takes them."""
 
 
 def outputs_of(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
@@ -30,3 +36,42 @@ def difference(pruned: list[np.ndarray], dense: list[np.ndarray]) -> float:
         scale = float(np.abs(b).max(initial=0.0)) or 1.0
         worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / scale)
     return worst
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the masked dense network computes on fixed random inputs, to hold the pruned one against."""
+
+    inputs: list[object]
+    outputs: list[np.ndarray]
+
+    @classmethod
+    def of(cls, masked: nn.Layer, inputs: Inputs) -> Proof:
+        """Runs the masked network.
+
+        Raises:
+            UserError: its forward pass fails, or gives infinities at full size.
+        """
+        small = example(inputs, scale=_SMALLER)
+        try:
+            outputs = outputs_of(masked, small)
+            if all(np.isfinite(output).all() for output in outputs):
+                return cls(small, outputs)
+        except Exception:  # many networks take inputs of one size only
+            small = None
+        full = example(inputs)
+        try:
+            outputs = outputs_of(masked, full)
+        except Exception as error:  # whatever the user's forward raises
+            raise UserError(f"the network's forward pass fails: {first_line(error)}") from error
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise UserError("the network computes infinities or NaN on random inputs; its weights may be broken")
+        return cls(full, outputs)
+
+    def fault(self, pruned: nn.Layer) -> str | None:
+        """What is wrong with the pruned network; None when it computes the same up to rounding."""
+        try:
+            found = difference(outputs_of(pruned, self.inputs), self.outputs)
+        except Exception as error:  # whatever the user's forward raises
+            return first_line(error)
+        return None if found <= TOLERANCE else f"outputs differ by {found:.1e} of the largest"

@@ -7,16 +7,17 @@ from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Axes
 from ppcls_compress.slim.prune.rules.convolution import channel_axis
 
-_UNARY = (
-    "abs assign bitwise_not cast ceil celu clip cos dropout elu erf exp expm1 floor full_like gelu hardshrink "
-    "hardsigmoid hardswish hardtanh isfinite_v2 isnan leaky_relu log log1p log2 logical_not logit logsigmoid mish ones_like pow "
-    "reciprocal relu relu6 round rsqrt scale selu share_data sigmoid sign silu sin softplus softshrink "
-    "softsign sqrt square stanh swish tanh tanh_shrink thresholded_relu zeros_like"
-)
-_BINARY = (
-    "add bitwise_and bitwise_or divide elementwise_pow equal floor_divide fmax fmin greater_equal greater_than "
-    "heaviside less_equal less_than logical_and logical_or logical_xor maximum minimum multiply not_equal remainder subtract"
-)
+_UNARY = """
+    abs assign bitwise_not cast ceil celu clip cos dropout elu erf exp expm1 floor full_like gelu hardshrink
+    hardsigmoid hardswish hardtanh isfinite_v2 isnan leaky_relu log log1p log2 logical_not logit logsigmoid mish
+    ones_like pow reciprocal relu relu6 round rsqrt scale selu share_data sigmoid sign silu sin softplus softshrink
+    softsign sqrt square stanh swish tanh tanh_shrink thresholded_relu zeros_like
+"""
+_BINARY = """
+    add bitwise_and bitwise_or divide elementwise_pow equal floor_divide fmax fmin greater_equal greater_than
+    heaviside less_equal less_than logical_and logical_or logical_xor maximum minimum multiply not_equal remainder
+    subtract
+"""
 _COUPLED = "combined element by element with channels that stay"
 
 
