@@ -31,7 +31,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """`params` elements in all parameters, `flops` multiply-adds of convolutions and matrix products."""
+    """`params` in all parameters, not running statistics; `flops` multiply-adds of convolutions and products."""
 
     params: int
     flops: int
@@ -45,7 +45,18 @@ def count(model: nn.Layer, inputs: Inputs) -> Cost:
         UserError: the forward pass fails on such inputs.
     """
     graph = capture_or_refuse(model, inputs)
-    return cost_of(graph, graph.shapes, sum(prod(p.shape) for p in model.parameters()))
+    return cost_of(graph, graph.shapes, sum(prod(p.shape) for p in counted_parameters(model)))
+
+
+def counted_parameters(model: nn.Layer) -> list[paddle.Tensor]:
+    """The parameters of a model as the field counts them: Paddle also lists the running statistics of batch norms."""
+    statistics = {
+        id(tensor)
+        for layer in model.sublayers(include_self=True)
+        for tensor in (getattr(layer, "_mean", None), getattr(layer, "_variance", None))
+        if isinstance(tensor, paddle.Tensor)
+    }
+    return [parameter for parameter in model.parameters() if id(parameter) not in statistics]
 
 
 def cost_of(graph: Graph, shapes: Mapping[str, Shape], params: int) -> Cost:

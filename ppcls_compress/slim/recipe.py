@@ -67,7 +67,7 @@ def keep_wanted(
     for kind, wanted in (("prune", options.prune), ("quant", options.quant)):
         found = step_of(record, kind)
         if wanted is not None and found is not None:
-            _refuse_contradiction(kind, json.loads(json.dumps(asdict(wanted))), found["options"])
+            _refuse_contradiction(kind, asdict(wanted), found["options"])
     if options.prune is not None and step_of(record, "prune") is None and step_of(record, "quant") is not None:
         raise UserError("Slim.prune: the weights are quantized already; prune first, then quantize")
     return model, record, notes
@@ -133,6 +133,7 @@ def _describe_quant(step: Record) -> list[str]:
 
 
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
+    wanted, found = json.loads(json.dumps([wanted, found]))  # tuples and lists compare equal
     for key, value in wanted.items():
         if key in found and found[key] != value:
             raise UserError(

@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.cost import Cost, cost_of
+from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group
 from ppcls_compress.slim.prune.fitting import Network
@@ -86,7 +86,7 @@ class _Chooser:
         self.skips = skips
         self.latency = latency
         self.scorer = Scorer(options)
-        self.params = {id(p): prod(p.shape) for p in network.model.parameters()}
+        self.params = {id(p): prod(p.shape) for p in counted_parameters(network.model)}
 
     def choose(self, channels: Channels) -> Plan:
         """The plan the options ask for.

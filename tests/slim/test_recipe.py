@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+
+INPUTS = [[1, 3, 8, 8]]
+PRUNE = PruneOptions(name="l1_norm", pruned_ratio=0.5)
+QUANT = QuantOptions(name="pact")
+
+
+def network():
+    paddle.seed(0)
+    return paddle.nn.Sequential(
+        paddle.nn.Conv2D(3, 8, 3, padding=1),
+        paddle.nn.BatchNorm2D(8),
+        paddle.nn.ReLU(),
+        paddle.nn.Conv2D(8, 6, 3),
+        paddle.nn.AdaptiveAvgPool2D(1),
+        paddle.nn.Flatten(),
+        paddle.nn.Linear(6, 4),
+    )
+
+
+def batches():
+    return [paddle.to_tensor(np.random.default_rng(1).standard_normal((4, 3, 8, 8), np.float32))]
+
+
+def outputs(model):
+    model.eval()
+    with paddle.no_grad():
+        return model(batches()[0]).numpy()
+
+
+def compressed(options, **more):
+    return recipe.compress(network(), options, INPUTS, calibration=batches, **more)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SlimOptions(), SlimOptions(prune=PRUNE), SlimOptions(quant=QUANT), SlimOptions(prune=PRUNE, quant=QUANT)],
+    ids=["dense", "prune", "quant", "both"],
+)
+def test_the_record_rebuilds_the_model_for_a_strict_load(options):
+    model, record = compressed(options)
+    fresh = recipe.rebuild(network(), json.loads(json.dumps(record)))
+    assert not any(fresh.set_state_dict(model.state_dict()))
+    np.testing.assert_array_equal(outputs(fresh), outputs(model))
+
+
+def test_steps_come_in_order_and_are_described():
+    model, record = compressed(SlimOptions(prune=PRUNE, quant=QUANT))
+    assert [step["kind"] for step in record["steps"]] == ["prune", "quant"]
+    assert list(model[0].weight.shape) == [4, 3, 3, 3]
+    pruned, quantized = ("\n".join(recipe.describe(step)) for step in record["steps"])
+    assert "parameters 706 -> " in pruned
+    assert "FLOPs (multiply-adds)" in pruned
+    assert "8-bit weights, 8-bit activations: 3 layers: 0, 3, 6" in quantized
+
+
+def test_steps_of_the_record_are_not_repeated():
+    model, record = compressed(SlimOptions(prune=PRUNE))
+    again, extended = recipe.compress(
+        model, SlimOptions(prune=PRUNE, quant=QUANT), INPUTS, record=record, calibration=batches
+    )
+    assert extended["steps"][0] is record["steps"][0]
+    assert list(again[0].weight.shape) == [4, 3, 3, 3]
+
+
+def test_quantization_that_is_not_asked_for_is_dropped_and_weights_stay():
+    model, record = compressed(SlimOptions(prune=PRUNE, quant=QUANT))
+    weight = model[0].weight.numpy()
+    model, record, notes = recipe.keep_wanted(model, SlimOptions(), record)
+    assert [step["kind"] for step in record["steps"]] == ["prune"]
+    assert type(model[0]) is paddle.nn.Conv2D
+    np.testing.assert_array_equal(model[0].weight.numpy(), weight)
+    assert len(notes) == 1
+
+
+def test_contradictions_and_wrong_order_are_refused():
+    model, record = compressed(SlimOptions(quant=QUANT))
+    with pytest.raises(UserError, match=r"Slim.quant.weight_bits: the weights were made with 8, .* says 4"):
+        recipe.keep_wanted(model, SlimOptions(quant=QuantOptions(weight_bits=4)), record)
+    with pytest.raises(UserError, match="prune first, then quantize"):
+        recipe.keep_wanted(model, SlimOptions(prune=PRUNE, quant=QUANT), record)
+
+
+def test_quantization_without_data_is_refused_before_pruning():
+    model = network()
+    with pytest.raises(UserError, match="needs calibration batches"):
+        recipe.compress(model, SlimOptions(prune=PRUNE, quant=QUANT), INPUTS)
+    assert list(model[0].weight.shape) == [8, 3, 3, 3]
+
+
+def test_a_record_of_the_future_is_refused():
+    with pytest.raises(UserError, match="version 9 found, 1 is known"):
+        recipe.rebuild(network(), {"version": 9, "steps": []})
