@@ -31,4 +31,6 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     config = load_config(args.config, args.override)
     catalog.check(config.Arch.name, {"class_num": config.Arch.class_num, **config.Arch.family_options})
+    if config.Slim and config.Slim.distill and config.Slim.distill.arch:
+        catalog.check(config.Slim.distill.arch, {"class_num": config.Arch.class_num}, where="Slim.distill.arch")
     return config

@@ -24,6 +24,7 @@ _PATH_KEYS = {
     "pretrained",
     "pretrained_model",
     "save_inference_dir",
+    "teacher",
 }
 
 

@@ -54,7 +54,7 @@ def check_loader(config: Config, mode: str) -> None:
 
 
 def check_weights(config: Config) -> None:
-    """`Global.pretrained_model`, `Global.checkpoints` and the label file, where they are given.
+    """`Global.pretrained_model`, `Global.checkpoints` and `Slim.distill.teacher`, where they are given.
 
     Raises:
         ConfigError: one of them does not exist.
@@ -63,6 +63,8 @@ def check_weights(config: Config) -> None:
         check_path("Global.pretrained_model", with_suffix(config.Global.pretrained_model), "file")
     if config.Global.checkpoints:
         check_path("Global.checkpoints", with_suffix(config.Global.checkpoints), "file")
+    if config.Slim and config.Slim.distill:
+        check_path("Slim.distill.teacher", with_suffix(config.Slim.distill.teacher), "file")
 
 
 def with_suffix(prefix: str) -> str:

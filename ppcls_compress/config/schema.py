@@ -27,10 +27,11 @@ def _known_keys(kind: type) -> BeforeValidator:
 
 
 class SlimSection(Options):
-    """What makes the model smaller; the order is always prune, then quantize."""
+    """What makes the model smaller, always pruned first, then quantized; and what it learns from meanwhile."""
 
     prune: Annotated[PruneOptions, _known_keys(PruneOptions)] | None = None
     quant: Annotated[QuantOptions, _known_keys(QuantOptions)] | None = None
+    distill: sections.Distill | None = None
 
     @property
     def options(self) -> SlimOptions:

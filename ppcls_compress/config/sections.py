@@ -156,6 +156,22 @@ class Metric(Options):
     Eval: tuple[MetricEntry, ...] = (MetricEntry(TopkAcc=TopkOptions()),)
 
 
+class Distill(Options):
+    """Learning from a dense teacher.
+
+    Attributes:
+        teacher: path of the teacher's weights, with or without `.pdparams`.
+        arch: the teacher's backbone; None means `Arch` itself, dense.
+        weight: share of the distillation loss; the rest is the ordinary loss.
+        temperature: softens both distributions.
+    """
+
+    teacher: str
+    arch: str | None = None
+    weight: Annotated[Number, Field(gt=0, le=1)] = 0.5
+    temperature: Positive = 4.0
+
+
 class PostProcess(Options):
     """How inference turns class probabilities into an answer.
 

@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress import data, io, models
 from ppcls_compress.config.paths import check_path
 from ppcls_compress.config.schema import Config
+from ppcls_compress.config.sections import Distill
 from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError
@@ -66,11 +67,7 @@ def build_model(
     record = recipe.empty_record()
     prefix = _weights_prefix(config, download=download)
     if prefix is not None:
-        record = checkpoint.read_record(prefix)
-        model = recipe.rebuild(model, record)
-        path = Path(f"{prefix}.pdparams")
-        report = weights.load_into(model, io.read_state(path), source=str(path), reinit_head=reinit_head)
-        logger.info("weights: %s", report)
+        model, record = _with_weights(model, prefix, reinit_head=reinit_head)
     model, record, notes = recipe.keep_wanted(model, slim, record)
     for note in notes:
         logger.warning("%s", note)
@@ -82,6 +79,23 @@ def build_model(
             logger.info("%s", line)
     distributed.check_same("the compressed structure", record)
     return model, record
+
+
+def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
+    """The network that `Slim.distill` names, with its weights, in evaluation mode and without gradients.
+
+    Raises:
+        UserError: its weights do not fit.
+    """
+    arch = config.Arch
+    family = {} if options.arch else arch.family_options
+    prefix = checkpoint.plain_prefix(options.teacher)
+    teacher = models.build(options.arch or arch.name, class_num=arch.class_num, **family)
+    teacher = _with_weights(teacher, prefix, reinit_head=False)[0]
+    teacher.eval()
+    for parameter in teacher.parameters():
+        parameter.stop_gradient = True
+    return teacher
 
 
 def probabilities(model: paddle.nn.Layer) -> Callable[[np.ndarray], np.ndarray]:
@@ -106,6 +120,16 @@ def class_names(config: Config) -> list[str] | None:
         return None
     check_path("Infer.PostProcess.class_id_map_file", path, "file")
     return data.read_class_names(path, config.Arch.class_num)
+
+
+def _with_weights(model: paddle.nn.Layer, prefix: Path, *, reinit_head: bool) -> tuple[paddle.nn.Layer, recipe.Record]:
+    """A fresh dense model in the structure of the record beside the weights, with these weights."""
+    record = checkpoint.read_record(prefix)
+    model = recipe.rebuild(model, record)
+    path = Path(f"{prefix}.pdparams")
+    report = weights.load_into(model, io.read_state(path), source=str(path), reinit_head=reinit_head)
+    logger.info("weights: %s", report)
+    return model, record
 
 
 def _weights_prefix(config: Config, *, download: bool) -> Path | None:

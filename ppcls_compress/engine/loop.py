@@ -12,7 +12,7 @@ import paddle
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.precision import Precision
-from ppcls_compress.losses import LossFunction
+from ppcls_compress.losses import TrainingLoss
 from ppcls_compress.optim import Schedule
 
 
@@ -48,12 +48,13 @@ class Trainer:
         after_training           (also when training fails)
 
     Attributes:
+        loss: logits [N, classes], labels and images to a scalar.
         loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
         seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
     """
 
     model: paddle.nn.Layer
-    loss: LossFunction
+    loss: TrainingLoss
     optimizer: paddle.optimizer.Optimizer
     schedule: Schedule
     loader: Any
@@ -102,7 +103,7 @@ class Trainer:
         with parallel.no_sync() if local_only else contextlib.nullcontext():
             with self.precision.autocast():
                 logits = parallel(images)
-                loss = self.loss(logits, labels)
+                loss = self.loss(logits, labels, images)
             self.precision.scaled(loss * scale if scale != 1.0 else loss).backward()
         return logits.detach(), loss.detach()
 

@@ -22,7 +22,8 @@ from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.loop import Progress, Trainer
 from ppcls_compress.engine.precision import build_precision
-from ppcls_compress.losses import build_loss
+from ppcls_compress.losses import TrainingLoss, build_loss
+from ppcls_compress.losses.distillation import with_teacher
 from ppcls_compress.metrics import build_metric
 from ppcls_compress.optim import build_optimizer, build_schedule
 from ppcls_compress.slim import recipe
@@ -66,7 +67,7 @@ def build_trainer(config: Config, model: paddle.nn.Layer, loader: Any) -> Traine
     schedule = build_schedule(config.Optimizer.lr, epochs=options.epochs, steps_per_epoch=steps)
     return Trainer(
         model=model,
-        loss=build_loss(config.Loss.Train),
+        loss=training_loss(config),
         optimizer=build_optimizer(config.Optimizer, schedule, model),
         schedule=schedule,
         loader=loader,
@@ -75,6 +76,20 @@ def build_trainer(config: Config, model: paddle.nn.Layer, loader: Any) -> Traine
         accumulate=options.update_freq,
         precision=build_precision(config.AMP),
     )
+
+
+def training_loss(config: Config) -> TrainingLoss:
+    """The losses of `Loss.Train`, mixed with a teacher's where `Slim.distill` names one.
+
+    Raises:
+        UserError: the teacher's weights do not fit.
+    """
+    loss = build_loss(config.Loss.Train)
+    options = config.Slim.distill if config.Slim else None
+    if options is None:
+        return lambda logits, labels, images: loss(logits, labels)
+    teacher = assemble.build_teacher(config, options)
+    return with_teacher(loss, teacher, weight=options.weight, temperature=options.temperature)
 
 
 def calibration_batches(config: Config) -> Callable[[], Iterable[paddle.Tensor]]:
@@ -114,7 +129,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook
     metric = build_metric(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
     if recipe.step_of(record, "quant"):
-        hooks.append(Quantizers())
+        hooks.append(Quantizers(config.Slim.quant))
     if options.eval_during_train:
         hooks.append(Evaluation(evaluator(config, trainer.model), options.eval_interval, main_metric(config)))
     if options.use_visualdl and distributed.is_main():

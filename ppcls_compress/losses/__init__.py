@@ -14,6 +14,9 @@ from ppcls_compress.config.sections import LossEntry
 from ppcls_compress.losses.cross_entropy import cross_entropy
 
 LossFunction = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+"""Logits [N, C] and labels ([N] or [N, C]) to a scalar."""
+TrainingLoss = Callable[[paddle.Tensor, paddle.Tensor, paddle.Tensor], paddle.Tensor]
+"""The same, and the images [N, C, H, W], which a teacher wants to see."""
 
 LOSSES: dict[str, Callable[..., paddle.Tensor]] = {"CELoss": cross_entropy, "MixCELoss": cross_entropy}
 

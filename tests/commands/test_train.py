@@ -122,6 +122,16 @@ def test_another_class_count_starts_the_classifier_afresh(trained, tmp_path, cap
     assert "starts afresh" in (tmp_path / "CIFARResNet8" / "train.log").read_text()
 
 
+def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsys):
+    config = trained / "config.yaml"
+    start = [PRUNE, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
+    run("train", config, *start, f"Slim.distill.teacher={dense(trained)}")
+    assert (tmp_path / "CIFARResNet8" / "train.log").read_text().count("tensors loaded") == 2
+    assert "Slim.distill.teacher: " in refused(capsys, "train", config, "Slim.distill.teacher=/nowhere/weights")
+    misspelt = [f"Slim.distill.teacher={dense(trained)}", "Slim.distill.arch=CIFARResNet9"]
+    assert "Slim.distill.arch: unknown architecture" in refused(capsys, "train", config, *misspelt)
+
+
 @pytest.mark.parametrize("slim", [(), (PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["dense", "fpgm", "pact", "both"])
 def test_dry_run_needs_no_data_and_leaves_nothing(tmp_path, monkeypatch, slim):
     config = make_project(tmp_path / "project")

@@ -90,7 +90,7 @@ def test_accumulated_gradients_are_the_mean_of_the_group():
     expected.loader.set_epoch(0)
     batches = list(expected.loader)
     for group in (batches[:3], batches[3:]):
-        loss = sum(expected.loss(expected.model(images), labels) for images, labels in group) / len(group)
+        loss = sum(expected.loss(expected.model(images), labels, images) for images, labels in group) / len(group)
         loss.backward()
         expected.optimizer.step()
         expected.optimizer.clear_grad()

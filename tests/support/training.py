@@ -29,7 +29,7 @@ def tiny_trainer(*, epochs=3, hooks=(), batches=4, accumulate=1, optimizer="Mome
     loader = synthetic_loader(SHAPE, class_num=5, batch_size=6, steps=batches, seed=3)
     return Trainer(
         model=model,
-        loss=cross_entropy,
+        loss=lambda logits, labels, images: cross_entropy(logits, labels),
         optimizer=built,
         schedule=schedule,
         loader=loader,

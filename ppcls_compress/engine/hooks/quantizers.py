@@ -6,10 +6,18 @@ from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.slim import quant
+from ppcls_compress.slim.options import QuantOptions
 
 
 class Quantizers(Hook):
-    """Tells, after each epoch, every layer's alpha and the fraction of its inputs that alpha clipped."""
+    """Freezes what the options freeze by an epoch; tells every layer's alpha and how often it clipped."""
+
+    def __init__(self, options: QuantOptions) -> None:
+        self._options = options
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        """Batch norms and observed ranges, once their time has come."""
+        quant.start_epoch(trainer.model, self._options, trainer.progress.epoch + 1)
 
     def after_epoch(self, trainer: Trainer) -> None:
         """One line; nothing for quantizers that learn no range."""
