@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ppcls_compress.data.decode import BadImageError, read_image
     from ppcls_compress.data.labels import list_images, read_class_names
-    from ppcls_compress.data.loader import Loader, build_loader, dead_workers_told
+    from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
     from ppcls_compress.data.transforms import Pipeline, build_pipeline
+    from ppcls_compress.data.workers import dead_workers_told
 
 _HOME = {
     "BadImageError": "decode",
@@ -22,7 +23,7 @@ _HOME = {
     "read_class_names": "labels",
     "Loader": "loader",
     "build_loader": "loader",
-    "dead_workers_told": "loader",
+    "dead_workers_told": "workers",
     "SyntheticLoader": "synthetic",
     "synthetic_loader": "synthetic",
     "Pipeline": "transforms",

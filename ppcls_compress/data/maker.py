@@ -1,0 +1,114 @@
+"""One batch from its number: images read, transformed and stacked; unreadable ones replaced or left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppcls_compress.data.batch import BatchPipeline
+from ppcls_compress.data.decode import BadImageError, read_image
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.sampler import DistributedBatchSampler, batch_rng, sample_rng
+from ppcls_compress.data.transforms import Pipeline
+from ppcls_compress.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A prepared batch, of arrays or of tensors.
+
+    Attributes:
+        images: float32 [N, C, H, W]; None if every image was unreadable.
+        labels: int64 [N], or float32 [N, class_num] from a batch transform; None likewise.
+        bad: the unreadable images that were met: path to reason.
+    """
+
+    images: Any
+    labels: Any
+    bad: dict[str, str]
+
+
+class BatchMaker:
+    """Makes the batches of an epoch, each from its number alone.
+
+    In training an unreadable image is replaced by the next readable one of the list, so that every rank keeps its batch
+    size; in evaluation it is left out, so that no image counts twice.
+    """
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        sampler: DistributedBatchSampler,
+        pipeline: Pipeline,
+        batch_pipeline: BatchPipeline,
+        *,
+        seed: int,
+        rank: int,
+        training: bool,
+        skip_bad_images: int,
+    ) -> None:
+        self.images = images
+        self.sampler = sampler
+        self.skip_bad_images = skip_bad_images
+        self._pipeline = pipeline
+        self._batch_pipeline = batch_pipeline
+        self._seed = seed
+        self._rank = rank
+        self._training = training
+        self._random = pipeline.is_random
+
+    def make(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
+        """The batch of these images.
+
+        Raises:
+            UserError: an image is unreadable and none may be skipped, a transform cannot work on an image, or images
+                come out in different sizes.
+        """
+        bad: dict[str, str] = {}
+        stack: np.ndarray | None = None
+        labels: list[int] = []
+        for index in indices:
+            found = self._load(epoch, int(index), bad)
+            if found is None:
+                continue
+            position, image = found
+            if stack is None:
+                stack = np.empty((len(indices), *image.shape), np.float32)
+            if image.shape != stack.shape[1:]:
+                raise UserError(_different_size(self.images.paths[position], image, stack))
+            stack[len(labels)] = image
+            labels.append(self.images.labels[position])
+        if stack is None:
+            return Batch(None, None, bad)
+        images, targets = self._batch_pipeline(
+            stack[: len(labels)], np.array(labels, np.int64), batch_rng(self._seed, epoch, number, self._rank)
+        )
+        return Batch(images, targets, bad)
+
+    def _load(self, epoch: int, index: int, bad: dict[str, str]) -> tuple[int, np.ndarray] | None:
+        """The position and the transformed image, of `index` or of what replaces it."""
+        rng = sample_rng(self._seed, epoch, index) if self._random else None
+        position = index
+        while True:
+            path = self.images.paths[position]
+            try:
+                return position, self._pipeline(read_image(path), rng)
+            except BadImageError as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                if self.skip_bad_images == 0:
+                    raise UserError(f"{path}: {reason}") from error
+                bad[path] = reason
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+            position = (position + 1) % len(self.images)
+            if not self._training or len(bad) > self.skip_bad_images or position == index:
+                return None
+
+
+def _different_size(path: str, image: np.ndarray, stack: np.ndarray) -> str:
+    return (
+        f"{path}: comes out of the transforms as {list(image.shape)}, the images before it as {list(stack.shape[1:])}; "
+        "end transform_ops with a crop or a resize to one size"
+    )

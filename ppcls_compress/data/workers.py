@@ -1,0 +1,138 @@
+"""An epoch's batches, made in this process or in worker processes; errors come out of either as they are."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+import paddle
+
+from ppcls_compress.config.data import WorkerOptions
+from ppcls_compress.data.maker import Batch, BatchMaker
+from ppcls_compress.errors import UserError
+
+_NOTHING = np.zeros(1, np.float32)  # stands for "no batch" on the way from a worker, where arrays must not be empty
+
+
+class EpochWork(paddle.io.Dataset):
+    """An epoch's batches by number; in a worker process an error becomes part of the answer.
+
+    Paddle's own transport of a worker's exception loses its type and prints a traceback.
+    """
+
+    def __init__(self, maker: BatchMaker, epoch: int) -> None:
+        super().__init__()
+        self._maker = maker
+        self._epoch = epoch
+        self._batches = maker.sampler.batches(epoch)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def make(self, number: int) -> Batch:
+        """The batch; errors are raised as they are."""
+        return self._maker.make(self._epoch, number, self._batches[number])
+
+    def __getitem__(self, number: int) -> list[Any]:
+        try:
+            batch = self.make(number)
+        except UserError as error:
+            return [_NOTHING, _NOTHING, {}, str(error), ""]
+        except Exception as error:  # raised again in the parent
+            return [_NOTHING, _NOTHING, {}, f"{type(error).__name__}: {error}", traceback.format_exc()]
+        if batch.images is None:
+            return [_NOTHING, _NOTHING, batch.bad, "", ""]
+        return [batch.images, batch.labels, batch.bad, "", ""]
+
+
+def in_process(work: EpochWork) -> Iterator[Batch]:
+    """The epoch's batches as tensors, made here."""
+    for number in range(len(work)):
+        batch = work.make(number)
+        if batch.images is None:
+            yield batch
+        else:
+            yield Batch(paddle.to_tensor(batch.images), paddle.to_tensor(batch.labels), batch.bad)
+
+
+def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
+    """The epoch's batches as tensors, made by worker processes, in order.
+
+    Raises:
+        UserError: one that was raised in a worker, or a worker died.
+        RuntimeError: any other error in a worker; its traceback is a note of the exception.
+    """
+    loader = paddle.io.DataLoader(
+        work,
+        batch_size=None,  # an item is a whole batch already
+        collate_fn=_as_it_is,
+        return_list=True,
+        num_workers=min(options.num_workers, max(len(work), 1)),
+        use_shared_memory=options.use_shared_memory,
+        worker_init_fn=_one_thread,
+    )
+    with _inherited_garbage_kept(), dead_workers_told():
+        batches = iter(loader)
+    try:
+        while (item := _next(batches)) is not None:
+            images, labels, bad, error, trace = item
+            if trace:
+                failure = RuntimeError(f"a data worker failed: {error}")
+                failure.add_note(trace)
+                raise failure
+            if error:
+                raise UserError(error)
+            empty = images.ndim == _NOTHING.ndim
+            yield Batch(None, None, bad) if empty else Batch(images, labels, bad)
+    finally:
+        # Workers would otherwise outlive a loop that is left early: the reading thread keeps the iterator alive.
+        batches._try_shutdown_all()
+
+
+@contextmanager
+def _inherited_garbage_kept() -> Iterator[None]:
+    """Around the fork of workers: what is garbage now is never collected in them.
+
+    An earlier iterator may be waiting in a reference cycle; its destructor joins threads, which a forked process does
+    not have, so a worker whose garbage collector met it would hang.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    with dead_workers_told():
+        return next(batches, None)
+
+
+@contextmanager
+def dead_workers_told() -> Iterator[None]:
+    """The death of a data worker, which Paddle reports as a SystemError, becomes a UserError.
+
+    Paddle raises it from a signal handler, so while a loader is in use it can come up anywhere in the main thread.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        if "DataLoader process" not in str(error) and "Blocking queue" not in str(error):
+            raise
+        raise UserError(
+            "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "
+            "loader.use_shared_memory to False if /dev/shm is small"
+        ) from error
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # workers share the cores; and OpenCV's thread pool does not survive the fork
