@@ -129,7 +129,7 @@ def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsy
     assert (tmp_path / "CIFARResNet8" / "train.log").read_text().count("tensors loaded") == 2
     assert "Slim.distill.teacher: " in refused(capsys, "train", config, "Slim.distill.teacher=/nowhere/weights")
     misspelt = [f"Slim.distill.teacher={dense(trained)}", "Slim.distill.arch=CIFARResNet9"]
-    assert "Slim.distill.arch: unknown architecture" in refused(capsys, "train", config, *misspelt)
+    assert "Slim.distill.arch.name: unknown architecture" in refused(capsys, "train", config, *misspelt)
 
 
 @pytest.mark.parametrize("slim", [(), (PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["dense", "fpgm", "pact", "both"])
