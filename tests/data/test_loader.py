@@ -34,6 +34,7 @@ def loader(
     *,
     ops=(),
     workers=0,
+    shared_memory=True,
     training=True,
     shard=True,
     seed=0,
@@ -51,7 +52,7 @@ def loader(
                 **dataset,
             },
             "sampler": {"batch_size": batch_size, "shuffle": shuffle, "drop_last": drop_last},
-            "loader": {"num_workers": workers},
+            "loader": {"num_workers": workers, "use_shared_memory": shared_memory},
         }
     )
     return build_loader(config, class_num=CLASSES, seed=seed, training=training, shard=shard)
@@ -87,8 +88,10 @@ def test_images_come_with_their_labels(images):
 @pytest.mark.parametrize("batch_ops", [(), [{"MixupOperator": {"alpha": 0.5}}, {"CutmixOperator": {"alpha": 0.5}}]])
 def test_batches_do_not_depend_on_the_number_of_workers(images, batch_ops):
     per_workers = []
-    for workers in (0, 2, 3):
-        data = loader(images, ops=RANDOM_OPS, workers=workers, batch_transform_ops=batch_ops)
+    for workers, shared_memory in ((0, True), (2, True), (3, False)):
+        data = loader(
+            images, ops=RANDOM_OPS, workers=workers, shared_memory=shared_memory, batch_transform_ops=batch_ops
+        )
         data.set_epoch(1)
         per_workers.append(arrays(data))
     assert_same(per_workers[0], per_workers[1])
