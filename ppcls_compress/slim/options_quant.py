@@ -65,7 +65,8 @@ class QuantOptions:
             ranges from calibration, without training.
         grid: pact. `alpha`: the range is alpha, trained as exported; `moving_average`: PaddleSlim's, clip by alpha,
             then quantize on the moving average of the largest magnitude.
-        compat: pact. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally.
+        compat: with PACT. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally;
+            calibration then changes nothing.
         weight_bits: 2 to 16.
         activation_bits: 2 to 16.
         weight_quantize_type: how the range of a weight is found; the two lsq types are trained. Not for ptq.
@@ -256,6 +257,8 @@ def _training(options: QuantOptions) -> dict[str, Any]:
         "fuse_conv_bn": False,
         "freeze_bn_epoch": None,
     }
+    if options.weight_preprocess_type:
+        found["compat"] = None
     kind = options.activation_quantize_type
     if options.name == "pact":
         found |= _pact(options)

@@ -19,7 +19,7 @@ from ppcls_compress.slim.quant.monitor import (
     start_epoch,
     statistics,
 )
-from ppcls_compress.slim.quant.paddleslim import from_paddleslim
+from ppcls_compress.slim.quant.paddleslim import from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.prepare import CustomParts, apply_record, convert, prepare
 from ppcls_compress.slim.quant.weights import WeightGrid
 
@@ -36,6 +36,7 @@ __all__ = [
     "freeze_observers",
     "from_paddleslim",
     "grids",
+    "is_paddleslim",
     "learned_parameters",
     "not_finite",
     "prepare",

@@ -35,6 +35,20 @@ class MovingAverage(_ObservedActivation, MovingAverageRange):
     """Range: the moving average of each batch's largest magnitude."""
 
 
+class PaddleSlimMovingAverage(MovingAverage):
+    """The moving average from PaddleSlim's start, whatever calibration saw."""
+
+    def limit(self) -> float:
+        """The moving average."""
+        return self._scale.item()
+
+    def calibrate(self, seen: HistogramPerBatch) -> None:
+        """Nothing: PaddleSlim does not calibrate."""
+
+    def _started(self) -> bool:
+        return True
+
+
 class RangeAbsMax(_ObservedActivation, WindowRange):
     """Range: the largest magnitude of the last batches."""
 
@@ -98,7 +112,8 @@ def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
         return AbsMax(layer_name, bits)
     if options.activation_quantize_type == "range_abs_max":
         return RangeAbsMax(layer_name, bits, options.window_size)
-    return MovingAverage(layer_name, bits, options.moving_rate)
+    average = PaddleSlimMovingAverage if options.compat else MovingAverage
+    return average(layer_name, bits, options.moving_rate)
 
 
 def build_preprocess(layer_name: str, options: QuantOptions, *, alone: bool = False) -> paddle.nn.Layer | None:
@@ -106,8 +121,8 @@ def build_preprocess(layer_name: str, options: QuantOptions, *, alone: bool = Fa
 
     `alone`: the quantizer is the user's own.
     """
+    if options.activation_preprocess_type is None:
+        return None
     if options.compat:
         return learned.PaddleSlimPact()
-    if options.activation_preprocess_type == "PACT" and (options.grid is None or alone):
-        return learned.ClipByAlpha(layer_name, options)
-    return None
+    return learned.ClipByAlpha(layer_name, options) if options.grid is None or alone else None

@@ -138,7 +138,7 @@ class LearnedRange(ActivationQuantizer):
 
 def restrained(parameter: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
     """The parameter, no further than it may move in one step."""
-    return paddle.minimum(paddle.maximum(parameter, low), high)
+    return _C_ops.minimum(_C_ops.maximum(parameter, low), high)
 
 
 class AlphaDecay(paddle.regularizer.WeightDecayRegularizer):

@@ -13,6 +13,15 @@ from ppcls_compress.slim.quant.learned import LearnedAlpha, LearnedAlphaMovingAv
 _OUTPUT_SCALE = "._ma_output_scale._scale"
 
 
+def is_paddleslim(state: Mapping[str, np.ndarray]) -> bool:
+    """Whether a state dict is one of PaddleSlim's quantization-aware training."""
+    wrapped = any(key.endswith(_OUTPUT_SCALE) for key in state)
+    weights = {key.removesuffix("._fake_quant_weight._scale") for key in state if "._fake_quant_weight._scale" in key}
+    # This package stores a range beside the weight only together with the rest of an observer.
+    ours = ("_fake_quant_weight._state", "_fake_quant_weight._window")
+    return wrapped or any(not any(f"{name}.{key}" in state for key in ours) for name in weights)
+
+
 def from_paddleslim(model: paddle.nn.Layer, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rewrite a state dict of PaddleSlim's QAT so that it loads strictly into a prepared model, and training goes on.
 

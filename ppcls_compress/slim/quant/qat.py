@@ -100,11 +100,11 @@ def _options(config: Mapping[str, Any], custom: CustomParts, compat: str | None)
     kinds = (config["activation_quantize_type"], config["weight_quantize_type"])
     return QuantOptions(
         name="pact" if clipping else "qat",
-        compat=compat if clipping else None,
+        compat=compat,
         activation_quantize_type=config["activation_quantize_type"],
         moving_rate=config["moving_rate"] if "moving_average_abs_max" in kinds else None,
         window_size=config["window_size"] if "range_abs_max" in kinds else None,
-        quantizable_layer_type=tuple(config["quantizable_layer_type"]),
+        quantizable_layer_type=config["quantizable_layer_type"],
         onnx_format=config["onnx_format"],
         **{key: config[key] for key in _SHARED},
     )

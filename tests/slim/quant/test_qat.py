@@ -117,10 +117,14 @@ def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
     assert moved == pytest.approx(limits, rel=0.15)
 
 
-def test_a_state_of_our_own_is_left_as_it_is():
-    model, _ = quant.prepare(network(), QuantOptions())
+@pytest.mark.parametrize("kind", ["channel_wise_abs_max", "moving_average_abs_max", "range_abs_max", "lsq_weight"])
+def test_a_state_of_our_own_is_left_as_it_is(kind):
+    model, _ = quant.prepare(network(), QuantOptions(weight_quantize_type=kind))
     state = state_of(model)
     assert quant.from_paddleslim(model, state) == state
+    assert not quant.is_paddleslim(state)
+    assert not quant.is_paddleslim(state_of(network()))
+    assert quant.is_paddleslim(state_of(upstream()))
 
 
 def test_a_paddleslim_state_without_pact_goes_on_as_qat_and_as_pact():
@@ -143,7 +147,12 @@ def test_pact_calibrates_itself_and_upstreams_start_is_a_key_away():
     ours(IMAGES)
     assert 1 < quant.statistics(ours)[0]["alpha"] < 6
     compat = QAT({"activation_preprocess_type": "PACT", "compat": "paddleslim"}).quantize(network())
-    assert [layer._act_preprocess.alpha.item() for layer in quant.quant_layers(compat).values()] == [100.0] * 3
+    quant.calibrate(compat, [IMAGES])
+    rows = quant.statistics(compat)
+    assert [(row["alpha"], row["limit"]) for row in rows] == [(100.0, np.float32(0.001))] * 3
+    weights = QAT({"weight_preprocess_type": "PACT", "compat": "paddleslim"}).quantize(network())
+    assert weights[0]._weight_preprocess.alpha.item() == 100
+    assert weights[0]._act_preprocess is None
 
 
 def test_inplace_false_leaves_the_model_alone():
@@ -225,6 +234,8 @@ def test_folding_before_training():
         ({"weight_bit": 8}, "config: unknown key 'weight_bit'; did you mean 'weight_bits'"),
         ({"quantizable_layer_type": ["Conv3D"]}, "quantizable_layer_type: unknown layer type 'Conv3D'"),
         ({"dtype": "uint8"}, "dtype: unknown value 'uint8'"),
+        ({"compat": "paddleslim"}, "compat: 'paddleslim' has no effect"),
+        ({"quantizable_layer_type": "Conv2D"}, "quantizable_layer_type: a list of layer names"),
         ({"moving_rate": 1.5}, "moving_rate: 1.5 is not a number above 0 and below 1"),
         (
             {"window_size": 0, "activation_quantize_type": "range_abs_max"},

@@ -48,6 +48,32 @@ def trained(**options) -> tuple[nn.Layer, paddle.Tensor]:
     return model, images
 
 
+@pytest.mark.parametrize("options", [{}, {"grid": "moving_average"}, {"name": "qat", "weight_bits": 4}])
+def test_the_integers_are_bit_for_bit_what_was_trained(options):
+    model, images = trained(**options)
+    np.testing.assert_array_equal(quant.to_inference(model)(images).numpy(), model(images).numpy())
+
+
+def test_grids_say_what_an_exporter_needs():
+    model, _ = trained(weight_bits=4, activation_bits=4)
+    grids = quant.grids(model)
+    assert list(grids) == ["0", "3", "5", "8"]
+    first, relu = grids["0"], grids["3"]
+    assert (first.input.low, first.input.high, relu.input.low, relu.input.high) == (-7, 7, 0, 15)
+    assert first.input.scale == pytest.approx(model[0]._fake_quant_input.limit() / 7)
+    assert first.weight.integers.dtype == np.int8
+    assert np.abs(first.weight.integers).max() == 7
+    assert (first.weight.axis, grids["8"].weight.axis) == (0, 1)
+    assert first.weight.scale.shape == (8,)
+    lsq, _ = trained(name="lsq", weight_bits=3, activation_bits=3)
+    assert (quant.grids(lsq)["0"].input.low, quant.grids(lsq)["0"].input.high) == (-4, 3)
+
+
+def test_half_precision_inputs_are_rounded_in_float32():
+    model, images = trained()
+    np.testing.assert_allclose(model[0](images.astype("float16")).numpy(), model[0](images).numpy(), atol=0.05)
+
+
 @pytest.mark.parametrize(
     "options",
     [
