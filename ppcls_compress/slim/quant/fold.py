@@ -6,7 +6,8 @@ factor = gamma / sqrt(variance + epsilon): weight <- weight * factor, bias <- (b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,24 +35,27 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
         (convolution, batch norm) names.
 
     Raises:
-        UserError: the network does not run on the inputs, or does not compute the same afterwards.
+        UserError: the network does not run on the inputs, or would not compute the same afterwards; it is unchanged.
     """
     example = _example(model, inputs)
     with layers.evaluating(model), paddle.no_grad():
         try:
             before, pairs = _trace(model, example)
-        except Exception as error:
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's network raises on a shape that it does not take
             shapes = [list(tensor.shape) for tensor in example]
             why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise UserError(
                 f"fuse_conv_bn runs the model once, and it does not run on inputs of {shapes}; give the shapes that it "
                 f"takes as `inputs`, or leave fuse_conv_bn off ({why})"
             ) from error
-        fold_pairs(model, pairs)
+        undo = fold_pairs(model, pairs)
         after = _flat(model(*example))
     difference = max((np.abs(new - old).max() for new, old in zip(after, before, strict=True)), default=0.0)
     size = max((np.abs(old).max() for old in before), default=0.0)
     if not difference <= _TOLERANCE * size:
+        undo()
         raise UserError(
             f"folding the batch norms changed the output by {difference:.3g} (largest value {size:.3g}); the network "
             "uses a convolution's output in another way too, so leave fuse_conv_bn off"
@@ -59,20 +63,33 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     return pairs
 
 
-def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> None:
+def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Callable[[], None]:
     """Fold the named batch norms into the named convolutions, in place.
+
+    Returns:
+        A function that undoes it.
 
     Raises:
         UserError: a name does not exist.
     """
     found = dict(model.named_sublayers())
-    identities = {}
-    for conv_name, norm_name in pairs:
-        if conv_name not in found or norm_name not in found:
-            raise UserError(f"the model has no layers {conv_name} and {norm_name} to fold")
-        _fold(found[conv_name], found[norm_name])
-        identities[id(found[norm_name])] = paddle.nn.Identity()
-    layers.replace(model, identities)
+    for pair in pairs:
+        if not found.keys() >= set(pair):
+            raise UserError(f"the model has no layers {' and '.join(pair)} to fold")
+    convs = {name: copy.deepcopy(found[name].state_dict()) for name, _ in pairs}
+    identities = {name: paddle.nn.Identity() for _, name in pairs}
+    for conv, norm in pairs:
+        _fold(found[conv], found[norm])
+    layers.replace(model, {id(found[name]): identity for name, identity in identities.items()})
+
+    def undo() -> None:
+        layers.replace(model, {id(identity): found[name] for name, identity in identities.items()})
+        for name, state in convs.items():
+            if "bias" not in state:
+                found[name].bias = None
+            found[name].set_state_dict(state)
+
+    return undo
 
 
 def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:

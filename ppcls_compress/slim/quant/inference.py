@@ -9,7 +9,6 @@ import paddle
 
 from ppcls_compress.slim.quant import fake_quant, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
-from ppcls_compress.slim.quant.layers import evaluating
 from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 from ppcls_compress.slim.quant.weights import WeightGrid, WeightQuantizer
@@ -64,7 +63,7 @@ def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
         UserError: no quantized layer, or one that is not calibrated.
     """
     found = required_quant_layers(model)
-    with evaluating(model):
+    with layers.evaluating(model):
         return {name: LayerGrid(_input_grid(layer), _weight_grid(layer)) for name, layer in found.items()}
 
 
@@ -81,10 +80,9 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     Raises:
         UserError: no quantized layer, or one that is not calibrated.
     """
-    grids(model)
     duplicate = copy.deepcopy(model)
     duplicate.eval()
-    found = layers.quant_layers(duplicate)
+    found = required_quant_layers(duplicate)
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
 

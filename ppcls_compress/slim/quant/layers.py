@@ -28,20 +28,10 @@ def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn
     return other
 
 
-class Functional:
-    """What the three layer types compute, from an input and a weight given from outside."""
+class FunctionalConv2D:
+    """A convolution with a weight given from outside, [out, in / groups, height, width]."""
 
-    channel_axis: ClassVar[int]
-
-    def compute(self, x: paddle.Tensor, weight: paddle.Tensor, *args: object) -> paddle.Tensor:
-        """The float layer's result with another weight."""
-        raise TypeError(f"{type(self).__name__} does not say what it computes")
-
-
-class FunctionalConv2D(Functional):
-    """A convolution; weight [out, in / groups, height, width]."""
-
-    channel_axis = 0
+    channel_axis: ClassVar[int] = 0
 
     def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         """The convolution of `x` with `weight`."""
@@ -56,10 +46,10 @@ class FunctionalConv2D(Functional):
         )
 
 
-class FunctionalConv2DTranspose(Functional):
-    """A transposed convolution; weight [in, out / groups, height, width]."""
+class FunctionalConv2DTranspose:
+    """A transposed convolution with a weight given from outside, [in, out / groups, height, width]."""
 
-    channel_axis = 1
+    channel_axis: ClassVar[int] = 1
 
     def compute(self, x: paddle.Tensor, weight: paddle.Tensor, output_size: list[int] | None = None) -> paddle.Tensor:
         """The transposed convolution of `x` with `weight`."""
@@ -77,10 +67,10 @@ class FunctionalConv2DTranspose(Functional):
         )
 
 
-class FunctionalLinear(Functional):
-    """x @ weight + bias; weight [in, out]."""
+class FunctionalLinear:
+    """x @ weight + bias with a weight given from outside, [in, out]."""
 
-    channel_axis = 1
+    channel_axis: ClassVar[int] = 1
 
     def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         """The product of `x` and `weight`, and the bias."""

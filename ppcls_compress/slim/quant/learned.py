@@ -8,7 +8,6 @@ import numpy as np
 import paddle
 from paddle import _C_ops
 
-from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import fake_quant, lsq, pact
 from ppcls_compress.slim.quant.histogram import Histogram
@@ -30,6 +29,9 @@ class LearnedRange(ActivationQuantizer):
     The one-sided form, clip(x, 0, limit) on an unsigned grid, is chosen at calibration for inputs that were never
     negative. What was not calibrated calibrates from its first training batch. In training the range changes by at most
     a tenth per step.
+
+    A subclass says with `_apply(x, value, unsigned)` how it rounds, with `_choose(histogram, unsigned)` which limit to
+    start from, and with `_limit_of` and `_parameter_of` how limit and parameter belong together.
 
     State: the parameter; `_sides`: 0 not calibrated, 1 one-sided, 2 two-sided; `_previous`: the parameter's value in
     the last training step.
@@ -95,12 +97,6 @@ class LearnedRange(ActivationQuantizer):
         if reset:
             self._clipped, self._counted = None, 0
         return rate
-
-    def _apply(self, x: paddle.Tensor, value: paddle.Tensor, unsigned: bool) -> paddle.Tensor:
-        raise UserError(f"{type(self).__name__} does not say how it rounds")
-
-    def _choose(self, seen: Histogram, unsigned: bool) -> float:
-        raise UserError(f"{type(self).__name__} does not say how it starts")
 
     def _reach(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """How far the parameter may be from its previous value."""

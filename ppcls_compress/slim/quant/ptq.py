@@ -54,7 +54,8 @@ class PTQ:
             fuse_conv_bn=False,
             **{allowed[key]: value for key, value in kwargs.items()},
         )
-        self._observations: dict[int, tuple[Observation, list[Any]]] = {}
+        # By id(model); the model itself is kept beside, so that no other can take its id.
+        self._observations: dict[int, tuple[paddle.nn.Layer, Observation, list[Any]]] = {}
 
     def quantize(
         self,
@@ -83,7 +84,7 @@ class PTQ:
         for layer in found.values():
             layer.quantizing = False
         observation = Observation(found)
-        self._observations[id(model)] = (observation, observation.attach())
+        self._observations[id(model)] = (model, observation, observation.attach())
         return model
 
     def convert(self, model: paddle.nn.Layer) -> paddle.nn.Layer:
@@ -93,7 +94,7 @@ class PTQ:
             UserError: the model is not from `quantize`, or saw no data.
         """
         if id(model) in self._observations:
-            observation, hooks = self._observations[id(model)]
+            _, observation, hooks = self._observations[id(model)]
             observation.finish()
             for hook in hooks:
                 hook.remove()

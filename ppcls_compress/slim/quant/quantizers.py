@@ -37,11 +37,6 @@ class Quantizer(paddle.nn.Layer):
         """Whether the grid has non-negative levels only."""
         return False
 
-    @property
-    def learned(self) -> paddle.Tensor | None:
-        """The parameter that gradient descent trains, if there is one."""
-        return None
-
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
         return f"bits={self.bits}"
@@ -86,6 +81,9 @@ class HistogramPerBatch:
 class Observed(Quantizer):
     """A range that follows the data while training and stays in evaluation.
 
+    A subclass says with `_observe(x)` how it updates the range and rounds, and with `_start(x)` what to do in
+    evaluation when nothing was observed.
+
     Attributes:
         observing: whether training updates the range.
     """
@@ -93,13 +91,6 @@ class Observed(Quantizer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape; in training, update the range first. The gradient passes straight through."""
         return fake_quant.straight_through(x, self._observe if self.training and self.observing else self._frozen)
-
-    def _observe(self, x: paddle.Tensor) -> paddle.Tensor:
-        raise UserError(f"{type(self).__name__} does not say how it observes")
-
-    def _start(self, x: paddle.Tensor) -> None:
-        """Called in evaluation, with the tensor to round, when nothing was observed."""
-        raise UserError(f"{type(self).__name__} does not say how it starts")
 
     def _started(self) -> bool:
         return self._scale.item() > 0

@@ -127,11 +127,6 @@ class LsqWeight(WeightQuantizer):
         self.register_buffer("_previous", paddle.zeros([channels]))
         self._started = False
 
-    @property
-    def learned(self) -> paddle.Tensor:
-        """The step sizes."""
-        return self.s
-
     def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
         """Round `weight`."""
         if paddle.in_dynamic_mode():

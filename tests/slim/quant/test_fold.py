@@ -82,8 +82,16 @@ def test_an_output_that_is_used_in_another_way_is_noticed():
             x = self.conv(x)
             return self.norm(x) + x
 
+    model = Both()
+    model.conv.bias = None
+    stir(model)
+    before = {key: value.numpy() for key, value in model.state_dict().items()}
     with pytest.raises(UserError, match="folding the batch norms changed the output"):
-        quant.fold_batch_norms(stir(Both()), [[1, 3, 4, 4]])
+        quant.fold_batch_norms(model, [[1, 3, 4, 4]])
+    assert list(model.state_dict()) == list(before)
+    assert all(np.array_equal(value.numpy(), before[key]) for key, value in model.state_dict().items())
+    with pytest.raises(UserError, match=r"does not run on inputs of \[\[1, 5, 4, 4\]\]; give the shapes"):
+        quant.fold_batch_norms(model, [[1, 5, 4, 4]])
 
 
 def test_prepare_folds_and_the_record_repeats_it():
