@@ -38,7 +38,7 @@ def classify(
     images: list[np.ndarray] = []
     for path in paths:
         batch.append(path)
-        images.append(_read(path, pipeline))
+        images.append(read_prepared(path, pipeline))
         if len(batch) == batch_size:
             yield from _answers(predict(np.stack(images)), batch, topk, class_names)
             batch, images = [], []
@@ -46,7 +46,12 @@ def classify(
         yield from _answers(predict(np.stack(images)), batch, topk, class_names)
 
 
-def _read(path: Path, pipeline: Pipeline) -> np.ndarray:
+def read_prepared(path: str | Path, pipeline: Pipeline) -> np.ndarray:
+    """The image [C, H, W] that `pipeline` makes of a file.
+
+    Raises:
+        BadImageError: the file is not a readable image; the message names it.
+    """
     try:
         return pipeline(read_image(path))
     except UserError as error:

@@ -1,0 +1,158 @@
+import os
+
+import pytest
+import yaml
+
+from ppcls_compress.config.transforms import DecodeImage, parse_transforms
+from ppcls_compress.deploy import artifact
+from ppcls_compress.errors import UserError
+
+OPS = parse_transforms(
+    [
+        {"DecodeImage": {"to_rgb": True, "channel_first": False}},
+        {"ResizeImage": {"resize_short": 36}},
+        {"CropImage": {"size": [30, 32]}},
+        {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "order": ""}},
+        {"ToCHWImage": None},
+    ]
+)
+DESCRIPTION = artifact.Description((3, 32, 30), "logits", OPS, ("0", "zwölf"), topk=2, model_name="ResNet18")
+
+
+def put(folder, text="network", description=DESCRIPTION):
+    (folder / artifact.NETWORK).write_text(text)
+    (folder / artifact.PARAMETERS).write_text(f"parameters of {text}")
+    artifact.write_description(folder, description)
+
+
+def contents(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    with artifact.staged(tmp_path / "out") as folder:
+        put(folder)
+    return tmp_path / "out"
+
+
+def test_round_trip(saved):
+    loaded = artifact.load(saved)
+    assert loaded.description == DESCRIPTION
+    assert not loaded.quantized
+    assert loaded.sizes() == {path.name: path.stat().st_size for path in saved.iterdir()}
+
+
+def test_layout_is_what_paddleclas_writes(saved):
+    content = yaml.safe_load((saved / "inference.yml").read_text(encoding="utf-8"))
+    assert content["Global"] == {"model_name": "ResNet18"}
+    assert content["PostProcess"] == {"Topk": {"topk": 2, "label_list": ["0", "zwölf"]}}
+    ops = content["PreProcess"]["transform_ops"]
+    assert [next(iter(op)) for op in ops] == ["ResizeImage", "CropImage", "NormalizeImage", "ToCHWImage"]
+    assert ops[0] == {"ResizeImage": {"resize_short": 36}}
+
+
+@pytest.mark.parametrize("decoding", [DecodeImage(to_rgb=False), DecodeImage(backend="pil")])
+def test_unusual_decoding_is_written(tmp_path, decoding):
+    description = artifact.Description((3, 32, 30), preprocess=(decoding, *OPS[1:]))
+    put(tmp_path, description=description)
+    assert artifact.load(tmp_path).description == description
+
+
+def test_failure_keeps_the_earlier_artifact(saved):
+    before = contents(saved)
+
+    def broken_export():
+        with artifact.staged(saved) as folder:
+            put(folder, "half a new one")
+            raise RuntimeError("later")
+
+    with pytest.raises(RuntimeError, match="later"):
+        broken_export()
+    assert contents(saved) == before
+
+
+def test_failed_replacement_is_undone(saved, monkeypatch):
+    before = contents(saved)
+    replace, target = os.replace, saved / artifact.PARAMETERS
+
+    def fail(source, destination):
+        if destination == target and "earlier" not in str(source):
+            raise OSError(28, "No space left on device")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=r"out: cannot be written: No space left"), artifact.staged(saved) as folder:
+        put(folder, "new")
+    assert contents(saved) == before
+
+
+def test_replacement_leaves_other_files_and_drops_the_old_record(saved):
+    (saved / artifact.RECORD).write_text('{"version": 1, "steps": []}')
+    (saved / "notes.txt").write_text("mine")
+    with artifact.staged(saved) as folder:
+        put(folder, "new")
+    assert set(contents(saved)) == {artifact.NETWORK, artifact.PARAMETERS, artifact.DESCRIPTION, "notes.txt"}
+    assert (saved / artifact.NETWORK).read_text() == "new"
+
+
+def test_first_failure_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyError), artifact.staged(tmp_path / "a" / "b"):
+        raise KeyError
+    assert not (tmp_path / "a" / "b").exists()
+
+
+def test_killed_export_leaves_nothing_that_loads(saved):
+    (saved / ".partial-killed").mkdir()
+    (saved / artifact.DESCRIPTION).rename(saved / ".partial-killed" / artifact.DESCRIPTION)
+    with pytest.raises(UserError, match=r"inference\.yml missing; export it again"):
+        artifact.load(saved)
+    with artifact.staged(saved) as folder:
+        put(folder)
+    assert not list(saved.glob(".*"))
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="out: cannot be written: Not a directory"):
+        artifact.staged(tmp_path / "file" / "out").__enter__()
+
+
+def _edit(path, change):
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("Artifact"), "no key 'Artifact'"),
+        (lambda content: content["Artifact"].update(version=9), "version 9 found, 1 is known"),
+        (lambda content: content["Artifact"].update(output="boxes"), "output 'boxes' found, allowed: probabilities"),
+        (lambda content: content["PreProcess"]["transform_ops"].append({"Rotate": {}}), "transform_ops.*'Rotate'"),
+        (lambda content: content.update(PostProcess=None), "not the description of an exported model"),
+    ],
+)
+def test_bad_description(saved, change, message):
+    _edit(saved / artifact.DESCRIPTION, change)
+    with pytest.raises(UserError, match=rf"inference\.yml: .*{message}"):
+        artifact.load(saved)
+
+
+@pytest.mark.parametrize("name", [artifact.NETWORK, artifact.PARAMETERS, artifact.DESCRIPTION])
+def test_missing_file(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(UserError, match=rf"out: not a complete exported model, {name} missing"):
+        artifact.load(saved)
+
+
+def test_truncated_file(saved):
+    (saved / artifact.PARAMETERS).write_text("par")
+    with pytest.raises(UserError, match=r"inference\.pdiparams: 3 bytes, 21 expected"):
+        artifact.load(saved)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        artifact.load(tmp_path / "nowhere")

@@ -1,0 +1,108 @@
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress import data
+from ppcls_compress.config.transforms import DecodeImage, parse_transforms
+from ppcls_compress.deploy.paddle_export import export
+from ppcls_compress.deploy.predictor import Predictor
+from ppcls_compress.errors import UserError
+
+SHAPE = (3, 8, 8)
+NAMES = ("red", "green", "blue")
+OPS = parse_transforms(
+    [
+        {"DecodeImage": None},
+        {"ResizeImage": {"size": 8}},
+        {"NormalizeImage": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "order": ""}},
+        {"ToCHWImage": None},
+    ]
+)
+
+
+class Brightest(paddle.nn.Layer):
+    """The brightest channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.contrast = self.create_parameter([1], default_initializer=paddle.nn.initializer.Constant(3.0))
+
+    def forward(self, x):
+        return self.contrast * x.mean([2, 3])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predictor")
+    common = {"image_shape": SHAPE, "topk": 2, "class_names": NAMES}
+    export(Brightest(), folder / "logits", softmax=False, preprocess=OPS, **common)
+    export(Brightest(), folder / "probabilities", preprocess=OPS, **common)
+    export(Brightest(), folder / "blue_first", preprocess=(DecodeImage(to_rgb=False), *OPS[1:]), **common)
+    export(Brightest(), folder / "bare", image_shape=SHAPE)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Files and arrays (blue first) of a red, a blue and a green picture."""
+    arrays, paths = [], []
+    for name, channel in (("red", 2), ("blue", 0), ("green", 1)):
+        picture = np.full((12, 10, 3), 20, np.uint8)
+        picture[..., channel] = 200
+        arrays.append(picture)
+        paths.append(tmp_path / f"{name}.png")
+        cv2.imwrite(str(paths[-1]), picture)
+    return paths, arrays
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_predict_files_and_arrays(exported, pictures, kind):
+    predictor = Predictor(exported / kind)
+    paths, arrays = pictures
+    answers = predictor.predict(paths)
+    assert [answer["label_name"] for answer in answers] == ["red", "blue", "green"]
+    assert [answer["class_id"] for answer in answers] == [0, 2, 1]
+    assert predictor.predict(arrays) == answers
+    best, other = 3 * (2 * 200 / 255 - 1), 3 * (2 * 20 / 255 - 1)
+    assert answers[0]["score"] == pytest.approx(np.exp(best) / (np.exp(best) + 2 * np.exp(other)), rel=1e-5)
+
+
+def test_other_channel_order_is_kept(exported, pictures):
+    answers = Predictor(exported / "blue_first").predict(pictures[0])
+    assert [answer["label_name"] for answer in answers] == ["blue", "red", "green"]
+
+
+def test_stored_preprocessing_is_the_configured_one(exported, pictures):
+    path = pictures[0][0]
+    stored = data.build_pipeline(Predictor(exported / "logits").artifact.description.preprocess)
+    np.testing.assert_array_equal(stored(path.read_bytes()), data.build_pipeline(OPS)(path.read_bytes()))
+
+
+def test_classify_lists_as_many_as_exported(exported, pictures):
+    answers = list(Predictor(exported / "probabilities").classify(pictures[0], batch_size=2))
+    assert [answer["file_name"] for answer in answers] == [str(path) for path in pictures[0]]
+    assert [len(answer["class_ids"]) for answer in answers] == [2, 2, 2]
+    assert [answer["label_names"][0] for answer in answers] == ["red", "blue", "green"]
+    assert len(next(Predictor(exported / "probabilities").classify(pictures[0], topk=3))["scores"]) == 3
+
+
+def test_artifact_without_preprocessing_or_names(exported, pictures):
+    predictor = Predictor(exported / "bare")
+    assert predictor.run(np.zeros((2, *SHAPE), np.float32)).shape == (2, 3)
+    with pytest.raises(UserError, match=r"inference\.yml: PreProcess\.transform_ops is empty"):
+        predictor.predict(pictures[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 9), (3, 8, 8), (0, 3, 8, 8)])
+def test_wrong_shape(exported, shape):
+    with pytest.raises(UserError, match=r"takes images of shape \[N, 3, 8, 8\], found"):
+        Predictor(exported / "bare").run(np.zeros(shape, np.float32))
+
+
+def test_unreadable_image(exported, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        list(Predictor(exported / "logits").classify([tmp_path / "broken.jpg"]))
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        Predictor(exported / "logits").predict([tmp_path / "broken.jpg"])
