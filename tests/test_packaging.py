@@ -48,8 +48,7 @@ def _imports(path, *, lazy):
             found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.partition(".")[0])
-    beside = {sibling.stem for sibling in path.parent.iterdir()}
-    third_party = found - set(sys.stdlib_module_names) - beside - {"ppcls_compress"}
+    third_party = found - set(sys.stdlib_module_names) - {"ppcls_compress", "support"}
     return {DISTRIBUTION.get(name, name).lower() for name in third_party}
 
 

@@ -8,16 +8,16 @@
 
 make_venv() {
     local root=$1 python stamp
-    venv=${PPCLS_VENV:-$root/.venv}
+    venv=$(realpath -m "${PPCLS_VENV:-$root/.venv}")
     python=${PPCLS_PYTHON:-$(command -v python3.11 || command -v python3)}
     stamp=$( (cat "$root/setup.py" ${PPCLS_CONSTRAINTS:+"$PPCLS_CONSTRAINTS"}; echo "$root") | sha256sum)
     if [ "$(cat "$venv/.ppcls-stamp" 2>/dev/null)" != "$stamp" ]; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             { echo "error: $python is older than Python 3.11; name another one with PPCLS_PYTHON" >&2; return 2; }
-        [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv" ||
+        "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" ||
             { echo "error: no virtual environment; Debian needs: apt-get install python3-venv" >&2; return 2; }
         echo "installing into $venv: about 1 GB, a few minutes the first time"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check \
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
             ${PPCLS_CONSTRAINTS:+--constraint "$PPCLS_CONSTRAINTS"} --editable "$root[test]"
         echo "$stamp" > "$venv/.ppcls-stamp"
     fi
