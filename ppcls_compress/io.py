@@ -53,9 +53,9 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: str | Path, obj: object) -> None:
-    """Write `obj` as indented JSON, atomically; NumPy numbers become plain ones."""
-    text = json.dumps(obj, indent=1, ensure_ascii=False, default=_plain_number)
+def write_json(path: str | Path, obj: object, *, indent: int | None = 1) -> None:
+    """Write `obj` as JSON, atomically; NumPy numbers become plain ones. An indent of None is for long lists."""
+    text = json.dumps(obj, indent=indent, ensure_ascii=False, default=_plain_number)
     with atomic(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 

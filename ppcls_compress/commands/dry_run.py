@@ -36,7 +36,7 @@ def rehearse(config: Config) -> None:
     )
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
-        assemble.select_device(config)
+        assemble.start(config)
         calibration = [images for images, _ in loader]
         model, record = assemble.build_model(config, calibration=lambda: calibration, download=False, reinit_head=True)
         trainer = train.build_trainer(config, model, loader)

@@ -24,16 +24,18 @@ def run(args: argparse.Namespace) -> None:
     check_loader(config, "Eval")
     check_weights(config)
     from ppcls_compress import io
+    from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.train import evaluator
 
     with logging_to(main=distributed.is_main()):
-        assemble.select_device(config)
+        assemble.start(config)
         distributed.start()
         model, _ = assemble.build_model(config)
-        metrics = evaluator(config, model)()
+        with dead_workers_told():
+            metrics = evaluator(config, model)()
         logger.info("evaluation: %s", describe(metrics))
         if args.json and distributed.is_main():
             io.write_json(args.json, metrics)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
                 paths, topk=options.PostProcess.topk, batch_size=options.batch_size
             )
         else:
-            assemble.select_device(config)
+            assemble.start(config)
             predict = assemble.probabilities(assemble.build_model(config)[0])
             answers = classify(
                 predict,

@@ -72,6 +72,11 @@ def with_suffix(prefix: str) -> str:
     return prefix if prefix.endswith(".pdparams") else f"{prefix}.pdparams"
 
 
+def exists(text: str) -> bool:
+    """Whether a configured path is there; one with a variable that is not set is not."""
+    return Path(text).exists()
+
+
 def check_path(key: str, text: str, kind: str) -> Path:
     """The path that `key` gives, which must be an existing `file` or `folder`.
 

@@ -54,7 +54,7 @@ def export(
     images: np.ndarray | None = None,
     tolerance: verify.Tolerance | None = None,
 ) -> ExportResult:
-    """Write `model` to `directory`, with integer weights if it is quantized and a free batch size.
+    """Write `model` to `directory`, with integer weights if it is quantized (`onnx_format`) and a free batch size.
 
     An artifact that is there already is replaced only when the new one is complete and passed the comparison. Paddle's
     mode and the model are the same after it as before.
@@ -78,7 +78,7 @@ def export(
         UserError: the folder cannot be written, the model cannot be captured, or the comparison failed.
     """
     record = dict(record or {"version": 1, "steps": []})
-    quantized = any(step["kind"] == "quant" for step in record["steps"])
+    quantized = next((step for step in record["steps"] if step["kind"] == "quant"), None)
     description = artifact.Description(
         image_shape=tuple(image_shape),
         output="probabilities" if softmax else "logits",
@@ -90,10 +90,13 @@ def export(
         flops=flops,
     )
     with artifact.staged(directory) as staging:
-        _save(quant.to_inference(model) if quantized else model, staging, description)
+        if quantized is not None:
+            _save(quant.to_inference(model, integers=quantized["options"]["onnx_format"]), staging, description)
+        else:
+            _save(model, staging, description)
         artifact.write_description(staging, description)
         if record["steps"]:
-            io.write_json(staging / artifact.RECORD, record)
+            io.write_json(staging / artifact.RECORD, record, indent=None)
         report = None if images is None else verify.parity(model, staging, images, tolerance=tolerance)
     written = artifact.load(directory)
     return ExportResult(written, written.sizes(), report)

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress import data, io, models
+from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.paths import check_path
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
@@ -16,12 +17,12 @@ from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.models import weights
-from ppcls_compress.slim import recipe
+from ppcls_compress.slim import cost, recipe
 from ppcls_compress.slim.options import SlimOptions
 
 
-def select_device(config: Config) -> None:
-    """Make `Global.device` the device that everything runs on.
+def start(config: Config) -> None:
+    """Make `Global.device` the device that everything runs on; warn of keys that have no effect here.
 
     Raises:
         ConfigError: this installation of Paddle has no such device.
@@ -33,6 +34,8 @@ def select_device(config: Config) -> None:
             f"Global.device: {device} is not available to this installation of PaddlePaddle; use -o Global.device=cpu"
         )
     paddle.set_device(device)
+    for line in inert_keys(config):
+        logger.warning("%s", line)
 
 
 def build_dense(config: Config) -> paddle.nn.Layer:
@@ -79,6 +82,12 @@ def build_model(
             logger.info("%s", line)
     distributed.check_same("the compressed structure", record)
     return model, record
+
+
+def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
+    """Parameters and multiply-adds of the configured backbone in the structure of a record; quantizers cost nothing."""
+    pruned = {**record, "steps": [step for step in record["steps"] if step["kind"] != "quant"]}
+    return cost.count(recipe.rebuild(build_dense(config), pruned), [[1, *config.Global.image_shape]])
 
 
 def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:

@@ -30,7 +30,7 @@ def plain_prefix(path: str | Path) -> Path:
 
 def save_model(prefix: Path, model: paddle.nn.Layer, record: Record) -> None:
     """Write the weights and the compression record."""
-    io.write_json(f"{prefix}.slim.json", record)
+    io.write_json(f"{prefix}.slim.json", record, indent=None)
     io.write_state(f"{prefix}.pdparams", model.state_dict())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import build_loader
+from ppcls_compress.data import build_loader, dead_workers_told
 from ppcls_compress.engine import assemble, checkpoint, distributed
 from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.hooks.base import Hook
@@ -42,7 +42,7 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
     Raises:
         UserError: the data, the weights or the `Slim` section cannot be used; the loss stopped being finite.
     """
-    assemble.select_device(config)
+    assemble.start(config)
     distributed.start()
     if config.Global.checkpoints:
         checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
@@ -57,7 +57,8 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
         trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
         if config.Global.checkpoints:
             checkpoint.restore(checkpoint.plain_prefix(config.Global.checkpoints), trainer)
-        return trainer.run()
+        with dead_workers_told():
+            return trainer.run()
 
 
 def build_trainer(config: Config, model: paddle.nn.Layer, loader: Any) -> Trainer:

@@ -27,6 +27,7 @@ class Messages(Hook):
         self._every = every
         self._metric = metric
         self._bar: Progress | None = None
+        self._told: set[str] = set()
 
     def before_training(self, trainer: Trainer) -> None:
         """Start the clock, and the bar when there is a terminal."""
@@ -78,8 +79,12 @@ class Messages(Hook):
                 )
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """One line for the epoch."""
+        """One line for the epoch, and one for each unreadable image that was skipped for the first time."""
         logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
+        for path, reason in trainer.loader.bad_images.items():
+            if path not in self._told:
+                logger.warning("skipped: %s: %s", path, reason)
+        self._told.update(trainer.loader.bad_images)
 
     def after_training(self, trainer: Trainer) -> None:
         """Take the bar away."""

@@ -1,0 +1,26 @@
+"""Keys that PaddleClas files carry and that change nothing here: accepted, and said so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.config.transforms import inert_options
+
+_GLOBAL = {
+    "to_static": "training runs eagerly, which was measured to be as fast",
+    "use_dali": "images are decoded by OpenCV or Pillow in worker processes",
+}
+
+
+def inert_keys(config: Config) -> Iterator[str]:
+    """One line for each key that is set in vain: its path and the reason."""
+    for key, reason in _GLOBAL.items():
+        if getattr(config.Global, key):
+            yield f"Global.{key} has no effect: {reason}"
+    for mode in ("Train", "Eval"):
+        loader = getattr(config.DataLoader, mode)
+        if loader is not None:
+            yield from inert_options(loader.dataset.transform_ops, f"DataLoader.{mode}.dataset.transform_ops")
+    if config.Infer is not None:
+        yield from inert_options(config.Infer.transforms, "Infer.transforms")

@@ -1,0 +1,77 @@
+"""One row for each exported model: what it costs and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+from rich.console import Console
+from rich.table import Table
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data import build_loader
+from ppcls_compress.deploy import artifact, latency
+from ppcls_compress.deploy.predictor import Predictor
+from ppcls_compress.engine.evaluate import evaluate
+from ppcls_compress.metrics import build_metric
+
+Row = dict[str, Any]
+
+
+def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, batch_size: int, rounds: int) -> list[Row]:
+    """Rows of name, top1 (percent), params, flops (multiply-adds), bytes (all files), latency_ms (median of a batch).
+
+    Args:
+        config: its `DataLoader.Eval` gives the images.
+        artifacts: folders by name.
+        threads: for the latency.
+        batch_size: for the latency.
+        rounds: how often each model is timed.
+
+    Raises:
+        UserError: an artifact cannot be loaded or run.
+    """
+    metric = build_metric(config.Metric.Eval)
+    loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
+    loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}
+    shape = [batch_size, *config.Global.image_shape]
+    times = latency.measure(artifacts, shape, threads=threads, rounds=rounds)
+    rows = []
+    for name, model in loaded.items():
+        predictor = Predictor(model.directory)
+        found = evaluate(lambda images, run=predictor.run: paddle.to_tensor(run(images.numpy())), loader, metric)
+        rows.append(
+            {
+                "name": name,
+                "top1": round(100 * found["top1"], 2),
+                "params": model.description.params,
+                "flops": model.description.flops,
+                "bytes": sum(model.sizes().values()),
+                "latency_ms": round(times[name].median_ms, 4),
+            }
+        )
+    return rows
+
+
+def show(rows: Sequence[Row], *, threads: int, batch_size: int) -> None:
+    """Print the rows as a table on standard output."""
+    title = f"latency: median, batch {batch_size}, {threads} thread{'s' if threads > 1 else ''}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    for heading in ("top-1 %", "parameters", "multiply-adds", "bytes on disk", "latency ms"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            f"{row['top1']:.2f}",
+            _count(row["params"]),
+            _count(row["flops"]),
+            _count(row["bytes"]),
+            f"{row['latency_ms']:.3f}",
+        )
+    Console(highlight=False).print(table)
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
