@@ -67,12 +67,14 @@ class Fixed(ActivationQuantizer):
     def __init__(self, layer_name: str, options: QuantOptions) -> None:
         super().__init__(layer_name, options.activation_bits)
         self._options = options
+        self._checked = False
         self.register_buffer("_scale", paddle.zeros([1]))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape; the gradient passes straight through."""
-        if paddle.in_dynamic_mode():
-            self.limit()
+        # Reading waits for the device, which a training step must not do.
+        if paddle.in_dynamic_mode() and not (self.training and self._checked):
+            self._checked = self.limit() > 0
         return fake_quant.straight_through(x, lambda x: fake_quant.round_to_grid(x, self._scale, self.bits))
 
     @property

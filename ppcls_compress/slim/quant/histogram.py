@@ -31,16 +31,10 @@ class Histogram:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Histogram:
-        """Histogram of an array; a large one is thinned out evenly.
-
-        Raises:
-            ValueError: a value is not finite.
-        """
+        """Histogram of an array of finite values; a large one is thinned out evenly."""
         flat = values.reshape(-1)
         lowest, highest = float(flat.min()), float(flat.max())
         largest = max(-lowest, highest)
-        if not np.isfinite(largest):
-            raise ValueError("a value is not finite")
         # Powers of two as upper edges: two histograms then merge by adding neighbouring bins, exactly.
         top = float(2.0 ** np.ceil(np.log2(largest))) if largest > 0 else 0.0
         # An odd stride does not fall in step with rows whose length is a power of two.

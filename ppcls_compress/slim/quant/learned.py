@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle import _C_ops
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import fake_quant, lsq, pact
 from ppcls_compress.slim.quant.histogram import Histogram
@@ -121,8 +122,11 @@ class LearnedRange(ActivationQuantizer):
     def _calibrate_from(self, x: paddle.Tensor) -> None:
         if paddle.distributed.get_world_size() > 1:
             raise self._uncalibrated()
+        values = x.astype("float32").numpy()
+        if not np.isfinite(values).all():
+            raise UserError(f"{self.layer_name}: what its range is to be calibrated from is not finite")
         seen = self.observer()
-        seen.add(x.astype("float32").numpy())
+        seen.add(values)
         self.calibrate(seen)
 
     def _count_clipped(self, x: paddle.Tensor, limit: paddle.Tensor, unsigned: bool) -> None:

@@ -75,8 +75,9 @@ def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> No
     """
     if options.observer_epochs is not None:
         freeze_observers(model, epoch > options.observer_epochs)
-    if options.freeze_bn_epoch is not None:
-        freeze_batch_norms(model, epoch >= options.freeze_bn_epoch)
+    # Nothing is set free here: a network may keep batch norms frozen of its own accord.
+    if options.freeze_bn_epoch is not None and epoch >= options.freeze_bn_epoch:
+        freeze_batch_norms(model)
 
 
 def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:

@@ -155,6 +155,9 @@ def test_data_that_is_not_finite_is_refused_and_the_model_left_usable():
     broken[0, 0, 0, 0] = np.nan
     with pytest.raises(UserError, match="0: its input is not finite during calibration"):
         quant.calibrate(model, [paddle.to_tensor(broken)])
+    model.train()
+    with pytest.raises(UserError, match="0: what its range is to be calibrated from is not finite"):
+        model(paddle.to_tensor(broken))
     assert all(layer.quantizing for layer in quant.quant_layers(model).values())
     quant.calibrate(model, [IMAGES])
 
@@ -256,4 +259,5 @@ def test_epochs_freeze_observers_and_batch_norms():
         return model[0]._fake_quant_input.limit() != limit, not np.array_equal(mean, model[1]._mean.numpy())
 
     assert [moves(epoch) for epoch in (1, 2, 3)] == [(True, True), (False, True), (False, False)]
+    quant.freeze_batch_norms(model, False)
     assert moves(1) == (True, True)
