@@ -40,11 +40,20 @@ def run(args: argparse.Namespace) -> None:
         assemble.start(config)
         model, record = assemble.build_model(config)
         images, source = comparison_images(config)
-        export_checked(config, model, record, Path(config.Global.save_inference_dir), images, source=source)
+        directory = Path(config.Global.save_inference_dir)
+        names = assemble.class_names(config)
+        export_checked(config, model, record, directory, images, source=source, class_names=names)
 
 
 def export_checked(
-    config: Config, model: paddle.nn.Layer, record: Record, directory: Path, images: np.ndarray, *, source: str
+    config: Config,
+    model: paddle.nn.Layer,
+    record: Record,
+    directory: Path,
+    images: np.ndarray,
+    *,
+    source: str,
+    class_names: list[str] | None = None,
 ) -> None:
     """Write the artifact, and tell what it holds and how far it is from the model on `images` [N, C, H, W].
 
@@ -66,7 +75,7 @@ def export_checked(
         record=record,
         softmax=config.Arch.infer_add_softmax,
         preprocess=preprocess,
-        class_names=assemble.class_names(config),
+        class_names=class_names,
         topk=config.Infer.PostProcess.topk if config.Infer else 5,
         model_name=config.Arch.name,
         params=counted.params,
