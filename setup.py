@@ -15,7 +15,7 @@ CORE = [
     "opencv-python-headless>=4.8.1.78",
     "pillow>=10.0.0",
 ]
-TO_ONNX = ["paddle2onnx>=2.1.0", "onnx>=1.17.0"]
+TO_ONNX = ["paddle2onnx>=2.1.0", "onnx>=1.17.0", "protobuf>=3.20.2"]
 ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 # OpenVINO 2025.0 and the libopenvino inside the paddlepaddle wheel share a library name: only one of them loads.
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "ppcls_compress"
 DISTRIBUTION = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "google": "protobuf",
     "paddle": "paddlepaddle",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",

@@ -9,12 +9,12 @@
 make_venv() {
     local root=$1 python stamp
     venv=$(realpath -m "${PPCLS_VENV:-$root/.venv}")
-    python=${PPCLS_PYTHON:-$(command -v python3.11 || command -v python3)}
+    python=${PPCLS_PYTHON:-$(command -v python3.11 || command -v python3 || echo python3.11)}
     stamp=$( (cat "$root/setup.py" ${PPCLS_CONSTRAINTS:+"$PPCLS_CONSTRAINTS"}; echo "$root") | sha256sum)
     if [ "$(cat "$venv/.ppcls-stamp" 2>/dev/null)" != "$stamp" ]; then
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-            { echo "error: $python is older than Python 3.11; name another one with PPCLS_PYTHON" >&2; return 2; }
-        "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" ||
+            { echo "error: $python is not Python 3.11 or newer; name one with PPCLS_PYTHON" >&2; return 2; }
+        "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
             { echo "error: no virtual environment; Debian needs: apt-get install python3-venv" >&2; return 2; }
         echo "installing into $venv: about 1 GB, a few minutes the first time"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
