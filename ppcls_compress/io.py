@@ -145,19 +145,22 @@ def read_state(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from error
 
 
-def unpickle(file: Any, source: str, *, encoding: str = "ASCII") -> object:
+def unpickle(
+    file: Any, source: str, *, encoding: str = "ASCII", also: Mapping[tuple[str, str], type] | None = None
+) -> object:
     """The object in a pickle that holds arrays, plain containers and plain values, nothing else.
 
     Args:
         file: a binary file.
         source: what to call it in errors.
         encoding: of the strings of Python 2, as for `pickle.Unpickler`.
+        also: (module, class) that the file may name besides -> the attribute holder to make in its place.
 
     Raises:
         UserError: the pickle is damaged, or names anything else.
     """
     try:
-        return _Unpickler(file, encoding=encoding).load()
+        return _Unpickler(file, also or {}, encoding).load()
     except _RefusedError as error:
         raise UserError(f"{source}: refused: it names {error}, which such a file has no use for") from error
     except Exception as error:  # damaged bytes can make an unpickler raise nearly anything
@@ -223,10 +226,14 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., object]] = {
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: Any, also: Mapping[tuple[str, str], type], encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self._allowed = {**_ALLOWED, **also}
+
     def find_class(self, module: str, name: str) -> Callable[..., object]:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in self._allowed:
             raise _RefusedError(f"{module}.{name}")
-        return _ALLOWED[module, name]
+        return self._allowed[module, name]
 
 
 def _check_leaf(value: object) -> object:

@@ -99,18 +99,25 @@ def dygraph_flops(
         detail: also return {Paddle's parameter name: FLOPs} for the weights of convolutions and matrix products.
     """
     graph = capture_or_refuse(model, with_dtypes(inputs, dtypes))
+    total, details = upstream_flops(graph, graph.shapes, only_conv=only_conv)
+    return (total, details) if detail else total
+
+
+def upstream_flops(
+    graph: Graph, shapes: Mapping[str, Shape], *, only_conv: bool = False
+) -> tuple[float, dict[str, float]]:
+    """`dygraph_flops` of a captured network whose values have the given shapes, with details."""
     total, details = 0.0, {}
     for op in graph.ops:
-        flops = _upstream_flops(graph, op, only_conv)
+        flops = _upstream_flops(graph, shapes, op, only_conv)
         total += flops
         if op.name in ("conv2d", "depthwise_conv2d", "matmul"):
             name = graph.parameters.get(op.inputs[1])
             details[graph.tensors[name].name if name else op.inputs[1]] = flops
-    return (total, details) if detail else total
+    return total, details
 
 
-def _upstream_flops(graph: Graph, op: Op, only_conv: bool) -> float:
-    shapes = graph.shapes
+def _upstream_flops(graph: Graph, shapes: Mapping[str, Shape], op: Op, only_conv: bool) -> float:
     if op.name in ("conv2d", "depthwise_conv2d"):
         return float(prod(shapes[op.outputs[0]][1:]) * prod(shapes[op.inputs[1]][1:]))
     if op.name == "matmul":

@@ -11,15 +11,16 @@ from paddle import nn
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.prune.channels import Channels, Extra, solve
 from ppcls_compress.slim.prune.context import Size, Tracing
-from ppcls_compress.slim.prune.graph import Inputs
+from ppcls_compress.slim.prune.graph import Inputs, Shape
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
-from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out
+from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending
 from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.trace import trace
 from ppcls_compress.slim.prune.verify import Proof
 
 _MOST_REPAIRS = 200
+_MOST_TIMES = 4
 
 
 @dataclass
@@ -29,22 +30,44 @@ class Network:
     Attributes:
         kinds: whose output channels may go, `conv`, `fc`.
         grouped: see `channels.solve`.
+        outputs_stay: whether the network's outputs keep all channels.
     """
 
     model: nn.Layer
     inputs: Inputs
     kinds: frozenset[str]
     grouped: str = "auto"
+    outputs_stay: bool = True
     tracing: Tracing = field(init=False)
     extra: Extra = field(default_factory=Extra)
-    _equalized: set[int] = field(default_factory=set)
+    _solved: tuple[Extra, Channels] | None = None
+    _failures: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tracing = trace(self.model, self.inputs)
+        self.tracing = trace(self.model, self.inputs, outputs_stay=self.outputs_stay)
+
+    def dense_shapes(self) -> dict[str, Shape]:
+        """Parameter name -> shape before pruning."""
+        graph = self.tracing.graph
+        return {name: graph.shapes[value] for value, name in graph.parameters.items()}
+
+    def rehearse(self, share: float = 0.5) -> None:
+        """Learns what does not follow by removing a share of every group for a moment, if anything might not."""
+        channels = self.channels()
+        if not needs_mending(self.model, _share_of_all(channels, share)):
+            return
+        surgery = Surgery()
+        try:
+            self.fit(lambda channels: _share_of_all(channels, share), surgery, verify=False)
+        finally:
+            surgery.undo()
 
     def channels(self) -> Channels:
         """Classes and groups under everything known so far."""
-        return solve(self.tracing, extra=self.extra, kinds=self.kinds, grouped=self.grouped)
+        if self._solved is None or self._solved[0] is not self.extra:
+            solved = solve(self.tracing, extra=self.extra, kinds=self.kinds, grouped=self.grouped)
+            self._solved = (self.extra, solved)
+        return self._solved[1]
 
     def fit(
         self, choose: Callable[[Channels], Plan], surgery: Surgery, *, verify: bool = True
@@ -83,27 +106,37 @@ class Network:
             masked.undo()
 
     def _learn(self, misfit: Misfit) -> None:
-        """First equal parts are made to shrink alike; where that was tried or is not possible, the channels stay."""
-        op, sizes = misfit.op, misfit.sizes
+        """What an operator that does not follow teaches, one step further each time it fails.
+
+        Sizes that are equal or multiples of each other are made to shrink alike; then the channels they count stay;
+        then all channels that sizes of the same layer count.
+        """
+        op = misfit.op
         if op is None:
             raise UserError(f"the pruned network's forward pass fails: {misfit}")
-        if op.index not in self._equalized:
-            self._equalized.add(op.index)
-            pairs = _equal_parts(self.tracing, sizes)
-            if pairs:
-                self.extra = replace(self.extra, pairs=(*self.extra.pairs, *pairs))
-                return
+        attempt = self._failures[op.index] = self._failures.get(op.index, 0) + 1
+        pairs = _proportions(self.tracing, misfit.sizes) if attempt == 1 else []
+        if pairs:
+            self.extra = replace(self.extra, pairs=(*self.extra.pairs, *pairs))
+            return
+        sizes = misfit.sizes
+        if attempt > 2:
+            sizes = [size for size in self.tracing.sizes if size.op.owner == op.owner]
         labels = [size.counted if size.whole is None else size.whole for size in sizes]
         for value in [] if labels else [*self.tracing.flat_inputs(op), *op.outputs]:
             labels.extend(self.tracing.axes(value).values())
-        if not labels:
+        if not labels or attempt > 3:
             raise UserError(f"the pruned network's forward pass fails at {op.name} in layer {op.owner!r}: {misfit}")
         pin = Pin(op.name, str(misfit))
         self.extra = replace(self.extra, pins=(*self.extra.pins, *((label, pin) for label in labels)))
 
 
-def _equal_parts(tracing: Tracing, sizes: list[Size]) -> list[tuple[Labels, Labels]]:
-    """Equalities that make sizes which were equal stay equal: halves of a slice, both sides of a padding."""
+def _share_of_all(channels: Channels, share: float) -> Plan:
+    return Plan(channels, channels.mask(group.roots[: int(len(group) * share)] for group in channels.groups))
+
+
+def _proportions(tracing: Tracing, sizes: list[Size]) -> list[tuple[Labels, Labels]]:
+    """Equalities that keep sizes in proportion: halves of a slice, both sides of a padding, c beside 2 * c."""
     pairs = []
     for size in sizes:
         if size.whole is not None:
@@ -112,6 +145,8 @@ def _equal_parts(tracing: Tracing, sizes: list[Size]) -> list[tuple[Labels, Labe
                 pairs.append((np.broadcast_to(rows[0], rows.shape), rows))
             continue
         for other in tracing.sizes:
-            if other.op is size.op and other.value == size.value and other.counted is not size.counted:
-                pairs.append((size.counted, other.counted))
+            if other.op.owner == size.op.owner and other.whole is None and other.counted is not size.counted:
+                times, rest = divmod(size.value, other.value) if other.value > 1 else (0, 1)
+                if rest == 0 and times <= _MOST_TIMES and len(other.counted) == other.value:
+                    pairs.append((np.tile(other.counted, times), size.counted))
     return pairs

@@ -94,15 +94,20 @@ def carry_out(model: nn.Layer, inputs: Inputs, plan: Plan, surgery: Surgery, *, 
     fitting = Fitting(model, inputs, plan, surgery, dict(model.named_sublayers(include_self=True)))
     surgery.shrink(fitting.tracing.graph.tensors, plan.kept)
     _set_known_sizes(fitting)
-    if mend or any(not _follows(fitting, size) for size, _ in plan.changed_sizes):
+    if mend or needs_mending(model, plan):
         _mend(fitting)
     for path, name, value in refresh_sizes(surgery, model):
         fitting.changes[path, name] = value
     return [(path, name, value) for (path, name), value in fitting.changes.items()]
 
 
-def _follows(fitting: Fitting, size: Size) -> bool:
-    layer = fitting.layers[size.op.owner]
+def needs_mending(model: nn.Layer, plan: Plan) -> bool:
+    """Whether a size changes that belongs to a layer of which it is not known that it follows."""
+    layers = dict(model.named_sublayers(include_self=True))
+    return any(not _follows(layers[size.op.owner]) for size, _ in plan.changed_sizes)
+
+
+def _follows(layer: nn.Layer) -> bool:
     return type(layer).__module__.startswith("paddle.nn.layer.") and not isinstance(layer, _WRITTEN_SIZES)
 
 
@@ -176,21 +181,26 @@ def _ancestor(owner: str, depth: int) -> str:
 
 def _suspects(fitting: Fitting, problem: Problem) -> Iterator[tuple[str, str, int, int]]:
     """(layer path, attribute, old number, new number), the likeliest first: from the operator's layer outwards."""
-    pairs = [(size.value, new) for size, new in problem.sizes]
+    pairs = [(size.value, new) for size, new in problem.sizes if size.value != new]
     shapes = fitting.plan.shapes()
     for value in [*fitting.tracing.flat_inputs(problem.op), *problem.op.outputs]:
         for old, new in zip(fitting.tracing.shape(value), shapes[value], strict=True):
             if old != new and (old, new) not in pairs:
                 pairs.append((old, new))
-    for old, new in pairs:
+    for old, new in [*pairs, *_fractions(pairs)]:
         path = problem.op.owner
         while True:
             for name, value in list(vars(fitting.layers[path]).items()):
-                if _holds(value, old) and not name.startswith("__"):
+                if _holds(value, old):
                     yield path, name, old, new
             if not path:
                 break
             path = path.rpartition(".")[0]
+
+
+def _fractions(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same changes of a half, a third ..., for code that multiplies an attribute."""
+    return [(old // k, new // k) for old, new in pairs for k in (2, 3, 4, 8) if old % k == 0 and new % k == 0]
 
 
 def _holds(value: object, number: int) -> bool:
@@ -235,7 +245,19 @@ def _first_problem(fitting: Fitting) -> Problem | None:
     if len(graph.ops) >= len(dense.ops):
         raise Misfit(None, [], failure)
     op = dense.ops[len(graph.ops)]
-    return Problem(op, [(s, n) for s, n in wanted.get(op.index, []) if n != len(s.counted)], failure)
+    wrong = [(size, n) for size, n in wanted.get(op.index, []) if not _was_built_right(dense, graph, size, n)]
+    return Problem(op, wrong, failure)
+
+
+def _was_built_right(dense: Graph, partial: Graph, size: Size, wanted: int) -> bool:
+    """Whether the operand of an operator that failed already had the wanted number."""
+    where, index = size.slot
+    maker = dense.makers.get(size.op.inputs[where]) if isinstance(where, int) else None
+    if maker is None:
+        return False
+    twin = next((op for op in reversed(partial.ops) if op.index == maker.index), None)
+    numbers = partial.ints(twin.outputs[0]) if twin is not None else None
+    return numbers is not None and numbers[index] == wanted
 
 
 def _is_right(plan: Plan, graph: Graph, op: Op, size: Size, wanted: int) -> bool:

@@ -57,6 +57,11 @@ class Surgery:
         while self._changes:
             self._changes.pop().swap()
 
+    def extend(self, later: Surgery) -> None:
+        """Takes over the changes of a surgery that was made after this one."""
+        self._changes.extend(later._changes)
+        later._changes = []
+
     def drop_gradients(self) -> None:
         """Gradients have the shapes from before; the next backward pass makes new ones."""
         for change in self._changes:

@@ -10,17 +10,17 @@ from ppcls_compress.slim.prune.graph import Graph, Inputs, Op, capture_or_refuse
 from ppcls_compress.slim.prune.labels import Pin
 
 
-def trace(model: nn.Layer, inputs: Inputs) -> Tracing:
+def trace(model: nn.Layer, inputs: Inputs, *, outputs_stay: bool = True) -> Tracing:
     """Labels for every value and parameter of `model`, for inputs of these shapes.
 
     Raises:
         UserError: the forward pass fails on such inputs.
     """
-    return label(capture_or_refuse(model, inputs))
+    return label(capture_or_refuse(model, inputs), outputs_stay=outputs_stay)
 
 
-def label(graph: Graph) -> Tracing:
-    """Applies the operator table; an operator without a rule pins the channels it reads."""
+def label(graph: Graph, *, outputs_stay: bool = True) -> Tracing:
+    """Applies the operator table; an operator without a rule pins the channels it reads, as being an output does."""
     tracing = Tracing(graph)
     for op in graph.ops:
         if op.name not in RULES:
@@ -30,7 +30,7 @@ def label(graph: Graph) -> Tracing:
             RULES.get(op.name)(tracing, op)
         except Unsupported as case:
             _pin_all(tracing, op, str(case))
-    for value in graph.outputs:
+    for value in graph.outputs if outputs_stay else []:
         for labels in tracing.axes(value).values():
             tracing.book.pin(labels, Pin("output", "is an output of the network"))
     return tracing

@@ -1,0 +1,388 @@
+"""PaddleSlim's filter pruners, under their names and with their arguments and results, on the traced channel labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.slim.cost import upstream_flops, with_dtypes
+from ppcls_compress.slim.prune.channels import Channels
+from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
+from ppcls_compress.slim.prune.fitting import Network
+from ppcls_compress.slim.prune.graph import Inputs
+from ppcls_compress.slim.prune.plans import PruningMask, PruningPlan
+from ppcls_compress.slim.prune.selection import removed_count, unit_means
+from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure
+
+_logger = logging.getLogger(__name__)
+
+_APPLY = ("impretive", "imperative", "lazy", None)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One pruned axis of one parameter, as a criterion may ask for it; `op.attr('groups')` is its layer's groups."""
+
+    name: str
+    axis: int
+    op: _Layer
+
+
+@dataclass(frozen=True)
+class _Layer:
+    layer: nn.Layer | None
+
+    def attr(self, name: str) -> object:
+        return getattr(self.layer, f"_{name}", None)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Parameters that are pruned together.
+
+    Attributes:
+        master_name: Paddle's name of the parameter whose values decide.
+        master_axis: its axis.
+        values: Paddle's parameter name -> its values when the pruner was made.
+        units: for each position along the master's axis the unit of pruning it belongs to, -1 for one that stays.
+    """
+
+    master_name: str
+    master_axis: int
+    values: Mapping[str, np.ndarray]
+    units: np.ndarray
+    details: tuple[Detail, ...] = field(default=())
+
+    def variables(self) -> list[str]:
+        """Names of all parameters of the collection."""
+        return list(dict.fromkeys(detail.name for detail in self.details))
+
+    def all_pruning_details(self) -> list[Detail]:
+        """One entry for each parameter axis."""
+        return list(self.details)
+
+
+class FilterPruner:
+    """Removes filters of single layers, with everything that is coupled to them.
+
+    A new criterion is a subclass that overrides `cal_mask`.
+
+    Args:
+        model: pruned in place.
+        inputs: a shape, a list of shapes, or tensors.
+        sen_file: sensitivities measured before.
+        opt: the optimizer whose states are pruned along.
+        skip_leaves: layers whose channels are the network's outputs stay whole.
+        prune_type: `conv` or `fc`.
+        input_dtype: of inputs given as shapes.
+        num_head: with `fc`, attention projections lose whole heads out of so many; -1 treats them like other layers.
+
+    Raises:
+        UserError: the network's forward pass fails.
+    """
+
+    def __init__(
+        self,
+        model: nn.Layer,
+        inputs: Inputs,
+        sen_file: str | Path | None = None,
+        opt: paddle.optimizer.Optimizer | None = None,
+        skip_leaves: bool = True,
+        prune_type: str = "conv",
+        input_dtype: str = "float32",
+        num_head: int = -1,
+    ) -> None:
+        if prune_type not in ("conv", "fc"):
+            raise UserError(f"prune_type: {unknown('type', prune_type, ['conv', 'fc'])}")
+        self.model = model
+        self.inputs = inputs
+        self.opt = opt
+        self.skip_leaves = skip_leaves
+        self.prune_type = prune_type
+        self.num_head = num_head
+        self.plan: PruningPlan | None = None
+        self._status = Status(sen_file)
+        inner = model._layers if isinstance(model, paddle.DataParallel) else model
+        self.network = Network(
+            inner, with_dtypes(inputs, input_dtype), frozenset({prune_type}), grouped="reduce", outputs_stay=skip_leaves
+        )
+        self.network.rehearse()
+        self._names = {tensor.name: name for name, tensor in self.network.tracing.graph.tensors.items()}
+        self._values = {p.name: p.numpy() for p in model.parameters() if len(p.shape) > 1}
+        transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]
+        self.skip_vars = [p.name for layer in transposed for p in layer.parameters()]
+        self._layers = dict(inner.named_sublayers(include_self=True))
+        self.collections = self._collect(self.network.channels())
+
+    def cal_mask(self, pruned_ratio: float, collection: Collection, num_head: int = -1) -> np.ndarray:
+        """1 for each kept position of the master's axis, 0 for each removed one. Subclasses define it."""
+        raise TypeError(f"{type(self).__name__} does not define cal_mask")
+
+    def prune_var(
+        self, var_name: str, pruned_axis: int | list[int], pruned_ratio: float, apply: str | None = "impretive"
+    ) -> PruningPlan | None:
+        """Prunes one parameter and what is coupled to it.
+
+        Args:
+            var_name: Paddle's parameter name, the state-dict name, or a glob over state-dict names that means one.
+            pruned_axis: 0 for the filters of a convolution, 1 for the outputs of a linear layer.
+            pruned_ratio: share of the positions to remove, in [0, 1).
+            apply: `impretive` cuts, `lazy` zeroes, None only plans.
+
+        Returns:
+            The plan; empty when the parameter is not the first of its coupled ones; None for a transposed convolution.
+
+        Raises:
+            UserError: no parameter has this name, or the ratio or `apply` is out of range.
+        """
+        axis = pruned_axis[0] if isinstance(pruned_axis, list) else pruned_axis
+        _check(apply, pruned_ratio)
+        parameter = self._parameter(var_name)
+        if parameter in self.skip_vars:
+            _logger.warning("%s belongs to a transposed convolution and is not pruned directly", var_name)
+            return None
+        plan = self._plan([(parameter, pruned_ratio)], axis)
+        self._apply(plan, apply)
+        return plan
+
+    def prune_vars(
+        self, ratios: Mapping[str, float], axis: int | list[int], apply: str | None = "impretive"
+    ) -> PruningPlan:
+        """Prunes several parameters, each by its ratio; one that an earlier one has pruned already is left out."""
+        axis = axis[0] if isinstance(axis, list) else axis
+        wanted = []
+        for name, ratio in ratios.items():
+            _check(apply, ratio)
+            wanted.extend((parameter, ratio) for parameter in self._parameters(name) if parameter not in self.skip_vars)
+        self.plan = self._plan(wanted, axis)
+        self._apply(self.plan, apply)
+        return self.plan
+
+    def sensitive(
+        self,
+        eval_func: Callable[[], float] | None = None,
+        sen_file: str | Path | None = None,
+        target_vars: Iterable[str] | None = None,
+        skip_vars: Iterable[str] = (),
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Sensitivities:
+        """Loss of the score when each layer alone is pruned by 0.1, 0.2 .. 0.9.
+
+        Args:
+            eval_func: score of the network as it is now.
+            sen_file: JSON, rewritten after every measurement; what it holds is not measured again.
+            target_vars: only these parameters.
+            skip_vars: not these.
+            progress: called after every measurement, with the estimated time to the end.
+        """
+        if eval_func is None and sen_file is None:
+            return self._status.sensitivies
+        if sen_file is not None and Path(sen_file).is_file():
+            self._status.load(sen_file)
+        if not self._status.is_ckp or eval_func is None:
+            return self._status.sensitivies
+        skip = {self._parameter(name) for name in skip_vars} | set(self.skip_vars)
+        targets = None if target_vars is None else {self._parameter(name) for name in target_vars}
+        masters = dict.fromkeys(c.master_name for c in self.collections)
+        names = [name for name in masters if name not in skip and (targets is None or name in targets)]
+
+        def loss_of(name: str, ratio: float, base: float) -> float:
+            plan = self.prune_var(name, 0 if self.prune_type == "conv" else 1, ratio)
+            try:
+                return float((base - eval_func()) / (base + 1e-3))
+            finally:
+                plan.restore(self.model, opt=self.opt)
+
+        measure(self._status, names, loss_of, eval_func, save_to=sen_file, progress=progress)
+        self._status.is_ckp = targets is not None or bool(skip - set(self.skip_vars))
+        if sen_file is not None:
+            self._status.save(sen_file)
+        return self._status.sensitivies
+
+    def get_ratios_by_sensitivity(
+        self, pruned_flops: float, align: int | None = None, dims: int = 0, skip_vars: Iterable[str] = ()
+    ) -> tuple[dict[str, float], float]:
+        """Ratios with equal loss for each layer that together remove `pruned_flops` of the FLOPs, and what they remove.
+
+        Args:
+            align: kept numbers of filters are rounded to multiples of it.
+        """
+        shapes = {p.name: p.shape for p in self.model.parameters()}
+
+        def aligned(ratios: dict[str, float]) -> dict[str, float]:
+            if align is None:
+                return ratios
+            return {name: aligned_ratio(shapes[name][dims], ratio, align) for name, ratio in ratios.items()}
+
+        def removed(ratios: dict[str, float]) -> float:
+            return self.prune_vars(ratios, dims, apply=None).pruned_flops or 0.0
+
+        return bisect(self._status.sensitivies, pruned_flops, removed, align=aligned, skip=skip_vars)
+
+    def sensitive_prune(
+        self, pruned_flops: float, skip_vars: Iterable[str] = (), align: int | None = None
+    ) -> PruningPlan:
+        """Prunes by the measured sensitivities until `pruned_flops` of the FLOPs are gone."""
+        grouped = [s for s in self.model.sublayers() if isinstance(s, nn.Conv2D) and s._groups > 1]
+        skip = [*skip_vars, *(p.name for layer in grouped for p in layer.parameters(include_sublayers=False))]
+        self.restore()
+        ratios, _ = self.get_ratios_by_sensitivity(pruned_flops, align=align, skip_vars=skip)
+        return self.prune_vars(ratios, 0)
+
+    def restore(self) -> None:
+        """The network, its sizes and its optimizer's states as before the last plan, bit for bit."""
+        if self.plan is not None:
+            self.plan.restore(self.model, opt=self.opt)
+
+    def _apply(self, plan: PruningPlan, apply: str | None) -> None:
+        if apply is not None:
+            plan.apply(self.model, lazy=apply == "lazy", opt=self.opt, prune_type=self.prune_type)
+
+    def _parameters(self, name: str) -> list[str]:
+        """Paddle's names of the parameters that a name or glob means."""
+        if name in self._names:
+            return [name]
+        found = [paddle_name for paddle_name, structured in self._names.items() if fnmatchcase(structured, name)]
+        if not found:
+            raise UserError(unknown("parameter", name, [*self._names, *self._names.values()]))
+        return found
+
+    def _parameter(self, name: str) -> str:
+        found = self._parameters(name)
+        if len(found) > 1:
+            raise UserError(f"{name!r} means {len(found)} parameters; prune_vars takes several")
+        return found[0]
+
+    def _collect(self, channels: Channels) -> list[Collection]:
+        tracing = channels.tracing
+        tensors = tracing.graph.tensors
+        collections = []
+        for group in channels.groups:
+            master = group.members[0]
+            roots = np.zeros(len(channels.root), dtype=bool)
+            roots[group.roots] = True
+            details = tuple(
+                Detail(tensors[name].name, axis, self._layer(name))
+                for (name, axis), labels in tracing.bindings.items()
+                if roots[channels.root[labels]].any()
+            )
+            parameter = tensors[master.origin.weight].name
+            collections.append(Collection(parameter, master.origin.axis, self._values, master.units, details))
+        return collections
+
+    def _collection(self, parameter: str, axis: int) -> Collection | None:
+        """The parameter's collection; a layer whose channels fall into several groups has them joined."""
+        own = [c for c in self.collections if (c.master_name, c.master_axis) == (parameter, axis)]
+        if len(own) < 2:
+            return own[0] if own else None
+        units = np.full(len(own[0].units), -1)
+        for collection in own:
+            ours = collection.units >= 0
+            units[ours] = collection.units[ours] + units.max() + 1
+        details = tuple(detail for collection in own for detail in collection.details)
+        return Collection(parameter, axis, self._values, units, details)
+
+    def _removed(self, channels: Channels, *, collection: Collection, mask: np.ndarray) -> list[np.ndarray]:
+        """Representative labels of the units whose every position the mask removes."""
+        origin = channels.tracing.origins[self._names[collection.master_name]]
+        roots = channels.root[origin.labels]
+        if mask.shape != roots.shape:
+            raise UserError(f"cal_mask: expected {len(roots)} entries for {collection.master_name}, found {mask.shape}")
+        candidates = np.setdiff1d(roots[(mask == 0) & (collection.units >= 0)], roots[mask != 0])
+        return [np.array([root for root in candidates.tolist() if root not in channels.pinned], dtype=np.int64)]
+
+    def _plan(self, wanted: list[tuple[str, float]], axis: int) -> PruningPlan:
+        """The masks that the ratios lead to, each parameter axis decided by the first that reaches it."""
+        plan = PruningPlan(self.model.full_name(), self.network)
+        ratios: dict[tuple[str, int], float] = {}
+        for parameter, ratio in wanted:
+            collection = self._collection(parameter, axis)
+            if collection is None or (parameter, axis) in ratios:
+                continue
+            mask = np.asarray(self.cal_mask(ratio, collection, num_head=self.num_head))
+            plan.removals.append(partial(self._removed, collection=collection, mask=mask))
+            for detail in collection.details:
+                ratios.setdefault((detail.name, detail.axis), ratio)
+        self._spell_out(plan, ratios)
+        return plan
+
+    def _spell_out(self, plan: PruningPlan, ratios: Mapping[tuple[str, int], float]) -> None:
+        """Fills in the masks and the share of the FLOPs that they remove."""
+        chosen = plan.choose(self.network.channels())
+        graph = self.network.tracing.graph
+        shapes = self.network.dense_shapes()
+        for name, axes in chosen.kept.items():
+            parameter = graph.tensors[name].name
+            for axis, kept in axes.items():
+                mask = np.zeros(shapes[name][axis], dtype="int32")
+                mask[kept] = 1
+                plan.add(parameter, PruningMask(axis, mask, ratios[parameter, axis], self._layer(name)))
+        before, _ = upstream_flops(graph, graph.shapes)
+        after, _ = upstream_flops(graph, chosen.shapes())
+        plan.pruned_flops = (before - after) / before
+
+    def _layer(self, name: str) -> _Layer:
+        return _Layer(self._layers.get(name.rpartition(".")[0]))
+
+
+def _check(apply: str | None, ratio: float) -> None:
+    if apply not in _APPLY:
+        raise UserError(f"apply: {unknown('way', apply, [str(way) for way in _APPLY])}")
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float | np.number) or not 0 <= ratio < 1:
+        raise UserError(f"pruned_ratio must be in [0, 1), found {ratio!r}")
+
+
+class _CriterionPruner(FilterPruner):
+    """Removes the filters with the lowest scores of a registered criterion."""
+
+    criterion: str
+
+    def cal_mask(self, pruned_ratio: float, collection: Collection, num_head: int = -1) -> np.ndarray:
+        """Lowest scores first; filters that go together are averaged, ties go to the lower index."""
+        value = collection.values[collection.master_name]
+        units = collection.units
+        rows = np.moveaxis(value, collection.master_axis, 0).reshape(value.shape[collection.master_axis], -1)
+        if num_head > 0 and value.ndim == 2 and value.shape[1] in (value.shape[0], 3 * value.shape[0]):
+            units = np.repeat(np.arange(num_head), value.shape[1] // num_head)
+        scores = CRITERIA.get(self.criterion)(Filters(collection.master_name, rows))
+        count = int(units.max()) + 1
+        doomed = ranking(unit_means(scores, units, count))[: removed_count(count, pruned_ratio)]
+        return np.where(np.isin(units, doomed), 0, 1).astype("int32")
+
+
+class FPGMFilterPruner(_CriterionPruner):
+    """Removes filters near the geometric median of their layer (He et al. 2019)."""
+
+    criterion = "fpgm"
+
+    def __init__(
+        self,
+        model: nn.Layer,
+        inputs: Inputs,
+        sen_file: str | Path | None = None,
+        opt: paddle.optimizer.Optimizer | None = None,
+        skip_leaves: bool = True,
+    ) -> None:
+        super().__init__(model, inputs, sen_file, opt, skip_leaves)
+
+
+class L1NormFilterPruner(_CriterionPruner):
+    """Removes filters with the smallest mean absolute weight."""
+
+    criterion = "l1_norm"
+
+
+class L2NormFilterPruner(_CriterionPruner):
+    """Removes filters with the smallest Euclidean norm."""
+
+    criterion = "l2_norm"

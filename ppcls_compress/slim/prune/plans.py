@@ -1,0 +1,121 @@
+"""PaddleSlim's description of a pruning: masks per parameter, applied by zeroing or by cutting, and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.prune.channels import Channels
+from ppcls_compress.slim.prune.fitting import Network
+from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.surgery import Surgery
+
+
+class PruningMask:
+    """Which positions along one axis of a parameter stay.
+
+    Attributes:
+        dims: the axis.
+        mask: 1 for kept, 0 for removed, one per position.
+    """
+
+    def __init__(self, dims: int, mask: np.ndarray, ratio: float, op: object = None) -> None:
+        self.dims = dims
+        self.mask = mask
+        self.ratio = ratio
+        self.op = op
+
+    def __str__(self) -> str:
+        return f"{self.ratio}\t{self.dims}"
+
+
+class PruningPlan:
+    """Masks of parameters, and the way to apply them to the network they were made for and to undo that.
+
+    Attributes:
+        masks: Paddle's parameter name -> one `PruningMask` per pruned axis.
+        pruned_flops: share of the FLOPs that the plan removes; None for a plan that belongs to no network.
+    """
+
+    def __init__(self, model_name: str | None = None, network: Network | None = None) -> None:
+        self.model_name = model_name
+        self.masks: dict[str, list[PruningMask]] = {}
+        self.pruned_flops: float | None = None
+        self.network = network
+        self.removals: list[Callable[[Channels], list[np.ndarray]]] = []
+        self._surgery = Surgery()
+
+    def add(self, var_name: str, pruning_mask: PruningMask) -> None:
+        """Adds a mask; two masks on one axis keep what both keep."""
+        for mask in self.masks.setdefault(var_name, []):
+            if mask.dims == pruning_mask.dims:
+                mask.mask = np.asarray(mask.mask) & np.asarray(pruning_mask.mask)
+                return
+        self.masks[var_name].append(pruning_mask)
+
+    def contains(self, var_name: str, dims: int | None = None) -> bool:
+        """Whether the parameter is masked, on that axis when one is given."""
+        return any(dims is None or mask.dims == dims for mask in self.masks.get(var_name, []))
+
+    def extend(self, plan: PruningPlan) -> None:
+        """Takes over another plan's masks."""
+        for name, masks in plan.masks.items():
+            for mask in masks:
+                self.add(name, PruningMask(mask.dims, np.array(mask.mask), mask.ratio, mask.op))
+        self.network = self.network or plan.network
+        self.removals.extend(plan.removals)
+
+    def choose(self, channels: Channels) -> Plan:
+        """What the plan removes among the channels of its network."""
+        return Plan(channels, channels.mask([roots for removal in self.removals for roots in removal(channels)]))
+
+    def apply(
+        self,
+        model: nn.Layer,
+        lazy: bool = False,
+        opt: paddle.optimizer.Optimizer | None = None,
+        prune_type: str = "conv",
+    ) -> None:
+        """Zeroes the removed channels on every parameter axis (`lazy`), or cuts them out.
+
+        Args:
+            opt: its accumulators and master weights are cut along.
+            prune_type: accepted for PaddleSlim's callers; the plan knows its parameters.
+
+        Raises:
+            UserError: the plan was made for another network, or the network does not follow.
+        """
+        if not self.removals:
+            return
+        if self.network is None or self.network.model is not (model._layers if _is_parallel(model) else model):
+            raise UserError("this pruning plan was made for another network")
+        surgery = Surgery()
+        tensors = self.network.tracing.graph.tensors
+        try:
+            if lazy:
+                surgery.mask(tensors, self.choose(self.network.channels()).kept)
+            else:
+                plan, _ = self.network.fit(self.choose, surgery, verify=False)
+                if opt is not None:
+                    surgery.shrink_states(opt, tensors, plan.kept, self.network.dense_shapes())
+                surgery.drop_gradients()
+        except BaseException:
+            surgery.undo()
+            raise
+        self._surgery.extend(surgery)
+
+    def restore(self, model: nn.Layer, opt: paddle.optimizer.Optimizer | None = None) -> None:
+        """Undoes every `apply` of this plan: parameters, sizes and optimizer states have the same bits as before."""
+        self._surgery.undo()
+
+    def __str__(self) -> str:
+        rows = [f"{name}:\t{','.join(str(mask) for mask in masks)}" for name, masks in self.masks.items()]
+        return "\n".join(["variable name\tpruned ratio\tpruned dims", *rows, f"pruned FLOPs: {self.pruned_flops}"])
+
+
+def _is_parallel(model: nn.Layer) -> bool:
+    return isinstance(model, paddle.DataParallel)

@@ -1,0 +1,177 @@
+"""How much the score drops when one layer alone is pruned: measured, saved as it goes, and turned into ratios."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppcls_compress import io
+from ppcls_compress.errors import UserError
+
+Sensitivities = dict[str, dict[float, float]]
+"""Parameter name -> pruned ratio -> share of the score that is lost."""
+
+RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One measurement of a sensitivity analysis.
+
+    Attributes:
+        done: measurements so far, those of an earlier run included.
+        total: measurements in all.
+        eta: estimated seconds to the end.
+    """
+
+    name: str
+    ratio: float
+    loss: float
+    done: int
+    total: int
+    eta: float
+
+
+class Status:
+    """A sensitivity analysis under way, or finished.
+
+    Attributes:
+        sensitivies: (PaddleSlim's spelling) what has been measured.
+        is_ckp: False once every measurement is made.
+    """
+
+    def __init__(self, src: str | Path | None = None) -> None:
+        self.sensitivies: Sensitivities = {}
+        self.accumulates: dict[str, object] = {}
+        self.is_ckp = True
+        if src is not None and Path(src).is_file():
+            self.load(src)
+
+    def save(self, dst: str | Path) -> None:
+        """Writes JSON; a reader never sees half a file."""
+        table = {name: {str(ratio): loss for ratio, loss in row.items()} for name, row in self.sensitivies.items()}
+        io.write_json(dst, {"sensitivities": table, "complete": not self.is_ckp})
+
+    def load(self, src: str | Path) -> None:
+        """Reads JSON, or a file pickled by PaddleSlim, of which nothing but plain data is accepted.
+
+        Raises:
+            UserError: the file holds something else.
+        """
+        with Path(src).open("rb") as file:
+            first = file.read(1)
+        found = io.read_json(src) if first in (b"{", b"[") else read_pickled_status(src)
+        if not isinstance(found, Mapping) or not isinstance(found.get("sensitivities"), Mapping):
+            raise UserError(f"{src}: not a sensitivity file")
+        try:
+            self.sensitivies = {
+                str(name): {float(ratio): float(loss) for ratio, loss in row.items()}
+                for name, row in found["sensitivities"].items()
+            }
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"{src}: not a sensitivity file ({error})") from error
+        self.is_ckp = not found.get("complete", False)
+
+
+def read_pickled_status(src: str | Path) -> dict[str, object]:
+    """The data of a `Status` that PaddleSlim pickled.
+
+    Raises:
+        UserError: the file is damaged or refers to any other class.
+    """
+    with Path(src).open("rb") as file:
+        found = io.unpickle(file, str(src), also={("paddleslim.dygraph.prune.filter_pruner", "Status"): _Attributes})
+    if not isinstance(found, _Attributes):
+        raise UserError(f"{src}: not a sensitivity file")
+    return {"sensitivities": vars(found).get("sensitivies"), "complete": not vars(found).get("is_ckp", True)}
+
+
+class _Attributes:
+    """Holds what a pickled object had as attributes, without its code."""
+
+
+def measure(
+    status: Status,
+    names: Iterable[str],
+    loss_of: Callable[[str, float, float], float],
+    evaluate: Callable[[], float],
+    *,
+    save_to: str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Fills `status` for every name and ratio that it lacks, saving after each.
+
+    Args:
+        loss_of: (name, ratio, base score) -> loss.
+        evaluate: score of the network as it is.
+    """
+    todo = [(name, ratio) for name in names for ratio in RATIOS if ratio not in status.sensitivies.get(name, {})]
+    total = len(todo) + sum(len(row) for row in status.sensitivies.values())
+    base = evaluate() if todo else 0.0
+    start = time.monotonic()
+    for index, (name, ratio) in enumerate(todo, start=1):
+        loss = loss_of(name, ratio, base)
+        status.sensitivies.setdefault(name, {})[ratio] = loss
+        if save_to is not None:
+            status.save(save_to)
+        if progress is not None:
+            left = len(todo) - index
+            eta = (time.monotonic() - start) / index * left
+            progress(Progress(name, ratio, loss, total - left, total, eta))
+
+
+def ratios_by_loss(sensitivities: Sensitivities, bound: float, skip: Iterable[str] = ()) -> dict[str, float]:
+    """For each parameter the ratio at which its loss reaches `bound`, interpolated behind the last one below it.
+
+    Parameters whose every loss is above the bound are left out.
+    """
+    skip = set(skip)
+    ratios = {}
+    for name, row in sensitivities.items():
+        points = sorted(row.items())
+        below = [index for index, (_, loss) in enumerate(points) if loss <= bound]
+        if name in skip or not below:
+            continue
+        index = below[-1]
+        ratio, loss = points[index]
+        if index + 1 < len(points):
+            next_ratio, next_loss = points[index + 1]
+            ratio += (bound - loss) * (next_ratio - ratio) / (next_loss - loss)
+        ratios[name] = ratio
+    return ratios
+
+
+def aligned_ratio(size: int, ratio: float, align: int) -> float:
+    """The ratio that keeps the nearest multiple of `align`, at least one and at most all."""
+    kept = round((1 - ratio) * size / align) * align or align
+    return max(0.0, (size - kept) / size)
+
+
+def bisect(
+    sensitivities: Sensitivities,
+    target: float,
+    cost_removed: Callable[[dict[str, float]], float],
+    *,
+    align: Callable[[dict[str, float]], dict[str, float]] = lambda ratios: ratios,
+    skip: Iterable[str] = (),
+) -> tuple[dict[str, float], float]:
+    """Ratios under one bound on the loss of each layer, whose removed share of the cost is `target`.
+
+    Args:
+        cost_removed: ratios -> share of FLOPs, parameters or latency that they remove.
+
+    Returns:
+        The ratios and the share that they remove. The search ends when a share rounded to four digits comes back.
+    """
+    low, high = 0.0, 1.0
+    seen: set[float] = set()
+    while True:
+        bound = (low + high) / 2
+        ratios = align(ratios_by_loss(sensitivities, bound, skip))
+        removed = cost_removed(ratios)
+        if removed == target or round(removed, 4) in seen or not low < bound < high:
+            return ratios, removed
+        seen.add(round(removed, 4))
+        low, high = (bound, high) if removed < target else (low, bound)
