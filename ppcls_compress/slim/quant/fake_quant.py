@@ -44,7 +44,10 @@ def round_to_grid(
         True,
         _ROUND_HALF_EVEN if full_range else _ROUND_HALF_AWAY,
     )[0]
-    return paddle.nn.functional.relu(rounded) if unsigned else rounded
+    if not unsigned:
+        return rounded
+    # In place saves a pass over fresh memory, which costs as much as the rounding; a traced program has no such thing.
+    return _C_ops.relu_(rounded) if paddle.in_dynamic_mode() else paddle.nn.functional.relu(rounded)
 
 
 def round_by_moving_average(
