@@ -168,6 +168,8 @@ def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
     roots = np.concatenate([channels.root[labels] for labels in places])
     where = np.repeat(np.arange(len(places)), [len(labels) for labels in places])
     live = allowed[roots]
+    if not live.any():
+        return []
     touches, counts = np.unique(roots[live] * len(places) + where[live], return_counts=True)
     pairs = np.stack(np.divmod(touches, len(places)), axis=1)
     starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))

@@ -11,7 +11,7 @@ from paddle import nn
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.prune.channels import Channels, Extra, solve
 from ppcls_compress.slim.prune.context import Size, Tracing
-from ppcls_compress.slim.prune.graph import Inputs, Shape
+from ppcls_compress.slim.prune.graph import Inputs, Op, Shape
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending
@@ -109,7 +109,7 @@ class Network:
         """What an operator that does not follow teaches, one step further each time it fails.
 
         Sizes that are equal or multiples of each other are made to shrink alike; then the channels they count stay;
-        then all channels that sizes of the same layer count.
+        then all channels that the same layer reads or makes.
         """
         op = misfit.op
         if op is None:
@@ -119,16 +119,23 @@ class Network:
         if pairs:
             self.extra = replace(self.extra, pairs=(*self.extra.pairs, *pairs))
             return
-        sizes = misfit.sizes
+        labels = [size.counted if size.whole is None else size.whole for size in misfit.sizes]
         if attempt > 2:
-            sizes = [size for size in self.tracing.sizes if size.op.owner == op.owner]
-        labels = [size.counted if size.whole is None else size.whole for size in sizes]
-        for value in [] if labels else [*self.tracing.flat_inputs(op), *op.outputs]:
-            labels.extend(self.tracing.axes(value).values())
+            labels = self._labels_of([near for near in self.tracing.graph.ops if _is_inside(near.owner, op.owner)])
+        elif not labels:
+            labels = self._labels_of([op])
         if not labels or attempt > 3:
             raise UserError(f"the pruned network's forward pass fails at {op.name} in layer {op.owner!r}: {misfit}")
         pin = Pin(op.name, str(misfit))
         self.extra = replace(self.extra, pins=(*self.extra.pins, *((label, pin) for label in labels)))
+
+    def _labels_of(self, ops: list[Op]) -> list[Labels]:
+        values = {value for op in ops for value in [*self.tracing.flat_inputs(op), *op.outputs]}
+        return [labels for value in values for labels in self.tracing.values.get(value, {}).values()]
+
+
+def _is_inside(path: str, layer: str) -> bool:
+    return path == layer or path.startswith(f"{layer}.")
 
 
 def _share_of_all(channels: Channels, share: float) -> Plan:

@@ -290,11 +290,12 @@ def _read(program: object, owners: list[str]) -> Graph:
     return graph
 
 
-def example(inputs: Inputs, *, scale: int = 1, seed: int = 0) -> list[object]:
+def example(inputs: Inputs, *, scale: int = 1, amplitude: float = 1.0, seed: int = 0) -> list[object]:
     """Random tensors of the described shapes, one per argument of `forward`; the user's tensors are used as they are.
 
     Args:
         scale: height and width (the last two of four axes) are divided by it, rounded up to a multiple of 32.
+        amplitude: standard deviation.
     """
     rng = np.random.default_rng(seed)
 
@@ -305,7 +306,7 @@ def example(inputs: Inputs, *, scale: int = 1, seed: int = 0) -> list[object]:
             for axis in axes:
                 shape[axis] = min(shape[axis], max(1, -(-shape[axis] // (scale * 32))) * 32)
         floating = "float" in str(spec.dtype)
-        values = rng.standard_normal(shape) if floating else np.zeros(shape)
+        values = amplitude * rng.standard_normal(shape) if floating else np.zeros(shape)
         return paddle.to_tensor(values.astype("float32" if floating else "int64")).astype(spec.dtype)
 
     if isinstance(inputs, paddle.Tensor):

@@ -21,6 +21,7 @@ _WRITTEN_SIZES = (nn.Unflatten, nn.Pad1D, nn.Pad2D, nn.Pad3D, nn.ZeroPad2D, nn.C
 """Paddle's layers that are told sizes; all others of its layers compute them or are known to `_set_known_sizes`."""
 
 _MOST_CAPTURES = 200
+_LOOK_AHEAD = 8
 
 Change = tuple[str, str, object]
 """(layer path, attribute, new value)."""
@@ -233,7 +234,7 @@ def _first_problem(fitting: Fitting) -> Problem | None:
     read = {value for op in dense.ops for value in fitting.tracing.flat_inputs(op)} | set(dense.outputs)
     for old, new in zip(dense.ops, graph.ops, strict=False):
         if old.name != new.name:
-            return Problem(old, [], f"the network takes another path here ({new.name})")
+            return _ahead(fitting, old, wanted, f"the network takes another path here ({new.name})")
         wrong = [(size, n) for size, n in wanted.get(old.index, []) if not _is_right(fitting.plan, graph, new, size, n)]
         if wrong:
             return Problem(old, wrong, f"{wrong[0][0].value} is written down and does not become {wrong[0][1]}")
@@ -246,7 +247,18 @@ def _first_problem(fitting: Fitting) -> Problem | None:
         raise Misfit(None, [], failure)
     op = dense.ops[len(graph.ops)]
     wrong = [(size, n) for size, n in wanted.get(op.index, []) if not _was_built_right(dense, graph, size, n)]
-    return Problem(op, wrong, failure)
+    return Problem(op, wrong, failure) if wrong else _ahead(fitting, op, wanted, failure)
+
+
+def _ahead(fitting: Fitting, op: Op, wanted: dict[int, list[tuple[Size, int]]], reason: str) -> Problem:
+    """The problem of the operator that `op` prepares: a slice over a whole axis is not made at all, for example."""
+    ops = fitting.tracing.graph.ops
+    start = ops.index(op)
+    for later in ops[start : start + _LOOK_AHEAD]:
+        wrong = [(size, n) for size, n in wanted.get(later.index, []) if n != len(size.counted)]
+        if wrong and later.owner == op.owner:
+            return Problem(later, wrong, reason)
+    return Problem(op, [], reason)
 
 
 def _was_built_right(dense: Graph, partial: Graph, size: Size, wanted: int) -> bool:

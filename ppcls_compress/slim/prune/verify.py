@@ -17,6 +17,9 @@ TOLERANCE = 1e-4
 _SMALLER = 4
 """Inputs of a quarter of the height and width are enough, where the network takes them."""
 
+_AMPLITUDES = (1.0, 1e-3)
+"""Untrained networks without much normalization overflow on inputs of ordinary size."""
+
 
 def outputs_of(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
     """All floating-point outputs of a forward pass in eval mode, flattened."""
@@ -52,21 +55,20 @@ class Proof:
         Raises:
             UserError: its forward pass fails, or gives infinities at full size.
         """
-        small = example(inputs, scale=_SMALLER)
-        try:
-            outputs = outputs_of(masked, small)
-            if all(np.isfinite(output).all() for output in outputs):
-                return cls(small, outputs)
-        except Exception:  # many networks take inputs of one size only
-            small = None
-        full = example(inputs)
-        try:
-            outputs = outputs_of(masked, full)
-        except Exception as error:  # whatever the user's forward raises
-            raise UserError(f"the network's forward pass fails: {first_line(error)}") from error
-        if not all(np.isfinite(output).all() for output in outputs):
-            raise UserError("the network computes infinities or NaN on random inputs; its weights may be broken")
-        return cls(full, outputs)
+        failure = None
+        for amplitude in _AMPLITUDES:
+            for scale in (_SMALLER, 1):
+                drawn = example(inputs, scale=scale, amplitude=amplitude)
+                try:
+                    outputs = outputs_of(masked, drawn)
+                except Exception as error:  # whatever the user's forward raises; many networks take one size only
+                    failure = error
+                    continue
+                if all(np.isfinite(output).all() for output in outputs):
+                    return cls(drawn, outputs)
+        if failure is not None:
+            raise UserError(f"the network's forward pass fails: {first_line(failure)}") from failure
+        raise UserError("the network computes infinities or NaN on random inputs; its weights may be broken")
 
     def fault(self, pruned: nn.Layer) -> str | None:
         """What is wrong with the pruned network; None when it computes the same up to rounding."""

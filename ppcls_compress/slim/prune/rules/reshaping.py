@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ppcls_compress.slim.prune.context import Tracing, rule
+from ppcls_compress.slim.prune.context import Tracing, Unsupported, rule
 from ppcls_compress.slim.prune.graph import Op, Shape
 from ppcls_compress.slim.prune.labels import Axes, Labels, Pin
 
@@ -28,6 +28,8 @@ def reshape(tracing: Tracing, op: Op) -> None:
     """
     source, target = tracing.shape(op.inputs[0]), tracing.shape(op.outputs[0])
     axes = tracing.axes(op.inputs[0])
+    if -1 in (*source, *target):
+        raise Unsupported("shapes are computed at run time")
     result: Axes = {}
     for old, new in _blocks(source, target):
         labelled = [axis for axis in old if axis in axes]
