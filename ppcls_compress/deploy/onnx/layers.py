@@ -1,0 +1,160 @@
+"""Which nodes of a graph are the quantized layers of the model, and on which grids they compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import paddle
+
+from ppcls_compress.deploy.onnx.graph import Graph, Node
+from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.quant import quant_layers
+from ppcls_compress.slim.quant.inference import LayerGrid
+
+_STORED_BITS = 8
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """What a layer's input is rounded to.
+
+    Attributes:
+        limit: the largest value of the grid.
+        bits: 2 to 8.
+        unsigned: whether the grid starts at 0.
+        clip: a narrower range that the input is clipped to before it is rounded, or None.
+    """
+
+    limit: float
+    bits: int
+    unsigned: bool
+    clip: float | None
+
+    @property
+    def levels(self) -> int:
+        """The integer that stands for the limit."""
+        return 2**self.bits - 1 if self.unsigned else 2 ** (self.bits - 1) - 1
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """What to clip to in float, where saturating integers alone would not; None where they do."""
+        high = self.limit if self.clip is None else self.clip
+        if self.bits == _STORED_BITS and self.clip is None:
+            return None
+        return (0.0 if self.unsigned else -high), high
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedNode:
+    """A node that computes with integers.
+
+    Attributes:
+        name: of the layer in the model.
+        node: `Conv`, `ConvTranspose`, `Gemm` or `MatMul`.
+        input: the grid of its first input.
+        integers: int8, in the shape of the node's weight.
+        scale: of the integers, float32, one per output channel or [1]; 0 for a channel of zeros.
+        axis: the output channels' axis.
+    """
+
+    name: str
+    node: Node
+    input: InputRange
+    integers: np.ndarray
+    scale: np.ndarray
+    axis: int
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The quantized nodes of a graph, and a line about each layer that stays float."""
+
+    nodes: list[QuantizedNode]
+    notes: list[str]
+
+
+def parameter_names(model: paddle.nn.Layer) -> dict[str, str]:
+    """Layer name by its weight's parameter name, for the quantized layers of a model."""
+    return {layer.weight.name: name for name, layer in quant_layers(model).items()}
+
+
+def match(
+    graph: Graph,
+    folded: Mapping[str, Folded],
+    names: Mapping[str, str],
+    grids: Mapping[str, LayerGrid],
+    observed: Mapping[str, float],
+) -> Matched:
+    """Find the quantized layers in a simplified graph.
+
+    A layer of more than 8 bits keeps its rounded weight as float in the graph.
+
+    Args:
+        graph: simplified; the weights of layers that stay float are changed in place.
+        folded: what `simplify` returned.
+        names: layer name by parameter name, for the layers that the graph holds.
+        grids: of the quantized layers.
+        observed: largest magnitude of the input, for the layers whose grid has no range of its own.
+
+    Raises:
+        UserError: a layer computes in a way of the user's own, or is no node of the graph.
+    """
+    found, notes, seen = [], [], set()
+    for node in graph.nodes:
+        origin = folded.get(node.output)
+        name = names.get(origin.parameter) if origin else None
+        if name is None:
+            continue
+        seen.add(name)
+        grid = grids[name]
+        if grid.input is None or grid.weight is None:
+            raise UserError(
+                f"{name}: is quantized by a class of your own, which has no ONNX form; leave it out by skip"
+            )
+        integers, scale = _folded_weight(grid, origin.factor, node)
+        if max(grid.input.bits, grid.weight.bits) > _STORED_BITS:
+            graph.constants[node.inputs[1]] = _dequantized(integers, scale, output_channel_axis(node))
+            bits = f"{grid.weight.bits}-bit weights and {grid.input.bits}-bit activations"
+            notes.append(f"{name}: {bits} have no integer kernel; it stays float, its input is not rounded")
+            continue
+        limit = observed[name] if grid.input.limit is None else grid.input.limit
+        inputs = InputRange(limit, grid.input.bits, grid.input.unsigned, grid.input.clip)
+        if inputs.clip is not None:
+            notes.append(
+                f"{name}: alpha {inputs.clip:.4g} binds, it is below the observed range {limit:.4g}; clipped first"
+            )
+        found.append(QuantizedNode(name, node, inputs, integers, scale, output_channel_axis(node)))
+    missing = [name for name in names.values() if name not in seen]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing[:5])}: quantized in the model, but not a node of its own in the ONNX graph"
+        )
+    return Matched(found, notes)
+
+
+def _folded_weight(grid: LayerGrid, factor: np.ndarray, node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Integers and scale of weight * factor: a negative factor turns the signs of its channel's integers."""
+    weight = grid.weight
+    if node.op in ("MatMul", "ConvTranspose"):
+        return weight.integers, weight.scale
+    # One step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
+    limit = np.iinfo(weight.integers.dtype).max
+    signs = weight.along_axis(np.where(factor < 0, -1, 1))
+    integers = np.minimum(weight.integers.astype(np.int32) * signs, limit).astype(weight.integers.dtype)
+    return integers, (np.abs(factor) * weight.scale).astype(np.float32)
+
+
+def _dequantized(integers: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:
+    shape = [1] * integers.ndim
+    shape[axis] = scale.size
+    return (integers * scale.reshape(shape)).astype(np.float32)
+
+
+def counterpart(graph: Graph, nodes: Sequence[QuantizedNode]) -> tuple[Graph, list[QuantizedNode]]:
+    """A copy of the graph, and the quantized nodes as they are in it."""
+    other = graph.copy()
+    places = {id(node): index for index, node in enumerate(graph.nodes)}
+    return other, [replace(item, node=other.nodes[places[id(item.node)]]) for item in nodes]

@@ -1,0 +1,90 @@
+"""Ranges of tensors that training does not learn, from calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import paddle
+
+from ppcls_compress.deploy.onnx import graph as onnx_graph
+from ppcls_compress.deploy.onnx.graph import Graph
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.slim.quant import quant_layers
+
+_NEEDED = "calibration images are needed: the integer graph rounds tensors whose range training does not learn"
+
+
+def observe(graph: Graph, names: Sequence[str], batches: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of tensors over some images, by ONNX Runtime.
+
+    Args:
+        graph: not changed.
+        names: tensors inside it.
+        batches: float32 [N, C, H, W] each; a few hundred images are enough.
+
+    Raises:
+        UserError: no batch, or a value that is not finite.
+    """
+    import onnxruntime
+
+    if not names:
+        return {}
+    measured, outputs = graph.copy(), []
+    for name in names:
+        outputs += [
+            measured.insert("ReduceMin", [name], f"{name}.smallest", keepdims=0),
+            measured.insert("ReduceMax", [name], f"{name}.largest", keepdims=0),
+        ]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    model = onnx_graph.to_proto(measured, outputs).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    extremes = [session.run(outputs, {graph.input.name: batch}) for batch in batches]
+    if not extremes:
+        raise UserError(f"{_NEEDED}; found none")
+    values = np.asarray(extremes, np.float64).reshape(len(extremes), len(names), 2)
+    for name, finite in zip(names, np.isfinite(values).all(axis=(0, 2)), strict=True):
+        if not finite:
+            raise UserError(f"{name}: not finite on the calibration images; the weights or the images are broken")
+    low, high = values[..., 0].min(axis=0), values[..., 1].max(axis=0)
+    return {name: (float(low[index]), float(high[index])) for index, name in enumerate(names)}
+
+
+def input_magnitudes(
+    model: paddle.nn.Layer, layers: Sequence[str], batches: Iterable[np.ndarray] | None
+) -> dict[str, float]:
+    """The largest magnitude that quantized layers read, for those that find their range anew for each batch.
+
+    Raises:
+        UserError: there are such layers and no images.
+    """
+    if not layers:
+        return {}
+    largest = dict.fromkeys(layers, 0.0)
+    found = quant_layers(model)
+
+    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
+        def look(_: paddle.nn.Layer, inputs: tuple) -> None:
+            largest[name] = max(largest[name], float(inputs[0].abs().max()))
+
+        return look
+
+    hooks = [found[name].register_forward_pre_hook(hook_for(name)) for name in layers]
+    try:
+        with inference_mode(model):
+            for batch in batches or ():
+                model(paddle.to_tensor(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    unseen = [name for name, value in largest.items() if value <= 0]
+    if unseen:
+        raise UserError(f"{', '.join(unseen[:5])}: the range is found anew for each batch; {_NEEDED}")
+    return largest
+
+
+def needed() -> UserError:
+    """What to raise when there are no images at all."""
+    return UserError(_NEEDED)
