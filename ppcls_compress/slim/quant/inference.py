@@ -116,7 +116,9 @@ class InferenceLayer:
         """The weight in float."""
         if self.weight_levels is None:
             return self.weight_rounded
-        return self.weight_integers.astype("float32") * self.weight_limit / self.weight_levels
+        # Paddle before 3.3.1 divides by a Python number by multiplying with its rounded inverse; by a tensor, exactly.
+        levels = paddle.full([1], self.weight_levels, "float32")
+        return self.weight_integers.astype("float32") * self.weight_limit / levels
 
 
 class InferenceConv2D(InferenceLayer, layers.FunctionalConv2D, paddle.nn.Conv2D):
