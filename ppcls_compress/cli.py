@@ -15,6 +15,7 @@ from ppcls_compress.errors import UserError, unknown
 COMMANDS = {
     "train": "train, with pruning and quantization as the Slim section says",
     "eval": "evaluate a checkpoint on the validation set",
+    "quantize": "quantize trained weights by calibration alone, and evaluate them",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
     "report": "put the results of several exported models into one table",

@@ -7,6 +7,7 @@ import argparse
 from ppcls_compress.commands.common import add_config_arguments, read_config
 from ppcls_compress.config.paths import check_can_train, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
+from ppcls_compress.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration or what it points at cannot be used.
     """
     config = read_config(args)
+    if config.Slim and config.Slim.quant and config.Slim.quant.name == "ptq":
+        raise ConfigError("Slim.quant.name: ptq needs no training; run tools/quantize.py with the same configuration")
     profiler = parse_profiler(args.profiler) if args.profiler else None
     if args.dry_run:
         check_can_train(config)

@@ -15,9 +15,9 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
-from ppcls_compress.slim import cost, recipe
+from ppcls_compress.slim import cost, quant, recipe
 from ppcls_compress.slim.options import SlimOptions
 
 
@@ -70,7 +70,7 @@ def build_model(
     record = recipe.empty_record()
     prefix = _weights_prefix(config, download=download)
     if prefix is not None:
-        model, record = _with_weights(model, prefix, reinit_head=reinit_head)
+        model, record = _with_weights(config, model, prefix, reinit_head=reinit_head)
     model, record, notes = recipe.keep_wanted(model, slim, record)
     for note in notes:
         logger.warning("%s", note)
@@ -100,7 +100,7 @@ def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
     family = {} if options.arch else arch.family_options
     prefix = checkpoint.plain_prefix(options.teacher)
     teacher = models.build(options.arch or arch.name, class_num=arch.class_num, **family)
-    teacher = _with_weights(teacher, prefix, reinit_head=False)[0]
+    teacher = _with_weights(config, teacher, prefix, reinit_head=False)[0]
     teacher.eval()
     for parameter in teacher.parameters():
         parameter.stop_gradient = True
@@ -131,12 +131,23 @@ def class_names(config: Config) -> list[str] | None:
     return data.read_class_names(path, config.Arch.class_num)
 
 
-def _with_weights(model: paddle.nn.Layer, prefix: Path, *, reinit_head: bool) -> tuple[paddle.nn.Layer, recipe.Record]:
+def _with_weights(
+    config: Config, model: paddle.nn.Layer, prefix: Path, *, reinit_head: bool
+) -> tuple[paddle.nn.Layer, recipe.Record]:
     """A fresh dense model in the structure of the record beside the weights, with these weights."""
     record = checkpoint.read_record(prefix)
     model = recipe.rebuild(model, record)
     path = Path(f"{prefix}.pdparams")
-    report = weights.load_into(model, io.read_state(path), source=str(path), reinit_head=reinit_head)
+    state = io.read_state(path)
+    if not record["steps"] and quant.is_paddleslim(state):
+        if not (config.Slim and config.Slim.quant):
+            raise UserError(
+                f"{path}: was trained by PaddleSlim's QAT; say how with a Slim.quant section, such as "
+                "{name: pact, compat: paddleslim}"
+            )
+        model, step = quant.prepare(model, config.Slim.quant, inputs=[[1, *config.Global.image_shape]])
+        record, state = {**record, "steps": [step]}, quant.from_paddleslim(model, state)
+    report = weights.load_into(model, state, source=str(path), reinit_head=reinit_head)
     logger.info("weights: %s", report)
     return model, record
 

@@ -93,12 +93,12 @@ def training_loss(config: Config) -> TrainingLoss:
     return with_teacher(loss, teacher, weight=options.weight, temperature=options.temperature)
 
 
-def calibration_batches(config: Config) -> Callable[[], Iterable[paddle.Tensor]]:
+def calibration_batches(config: Config, count: int = CALIBRATION_BATCHES) -> Callable[[], Iterable[paddle.Tensor]]:
     """Gives the first training batches; with several processes, what rank 0 makes of its own becomes everyone's."""
 
     def batches() -> Iterable[paddle.Tensor]:
         loader = _loader(config, "Train")
-        return (images for images, _ in itertools.islice(loader, CALIBRATION_BATCHES))
+        return (images for images, _ in itertools.islice(loader, count))
 
     return batches
 

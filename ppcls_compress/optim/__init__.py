@@ -19,7 +19,8 @@ def build_optimizer(
     """
     clip = paddle.nn.ClipGradByNorm(config.clip_norm) if config.clip_norm else None
     named = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.stop_gradient]
-    bare = {parameter.name for name, parameter in named if _without_decay(config, name, parameter)}
+    own = {parameter.name for _, parameter in named if getattr(parameter, "regularizer", None) is not None}
+    bare = {parameter.name for name, parameter in named if _without_decay(config, name, parameter)} - own
     shared = {"learning_rate": schedule, "grad_clip": clip, "multi_precision": config.multi_precision}
     if config.name == "AdamW":
         return paddle.optimizer.AdamW(
@@ -28,7 +29,7 @@ def build_optimizer(
             beta2=config.beta2,
             epsilon=config.epsilon,
             weight_decay=config.weight_decay,
-            apply_decay_param_fun=lambda name: name not in bare,
+            apply_decay_param_fun=lambda name: name not in bare | own,
             **shared,
         )
     for _, parameter in named:

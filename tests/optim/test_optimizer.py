@@ -39,6 +39,22 @@ def test_exempt_parameters_do_not_decay(options, exempt):
     assert one_step(options | exempt) == pytest.approx({"weight": 0.95, "bias": 1.0})
 
 
+@pytest.mark.parametrize("options", [MOMENTUM | {"regularizer": {"name": "L2", "coeff": 0.5}}, ADAMW])
+def test_a_parameter_with_a_regularizer_of_its_own_keeps_it(options):
+    """As the learned range of a quantizer has, which must not decay towards anything else."""
+    config = TypeAdapter(OptimizerOptions).validate_python(options | {"one_dim_param_no_weight_decay": True})
+    model = paddle.nn.Linear(2, 2)
+    model.bias.set_value(np.ones(2, "float32"))
+    model.bias.regularizer = paddle.regularizer.L2Decay(0.0)
+    model.weight.regularizer = paddle.regularizer.L2Decay(0.0)
+    before = model.weight.numpy().copy()
+    optimizer = build_optimizer(config, build_schedule(config.lr, epochs=1, steps_per_epoch=10), model)
+    (0.0 * (model.weight.sum() + model.bias.sum())).backward()
+    optimizer.step()
+    np.testing.assert_array_equal(model.weight.numpy(), before)
+    np.testing.assert_array_equal(model.bias.numpy(), np.ones(2, "float32"))
+
+
 def test_clip_norm_limits_each_parameter():
     found = one_step(MOMENTUM | {"clip_norm": 1.0}, gradient=100.0)
     assert found == pytest.approx({"weight": 1 - 0.1 / 2, "bias": 1 - 0.1 / 2**0.5}, rel=1e-5)

@@ -1,0 +1,47 @@
+"""`quantize`: quantization of trained weights by calibration alone; what it writes is a checkpoint like any other."""
+
+from __future__ import annotations
+
+import argparse
+
+from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.config.paths import check_loader, check_weights
+from ppcls_compress.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `quantize`."""
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--batches", type=int, default=8, help="batches of DataLoader.Train to calibrate on (default: 8)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Calibrate `Global.pretrained_model` as `Slim.quant` says, and write `<output_dir>/<Arch.name>/quantized.*`.
+
+    Raises:
+        UserError: the configuration or what it points at cannot be used.
+    """
+    config = read_config(args)
+    if not (config.Slim and config.Slim.quant):
+        raise ConfigError("Slim.quant: this section is needed for quantization, such as -o 'Slim.quant={name: ptq}'")
+    if not (config.Global.pretrained_model or config.Arch.pretrained):
+        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
+    if args.batches < 1:
+        raise ConfigError(f"--batches: expected 1 or more, found {args.batches}")
+    check_loader(config, "Train")
+    check_weights(config)
+    from ppcls_compress.engine import assemble, checkpoint
+    from ppcls_compress.engine.hooks.evaluation import describe
+    from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.engine.train import calibration_batches, evaluator, run_folder
+
+    prefix = run_folder(config) / "quantized"
+    with logging_to():
+        assemble.start(config)
+        model, record = assemble.build_model(config, calibration=calibration_batches(config, args.batches))
+        checkpoint.save_model(prefix, model, record)
+        logger.info("written: %s.pdparams", prefix)
+        if config.DataLoader.Eval is not None:
+            logger.info("evaluation: %s", describe(evaluator(config, model)()))

@@ -1,0 +1,76 @@
+import json
+
+import paddle
+import pytest
+from support.project import make_project
+
+from ppcls_compress import io
+from ppcls_compress.cli import main
+from ppcls_compress.models import build
+from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.quant import prepare
+
+
+def call(command, config, *overrides, arguments=()):
+    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("quantize")
+    config = make_project(root)
+    assert call("train", config, f"Global.output_dir={root}/dense") == 0
+    return root
+
+
+def dense(root):
+    return f"Global.pretrained_model={root}/dense/CIFARResNet8/best_model"
+
+
+def test_what_it_writes_evaluates_and_exports_like_any_checkpoint(trained, tmp_path):
+    config, ptq = trained / "config.yaml", "Slim.quant={name: ptq}"
+    assert call("quantize", config, ptq, dense(trained), f"Global.output_dir={tmp_path}") == 0
+    prefix = tmp_path / "CIFARResNet8" / "quantized"
+    assert [step["options"]["name"] for step in io.read_json(f"{prefix}.slim.json")["steps"]] == ["ptq"]
+    weights = f"Global.pretrained_model={prefix}"
+    metrics = []
+    for start in ((weights, ptq), (dense(trained),)):
+        assert call("eval", config, *start, arguments=["--json", str(tmp_path / "metrics.json")]) == 0
+        metrics.append(json.loads((tmp_path / "metrics.json").read_text())["loss"])
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.2)
+    assert call("export_model", config, weights, ptq, f"Global.save_inference_dir={tmp_path}/inference") == 0
+    assert (tmp_path / "inference" / "slim.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "expected"),
+    [
+        ("quantize", (), "Slim.quant: this section is needed"),
+        ("quantize", ("Slim.quant={name: ptq}",), "Global.pretrained_model: name the trained weights"),
+        ("train", ("Slim.quant={name: ptq}",), "Slim.quant.name: ptq needs no training; run tools/quantize.py"),
+    ],
+)
+def test_bad_requests_are_one_line(trained, capsys, command, overrides, expected):
+    assert call(command, trained / "config.yaml", *overrides) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_a_paddleslim_checkpoint_goes_on(trained, tmp_path, capsys):
+    """What `paddleslim.QAT` saves has no record; the Slim section says how it was made."""
+    model, _ = prepare(build("CIFARResNet8", class_num=3), QuantOptions(compat="paddleslim"))
+    model.train()
+    model(paddle.rand([8, 3, 8, 8]))
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    layers = [name.removesuffix(".weight") for name in state if name.endswith("conv.weight") or name == "fc.weight"]
+    upstream = {}
+    for name, value in state.items():
+        owner = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
+        upstream[name if owner is None else f"{owner}._layer.{name.removeprefix(owner + '.')}"] = value
+    for layer in layers:
+        upstream[f"{layer}._ma_output_scale._scale"] = state["fc.bias"][:1]
+    io.write_state(tmp_path / "theirs.pdparams", upstream)
+    start = [f"Global.pretrained_model={tmp_path}/theirs", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
+    assert call("train", trained / "config.yaml", *start) == 2
+    assert "was trained by PaddleSlim's QAT; say how with a Slim.quant section" in capsys.readouterr().err
+    assert call("train", trained / "config.yaml", "Slim.quant={name: pact, compat: paddleslim}", *start) == 0
+    assert io.read_json(tmp_path / "CIFARResNet8" / "latest.slim.json")["steps"][0]["kind"] == "quant"

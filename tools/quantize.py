@@ -1,0 +1,11 @@
+"""`python tools/quantize.py -c config.yaml`: the same as `ppcls-compress quantize`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ppcls_compress.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(command="quantize"))
