@@ -39,7 +39,7 @@ def write(
         "version": VERSION,
         "options": options_json(options),
         "kept": {name: {str(axis): index.tolist() for axis, index in axes.items()} for name, axes in plan.kept.items()},
-        "attributes": [list(change) for change in changes],
+        "attributes": json.loads(json.dumps(changes)),
         "before": {"params": before.params, "flops": before.flops},
         "after": {"params": after.params, "flops": after.flops},
         "layers": _layers(plan, before, after),

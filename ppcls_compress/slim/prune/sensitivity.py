@@ -13,6 +13,9 @@ from ppcls_compress.errors import UserError
 Sensitivities = dict[str, dict[float, float]]
 """Parameter name -> pruned ratio -> share of the score that is lost."""
 
+_CLOSE = 0.01
+_FINEST = 1e-6
+
 RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
@@ -163,7 +166,8 @@ def bisect(
         cost_removed: ratios -> share of FLOPs, parameters or latency that they remove.
 
     Returns:
-        The ratios and the share that they remove. The search ends when a share rounded to four digits comes back.
+        The ratios and the share that they remove. Like PaddleSlim's, the search ends when a share rounded to four
+        digits comes back, but not while that share is far off and bounds are left to try.
     """
     low, high = 0.0, 1.0
     seen: set[float] = set()
@@ -171,7 +175,8 @@ def bisect(
         bound = (low + high) / 2
         ratios = align(ratios_by_loss(sensitivities, bound, skip))
         removed = cost_removed(ratios)
-        if removed == target or round(removed, 4) in seen or not low < bound < high:
+        again = round(removed, 4) in seen and abs(removed - target) <= _CLOSE
+        if removed == target or again or high - low < _FINEST:
             return ratios, removed
         seen.add(round(removed, 4))
         low, high = (bound, high) if removed < target else (low, bound)

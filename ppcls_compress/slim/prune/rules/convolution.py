@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.prune.context import GroupedConv, Origin, Tracing, rule, uniform
 from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Labels
@@ -43,6 +44,9 @@ def convolution(tracing: Tracing, op: Op) -> None:
 
 def _couple(tracing: Tracing, op: Op, inputs: Labels | None, channels: int, weight: str) -> Labels | None:
     groups = int(op.attrs["groups"])
+    if tracing.shape(weight)[1] * groups != channels:
+        wanted = tracing.shape(weight)[1] * groups
+        raise UserError(f"the network's forward pass fails: layer {op.owner!r} takes {wanted} channels, not {channels}")
     outputs = tracing.axis(weight, 0)
     weight_inputs = tracing.axis(weight, 1) if tracing.shape(weight)[1] > 1 else None
     if groups == 1:

@@ -61,6 +61,7 @@ def layer_norm(tracing: Tracing, op: Op) -> None:
 def along_one_axis(tracing: Tracing, op: Op) -> None:
     """Mixes the positions of one axis, which therefore stay."""
     rank = len(tracing.shape(op.inputs[0]))
-    mixed = int(op.attrs.get("axis", -1)) % rank
+    given = op.attrs["axis"] if "axis" in op.attrs else tracing.constant(op, 1)[0]
+    mixed = int(given) % rank
     kept = [axis for axis in range(rank) if axis != mixed]
     tracing.put(op.outputs[0], tracing.only(op, op.inputs[0], kept, "mixes channels"))

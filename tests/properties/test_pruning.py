@@ -1,0 +1,62 @@
+"""On whole networks: pruned equals masked dense, nothing avoidable stays whole, records and checkpoints work."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+from paddle.vision import models as vision
+from support.pruning import check_exact, outputs, random_inputs
+
+from ppcls_compress import models
+from ppcls_compress.models import catalog
+from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.prune import apply_record
+
+FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "resnet18", "LeNet"]
+SLOW = ["alexnet", "densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
+        "resnet50", "resnext50_32x4d", "shufflenet_v2_swish", "squeezenet1_0", "vgg11", "wide_resnet50_2"]  # fmt: skip
+NATIVE_FAST = ["CIFARResNet8", "MobileNetV3_small_x0_35", "PPLCNet_x0_25"]
+SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224}
+
+
+def cases(fast, slow):
+    return [*fast, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+
+
+def shape_of(name):
+    size = 32 if name.startswith("CIFAR") else SIZES.get(name, 96)
+    return [[1, 1 if name == "LeNet" else 3, size, size]]
+
+
+@pytest.mark.parametrize("name", cases(FAST, SLOW))
+def test_paddle_vision_networks_are_pruned_exactly(name):
+    _, record = check_exact(lambda: getattr(vision, name)(), shape_of(name))
+    assert record["after"]["flops"] < 0.75 * record["before"]["flops"]
+
+
+NATIVE = [name for name in catalog.names() if name not in dir(vision)]
+
+
+@pytest.mark.parametrize("name", cases(NATIVE_FAST, [name for name in NATIVE if name not in NATIVE_FAST]))
+def test_native_backbones_are_pruned_exactly_and_everywhere(name):
+    net, record = check_exact(lambda: models.build(name), shape_of(name))
+    assert record["pinned"] == []
+    for row in record["layers"]:
+        assert row["after"]["flops"] < row["before"]["flops"], row
+    assert len(net.parameters()) > 0
+
+
+@pytest.mark.parametrize("name", ["CIFARResNet8", "PPLCNet_x0_25"])
+@pytest.mark.parametrize(
+    "options", [PruneOptions(pruned_ratio=0.7), PruneOptions(align=8), PruneOptions(scope="layer")]
+)
+def test_checkpoint_of_a_pruned_backbone_is_smaller_and_reloads(name, options, tmp_path):
+    net, record = check_exact(lambda: models.build(name), shape_of(name), options)
+    paddle.save(models.build(name).state_dict(), str(tmp_path / "dense.pdparams"))
+    paddle.save(net.state_dict(), str(tmp_path / "pruned.pdparams"))
+    assert (tmp_path / "pruned.pdparams").stat().st_size < 0.9 * (tmp_path / "dense.pdparams").stat().st_size
+    fresh = apply_record(models.build(name), json.loads(json.dumps(record)))
+    assert fresh.set_state_dict(net.state_dict()) == ([], [])
+    inputs = random_inputs(shape_of(name))
+    np.testing.assert_array_equal(outputs(fresh, inputs)[0], outputs(net, inputs)[0])

@@ -1,0 +1,231 @@
+import json
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.vision import models
+from support import golden
+from support.pruning import Net, outputs, random_inputs, randomize
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import (
+    FilterPruner,
+    FPGMFilterPruner,
+    L1NormFilterPruner,
+    L2NormFilterPruner,
+    PruningMask,
+    PruningPlan,
+    dygraph_flops,
+)
+
+PRUNERS = {cls.__name__: cls for cls in (FPGMFilterPruner, L1NormFilterPruner, L2NormFilterPruner)}
+SHAPE = [1, 3, 16, 16]
+NETWORKS = ["mobilenet_v1", "mobilenet_v3_small", pytest.param("mobilenet_v3_large", marks=pytest.mark.slow),
+            pytest.param("resnet50", marks=pytest.mark.slow)]  # fmt: skip
+
+
+def residual():
+    return randomize(Net(lambda n, x: n.b(x + n.a(x)), a=nn.Conv2D(16, 16, 3, padding=1), b=nn.Sigmoid()))
+
+
+def removed(net, plan):
+    names = {value.name: key for key, value in net.state_dict().items()}
+    return {
+        names[name]: {str(mask.dims): np.flatnonzero(np.asarray(mask.mask) == 0).tolist() for mask in masks}
+        for name, masks in plan.masks.items()
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_masks_flops_and_parameters_are_paddleslims(name):
+    found = golden.load(name)
+    net = getattr(models, name)()
+    golden.fill(net)
+    net.eval()
+    state = net.state_dict()
+    ratios = {state[key].name: 0.3 for key in golden.convolution_parameters(net)}
+    for kind, wanted in found["pruners"].items():
+        pruner = PRUNERS[kind](net, found["input"])
+        plan = pruner.prune_vars(ratios, 0)
+        assert removed(net, plan) == wanted["removed"]
+        assert dygraph_flops(net, found["input"]) == wanted["flops_after"]["all"]
+        assert dygraph_flops(net, found["input"], only_conv=True) == wanted["flops_after"]["conv"]
+        assert sum(int(np.prod(p.shape)) for p in net.parameters() if p.trainable) == wanted["params_after"]
+        assert plan.pruned_flops == 1 - wanted["flops_after"]["all"] / found["flops_before"]["all"]
+        pruner.restore()
+        assert dygraph_flops(net, found["input"]) == found["flops_before"]["all"]
+
+
+def test_lazy_equals_impretive_where_zero_does_not_map_to_zero():
+    net = residual()
+    pruner = L1NormFilterPruner(net, SHAPE)
+    inputs = random_inputs([SHAPE])
+    pruner.prune_vars({"stem.weight": 0.5, "last.weight": 0.25}, 0, apply="lazy")
+    lazy = outputs(net, inputs)[0]
+    assert net.stem.weight.shape == [16, 3, 3, 3]
+    pruner.restore()
+    pruner.prune_vars({"stem.weight": 0.5, "last.weight": 0.25}, 0, apply="imperative")
+    assert net.stem.weight.shape == [8, 3, 3, 3]
+    np.testing.assert_allclose(outputs(net, inputs)[0], lazy, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("apply", ["lazy", "impretive"])
+def test_restore_is_bit_exact_with_the_optimizer(apply):
+    net = residual()
+    optimizer = paddle.optimizer.Adam(0.01, parameters=net.parameters())
+    x = random_inputs([[2, 3, 16, 16]])[0]
+
+    def step():
+        net.train()
+        net(x).square().mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    def everything():
+        tensors = {
+            **net.state_dict(),
+            **{k: v for k, v in optimizer.state_dict().items() if isinstance(v, paddle.Tensor)},
+        }
+        return {key: value.numpy() for key, value in tensors.items()}
+
+    step()
+    before = everything()
+    pruner = FPGMFilterPruner(net, SHAPE, opt=optimizer)
+    pruner.prune_vars({"stem.weight": 0.3}, 0, apply=apply)
+    assert any(not np.array_equal(value, before[key]) for key, value in everything().items())
+    pruner.restore()
+    after = everything()
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        np.testing.assert_array_equal(value, after[key])
+    assert (net.stem._out_channels, net.norm._num_features) == (16, 16)
+    step()
+
+
+def test_followers_and_other_axes_give_an_empty_plan_and_none_does_not_apply():
+    net = residual()
+    pruner = L2NormFilterPruner(net, [SHAPE])
+    assert pruner.prune_var("a.weight", 0, 0.5).masks == {}
+    assert pruner.prune_var("stem.weight", 1, 0.5).masks == {}
+    plan = pruner.prune_var(net.stem.weight.name, [0], 0.5, apply=None)
+    assert net.stem.weight.shape[0] == 16
+    assert plan.contains(net.a.weight.name, 0)
+    assert plan.contains(net.a.weight.name, 1)
+    assert not plan.contains(net.last.weight.name, 0)
+    assert 0.3 < plan.pruned_flops < 0.9
+    plan.apply(net)
+    assert net.a.weight.shape == [8, 8, 3, 3]
+    plan.restore(net)
+    assert net.a.weight.shape == [16, 16, 3, 3]
+
+
+def test_globs_mean_several_parameters():
+    net = residual()
+    FPGMFilterPruner(net, SHAPE).prune_vars({"*.weight": 0.5}, 0)
+    assert (net.stem.weight.shape[0], net.last.weight.shape[0]) == (8, 4)
+
+
+def test_fully_connected_layers():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 4))
+    pruner = L1NormFilterPruner(net, [1, 3, 4, 4], prune_type="fc")
+    weight = net[1].weight.numpy()
+    pruner.prune_var("1.weight", 1, 0.25)
+    kept = np.sort(np.argsort(np.abs(weight).mean(0), kind="stable")[5:])
+    np.testing.assert_array_equal(net[1].weight.numpy(), weight[:, kept])
+
+
+def test_leaves_are_pruned_on_request():
+    net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.ReLU(), nn.Conv2D(8, 6, 1))
+    assert FPGMFilterPruner(net, SHAPE).prune_var("2.weight", 0, 0.5).masks == {}
+    FPGMFilterPruner(net, SHAPE, skip_leaves=False).prune_var("2.weight", 0, 0.5)
+    assert net(random_inputs([SHAPE])[0]).shape == [1, 3, 16, 16]
+
+
+def test_subclass_defines_a_criterion():
+    class FirstOnes(FilterPruner):
+        def cal_mask(self, pruned_ratio, collection, num_head=-1):
+            value = collection.values[collection.master_name]
+            assert all(detail.op.attr("groups") in (1, None) for detail in collection.all_pruning_details())
+            mask = np.ones(value.shape[collection.master_axis], dtype="int32")
+            mask[: int(len(mask) * pruned_ratio)] = 0
+            return mask
+
+    net = residual()
+    weight = net.stem.weight.numpy()
+    FirstOnes(net, SHAPE).prune_var("stem.weight", 0, 0.25)
+    np.testing.assert_array_equal(net.stem.weight.numpy(), weight[4:])
+    with pytest.raises(TypeError, match="FilterPruner does not define cal_mask"):
+        FilterPruner(net, SHAPE).prune_var("stem.weight", 0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda p: p.prune_var("stem.wieght", 0, 0.5), "unknown parameter 'stem.wieght'; did you mean 'stem.weight'"),
+        (lambda p: p.prune_var("stem.weight", 0, 1.0), r"pruned_ratio must be in \[0, 1\), found 1.0"),
+        (lambda p: p.prune_vars({"stem.weight": -0.1}, 0), r"pruned_ratio must be in \[0, 1\), found -0.1"),
+        (lambda p: p.prune_var("stem.weight", 0, 0.5, apply="eager"), "apply: unknown way 'eager'"),
+        (lambda p: p.prune_var("*.weight", 0, 0.5), "means [0-9]+ parameters; prune_vars takes several"),
+        (lambda p: p.prune_var("stem.weight", 0, 0.5, None).apply(residual()), "made for another network"),
+    ],
+)
+def test_bad_calls_are_refused(call, says):
+    net = residual()
+    with pytest.raises(UserError, match=says):
+        call(L1NormFilterPruner(net, SHAPE))
+    assert net.stem.weight.shape[0] == 16
+
+
+def test_two_masks_on_one_axis_keep_what_both_keep():
+    plan, other = PruningPlan(), PruningPlan()
+    plan.add("w", PruningMask(0, np.array([1, 0, 1, 1]), 0.25))
+    other.add("w", PruningMask(0, np.array([1, 1, 0, 1]), 0.25))
+    other.add("w", PruningMask(1, np.array([0, 1]), 0.5))
+    plan.extend(other)
+    assert [(m.dims, m.mask.tolist()) for m in plan.masks["w"]] == [(0, [1, 0, 0, 1]), (1, [0, 1])]
+
+
+def score(net, inputs):
+    return float(1 + np.tanh(outputs(net, inputs)[0]).mean())
+
+
+def test_sensitivity_is_saved_resumed_and_used(tmp_path):
+    net, path = residual(), tmp_path / "sen.json"
+    inputs = random_inputs([SHAPE])
+    pruner = L1NormFilterPruner(net, SHAPE)
+    calls, seen = [], []
+
+    def evaluate():
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return score(net, inputs)
+
+    with pytest.raises(KeyboardInterrupt):
+        pruner.sensitive(evaluate, path)
+    assert net.stem.weight.shape[0] == 16
+    assert sum(map(len, json.loads(path.read_text())["sensitivities"].values())) == 6
+    resumed = L1NormFilterPruner(net, SHAPE)
+    table = resumed.sensitive(lambda: score(net, inputs), path, progress=seen.append)
+    assert [p.done for p in seen] == list(range(7, 19))
+    assert seen[-1].total == 18
+    assert seen[-1].eta == 0
+    assert {len(row) for row in table.values()} == {9}
+    stem = net.stem.weight.name
+    base = score(net, inputs)
+    plan = resumed.prune_var(stem, 0, 0.3)
+    assert table[stem][0.3] == pytest.approx((base - score(net, inputs)) / (base + 1e-3))
+    plan.restore(net)
+    assert L1NormFilterPruner(net, SHAPE, sen_file=path).sensitive() == table
+
+    steady = {name: {round(0.1 * k, 1): 0.01 * k for k in range(1, 10)} for name in table}
+    resumed.sensitive().clear()
+    resumed.sensitive().update(steady)
+    ratios, share = resumed.get_ratios_by_sensitivity(0.4)
+    assert share == pytest.approx(0.4, abs=0.06)
+    assert set(ratios) == set(table)
+    plan = resumed.sensitive_prune(0.4, align=4)
+    assert plan.pruned_flops == pytest.approx(0.4, abs=0.15)
+    assert net.stem.weight.shape[0] % 4 == 0
+    assert net.stem.weight.shape[0] < 16
