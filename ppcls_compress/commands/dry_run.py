@@ -6,12 +6,14 @@ import tempfile
 from pathlib import Path
 
 from ppcls_compress import data
-from ppcls_compress.commands.export_model import export_checked
+from ppcls_compress.commands.export_model import export_checked, latency_of
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine import assemble, train
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.logs import logger, logging_to
+from ppcls_compress.engine.surroundings import surroundings
+from ppcls_compress.engine.trainer import build_trainer
 
 STEPS = 2
 MAX_BATCH = 8
@@ -37,14 +39,13 @@ def rehearse(config: Config) -> None:
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
         assemble.start(config)
-        calibration = [images for images, _ in loader]
-        model, record = assemble.build_model(config, calibration=lambda: calibration, download=False, reinit_head=True)
-        trainer = train.build_trainer(config, model, loader)
-        trainer.epochs = 1
+        means = surroundings(config, lambda: loader, latency=latency_of(config))
+        model, record = assemble.build_model(config, surroundings=means, download=False, reinit_head=True)
+        trainer = build_trainer(config, model, loader, epochs=1)
         trainer.hooks = [Messages(1), NanGuard(1)]
         trainer.run()
         with tempfile.TemporaryDirectory() as folder:
-            images = calibration[0].numpy()
+            images = next(iter(loader))[0].numpy()
             export_checked(config, model, record, Path(folder) / "inference", images, source="synthetic images")
         logger.info(
             "dry run passed; the real run trains %d epochs and writes to %s",

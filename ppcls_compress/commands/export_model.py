@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +87,20 @@ def export_checked(
     for name, size in result.files.items():
         logger.info("exported: %s, %s bytes", directory / name, f"{size:,}")
     logger.info("compared with the model on %s: %s", source, result.parity)
+
+
+def latency_of(config: Config) -> Callable[[paddle.nn.Layer], float]:
+    """A function that exports a network to a temporary folder and gives its milliseconds for one image, one thread."""
+
+    def measure(model: paddle.nn.Layer) -> float:
+        from ppcls_compress.deploy import latency
+        from ppcls_compress.deploy.paddle_export import export
+
+        with tempfile.TemporaryDirectory() as folder:
+            export(model, folder, image_shape=config.Global.image_shape, softmax=config.Arch.infer_add_softmax)
+            return latency.measure({"network": folder}, [1, *config.Global.image_shape])["network"].median_ms
+
+    return measure
 
 
 def comparison_images(config: Config) -> tuple[np.ndarray, str]:

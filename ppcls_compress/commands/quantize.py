@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine import assemble, checkpoint
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import calibration_batches, evaluator, run_folder
+    from ppcls_compress.engine.surroundings import surroundings
+    from ppcls_compress.engine.train import evaluator, run_folder, training_loader
 
     prefix = run_folder(config) / "quantized"
     with logging_to():
         assemble.start(config)
-        model, record = assemble.build_model(config, calibration=calibration_batches(config, args.batches))
+        means = surroundings(config, lambda: training_loader(config), calibration_batches=args.batches)
+        model, record = assemble.build_model(config, surroundings=means)
         checkpoint.save_model(prefix, model, record)
         logger.info("written: %s.pdparams", prefix)
         if config.DataLoader.Eval is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.export_model import latency_of
 from ppcls_compress.config.paths import check_can_train, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.errors import ConfigError
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
 
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
-        progress = train(config, extra_hooks=hooks)
+        progress = train(config, extra_hooks=hooks, latency=latency_of(config))
         if progress.best is not None:
             logger.info("best: %.2f%% in epoch %d", 100 * progress.best, progress.best_epoch)
         logger.info("checkpoints are in %s", run_folder(config))

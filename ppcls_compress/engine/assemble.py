@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ def build_dense(config: Config) -> paddle.nn.Layer:
 def build_model(
     config: Config,
     *,
-    calibration: Callable[[], Iterable[paddle.Tensor]] | None = None,
+    surroundings: recipe.Surroundings | None = None,
     download: bool = True,
     reinit_head: bool = False,
 ) -> tuple[paddle.nn.Layer, recipe.Record]:
@@ -58,7 +58,7 @@ def build_model(
     them is applied first; of the `Slim` section only what it lacks is done.
 
     Args:
-        calibration: batches for quantization; without it a model that is to be quantized must be so already.
+        surroundings: what compressing needs; without it a model that is to be quantized must be so already.
         download: whether published weights may be fetched.
         reinit_head: let a classifier of another class count start afresh, as fine-tuning needs.
 
@@ -76,7 +76,7 @@ def build_model(
         logger.warning("%s", note)
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]
-    model, record = recipe.compress(model, slim, inputs, record=record, calibration=calibration)
+    model, record = recipe.compress(model, slim, inputs, record=record, surroundings=surroundings)
     for step in record["steps"][done:]:
         for line in recipe.describe(step):
             logger.info("%s", line)

@@ -47,6 +47,15 @@ def add_up(sums: dict[str, float]) -> dict[str, float]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
+def from_main(value: float) -> float:
+    """The main process' value, in every process."""
+    if world_size() == 1:
+        return value
+    shared = [value]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
 def check_same(what: str, value: Any) -> None:
     """Make sure that all processes hold the same plain value.
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import paddle
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import build_loader, dead_workers_told
+from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.engine import assemble, checkpoint, distributed
 from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.hooks.base import Hook
@@ -21,14 +18,11 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.loop import Progress, Trainer
-from ppcls_compress.engine.precision import build_precision
-from ppcls_compress.losses import TrainingLoss, build_loss
-from ppcls_compress.losses.distillation import with_teacher
+from ppcls_compress.engine.surroundings import Latency, surroundings
+from ppcls_compress.engine.trainer import build_trainer
+from ppcls_compress.losses import build_loss
 from ppcls_compress.metrics import build_metric
-from ppcls_compress.optim import build_optimizer, build_schedule
 from ppcls_compress.slim import recipe
-
-CALIBRATION_BATCHES = 8
 
 
 def run_folder(config: Config) -> Path:
@@ -36,8 +30,12 @@ def run_folder(config: Config) -> Path:
     return Path(config.Global.output_dir) / config.Arch.name
 
 
-def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
+def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency | None = None) -> Progress:
     """Train as configured, from the start or from `Global.checkpoints`.
+
+    Args:
+        extra_hooks: after the engine's own.
+        latency: measures a network, for `Slim.prune.target_latency_ms`.
 
     Raises:
         UserError: the data, the weights or the `Slim` section cannot be used; the loss stopped being finite.
@@ -49,58 +47,17 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = ()) -> Progress:
     # Paddle numbers layers per process; names that start from zero make optimizer state portable between runs.
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
-        loader = _loader(config, "Train")
-        model, record = assemble.build_model(
-            config, calibration=calibration_batches(config), reinit_head=not config.Global.checkpoints
+        loader = training_loader(config)
+        means = surroundings(
+            config, lambda: training_loader(config, shard=False), latency=latency, keep_in=run_folder(config)
         )
+        model, record = assemble.build_model(config, surroundings=means, reinit_head=not config.Global.checkpoints)
         trainer = build_trainer(config, model, loader)
         trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
         if config.Global.checkpoints:
             checkpoint.restore(checkpoint.plain_prefix(config.Global.checkpoints), trainer)
         with dead_workers_told():
             return trainer.run()
-
-
-def build_trainer(config: Config, model: paddle.nn.Layer, loader: Any) -> Trainer:
-    """The loop over `loader` for a model whose parameters are final."""
-    options = config.Global
-    steps = math.ceil(len(loader) / options.update_freq)
-    schedule = build_schedule(config.Optimizer.lr, epochs=options.epochs, steps_per_epoch=steps)
-    return Trainer(
-        model=model,
-        loss=training_loss(config),
-        optimizer=build_optimizer(config.Optimizer, schedule, model),
-        schedule=schedule,
-        loader=loader,
-        epochs=options.epochs,
-        seed=options.seed,
-        accumulate=options.update_freq,
-        precision=build_precision(config.AMP),
-    )
-
-
-def training_loss(config: Config) -> TrainingLoss:
-    """The losses of `Loss.Train`, mixed with a teacher's where `Slim.distill` names one.
-
-    Raises:
-        UserError: the teacher's weights do not fit.
-    """
-    loss = build_loss(config.Loss.Train)
-    options = config.Slim.distill if config.Slim else None
-    if options is None:
-        return lambda logits, labels, images: loss(logits, labels)
-    teacher = assemble.build_teacher(config, options)
-    return with_teacher(loss, teacher, weight=options.weight, temperature=options.temperature)
-
-
-def calibration_batches(config: Config, count: int = CALIBRATION_BATCHES) -> Callable[[], Iterable[paddle.Tensor]]:
-    """Gives the first training batches; with several processes, what rank 0 makes of its own becomes everyone's."""
-
-    def batches() -> Iterable[paddle.Tensor]:
-        loader = _loader(config, "Train")
-        return (images for images, _ in itertools.islice(loader, count))
-
-    return batches
 
 
 def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
@@ -116,12 +73,18 @@ def main_metric(config: Config) -> str:
     return f"top{config.Metric.Eval[0].TopkAcc.topk[0]}"
 
 
-def _loader(config: Config, mode: str) -> Any:
+def training_loader(config: Config, *, shard: bool = True) -> Loader:
+    """The loader of `DataLoader.Train`: this process' share of it, or all of it."""
+    return _loader(config, "Train", shard=shard)
+
+
+def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
     return build_loader(
         getattr(config.DataLoader, mode),
         class_num=config.Arch.class_num,
         seed=config.Global.seed,
         training=mode == "Train",
+        shard=shard,
     )
 
 

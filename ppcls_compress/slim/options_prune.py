@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CRITERIA = ("fpgm", "l1_norm", "l2_norm", "bn_scale", "taylor")
 SCOPES = ("group", "layer")
@@ -147,6 +147,28 @@ class PruneOptions:
     def ratio(self) -> float | dict[str, float]:
         """`pruned_ratio` with its default."""
         return DEFAULT_RATIO if self.pruned_ratio is None else self.pruned_ratio
+
+    def one_iteration(self, left: int, latency_ms: float | None = None) -> PruneOptions:
+        """Options of the next of `left` iterations, relative to the network as it is by then.
+
+        Every iteration keeps the same factor of what is left, so that all of them together meet the ratio or target.
+
+        Args:
+            latency_ms: of the network as it is; needed for `target_latency_ms`.
+        """
+        if self.iterative is None:
+            return self
+        steps = self.iterative.steps
+        if self.target_latency_ms is not None:
+            goal = latency_ms * (self.target_latency_ms / latency_ms) ** (1 / left)
+            return replace(self, iterative=None, target_latency_ms=goal)
+        if self.target is not None:
+            name = f"target_{self.target[0]}"
+            return replace(self, iterative=None, **{name: getattr(self, name) ** (1 / steps)})
+        if isinstance(self.ratio, Mapping):
+            ratios = {glob: 1 - (1 - ratio) ** (1 / steps) for glob, ratio in self.ratio.items()}
+            return replace(self, iterative=None, pruned_ratio=ratios)
+        return replace(self, iterative=None, pruned_ratio=1 - (1 - self.ratio) ** (1 / steps))
 
     @property
     def target(self) -> tuple[str, float] | None:

@@ -6,16 +6,17 @@ saved beside the weights, and rebuilds their exact structure on a fresh dense mo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import prune, quant
-from ppcls_compress.slim.options import SlimOptions
+from ppcls_compress.slim.options import PruneOptions, SlimOptions
 
 Record = dict[str, Any]
 Inputs = Sequence[Any]
@@ -73,13 +74,32 @@ def keep_wanted(
     return model, record, notes
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What some options need of those who call; None where it is not to be had.
+
+    Attributes:
+        batches: gives training batches [N, C, H, W], for the ranges of activations and batch-norm statistics.
+        calibration_batches: how many of them the ranges are found from.
+        gradients: runs backward passes over training batches, for the criterion `taylor`.
+        latency: milliseconds that a network takes, for `target_latency_ms`.
+        train: trains a network between two iterations of `iterative`; its second argument is the record so far.
+    """
+
+    batches: Callable[[], Iterable[paddle.Tensor]] | None = None
+    calibration_batches: int = 8
+    gradients: Callable[[paddle.nn.Layer], None] | None = None
+    latency: Callable[[paddle.nn.Layer], float] | None = None
+    train: Callable[[paddle.nn.Layer, Record], None] | None = None
+
+
 def compress(
     model: paddle.nn.Layer,
     options: SlimOptions,
     inputs: Inputs,
     *,
     record: Record | None = None,
-    calibration: Callable[[], Iterable[paddle.Tensor]] | None = None,
+    surroundings: Surroundings | None = None,
 ) -> tuple[paddle.nn.Layer, Record]:
     """Take the steps of `options` that `record` does not have yet.
 
@@ -88,25 +108,64 @@ def compress(
         options: which steps, and how.
         inputs: shapes of the network's inputs, `[[1, C, H, W]]`.
         record: what was done to the model before; None for a dense model.
-        calibration: gives batches [N, C, H, W] for the ranges of activations; needed for quantization.
+        surroundings: data and functions that the options may need.
 
     Returns:
         The smaller model and the whole record.
 
     Raises:
-        UserError: nothing can be pruned or quantized, or quantization has no calibration data. The model is unchanged.
+        UserError: nothing can be pruned or quantized, or an option needs what `surroundings` do not have.
     """
-    steps = list((record or empty_record())["steps"])
-    if options.quant is not None and not any(step["kind"] == "quant" for step in steps) and calibration is None:
+    record = record or empty_record()
+    surroundings = surroundings or Surroundings()
+    pending = options.quant is not None and step_of(record, "quant") is None
+    if pending and surroundings.batches is None:
         raise UserError("Slim.quant: quantization needs calibration batches; train first, or give a data loader")
-    if options.prune is not None and not any(step["kind"] == "prune" for step in steps):
-        model, step = prune.prune(model, options.prune, inputs)
-        steps.append(step)
-    if options.quant is not None and not any(step["kind"] == "quant" for step in steps):
+    if options.prune is not None:
+        model, record = _prune(model, options.prune, inputs, record, surroundings)
+    if pending:
         model, step = quant.prepare(model, options.quant, inputs=inputs)
-        quant.calibrate(model, calibration())
-        steps.append(step)
-    return model, {"version": VERSION, "steps": steps}
+        quant.calibrate(model, itertools.islice(surroundings.batches(), surroundings.calibration_batches))
+        record = _with_step(record, step)
+    return model, record
+
+
+def _prune(
+    model: paddle.nn.Layer, options: PruneOptions, inputs: Inputs, record: Record, surroundings: Surroundings
+) -> tuple[paddle.nn.Layer, Record]:
+    """The iterations of pruning that the record lacks; a single one unless `iterative` says otherwise."""
+    iterations = options.iterative.steps if options.iterative else 1
+    done = sum(step["kind"] == "prune" for step in record["steps"])
+    if done < iterations:
+        _check_surroundings(options, iterations - done, surroundings)
+    for iteration in range(done, iterations):
+        if options.name == "taylor":
+            surroundings.gradients(model)
+        now = surroundings.latency(model) if options.target_latency_ms and options.iterative else None
+        this = options.one_iteration(iterations - iteration, now)
+        model, step = prune.prune(model, this, inputs, latency=surroundings.latency)
+        if options.bn_recalibration:
+            prune.recalibrate(model, itertools.islice(surroundings.batches(), options.bn_recalibration))
+        record = _with_step(record, {**step, "options": asdict(options)})
+        if iteration + 1 < iterations:
+            surroundings.train(model, record)
+    return model, record
+
+
+def _check_surroundings(options: PruneOptions, iterations: int, surroundings: Surroundings) -> None:
+    needs = {
+        "bn_recalibration": (options.bn_recalibration, surroundings.batches, "training batches"),
+        "name": (options.name == "taylor", surroundings.gradients, "training batches for the gradients of taylor"),
+        "target_latency_ms": (options.target_latency_ms, surroundings.latency, "a function that measures latency"),
+        "iterative": (iterations > 1, surroundings.train, "training between its steps"),
+    }
+    for key, (wanted, given, what) in needs.items():
+        if wanted and given is None:
+            raise UserError(f"Slim.prune.{key}: needs {what}, which only tools/train.py has; train first")
+
+
+def _with_step(record: Record, step: Record) -> Record:
+    return {"version": VERSION, "steps": [*record["steps"], step]}
 
 
 def describe(step: Record) -> list[str]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,63 @@ def test_another_class_count_starts_the_classifier_afresh(trained, tmp_path, cap
     start = [f"Global.pretrained_model={dense(trained)}", "Arch.class_num=4", "Infer=null"]
     run("train", config, *start, f"Global.output_dir={tmp_path}", "Global.epochs=1")
     assert "starts afresh" in (tmp_path / "CIFARResNet8" / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "prune",
+    [
+        "{name: taylor, pruned_ratio: 0.3}",
+        "{name: bn_scale, target_flops: 0.6, global: true}",
+        "{name: l1_norm, target_params: 0.5, bn_recalibration: 2, align: 4}",
+        "{name: fpgm, pruned_ratio: {'blocks.*': 0.5}, skip: [blocks.0]}",
+    ],
+)
+def test_options_of_pruning_reach_the_pruner(trained, tmp_path, prune):
+    start = [f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
+    run("train", trained / "config.yaml", f"Slim.prune={prune}", *start)
+    step = io.read_json(tmp_path / "CIFARResNet8" / "latest.slim.json")["steps"][0]
+    left = {key: step["after"][key] / step["before"][key] for key in ("params", "flops")}
+    if "target_flops" in prune:
+        assert left["flops"] == pytest.approx(0.6, abs=0.02)
+    elif "target_params" in prune:
+        assert all(layer["after"]["shape"][0] % 4 == 0 for layer in step["layers"] if "conv" in layer["name"])
+    assert left["params"] < 0.95
+
+
+def test_iterative_pruning_trains_between_its_steps_and_can_be_taken_up(trained, tmp_path):
+    prune = "Slim.prune={name: fpgm, pruned_ratio: 0.5, iterative: {steps: 2, epochs_per_step: 1}}"
+    config, folder = trained / "config.yaml", tmp_path / "CIFARResNet8"
+    start = [prune, f"Global.output_dir={tmp_path}", "Global.epochs=1"]
+    run("train", config, *start, f"Global.pretrained_model={dense(trained)}")
+    steps = io.read_json(folder / "latest.slim.json")["steps"]
+    assert [step["kind"] for step in steps] == ["prune", "prune"]
+    shapes = [
+        io.read_state(folder / name)["stem.conv.weight"].shape[0]
+        for name in ("iteration_1.pdparams", "latest.pdparams")
+    ]
+    assert shapes == [11, 8]
+    assert (folder / "train.log").read_text().count("training after iteration") == 1
+    run("train", config, *start, f"Global.pretrained_model={folder}/iteration_1")
+    assert io.read_state(folder / "latest.pdparams")["stem.conv.weight"].shape[0] == 8
+    assert (folder / "train.log").read_text().count("training after iteration") == 1
+
+
+@pytest.mark.slow
+def test_a_latency_out_of_reach_is_told_with_what_was_measured(trained, tmp_path, capsys):
+    start = [f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}"]
+    text = refused(capsys, "train", trained / "config.yaml", "Slim.prune={name: fpgm, target_latency_ms: 1000}", *start)
+    assert re.search(r"target_latency_ms: 1000.0 cannot be met; the nearest that these layers allow is \d+\.\d+", text)
+
+
+def test_evaluation_cannot_prune_by_gradients(trained, capsys):
+    text = refused(
+        capsys,
+        "eval",
+        trained / "config.yaml",
+        "Slim.prune={name: taylor}",
+        f"Global.pretrained_model={dense(trained)}",
+    )
+    assert "Slim.prune.name: needs training batches for the gradients of taylor" in text
 
 
 def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsys):

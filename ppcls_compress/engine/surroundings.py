@@ -1,0 +1,68 @@
+"""What compression may need of a training run: batches, gradients, latency, training between iterations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import paddle
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data import Loader, SyntheticLoader
+from ppcls_compress.engine import checkpoint, distributed
+from ppcls_compress.engine.hooks.messages import Messages
+from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.trainer import build_trainer, training_loss
+from ppcls_compress.slim.recipe import Record, Surroundings
+
+CALIBRATION_BATCHES = 8
+
+Latency = Callable[[paddle.nn.Layer], float]
+"""A network to the milliseconds that one image takes it, exported."""
+
+
+def surroundings(
+    config: Config,
+    loader: Callable[[], Loader | SyntheticLoader],
+    *,
+    calibration_batches: int = CALIBRATION_BATCHES,
+    latency: Latency | None = None,
+    keep_in: Path | None = None,
+) -> Surroundings:
+    """The surroundings of a configured run.
+
+    Args:
+        loader: a fresh loader of training batches, of all of them in every process, so that all choose alike.
+        calibration_batches: how many of them ranges and gradients come from.
+        latency: as `Surroundings` takes it.
+        keep_in: where the networks between two iterations are saved; None keeps none.
+    """
+
+    def batches() -> itertools.chain:
+        return (images for images, _ in loader())
+
+    def gradients(model: paddle.nn.Layer) -> None:
+        loss = training_loss(config)
+        model.eval()
+        for images, labels in itertools.islice(loader(), calibration_batches):
+            loss(model(images), labels, images).backward()
+
+    def train(model: paddle.nn.Layer, record: Record) -> None:
+        done = len(record["steps"])
+        logger.info("training after iteration %d of %d", done, config.Slim.prune.iterative.steps)
+        epochs = config.Slim.prune.iterative.epochs_per_step
+        trainer = build_trainer(config, model, loader(), epochs=epochs)
+        trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
+        trainer.run()
+        if keep_in is not None and distributed.is_main():
+            checkpoint.save_model(keep_in / f"iteration_{done}", model, record)
+
+    return Surroundings(
+        batches=batches,
+        calibration_batches=calibration_batches,
+        gradients=gradients,
+        latency=None if latency is None else lambda model: distributed.from_main(latency(model)),
+        train=train,
+    )
