@@ -81,6 +81,12 @@ class Graph:
         readers = self.readers(name)
         return readers[0] if len(readers) == 1 and name != self.output.name else None
 
+    def after(self, name: str) -> Node | None:
+        """The node that is executed right after a tensor is known; None at the end."""
+        producer = self.producer(name)
+        position = 0 if producer is None else self.nodes.index(producer) + 1
+        return self.nodes[position] if position < len(self.nodes) else None
+
     def constant(self, name: str) -> np.ndarray | None:
         """A constant's value; None for a computed tensor."""
         return self.constants.get(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppcls_compress.deploy.onnx.graph import Graph
+from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.layers import InputRange, QuantizedNode
 from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_tensor, quantize_weight
 
@@ -24,7 +24,23 @@ def place(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
             continue
         if item.input.bounds is not None:
             clip(graph, item.node, *item.input.bounds)
-        rounded[key] = quantize_tensor(graph, item.node.inputs[0], _grid(item.input), [item.node])
+        rounded[key] = _quantize(graph, item.node, _grid(item.input))
+
+
+def _quantize(graph: Graph, node: Node, grid: Grid) -> str:
+    """Let a node read its first input rounded; returns the rounded tensor.
+
+    What a concatenation gives is rounded piece by piece, which is the same, and on unsigned integers: OpenVINO 2026.4
+    computes nonsense from a concatenation in int8 one of whose pieces is never negative.
+    """
+    source = graph.producer(node.inputs[0])
+    if source is None or source.op != "Concat":
+        return quantize_tensor(graph, node.inputs[0], grid, [node])
+    grid = Grid(grid.scale, 128, "uint8") if grid.dtype == "int8" else grid
+    pieces = [quantize_tensor(graph, name, grid, []) for name in source.inputs]
+    rounded = graph.insert("Concat", pieces, f"{source.output}.rounded", before=node, **source.attributes)
+    graph.set_input(node, 0, rounded)
+    return rounded
 
 
 def _grid(inputs: InputRange) -> Grid:

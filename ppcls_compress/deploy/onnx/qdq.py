@@ -59,11 +59,11 @@ def quantize_tensor(graph: Graph, name: str, grid: Grid, readers: Iterable[Node]
         The name of the rounded tensor.
     """
     chosen = list(graph.readers(name) if readers is None else readers)
-    first = min(chosen, key=graph.nodes.index, default=None)
+    after = graph.after(name)
     scale = graph.add_constant(f"{name}.scale", np.float32(grid.scale))
     zero = graph.add_constant(f"{name}.zero", np.array(grid.zero_point, grid.dtype))
-    quantized = graph.insert("QuantizeLinear", [name, scale, zero], f"{name}.quantized", before=first)
-    rounded = graph.insert("DequantizeLinear", [quantized, scale, zero], f"{name}.rounded", before=first)
+    quantized = graph.insert("QuantizeLinear", [name, scale, zero], f"{name}.quantized", before=after)
+    rounded = graph.insert("DequantizeLinear", [quantized, scale, zero], f"{name}.rounded", before=after)
     for node in chosen:
         for position, source in enumerate(node.inputs):
             if source == name:
