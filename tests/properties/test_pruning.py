@@ -17,7 +17,7 @@ FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "resnet18"
 SLOW = ["alexnet", "densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
         "resnet50", "resnext50_32x4d", "shufflenet_v2_swish", "squeezenet1_0", "vgg11", "wide_resnet50_2"]  # fmt: skip
 NATIVE_FAST = ["CIFARResNet8", "MobileNetV3_small_x0_35", "PPLCNet_x0_25"]
-SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224}
+SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224, "googlenet": 224}
 
 
 def cases(fast, slow):
