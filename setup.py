@@ -14,6 +14,7 @@ CORE = [
     "PyYAML>=6.0.1",
     "opencv-python-headless>=4.8.1.78",
     "pillow>=10.0.0",
+    "matplotlib>=3.8.0",
 ]
 TO_ONNX = ["paddle2onnx>=2.1.0", "onnx>=1.17.0", "protobuf>=3.20.2"]
 ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]

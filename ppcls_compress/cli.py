@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train, with pruning and quantization as the Slim section says",
     "eval": "evaluate a checkpoint on the validation set",
     "quantize": "quantize trained weights by calibration alone, and evaluate them",
+    "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
     "report": "put the results of several exported models into one table",

@@ -1,0 +1,60 @@
+"""`sensitivity`: how much accuracy each layer's pruning costs, as curves, as JSON, and as ratios to use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.config.paths import check_loader, check_weights
+from ppcls_compress.errors import ConfigError
+
+_TARGETS = {
+    "target_flops": "share of the multiply-adds to keep",
+    "target_params": "share of the parameters to keep",
+    "target_latency_ms": "milliseconds for one image, exported, one thread",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `sensitivity`."""
+    add_config_arguments(parser)
+    parser.add_argument("--out", metavar="DIR", help="default: <output_dir>/<Arch.name>/sensitivity")
+    parser.add_argument("--images", type=int, metavar="N", help="evaluate on N validation images instead of all")
+    targets = parser.add_mutually_exclusive_group()
+    for name, what in _TARGETS.items():
+        targets.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="X", help=f"suggest ratios for: {what}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the weights `Global.pretrained_model`; a run that was stopped goes on where it was.
+
+    Raises:
+        UserError: the configuration or what it points at cannot be used, or the target cannot be met.
+    """
+    config = read_config(args)
+    if not (config.Global.pretrained_model or config.Arch.pretrained):
+        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
+    if args.images is not None and args.images < 1:
+        raise ConfigError(f"--images: expected 1 or more, found {args.images}")
+    for name in ("target_flops", "target_params"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected a share between 0 and 1, found {value}")
+    check_loader(config, "Eval")
+    check_weights(config)
+    from ppcls_compress.commands.export_model import latency_of
+    from ppcls_compress.engine import assemble, sensitivity
+    from ppcls_compress.engine.logs import logging_to
+    from ppcls_compress.engine.train import run_folder
+    from ppcls_compress.report import curves
+
+    folder = Path(args.out) if args.out else run_folder(config) / "sensitivity"
+    folder.mkdir(parents=True, exist_ok=True)
+    with logging_to():
+        assemble.start(config)
+        study = sensitivity.study(config, folder / "sensitivity.json", images=args.images)
+        curves.plot(study.by_layer, folder / "sensitivity.png")
+        for name in _TARGETS:
+            if getattr(args, name) is not None:
+                sensitivity.suggest(study, name, getattr(args, name), folder / "suggested.yaml", latency_of(config))

@@ -1,0 +1,144 @@
+"""Sensitivity of a configured network to the pruning of each layer, and ratios that follow from it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import paddle
+import yaml
+
+from ppcls_compress import io, slim
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data import build_loader
+from ppcls_compress.engine import assemble
+from ppcls_compress.engine.evaluate import evaluate_model
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.train import main_metric
+from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.metrics import build_metric
+from ppcls_compress.slim import cost
+from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, bisect
+
+_PRUNERS = {"fpgm": "FPGMFilterPruner", "l1_norm": "L1NormFilterPruner", "l2_norm": "L2NormFilterPruner"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished analysis.
+
+    Attributes:
+        model: the network, as it was.
+        pruner: of PaddleSlim's kind.
+        criterion: the pruner's name in a configuration.
+        measured: Paddle's parameter name -> ratio -> share of the score that is lost.
+        layers: Paddle's parameter name -> layer name.
+    """
+
+    model: paddle.nn.Layer
+    pruner: slim.FilterPruner
+    criterion: str
+    measured: Sensitivities
+    layers: dict[str, str]
+    inputs: list[list[int]]
+
+    @property
+    def by_layer(self) -> Sensitivities:
+        """`measured` under the layers' names."""
+        return {self.layers[name]: losses for name, losses in self.measured.items()}
+
+
+def study(config: Config, file: Path, *, images: int | None = None) -> Study:
+    """Prune every layer alone by 10% to 90%, and evaluate each time; what `file` holds already is not repeated.
+
+    Args:
+        file: JSON, written after every measurement.
+        images: validation images to evaluate on; None for all.
+
+    Raises:
+        UserError: the criterion has no pruner, or the weights cannot be used.
+    """
+    criterion = config.Slim.prune.name if config.Slim and config.Slim.prune else "fpgm"
+    if criterion not in _PRUNERS:
+        raise ConfigError(f"Slim.prune.name: sensitivity knows {', '.join(_PRUNERS)}, found {criterion!r}")
+    plain = config.model_copy(update={"Slim": None})
+    inputs = [[1, *config.Global.image_shape]]
+    with paddle.utils.unique_name.guard():  # so that names in the file mean the same in every run
+        model, _ = assemble.build_model(plain)
+    pruner = getattr(slim, _PRUNERS[criterion])(model, inputs)
+    layers = {parameter.name: name.removesuffix(".weight") for name, parameter in model.named_parameters()}
+    score = _score(config, model, images)
+
+    def tell(step: Progress) -> None:
+        left = timedelta(seconds=round(step.eta))
+        logger.info(
+            "%d/%d, %s pruned by %.0f%%: loses %.2f%%; %s left",
+            step.done,
+            step.total,
+            layers[step.name],
+            100 * step.ratio,
+            100 * step.loss,
+            left,
+        )
+
+    measured = pruner.sensitive(score, sen_file=file, progress=tell)
+    unknown = [name for name in measured if name not in layers]
+    if unknown:
+        raise UserError(f"{file}: is of another network, which has a parameter {unknown[0]}; remove it or change --out")
+    logger.info("written: %s", file)
+    return Study(model, pruner, criterion, measured, layers, inputs)
+
+
+def suggest(
+    found: Study, target: str, value: float, file: Path, latency: Callable[[paddle.nn.Layer], float]
+) -> dict[str, float]:
+    """Ratios at which every layer loses the same, and which together meet a target; written as a `Slim` section.
+
+    Args:
+        target: `target_flops` or `target_params`, a share to keep, or `target_latency_ms`.
+        file: YAML.
+        latency: milliseconds that a network takes.
+
+    Raises:
+        UserError: even the largest measured ratios do not reach the target.
+    """
+    size = {
+        "target_flops": lambda: cost.count(found.model, found.inputs).flops,
+        "target_params": lambda: cost.count(found.model, found.inputs).params,
+        "target_latency_ms": lambda: latency(found.model),
+    }[target]
+    dense = size()
+    wanted = 1 - (value / dense if target == "target_latency_ms" else value)
+
+    def removed(ratios: dict[str, float]) -> float:
+        if not ratios:
+            return 0.0
+        plan = found.pruner.prune_vars(ratios, 0)
+        try:
+            return 1 - size() / dense
+        finally:
+            plan.restore(found.model)
+
+    most = removed({name: max(losses) for name, losses in found.measured.items()})
+    if most < wanted:
+        raise UserError(f"--{target.replace('_', '-')}: at most {most:.0%} can be removed, {wanted:.0%} is asked for")
+    ratios, achieved = bisect(found.measured, wanted, removed)
+    by_layer = {found.layers[name]: round(ratio, 3) for name, ratio in ratios.items()}
+    section = {"Slim": {"prune": {"name": found.criterion, "scope": "layer", "pruned_ratio": by_layer}}}
+    with io.atomic(file) as partial:
+        partial.write_text(yaml.safe_dump(section, sort_keys=False), encoding="utf-8")
+    logger.info("written: %s, which removes %.1f%% (asked for: %.1f%%)", file, 100 * achieved, 100 * wanted)
+    return by_layer
+
+
+def _score(config: Config, model: paddle.nn.Layer, images: int | None) -> Callable[[], float]:
+    loader = build_loader(
+        config.DataLoader.Eval, class_num=config.Arch.class_num, seed=config.Global.seed, training=False
+    )
+    batch = config.DataLoader.Eval.sampler.batch_size
+    count = None if images is None else -(-images // batch)
+    metric, name = build_metric(config.Metric.Eval), main_metric(config)
+    return lambda: evaluate_model(model, itertools.islice(loader, count), metric)[name]
