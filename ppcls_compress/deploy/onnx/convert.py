@@ -15,7 +15,7 @@ import paddle
 from ppcls_compress.deploy import fresh, verify
 from ppcls_compress.deploy.onnx import graph as onnx_graph
 from ppcls_compress.errors import MissingDependencyError, UserError
-from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.slim.graph import inference_mode
 
 INPUT_NAME = "image"
 _CONVERTER = "ppcls_compress.deploy.onnx.converter"

@@ -61,7 +61,7 @@ def quantize_tensor(graph: Graph, name: str, grid: Grid, readers: Iterable[Node]
     chosen = list(graph.readers(name) if readers is None else readers)
     after = graph.after(name)
     scale = graph.add_constant(f"{name}.scale", np.float32(grid.scale))
-    zero = graph.add_constant(f"{name}.zero", np.array(grid.zero_point, grid.dtype))
+    zero = _shared(graph, np.array(grid.zero_point, grid.dtype))
     quantized = graph.insert("QuantizeLinear", [name, scale, zero], f"{name}.quantized", before=after)
     rounded = graph.insert("DequantizeLinear", [quantized, scale, zero], f"{name}.rounded", before=after)
     for node in chosen:
@@ -98,7 +98,7 @@ def quantize_weight(graph: Graph, node: Node, integers: np.ndarray, scale: np.nd
     names = [
         graph.add_constant(f"{stem}.int8", integers.astype(np.int8)),
         graph.add_constant(f"{stem}.scale", scale if per_channel else scale.reshape(())),
-        graph.add_constant(f"{stem}.zero", np.zeros(scale.size if per_channel else (), np.int8)),
+        _shared(graph, np.zeros(scale.size if per_channel else (), np.int8)),
     ]
     attributes = {"axis": axis} if per_channel else {}
     graph.set_input(node, 1, graph.insert("DequantizeLinear", names, f"{stem}.rounded", before=node, **attributes))
@@ -120,6 +120,15 @@ def quantize_bias(graph: Graph, node: Node, scale: np.ndarray) -> None:
     names = [
         graph.add_constant(f"{stem}.int32", integers),
         graph.add_constant(f"{stem}.scale", scale),
-        graph.add_constant(f"{stem}.zero", np.zeros(bias.shape, np.int32)),
+        _shared(graph, np.zeros(bias.shape, np.int32)),
     ]
     graph.set_input(node, 2, graph.insert("DequantizeLinear", names, f"{stem}.rounded", before=node, axis=0))
+
+
+def _shared(graph: Graph, zero_point: np.ndarray) -> str:
+    """A constant for a zero point, the same for all that are alike."""
+    value = zero_point.reshape(-1)[0]
+    name = "_".join(["zero", str(zero_point.dtype), str(value), *map(str, zero_point.shape)])
+    if name not in graph.constants:
+        graph.add_constant(name, zero_point)
+    return name

@@ -10,7 +10,7 @@ import paddle
 from ppcls_compress.deploy.onnx import graph as onnx_graph
 from ppcls_compress.deploy.onnx.graph import Graph
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import quant_layers
 
 _NEEDED = "calibration images are needed: the integer graph rounds tensors whose range training does not learn"
