@@ -15,7 +15,7 @@ from ppcls_compress.config.transforms import Transform
 from ppcls_compress.deploy import artifact, verify
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
-from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.slim.graph import inference_mode
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import paddle
 from ppcls_compress.deploy import artifact, fresh
 from ppcls_compress.deploy.predictor import BATCH, Predictor
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.prune.graph import inference_mode
+from ppcls_compress.slim.graph import inference_mode
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from math import prod
 import paddle
 from paddle import nn
 
-from ppcls_compress.slim.prune.graph import Graph, Inputs, Op, Shape, capture_or_refuse
+from ppcls_compress.slim.graph import Graph, Inputs, Op, Shape, capture_or_refuse
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ import paddle
 from paddle.base.dygraph import base as dygraph_base
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, unknown
+from ppcls_compress.slim.graph import Inputs, example, first_line, inference_mode
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group
-from ppcls_compress.slim.prune.graph import Inputs, example, first_line, inference_mode
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.selection import group_ratios
 

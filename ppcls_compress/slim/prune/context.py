@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppcls_compress.registry import Registry
-from ppcls_compress.slim.prune.graph import Graph, Op, Shape
+from ppcls_compress.slim.graph import Graph, Op, Shape
 from ppcls_compress.slim.prune.labels import Axes, LabelBook, Labels, Pin
 
 

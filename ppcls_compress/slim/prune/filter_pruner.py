@@ -15,10 +15,10 @@ from paddle import nn
 
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim.cost import upstream_flops, with_dtypes
+from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
-from ppcls_compress.slim.prune.graph import Inputs
 from ppcls_compress.slim.prune.plans import PruningMask, PruningPlan
 from ppcls_compress.slim.prune.selection import removed_count, unit_means
 from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure

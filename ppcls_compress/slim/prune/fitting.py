@@ -9,9 +9,9 @@ import numpy as np
 from paddle import nn
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.graph import Inputs, Op, Shape
 from ppcls_compress.slim.prune.channels import Channels, Extra, solve
 from ppcls_compress.slim.prune.context import Size, Tracing
-from ppcls_compress.slim.prune.graph import Inputs, Op, Shape
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ppcls_compress.slim.graph import Shape
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.context import Size
-from ppcls_compress.slim.prune.graph import Shape
 from ppcls_compress.slim.prune.labels import Labels
 
 

@@ -12,10 +12,10 @@ from paddle import nn
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
+from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group
 from ppcls_compress.slim.prune.fitting import Network
-from ppcls_compress.slim.prune.graph import Inputs
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.record import write
 from ppcls_compress.slim.prune.selection import Scorer, select, skipped

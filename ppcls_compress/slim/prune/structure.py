@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from paddle import nn
 
+from ppcls_compress.slim.graph import CaptureError, Graph, Inputs, Op, capture, first_line
 from ppcls_compress.slim.prune.context import Size, Tracing
-from ppcls_compress.slim.prune.graph import CaptureError, Graph, Inputs, Op, capture, first_line
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.surgery import Surgery, refresh_sizes
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paddle import nn
 
+from ppcls_compress.slim.graph import Graph, Inputs, Op, capture_or_refuse
 from ppcls_compress.slim.prune import rules  # noqa: F401  fills RULES
 from ppcls_compress.slim.prune.context import RULES, Tracing, Unsupported
-from ppcls_compress.slim.prune.graph import Graph, Inputs, Op, capture_or_refuse
 from ppcls_compress.slim.prune.labels import Pin
 
 

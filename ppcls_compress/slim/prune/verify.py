@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.prune.graph import Inputs, example, first_line, inference_mode
+from ppcls_compress.slim.graph import Inputs, example, first_line, inference_mode
 
 TOLERANCE = 1e-4
 """Largest max|a - b| / max|b| that passes as float rounding (5e-7 is usual; a wrong channel gives 1e-2 and more)."""

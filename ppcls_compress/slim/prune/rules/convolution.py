@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.prune.context import GroupedConv, Origin, Tracing, rule, uniform
-from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Labels
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.prune.context import Tracing, Unsupported, rule, uniform
-from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Axes, Labels
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.prune.context import Tracing, rule, uniform
-from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Axes, Labels, Pin
 from ppcls_compress.slim.prune.rules.elementwise import combine
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.prune.context import Tracing, rule
-from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.rules.convolution import origin_of
 
 

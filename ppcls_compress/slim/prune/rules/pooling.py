@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.prune.context import Tracing, rule
-from ppcls_compress.slim.prune.graph import Op
 from ppcls_compress.slim.prune.labels import Pin
 from ppcls_compress.slim.prune.rules.convolution import channel_axis
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ppcls_compress.slim.graph import Op, Shape
 from ppcls_compress.slim.prune.context import Tracing, Unsupported, rule
-from ppcls_compress.slim.prune.graph import Op, Shape
 from ppcls_compress.slim.prune.labels import Axes, Labels, Pin
 
 
