@@ -6,6 +6,7 @@ plain Python objects, so that nothing here outlives or depends on the program.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -199,6 +200,20 @@ class _Recorder(nn.Layer):
         return owners
 
 
+@contextmanager
+def _without_call_stacks() -> Iterator[None]:
+    """Paddle's program builder asks for the Python stack at every operator, which takes more than half of its time."""
+    limit = getattr(sys, "tracebacklimit", None)
+    sys.tracebacklimit = 0
+    try:
+        yield
+    finally:
+        if limit is None:
+            del sys.tracebacklimit
+        else:
+            sys.tracebacklimit = limit
+
+
 def _forget_parameters_of(program: object) -> None:
     """Drops what Paddle remembers of a program whose capture failed.
 
@@ -216,7 +231,7 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
         CaptureError: the forward pass fails.
     """
     recorder = _Recorder(model)
-    with inference_mode(model):
+    with inference_mode(model), _without_call_stacks():
         try:
             traced = paddle.jit.to_static(recorder.forward, input_spec=[specs(inputs)], full_graph=True)
             program = traced.concrete_program
