@@ -44,6 +44,7 @@ setup(
     description="Compress PaddlePaddle image classifiers: FPGM pruning, PACT quantization, verified export",
     license="Apache-2.0",
     python_requires=">=3.11",
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
     packages=find_packages(include=["ppcls_compress", "ppcls_compress.*"]),
     package_data={"ppcls_compress": ["py.typed"]},
     install_requires=CORE,
