@@ -19,9 +19,9 @@ step() {
 # train NAME CONFIG [WEIGHTS]: fine-tune from WEIGHTS, and export the best checkpoint.
 train() {
     local name=$1 yaml=$2 weights=${3:-null} arch=CIFARResNet20
-    "$python" tools/train.py -c "$yaml" -o "Global.output_dir=$out/$name" "Global.pretrained_model=$weights"
+    "$python" tools/train.py -c "$yaml" -o "Global.output_dir=$out/$name" -o "Global.pretrained_model=$weights"
     "$python" tools/export_model.py -c "$yaml" -o "Global.pretrained_model=$out/$name/$arch/best_model" \
-        "Global.save_inference_dir=$out/$name/inference"
+        -o "Global.save_inference_dir=$out/$name/inference"
     best=$out/$name/$arch/best_model
 }
 

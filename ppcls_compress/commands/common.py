@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.config.load import load_config
+from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.models import catalog
 
 
@@ -15,12 +17,22 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--override",
-        action="extend",
-        nargs="+",
+        action="append",
         default=[],
         metavar="KEY=VALUE",
         help="replace one value, such as -o Global.epochs=10 or -o DataLoader.Train.sampler.batch_size=64",
     )
+
+
+def require_weights(config: Config) -> None:
+    """Refuse to go on with fresh weights where only trained ones make sense.
+
+    Raises:
+        ConfigError: neither `Global.pretrained_model` nor `Arch.pretrained` is given, or what they name is missing.
+    """
+    if not (config.Global.pretrained_model or config.Arch.pretrained):
+        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
+    check_weights(config)
 
 
 def read_config(args: argparse.Namespace) -> Config:

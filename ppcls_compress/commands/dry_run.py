@@ -9,10 +9,10 @@ from ppcls_compress import data
 from ppcls_compress.commands.export_model import export_checked, latency_of
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine import assemble, train
+from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.logs import logger, logging_to
-from ppcls_compress.engine.surroundings import surroundings
 from ppcls_compress.engine.trainer import build_trainer
 
 STEPS = 2
@@ -39,8 +39,8 @@ def rehearse(config: Config) -> None:
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
         assemble.start(config)
-        means = surroundings(config, lambda: loader, latency=latency_of(config))
-        model, record = assemble.build_model(config, surroundings=means, download=False, reinit_head=True)
+        context = compression_context(config, lambda: loader, latency=latency_of(config))
+        model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
         trainer = build_trainer(config, model, loader, epochs=1)
         trainer.hooks = [Messages(1), NanGuard(1)]
         trainer.run()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_loader, check_weights
+from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import check_loader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """
     config = read_config(args)
     check_loader(config, "Eval")
-    check_weights(config)
+    require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_weights, exists
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import exists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +31,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration cannot be used, or the artifact does not agree with the model.
     """
     config = read_config(args)
-    if not (config.Global.pretrained_model or config.Arch.pretrained):
-        raise ConfigError("Global.pretrained_model: name the weights to export, such as output/ResNet50/best_model")
-    check_weights(config)
+    require_weights(config)
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logging_to
 

@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_path, check_weights
+from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import check_path
 from ppcls_compress.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     if args.artifact:
         check_path("--artifact", args.artifact, "folder")
     else:
-        check_weights(config)
+        require_weights(config)
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.infer import classify

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_loader, check_weights
+from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
 
@@ -26,23 +26,21 @@ def run(args: argparse.Namespace) -> None:
     config = read_config(args)
     if not (config.Slim and config.Slim.quant):
         raise ConfigError("Slim.quant: this section is needed for quantization, such as -o 'Slim.quant={name: ptq}'")
-    if not (config.Global.pretrained_model or config.Arch.pretrained):
-        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
     if args.batches < 1:
         raise ConfigError(f"--batches: expected 1 or more, found {args.batches}")
     check_loader(config, "Train")
-    check_weights(config)
+    require_weights(config)
     from ppcls_compress.engine import assemble, checkpoint
+    from ppcls_compress.engine.context import compression_context
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.surroundings import surroundings
     from ppcls_compress.engine.train import evaluator, run_folder, training_loader
 
     prefix = run_folder(config) / "quantized"
     with logging_to():
         assemble.start(config)
-        means = surroundings(config, lambda: training_loader(config), calibration_batches=args.batches)
-        model, record = assemble.build_model(config, surroundings=means)
+        context = compression_context(config, lambda: training_loader(config), calibration_batches=args.batches)
+        model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record)
         logger.info("written: %s.pdparams", prefix)
         if config.DataLoader.Eval is not None:

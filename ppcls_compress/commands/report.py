@@ -25,6 +25,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the configuration or an artifact cannot be used.
     """
+    for option in ("threads", "batch_size", "rounds"):
+        if getattr(args, option) < 1:
+            raise ConfigError(f"--{option.replace('_', '-')}: expected 1 or more, found {getattr(args, option)}")
     config = read_config(args)
     check_loader(config, "Eval")
     named = dict(_name_and_folder(text) for text in args.artifacts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_loader, check_weights
+from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
 _TARGETS = {
@@ -33,8 +33,6 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration or what it points at cannot be used, or the target cannot be met.
     """
     config = read_config(args)
-    if not (config.Global.pretrained_model or config.Arch.pretrained):
-        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
     if args.images is not None and args.images < 1:
         raise ConfigError(f"--images: expected 1 or more, found {args.images}")
     for name in ("target_flops", "target_params"):
@@ -42,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         if value is not None and not 0 < value < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: expected a share between 0 and 1, found {value}")
     check_loader(config, "Eval")
-    check_weights(config)
+    require_weights(config)
     from ppcls_compress.commands.export_model import latency_of
     from ppcls_compress.engine import assemble, sensitivity
     from ppcls_compress.engine.logs import logging_to

@@ -48,7 +48,7 @@ def build_dense(config: Config) -> paddle.nn.Layer:
 def build_model(
     config: Config,
     *,
-    surroundings: recipe.Surroundings | None = None,
+    context: recipe.Context | None = None,
     download: bool = True,
     reinit_head: bool = False,
 ) -> tuple[paddle.nn.Layer, recipe.Record]:
@@ -58,7 +58,7 @@ def build_model(
     them is applied first; of the `Slim` section only what it lacks is done.
 
     Args:
-        surroundings: what compressing needs; without it a model that is to be quantized must be so already.
+        context: what compressing needs; None where the weights must have all steps of the `Slim` section already.
         download: whether published weights may be fetched.
         reinit_head: let a classifier of another class count start afresh, as fine-tuning needs.
 
@@ -71,17 +71,38 @@ def build_model(
     prefix = _weights_prefix(config, download=download)
     if prefix is not None:
         model, record = _with_weights(config, model, prefix, reinit_head=reinit_head)
+    if config.Global.checkpoints:
+        _check_same_steps(slim, record)
     model, record, notes = recipe.keep_wanted(model, slim, record)
     for note in notes:
         logger.warning("%s", note)
+    missing = recipe.pending(slim, record)
+    if missing and context is None:
+        raise ConfigError(
+            f"Slim.{missing[0]}: the weights have no such step; run tools/train.py with this configuration first, or "
+            "leave the section out with -o Slim=null"
+        )
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]
-    model, record = recipe.compress(model, slim, inputs, record=record, surroundings=surroundings)
+    model, record = recipe.compress(model, slim, inputs, record=record, context=context)
     for step in record["steps"][done:]:
         for line in recipe.describe(step):
             logger.info("%s", line)
     distributed.check_same("the compressed structure", record)
     return model, record
+
+
+def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:
+    """A run can only go on exactly with the network it was stopped with."""
+    missing = recipe.pending(slim, record)
+    dropped = ["quant"] if slim.quant is None and recipe.step_of(record, "quant") else []
+    for kind in (*missing, *dropped):
+        what = "lacks" if kind in missing else "has"
+        raise ConfigError(
+            f"Global.checkpoints: the checkpoint {what} the step that Slim.{kind} "
+            f"{'asks for' if kind in missing else 'does not ask for'}; start from its weights with "
+            "Global.pretrained_model instead"
+        )
 
 
 def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
@@ -135,7 +156,8 @@ def _with_weights(
     config: Config, model: paddle.nn.Layer, prefix: Path, *, reinit_head: bool
 ) -> tuple[paddle.nn.Layer, recipe.Record]:
     """A fresh dense model in the structure of the record beside the weights, with these weights."""
-    record = checkpoint.read_record(prefix)
+    slim = config.Slim.options if config.Slim else SlimOptions()
+    record = recipe.with_training_options(checkpoint.read_record(prefix), slim)
     model = recipe.rebuild(model, record)
     path = Path(f"{prefix}.pdparams")
     state = io.read_state(path)

@@ -34,7 +34,7 @@ def evaluate(
     with paddle.no_grad():
         for images, labels in batches:
             logits = predict(images)
-            found = metric(np.asarray(logits.numpy(), np.float32), labels.numpy())
+            found = metric(logits.astype("float32").numpy(), labels.numpy())
             if loss is not None:
                 found["loss"] = float(loss(logits, labels)) * len(labels)
             for name, value in found.items():

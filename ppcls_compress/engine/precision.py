@@ -25,6 +25,16 @@ class Precision:
             else None
         )
 
+    def prepare(
+        self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer
+    ) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
+        """Model and optimizer as the level needs them: `O2` keeps parameters in half precision, and float32 masters."""
+        if self._options is None or self._options.level != "O2":
+            return model, optimizer
+        return paddle.amp.decorate(
+            model, optimizer, level="O2", dtype=self._options.dtype, master_weight=True, save_dtype="float32"
+        )
+
     def autocast(self) -> AbstractContextManager[None]:
         """The context of a forward pass."""
         if self._options is None:

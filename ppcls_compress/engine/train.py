@@ -10,6 +10,7 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.engine import assemble, checkpoint, distributed
+from ppcls_compress.engine.context import Latency, compression_context
 from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
@@ -18,8 +19,8 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.loop import Progress, Trainer
-from ppcls_compress.engine.surroundings import Latency, surroundings
 from ppcls_compress.engine.trainer import build_trainer
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.losses import build_loss
 from ppcls_compress.metrics import build_metric
 from ppcls_compress.slim import recipe
@@ -43,15 +44,22 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
     assemble.start(config)
     distributed.start()
     if config.Global.checkpoints:
-        checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
+        _check_resume(config)
     # Paddle numbers layers per process; names that start from zero make optimizer state portable between runs.
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
         loader = training_loader(config)
-        means = surroundings(
-            config, lambda: training_loader(config, shard=False), latency=latency, keep_in=run_folder(config)
+        check_image_shape(config, loader, "Train")
+        if config.Global.eval_during_train:
+            check_image_shape(config, _loader(config, "Eval"), "Eval")
+        context = compression_context(
+            config,
+            lambda: training_loader(config, shard=False),
+            training_loader=lambda: training_loader(config),
+            latency=latency,
+            keep_in=run_folder(config),
         )
-        model, record = assemble.build_model(config, surroundings=means, reinit_head=not config.Global.checkpoints)
+        model, record = assemble.build_model(config, context=context, reinit_head=not config.Global.checkpoints)
         trainer = build_trainer(config, model, loader)
         trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
         if config.Global.checkpoints:
@@ -60,9 +68,34 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
             return trainer.run()
 
 
+def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
+    """Prepare one batch, and compare its images with `Global.image_shape`, for which a network is pruned and exported.
+
+    Raises:
+        UserError: they differ; the images cannot be read or prepared.
+    """
+    with dead_workers_told():
+        images = next((images for images, _ in loader), None)
+    if images is not None and tuple(images.shape[1:]) != config.Global.image_shape:
+        raise ConfigError(
+            f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
+            f"make images of {list(images.shape[1:])}"
+        )
+
+
+def _check_resume(config: Config) -> None:
+    states = checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
+    if states["seed"] != config.Global.seed:
+        raise ConfigError(
+            f"Global.seed: is {config.Global.seed}, but the run of Global.checkpoints has {states['seed']}; to go on "
+            "exactly they must be equal"
+        )
+
+
 def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
     """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
     loader = _loader(config, "Eval")
+    check_image_shape(config, loader, "Eval")
     metric = build_metric(config.Metric.Eval)
     loss = build_loss(config.Loss.Eval) if config.Loss else None
     return lambda: evaluate_model(model, loader, metric, loss)

@@ -23,16 +23,18 @@ def build_trainer(
     epochs = epochs or config.Global.epochs
     steps = math.ceil(len(loader) / config.Global.update_freq)
     schedule = build_schedule(config.Optimizer.lr, epochs=epochs, steps_per_epoch=steps)
+    precision = build_precision(config.AMP)
+    model, optimizer = precision.prepare(model, build_optimizer(config.Optimizer, schedule, model))
     return Trainer(
         model=model,
         loss=training_loss(config),
-        optimizer=build_optimizer(config.Optimizer, schedule, model),
+        optimizer=optimizer,
         schedule=schedule,
         loader=loader,
         epochs=epochs,
         seed=config.Global.seed,
         accumulate=config.Global.update_freq,
-        precision=build_precision(config.AMP),
+        precision=precision,
     )
 
 

@@ -21,6 +21,22 @@ from ppcls_compress.slim.options import PruneOptions, SlimOptions
 Record = dict[str, Any]
 Inputs = Sequence[Any]
 VERSION = 1
+CALIBRATION_BATCHES = 8
+
+# Options that change how a model trains, and neither its structure nor its numbers.
+_TRAINING = frozenset(
+    {
+        "alpha_init",
+        "alpha_learning_rate",
+        "alpha_percentile",
+        "alpha_weight_decay",
+        "bias_correction",
+        "bn_recalibration",
+        "freeze_bn_epoch",
+        "observer_epochs",
+        "verify",
+    }
+)
 
 
 def empty_record() -> Record:
@@ -75,8 +91,8 @@ def keep_wanted(
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What some options need of those who call; None where it is not to be had.
+class Context:
+    """What some options need of the training run that they are part of; None where it is not to be had.
 
     Attributes:
         batches: gives training batches [N, C, H, W], for the ranges of activations and batch-norm statistics.
@@ -87,10 +103,29 @@ class Surroundings:
     """
 
     batches: Callable[[], Iterable[paddle.Tensor]] | None = None
-    calibration_batches: int = 8
+    calibration_batches: int = CALIBRATION_BATCHES
     gradients: Callable[[paddle.nn.Layer], None] | None = None
     latency: Callable[[paddle.nn.Layer], float] | None = None
     train: Callable[[paddle.nn.Layer, Record], None] | None = None
+
+
+def pending(options: SlimOptions, record: Record) -> list[str]:
+    """The kinds of step, `prune` and `quant`, that are asked for and that a record lacks, in their order."""
+    iterations = options.prune.iterative.steps if options.prune and options.prune.iterative else 1
+    pruned = sum(step["kind"] == "prune" for step in record["steps"])
+    missing = ["prune"] if options.prune is not None and pruned < iterations else []
+    return [*missing, "quant"] if options.quant is not None and step_of(record, "quant") is None else missing
+
+
+def with_training_options(record: Record, options: SlimOptions) -> Record:
+    """The record with those options as they are wanted now that change how a model trains and not what it is."""
+    steps = []
+    for step in record["steps"]:
+        wanted = getattr(options, step["kind"])
+        current = {} if wanted is None else {key: value for key, value in asdict(wanted).items() if key in _TRAINING}
+        known = {key: value for key, value in current.items() if key in step["options"]}
+        steps.append({**step, "options": {**step["options"], **known}})
+    return {**record, "steps": steps}
 
 
 def compress(
@@ -99,7 +134,7 @@ def compress(
     inputs: Inputs,
     *,
     record: Record | None = None,
-    surroundings: Surroundings | None = None,
+    context: Context | None = None,
 ) -> tuple[paddle.nn.Layer, Record]:
     """Take the steps of `options` that `record` does not have yet.
 
@@ -108,56 +143,58 @@ def compress(
         options: which steps, and how.
         inputs: shapes of the network's inputs, `[[1, C, H, W]]`.
         record: what was done to the model before; None for a dense model.
-        surroundings: data and functions that the options may need.
+        context: data and functions that the options may need.
 
     Returns:
         The smaller model and the whole record.
 
     Raises:
-        UserError: nothing can be pruned or quantized, or an option needs what `surroundings` do not have.
+        UserError: nothing can be pruned or quantized, or an option needs what `context` do not have.
     """
     record = record or empty_record()
-    surroundings = surroundings or Surroundings()
-    pending = options.quant is not None and step_of(record, "quant") is None
-    if pending and surroundings.batches is None:
+    context = context or Context()
+    quantize = "quant" in pending(options, record)
+    if quantize and context.batches is None:
         raise UserError("Slim.quant: quantization needs calibration batches; train first, or give a data loader")
     if options.prune is not None:
-        model, record = _prune(model, options.prune, inputs, record, surroundings)
-    if pending:
+        model, record = _prune(model, options.prune, inputs, record, context)
+    if quantize:
         model, step = quant.prepare(model, options.quant, inputs=inputs)
-        quant.calibrate(model, itertools.islice(surroundings.batches(), surroundings.calibration_batches))
+        quant.calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
         record = _with_step(record, step)
     return model, record
 
 
 def _prune(
-    model: paddle.nn.Layer, options: PruneOptions, inputs: Inputs, record: Record, surroundings: Surroundings
+    model: paddle.nn.Layer, options: PruneOptions, inputs: Inputs, record: Record, context: Context
 ) -> tuple[paddle.nn.Layer, Record]:
     """The iterations of pruning that the record lacks; a single one unless `iterative` says otherwise."""
     iterations = options.iterative.steps if options.iterative else 1
     done = sum(step["kind"] == "prune" for step in record["steps"])
     if done < iterations:
-        _check_surroundings(options, iterations - done, surroundings)
+        _check_context(options, iterations - done, context)
     for iteration in range(done, iterations):
         if options.name == "taylor":
-            surroundings.gradients(model)
-        now = surroundings.latency(model) if options.target_latency_ms and options.iterative else None
+            context.gradients(model)
+        now = context.latency(model) if options.target_latency_ms and options.iterative else None
         this = options.one_iteration(iterations - iteration, now)
-        model, step = prune.prune(model, this, inputs, latency=surroundings.latency)
+        model, step = prune.prune(model, this, inputs, latency=context.latency)
+        for parameter in model.parameters():
+            parameter.clear_gradient(False)  # those of `taylor` are no part of the training that follows
         if options.bn_recalibration:
-            prune.recalibrate(model, itertools.islice(surroundings.batches(), options.bn_recalibration))
+            prune.recalibrate(model, itertools.islice(context.batches(), options.bn_recalibration))
         record = _with_step(record, {**step, "options": asdict(options)})
         if iteration + 1 < iterations:
-            surroundings.train(model, record)
+            context.train(model, record)
     return model, record
 
 
-def _check_surroundings(options: PruneOptions, iterations: int, surroundings: Surroundings) -> None:
+def _check_context(options: PruneOptions, iterations: int, context: Context) -> None:
     needs = {
-        "bn_recalibration": (options.bn_recalibration, surroundings.batches, "training batches"),
-        "name": (options.name == "taylor", surroundings.gradients, "training batches for the gradients of taylor"),
-        "target_latency_ms": (options.target_latency_ms, surroundings.latency, "a function that measures latency"),
-        "iterative": (iterations > 1, surroundings.train, "training between its steps"),
+        "bn_recalibration": (options.bn_recalibration, context.batches, "training batches"),
+        "name": (options.name == "taylor", context.gradients, "training batches for the gradients of taylor"),
+        "target_latency_ms": (options.target_latency_ms, context.latency, "a function that measures latency"),
+        "iterative": (iterations > 1, context.train, "training between its steps"),
     }
     for key, (wanted, given, what) in needs.items():
         if wanted and given is None:
@@ -194,7 +231,7 @@ def _describe_quant(step: Record) -> list[str]:
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
     wanted, found = json.loads(json.dumps([wanted, found]))  # tuples and lists compare equal
     for key, value in wanted.items():
-        if key in found and found[key] != value:
+        if key in found and key not in _TRAINING and found[key] != value:
             raise UserError(
                 f"Slim.{kind}.{key}: the weights were made with {found[key]!r}, the configuration says {value!r}; "
                 f"make them equal, or start from other weights"

@@ -88,11 +88,11 @@ def test_bad_artifacts_are_one_line(exported, capsys, artifacts, expected):
 
 def test_export_without_weights_is_refused(exported, capsys):
     assert call("export_model", exported / "config.yaml") == 2
-    assert "Global.pretrained_model: name the weights to export" in capsys.readouterr().err
+    assert "Global.pretrained_model: name the trained weights" in capsys.readouterr().err
 
 
 def test_dense_weights_are_not_silently_quantized(exported, capsys, tmp_path):
     folder = f"Global.save_inference_dir={tmp_path}/inference"
     assert call("export_model", exported / "config.yaml", QUANT, weights(exported, "dense"), folder) == 2
-    assert "Slim.quant: quantization needs calibration batches" in capsys.readouterr().err
+    assert "Slim.quant: the weights have no such step" in capsys.readouterr().err
     assert not (tmp_path / "inference").exists()

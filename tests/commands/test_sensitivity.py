@@ -10,7 +10,7 @@ from ppcls_compress.cli import main
 
 def call(root, *arguments, **overrides):
     texts = [f"Global.pretrained_model={root}/dense/CIFARResNet8/best_model"]
-    return main(["sensitivity", "-c", f"{root}/config.yaml", "--out", f"{root}/out", "-o", *texts, *arguments])
+    return main(["sensitivity", "-c", f"{root}/config.yaml", "--out", f"{root}/out", "-o", texts[0], *arguments])
 
 
 pytestmark = pytest.mark.slow  # sixty-three prunings and evaluations
@@ -36,7 +36,8 @@ def test_curves_json_and_ratios_that_the_pruner_takes(trained, capsys):
         "stem.conv", *(f"blocks.{block}.conv{index}.conv" for block in range(3) for index in range(2))
     }  # fmt: skip
     start = [f"Slim={json.dumps(section)}", f"Global.pretrained_model={trained}/dense/CIFARResNet8/best_model"]
-    assert main(["train", "-c", f"{trained}/config.yaml", "--dry-run", "-o", *start]) == 0
+    overrides = [part for text in start for part in ("-o", text)]
+    assert main(["train", "-c", f"{trained}/config.yaml", "--dry-run", *overrides]) == 0
     assert "FLOPs (multiply-adds)" in capsys.readouterr().err
 
 

@@ -35,10 +35,6 @@ def metrics(config, tmp_path, *overrides):
     return json.loads((tmp_path / "metrics.json").read_text())
 
 
-def checkpoint(root, name="latest"):
-    return str(root / "output" / "CIFARResNet8" / name)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A project with a dense checkpoint in `dense/`; tests must not write into it."""
@@ -116,7 +112,7 @@ def test_contradicting_options_are_an_error(trained, tmp_path, capsys):
     assert "Slim.prune.pruned_ratio: the weights were made with 0.3, the configuration says 0.5" in text
 
 
-def test_another_class_count_starts_the_classifier_afresh(trained, tmp_path, caplog):
+def test_another_class_count_starts_the_classifier_afresh(trained, tmp_path):
     config = trained / "config.yaml"
     start = [f"Global.pretrained_model={dense(trained)}", "Arch.class_num=4", "Infer=null"]
     run("train", config, *start, f"Global.output_dir={tmp_path}", "Global.epochs=1")
@@ -177,7 +173,7 @@ def test_evaluation_cannot_prune_by_gradients(trained, capsys):
         "Slim.prune={name: taylor}",
         f"Global.pretrained_model={dense(trained)}",
     )
-    assert "Slim.prune.name: needs training batches for the gradients of taylor" in text
+    assert "Slim.prune: the weights have no such step; run tools/train.py" in text
 
 
 def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsys):
@@ -191,7 +187,7 @@ def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsy
 
 
 @pytest.mark.parametrize("slim", [(), (PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["dense", "fpgm", "pact", "both"])
-def test_dry_run_needs_no_data_and_leaves_nothing(tmp_path, monkeypatch, slim):
+def test_dry_run_needs_no_data_and_leaves_nothing(tmp_path, slim):
     config = make_project(tmp_path / "project")
     for path in (tmp_path / "project" / "images").glob("*_list.txt"):
         path.unlink()
@@ -254,6 +250,58 @@ def test_half_written_checkpoint_is_told_and_kept(trained, tmp_path, capsys):
     assert "half-written" in text
     assert {path.name: path.read_bytes() for path in tmp_path.rglob("*.pd*")} == kept
     assert "latest.pdparams" in refused(capsys, "eval", config, f"Global.pretrained_model={path}")
+
+
+def test_resuming_needs_the_same_network_and_seed(trained, tmp_path, capsys):
+    config, start = trained / "config.yaml", f"Global.checkpoints={trained}/dense/CIFARResNet8/epoch_1"
+    for slim in (PRUNE, QUANT):
+        text = refused(capsys, "train", config, start, slim, f"Global.output_dir={tmp_path}")
+        assert "the checkpoint lacks the step that Slim." in text
+    text = refused(capsys, "train", config, start, "Global.seed=5", f"Global.output_dir={tmp_path}")
+    assert "Global.seed: is 5, but the run of Global.checkpoints has 0" in text
+    assert not list(tmp_path.rglob("*.pdparams"))
+
+
+def test_options_of_training_may_change_on_the_way(trained, tmp_path):
+    config = trained / "config.yaml"
+    run("train", config, QUANT, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}")
+    faster = "Slim.quant={name: pact, alpha_learning_rate: 3, freeze_bn_epoch: 1}"
+    weights = f"Global.pretrained_model={tmp_path}/CIFARResNet8/latest"
+    run("train", config, faster, weights, f"Global.output_dir={tmp_path}/again", "Global.epochs=1")
+    options = io.read_json(tmp_path / "again" / "CIFARResNet8" / "latest.slim.json")["steps"][0]["options"]
+    assert (options["alpha_learning_rate"], options["freeze_bn_epoch"]) == (3, 1)
+
+
+def test_weights_are_needed_where_only_trained_ones_make_sense(trained, capsys):
+    for command in ("eval", "infer"):
+        assert "Global.pretrained_model: name the trained weights" in refused(capsys, command, trained / "config.yaml")
+
+
+def test_images_of_another_shape_are_told(trained, capsys):
+    text = refused(capsys, "train", trained / "config.yaml", "Global.image_shape=[3, 16, 16]")
+    assert (
+        "Global.image_shape: is [3, 16, 16], but DataLoader.Train.dataset.transform_ops make images of [3, 8, 8]"
+        in text
+    )
+
+
+def test_weights_that_blow_up_are_never_saved(trained, tmp_path, capsys):
+    overrides = ["Optimizer.lr.learning_rate=1e38", "DataLoader.Train.sampler.batch_size=24", "Global.epochs=1"]
+    text = refused(capsys, "train", trained / "config.yaml", *overrides, f"Global.output_dir={tmp_path}")
+    assert "training stopped" in text
+    assert not list(tmp_path.rglob("*.pdparams"))
+
+
+def test_gradients_of_the_criterion_are_no_part_of_training(trained, tmp_path):
+    from ppcls_compress.config.load import load_config
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.context import compression_context
+    from ppcls_compress.engine.train import training_loader
+
+    prune = "Slim.prune={name: taylor, skip: [blocks.0]}"
+    config = load_config(trained / "config.yaml", [prune, f"Global.pretrained_model={dense(trained)}"])
+    model, _ = assemble.build_model(config, context=compression_context(config, lambda: training_loader(config)))
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_infer_answers_one_line_for_each_image(trained, capsys):

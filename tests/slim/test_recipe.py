@@ -37,7 +37,7 @@ def outputs(model):
 
 
 def compressed(options, **more):
-    return recipe.compress(network(), options, INPUTS, surroundings=recipe.Surroundings(batches), **more)
+    return recipe.compress(network(), options, INPUTS, context=recipe.Context(batches), **more)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_steps_come_in_order_and_are_described():
 def test_steps_of_the_record_are_not_repeated():
     model, record = compressed(SlimOptions(prune=PRUNE))
     again, extended = recipe.compress(
-        model, SlimOptions(prune=PRUNE, quant=QUANT), INPUTS, record=record, surroundings=recipe.Surroundings(batches)
+        model, SlimOptions(prune=PRUNE, quant=QUANT), INPUTS, record=record, context=recipe.Context(batches)
     )
     assert extended["steps"][0] is record["steps"][0]
     assert list(again[0].weight.shape) == [4, 3, 3, 3]

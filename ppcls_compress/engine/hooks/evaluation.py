@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.errors import UserError
 
 
 class Evaluation(Hook):
@@ -23,6 +25,12 @@ class Evaluation(Hook):
         if progress.epoch % self._interval and progress.epoch != trainer.epochs:
             return
         progress.metrics = self._evaluate()
+        for name, found in progress.metrics.items():
+            if not math.isfinite(found):
+                raise UserError(
+                    f"training stopped after epoch {progress.epoch}: {name} of the evaluation is {found}; the last "
+                    "checkpoint is kept; lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+                )
         value = progress.metrics[self._metric]
         if progress.best is None or value > progress.best:
             progress.best, progress.best_epoch = value, progress.epoch

@@ -61,7 +61,7 @@ class Messages(Hook):
         self._images += batch.images.shape[0] * world_size()
         self._loss_sum += batch.loss.astype("float32")
         if self._metric is not None and batch.labels.ndim == 1:
-            for name, value in self._metric(batch.logits.numpy(), batch.labels.numpy()).items():
+            for name, value in self._metric(batch.logits.astype("float32").numpy(), batch.labels.numpy()).items():
                 self._correct[name] = self._correct.get(name, 0.0) + value
             self._judged += len(batch.labels)
         if (batch.index + 1) % self._every == 0:

@@ -15,28 +15,29 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.trainer import build_trainer, training_loss
-from ppcls_compress.slim.recipe import Record, Surroundings
-
-CALIBRATION_BATCHES = 8
+from ppcls_compress.slim.recipe import CALIBRATION_BATCHES, Context, Record
 
 Latency = Callable[[paddle.nn.Layer], float]
 """A network to the milliseconds that one image takes it, exported."""
 
 
-def surroundings(
+def compression_context(
     config: Config,
     loader: Callable[[], Loader | SyntheticLoader],
     *,
+    training_loader: Callable[[], Loader | SyntheticLoader] | None = None,
     calibration_batches: int = CALIBRATION_BATCHES,
     latency: Latency | None = None,
     keep_in: Path | None = None,
-) -> Surroundings:
-    """The surroundings of a configured run.
+) -> Context:
+    """The context of compression in a configured run.
 
     Args:
         loader: a fresh loader of training batches, of all of them in every process, so that all choose alike.
+        training_loader: a fresh loader of this process' share of them, for training between two iterations; None
+            takes `loader`.
         calibration_batches: how many of them ranges and gradients come from.
-        latency: as `Surroundings` takes it.
+        latency: as `Context` takes it.
         keep_in: where the networks between two iterations are saved; None keeps none.
     """
 
@@ -53,13 +54,13 @@ def surroundings(
         done = len(record["steps"])
         logger.info("training after iteration %d of %d", done, config.Slim.prune.iterative.steps)
         epochs = config.Slim.prune.iterative.epochs_per_step
-        trainer = build_trainer(config, model, loader(), epochs=epochs)
+        trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs)
         trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
         trainer.run()
         if keep_in is not None and distributed.is_main():
             checkpoint.save_model(keep_in / f"iteration_{done}", model, record)
 
-    return Surroundings(
+    return Context(
         batches=batches,
         calibration_batches=calibration_batches,
         gradients=gradients,
