@@ -216,8 +216,12 @@ def _describe_prune(step: Record) -> list[str]:
         f"{name} {before[key]:,} -> {after[key]:,} ({100 * (after[key] / before[key] - 1):+.1f}%)"
         for key, name in (("params", "parameters"), ("flops", "FLOPs (multiply-adds)"))
     )
-    whole = [f"  left whole: {pin['layer']} ({pin['op']}: {pin['reason']})" for pin in step["pinned"]]
+    whole = [f"  left whole: {pin['layer']} ({_reason(pin)})" for pin in step["pinned"]]
     return [f"pruned by {step['options']['name']}: {changes}", *whole]
+
+
+def _reason(pin: Record) -> str:
+    return f"{pin['op']}: {pin['reason']}" if pin["op"] and not pin["reason"].startswith(pin["op"]) else pin["reason"]
 
 
 def _describe_quant(step: Record) -> list[str]:
