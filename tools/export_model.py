@@ -1,4 +1,4 @@
-"""`python tools/export_model.py -c config.yaml`: the same as `ppcls-compress export_model`."""
+"""`python tools/export_model.py ...`: the same as `ppcls-compress export_model ...`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ppcls_compress.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(command="export_model"))
+    sys.exit(main(command=Path(__file__).stem))

@@ -1,4 +1,4 @@
-"""`python tools/report.py -c config.yaml`: the same as `ppcls-compress report`."""
+"""`python tools/report.py ...`: the same as `ppcls-compress report ...`."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ppcls_compress.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(command="report"))
+    sys.exit(main(command=Path(__file__).stem))
