@@ -12,6 +12,26 @@ from pathlib import Path
 from ppcls_compress.errors import UserError
 
 _NO_OPERATION = ("data", "feed", "fetch")
+# What paddle2onnx lists under the names of Paddle 2.
+_OLD_NAMES = {
+    "add": "elementwise_add",
+    "divide": "elementwise_div",
+    "expand": "expand_v2",
+    "flatten": "flatten_contiguous_range",
+    "hardsigmoid": "hard_sigmoid",
+    "hardswish": "hard_swish",
+    "matmul": "matmul_v2",
+    "max": "reduce_max",
+    "maximum": "elementwise_max",
+    "mean": "reduce_mean",
+    "min": "reduce_min",
+    "minimum": "elementwise_min",
+    "multiply": "elementwise_mul",
+    "subtract": "elementwise_sub",
+    "sum": "reduce_sum",
+    "topk": "top_k_v2",
+    "unsqueeze": "unsqueeze2",
+}
 
 
 def _convert(prefix: str, opset: str) -> None:
@@ -29,9 +49,11 @@ def _explain(prefix: str) -> None:
     from paddle2onnx.paddle2onnx_cpp2py_export import get_all_supported_operators_pir
 
     known = {*get_all_supported_operators_pir(), *_NO_OPERATION}
-    names = {op.name() for op in paddle.jit.load(prefix).program().global_block().ops}
-    used = {name.removeprefix("pd_op.") for name in names if name.startswith("pd_op.")}
-    unknown = sorted(used - known)
+    network = paddle.jit.load(prefix)
+    program = network.program()  # kept, or the block loses its operators
+    names = {op.name() for op in program.global_block().ops}
+    used = {name.removeprefix("pd_op.").removesuffix("_") for name in names if name.startswith("pd_op.")}
+    unknown = sorted(name for name in used if not {name, f"{name}_", _OLD_NAMES.get(name)} & known)
     if unknown:
         raise UserError(f"paddle2onnx knows no ONNX form of {', '.join(unknown)}")
 

@@ -1,9 +1,10 @@
 """The layout that ONNX Runtime runs on integer kernels throughout.
 
 Its kernels exist for unsigned activations, and a layer gets one only if its output is rounded as well. So every tensor
-between two of them carries a pair: one grid per tensor, uint8, zero point 0 for what is never negative and 128 for the
-rest. Where several layers read a tensor, the widest of their ranges holds. Ranges that training does not know (outputs
-of convolutions, sums, means) come from calibration images. Tensors that an operator only moves share one grid.
+between two of them carries a pair: one grid per tensor, uint8. What a layer reads keeps its trained range, zero point 0
+for what is never negative and 128 for the rest; where several layers read a tensor, the widest of their ranges holds.
+Ranges that training does not know (outputs of convolutions, sums, gates) are the smallest and the largest value on
+calibration images. Tensors that an operator only moves share one grid.
 """
 
 from __future__ import annotations
@@ -108,8 +109,7 @@ def _grids(
             grids[name] = _shared_grid(graph, name, items)
             notes += _disagreement(items)
         elif name in seen:
-            low, high = seen[name]
-            grids[name] = _grid(max(-low, high), non_negative(graph, name))
+            grids[name] = Grid.between(*_told_apart(graph, name, *seen[name]))
         else:
             grids[name] = Grid.unsigned(1.0)
     return {name: grids[groups[name]] for name in tensors}, notes
@@ -120,9 +120,15 @@ def _has_unit_range(graph: Graph, name: str) -> bool:
     return producer is not None and producer.op in _UNIT_RANGE
 
 
-def _grid(limit: float, unsigned: bool) -> Grid:
-    # A tensor that is zero throughout says nothing of its range; any positive one is exact for it.
-    return (Grid.unsigned if unsigned else Grid.shifted)(limit or 1.0)
+def _told_apart(graph: Graph, name: str, low: float, high: float) -> tuple[float, float]:
+    """The part of a range that the tensor's reader tells apart; beyond it, a hard-swish or hard sigmoid is constant."""
+    reader = graph.only_reader(name)
+    if reader is None or reader.op not in ("HardSwish", "HardSigmoid"):
+        return low, high
+    slope, offset = reader.attributes.get("alpha", 0.2), reader.attributes.get("beta", 0.5)
+    if reader.op == "HardSwish":
+        return max(low, -3.0), high
+    return max(low, -offset / slope), min(high, (1 - offset) / slope)
 
 
 def _shared_grid(graph: Graph, name: str, items: Iterable[QuantizedNode]) -> Grid:
@@ -131,7 +137,7 @@ def _shared_grid(graph: Graph, name: str, items: Iterable[QuantizedNode]) -> Gri
     if widest.bits < 8:
         scale = widest.limit / widest.levels
         return Grid(scale, 0 if unsigned else 128, "uint8")
-    return _grid(widest.limit, unsigned)
+    return (Grid.unsigned if unsigned else Grid.shifted)(widest.limit)
 
 
 def _disagreement(items: Sequence[QuantizedNode]) -> list[str]:

@@ -37,19 +37,12 @@ class Grid:
         return cls(limit / levels, 128, "uint8")
 
     @classmethod
-    def signed(cls, limit: float, levels: int = 127) -> Grid:
-        """For -limit .. limit on signed integers."""
-        return cls(limit / levels, 0, "int8")
-
-    @property
-    def low(self) -> float:
-        """The smallest value that the integers reach."""
-        return (np.iinfo(self.dtype).min - self.zero_point) * self.scale
-
-    @property
-    def high(self) -> float:
-        """The largest value that the integers reach."""
-        return (np.iinfo(self.dtype).max - self.zero_point) * self.scale
+    def between(cls, low: float, high: float) -> Grid:
+        """For low .. high, widened to hold 0, on unsigned integers."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        # A tensor that is zero throughout says nothing of its range; any is exact for it.
+        scale = (high - low) / 255 or 1.0
+        return cls(scale, round(-low / scale), "uint8")
 
 
 def quantize_tensor(graph: Graph, name: str, grid: Grid, readers: Iterable[Node] | None = None) -> str:

@@ -41,13 +41,17 @@ def observe(graph: Graph, names: Sequence[str], batches: Iterable[np.ndarray]) -
     options.log_severity_level = 3
     model = onnx_graph.to_proto(measured, outputs).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    extremes = [session.run(outputs, {graph.input.name: batch}) for batch in batches]
+    extremes = []
+    for batch in batches:
+        if not np.isfinite(batch).all():
+            raise UserError("calibration images: a value is not finite")
+        extremes.append(session.run(outputs, {graph.input.name: batch}))
     if not extremes:
         raise UserError(f"{_NEEDED}; found none")
     values = np.asarray(extremes, np.float64).reshape(len(extremes), len(names), 2)
     for name, finite in zip(names, np.isfinite(values).all(axis=(0, 2)), strict=True):
         if not finite:
-            raise UserError(f"{name}: not finite on the calibration images; the weights or the images are broken")
+            raise UserError(f"{name}: not finite on the calibration images; the weights are broken")
     low, high = values[..., 0].min(axis=0), values[..., 1].max(axis=0)
     return {name: (float(low[index]), float(high[index])) for index, name in enumerate(names)}
 
