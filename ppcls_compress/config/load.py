@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
+from ppcls_compress.config.yaml_text import parse_yaml, problem_of
 from ppcls_compress.errors import ConfigError, closest
 
 _PATH_KEYS = {
@@ -50,7 +51,7 @@ def validate(data: dict[str, Any], *, source: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, data, source))) from None
+        raise ConfigError("\n".join(explain(error, data, source))) from None
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -67,30 +68,13 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file") from None
     try:
-        data = _UniqueKeyLoader(text).get_single_data()
+        data = parse_yaml(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from None
+        line, problem = problem_of(error)
+        raise ConfigError(f"{path}{f', line {line}' if line else ''}: {problem}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected sections such as Global, Arch, Optimizer; found {type(data).__name__}")
     return data
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys without a word; a typo in a long config should not hide like that."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            if isinstance(key, str | int):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
 
 
 def expand_variables(data: Any, key: str | None = None) -> Any:
@@ -112,7 +96,8 @@ def _why_unreadable(path: Path, error: OSError) -> str:
     return "no such file" + (f"; did you mean {match}?" if match else "")
 
 
-def _explain(error: ValidationError, data: dict[str, Any], source: str) -> list[str]:
+def explain(error: ValidationError, data: dict[str, Any], source: str) -> list[str]:
+    """One line for each key that pydantic refused in `data`: `source`, key path, what was found, what is allowed."""
     lines: dict[str, list[str]] = {}
     problems = error.errors(include_url=False)
     deeper = {location[:depth] for location in (p["loc"] for p in problems) for depth in range(len(location))}
@@ -147,6 +132,8 @@ def _message(problem: Any) -> str:
         return context["text"]
     if kind == "missing":
         return "required, but not given"
+    if kind == "too_short":
+        return f"expected a list of at least {context['min_length']}, found {_short(found)}"
     if kind == "value_error":
         return str(context["error"])
     if kind in ("union_tag_invalid", "literal_error"):

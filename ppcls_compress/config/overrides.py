@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ppcls_compress.config.yaml_text import parse_yaml
 from ppcls_compress.errors import ConfigError
 
 
@@ -21,7 +22,10 @@ def apply_override(data: dict[str, Any], text: str) -> None:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"-o {text}: expected key.path=value, such as -o Global.epochs=10")
+        raise ConfigError(
+            f"-o {text}: expected key.path=value, such as -o Global.epochs=10; "
+            "a value with spaces needs quotes: -o 'Slim.prune={name: fpgm}'"
+        )
     node: Any = data
     for depth, key in enumerate(keys[:-1]):
         node = _child(node, key, where=f"-o {text}: {'.'.join(keys[: depth + 1])}")
@@ -40,7 +44,7 @@ def parse_value(text: str) -> Any:
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         pass
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError:
         return text
 

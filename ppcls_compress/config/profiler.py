@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from ppcls_compress.config.base import Options
+from ppcls_compress.config.load import explain
 from ppcls_compress.config.overrides import parse_value
 from ppcls_compress.errors import ConfigError
 
@@ -56,5 +57,4 @@ def parse_profiler(text: str) -> ProfilerOptions:
     try:
         return ProfilerOptions.model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise ConfigError(f"-p {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise ConfigError("\n".join(explain(error, values, "-p"))) from None
