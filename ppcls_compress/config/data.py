@@ -85,3 +85,21 @@ class LoaderConfig(Options):
     dataset: DatasetOptions
     sampler: SamplerOptions
     loader: WorkerOptions = WorkerOptions()
+
+
+class EvalDatasetOptions(DatasetOptions):
+    """The data set of an evaluation, whose labels stay whole."""
+
+    @field_validator("batch_transform_ops")
+    @classmethod
+    def _labels_stay_whole(cls, value: BatchTransformOps) -> BatchTransformOps:
+        if value:
+            names = ", ".join(type(op).__name__ for op in value)
+            raise ValueError(f"found {names}, which mix labels; only DataLoader.Train can have batch transforms")
+        return value
+
+
+class EvalLoaderConfig(LoaderConfig):
+    """The split that metrics are measured on."""
+
+    dataset: EvalDatasetOptions

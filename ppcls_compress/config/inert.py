@@ -11,6 +11,7 @@ _GLOBAL = {
     "to_static": "training runs eagerly, which was measured to be as fast",
     "use_dali": "images are decoded by OpenCV or Pillow in worker processes",
 }
+_AMP = {"use_fp16_test": "evaluation computes in float32"}
 
 
 def inert_keys(config: Config) -> Iterator[str]:
@@ -18,6 +19,12 @@ def inert_keys(config: Config) -> Iterator[str]:
     for key, reason in _GLOBAL.items():
         if getattr(config.Global, key):
             yield f"Global.{key} has no effect: {reason}"
+    if config.AMP is not None and config.AMP.use_amp:
+        for key, reason in _AMP.items():
+            if getattr(config.AMP, key):
+                yield f"AMP.{key} has no effect: {reason}"
+        if config.AMP.use_promote and config.AMP.level == "O1":
+            yield "AMP.use_promote has no effect: at level O1 the operator alone decides its type"
     for mode in ("Train", "Eval"):
         loader = getattr(config.DataLoader, mode)
         if loader is not None:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.base import Options, refuse_unknown_keys
-from ppcls_compress.config.data import LoaderConfig
+from ppcls_compress.config.data import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.config.optim import OptimizerOptions
 from ppcls_compress.config.transforms import TransformOps
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
@@ -43,7 +43,7 @@ class DataLoaderSection(Options):
     """The loaders for training and for evaluation."""
 
     Train: LoaderConfig | None = None
-    Eval: LoaderConfig | None = None
+    Eval: EvalLoaderConfig | None = None
 
 
 class InferSection(Options):
@@ -73,5 +73,5 @@ class Config(Options):
     def _empty_sections(cls, data: Any) -> Any:
         """A section left empty in YAML (`Metric:`) is null; where a section has defaults it means those."""
         if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
+            return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
         return data

@@ -28,6 +28,7 @@ class Global(Options):
         checkpoints: path prefix of a checkpoint to resume from, exactly.
         pretrained_model: path of weights to start from, with or without `.pdparams`.
         image_shape: (channels, height, width) of the network's input.
+        image_channel: the first of `image_shape` once more, as some PaddleClas files have it.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
     """
@@ -43,10 +44,12 @@ class Global(Options):
     print_batch_step: Count = 10
     use_visualdl: bool = False
     image_shape: tuple[Count, Count, Count] = (3, 224, 224)
+    image_channel: Count | None = None
     save_inference_dir: str = "./inference"
     update_freq: Count = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     eval_mode: Literal["classification"] = "classification"
+    train_mode: Literal["classification"] | None = None
     to_static: bool = False
     use_dali: bool = False
     export_check_images: Count = 64
@@ -55,6 +58,12 @@ class Global(Options):
     def _one_start(self) -> Global:
         if self.checkpoints and self.pretrained_model:
             raise ValueError("give checkpoints (resume) or pretrained_model (start from weights), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Global:
+        if self.image_channel not in (None, self.image_shape[0]):
+            raise ValueError(f"image_channel {self.image_channel} contradicts image_shape {list(self.image_shape)}")
         return self
 
 
@@ -82,13 +91,26 @@ class Arch(Options):
 
 
 class Amp(Options):
-    """Automatic mixed precision, used where the device has float16 arithmetic."""
+    """Automatic mixed precision, used where the device has float16 arithmetic.
+
+    Attributes:
+        use_fp16_test: without effect; evaluation computes in float32.
+        use_promote: level O2 computes in float32 what has a float32 input, always; level O1 knows no such choice.
+    """
 
     use_amp: bool = True
     scale_loss: Positive = 65536.0
     use_dynamic_loss_scaling: bool = True
     level: Literal["O1", "O2"] = "O1"
     dtype: Literal["float16", "bfloat16"] = "float16"
+    use_fp16_test: bool = False
+    use_promote: bool | None = None
+
+    @model_validator(mode="after")
+    def _level_two_promotes(self) -> Amp:
+        if self.use_amp and self.level == "O2" and self.use_promote is False:
+            raise ValueError("use_promote False is not available at level O2; set it to True, or level to O1")
+        return self
 
 
 class CrossEntropyOptions(Options):
@@ -129,7 +151,7 @@ class Loss(Options):
 class TopkOptions(Options):
     """Top-k accuracy for each k."""
 
-    topk: tuple[Count, ...] = (1, 5)
+    topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -153,7 +175,7 @@ class Metric(Options):
     """Lists of metrics; the first of `Eval` chooses the best checkpoint."""
 
     Train: tuple[MetricEntry, ...] | None = None
-    Eval: tuple[MetricEntry, ...] = (MetricEntry(TopkAcc=TopkOptions()),)
+    Eval: tuple[MetricEntry, ...] = Field(default=(MetricEntry(TopkAcc=TopkOptions()),), min_length=1)
 
 
 class Distill(Options):

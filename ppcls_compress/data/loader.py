@@ -89,7 +89,7 @@ def build_loader(
         where: the split's key, for messages; `DataLoader.Train` or `DataLoader.Eval` if left out.
 
     Raises:
-        UserError: as `read_labelled_images`, or there are too few images for one training batch.
+        UserError: as `read_labelled_images`, or there are too few images for one batch.
     """
     where = where or ("DataLoader.Train" if training else "DataLoader.Eval")
     images = read_labelled_images(config.dataset, class_num=class_num, where=f"{where}.dataset")
@@ -97,7 +97,9 @@ def build_loader(
     sampler = DistributedBatchSampler(
         len(images), config.sampler, seed=seed, training=training, rank=rank, world_size=world_size
     )
-    if training and not len(sampler):
+    # The first rank has the largest share: in evaluation others may have no image, but not all of them.
+    first = DistributedBatchSampler(len(images), config.sampler, seed=seed, training=training, world_size=world_size)
+    if not len(first):
         raise UserError(
             f"{where}.sampler: {len(images)} images on {world_size} processes do not fill one batch of "
             f"{config.sampler.batch_size}; set a smaller batch_size, or drop_last to False"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ppcls_compress.data import build_loader
 from ppcls_compress.deploy import artifact, latency
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import evaluate
-from ppcls_compress.metrics import build_metric
+from ppcls_compress.metrics.topk import topk_correct
 
 Row = dict[str, Any]
 
@@ -32,7 +33,7 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     Raises:
         UserError: an artifact cannot be loaded or run.
     """
-    metric = build_metric(config.Metric.Eval)
+    metric = functools.partial(topk_correct, ks=(1,))  # the table has top-1, whatever the configuration measures
     loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
     loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}
     shape = [batch_size, *config.Global.image_shape]

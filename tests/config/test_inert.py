@@ -19,3 +19,16 @@ def test_keys_without_effect_are_named_with_the_reason():
 
 def test_a_plain_configuration_has_none():
     assert not list(inert_keys(validate({"Arch": {"name": "ResNet50"}}, source="test")))
+
+
+def test_keys_of_mixed_precision_that_ask_for_what_is_done_anyway_are_silent():
+    def lines(**amp):
+        data = {"Arch": {"name": "ResNet50"}, "Global": {"image_channel": 3, "train_mode": None}, "AMP": amp}
+        return list(inert_keys(validate(data, source="test")))
+
+    assert not lines(use_fp16_test=False, use_promote=False, level="O1")
+    assert not lines(use_promote=True, level="O2")
+    assert not lines(use_amp=False, use_fp16_test=True, use_promote=True)
+    first, second = lines(use_fp16_test=True, use_promote=True)
+    assert first.startswith("AMP.use_fp16_test has no effect: ")
+    assert second.startswith("AMP.use_promote has no effect: ")

@@ -1,13 +1,16 @@
+import argparse
 import copy
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ppcls_compress.commands.common import read_config
 from ppcls_compress.config.load import load_config, read_yaml, validate
 from ppcls_compress.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
 
 TRAIN_OPS = [{"DecodeImage": {"to_rgb": True}}, {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}}]
 
@@ -38,9 +41,15 @@ def refused(tmp_path, data, *overrides):
     return str(error.value)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_committed_configuration_is_valid(path):
-    assert load_config(path).Arch.name
+    assert read_config(argparse.Namespace(config=path, override=[])).Arch.name
+
+
+@pytest.mark.parametrize("key", ["output_dir", "save_inference_dir"])
+def test_no_two_committed_configurations_write_to_the_same_folder(key):
+    folders = [getattr(load_config(path).Global, key) for path in CONFIGS]
+    assert len(set(folders)) == len(folders) > 10
 
 
 def test_arithmetic_and_string_numbers_become_numbers(tmp_path):
@@ -72,6 +81,19 @@ def test_override_null_takes_a_section_away(tmp_path):
     assert load(tmp_path, data, "Slim=null").Slim is None
 
 
+def test_an_empty_section_means_its_defaults(tmp_path):
+    assert load(tmp_path, minimal(), "Metric=null").Metric.Eval[0].TopkAcc.topk == (1, 5)
+
+
+def test_training_batches_may_be_mixed(tmp_path):
+    config = load(tmp_path, minimal(), "DataLoader.Train.dataset.batch_transform_ops=[MixupOperator]")
+    assert config.DataLoader.Train.dataset.batch_transform_ops[0].alpha == 1.0
+
+
+def test_a_date_is_a_folder_name(tmp_path):
+    assert load(tmp_path, minimal(), "Global.output_dir=2024-13-45").Global.output_dir == "2024-13-45"
+
+
 def test_configuration_is_frozen(tmp_path):
     config = load(tmp_path, minimal())
     with pytest.raises(ValueError, match="frozen"):
@@ -101,6 +123,22 @@ def test_configuration_is_frozen(tmp_path):
         ("Loss.Train=[{CELos: {}}]", "Loss.Train.0: unknown key 'CELos'; did you mean 'CELoss'?"),
         ("Global.epochs.more=1", "Global.epochs is the value 2, not a section"),
         ("Global.epochs", "expected key.path=value"),
+        ("fpgm}", "a value with spaces needs quotes: -o 'Slim.prune={name: fpgm}'"),
+        ("Bogus=null", "unknown key 'Bogus'"),
+        ("Metric.Eval=[]", "Metric.Eval: expected a list of at least 1, found []"),
+        ("Metric.Eval=[{TopkAcc: {topk: []}}]", "Metric.Eval.0.TopkAcc.topk: expected a list of at least 1, found []"),
+        (
+            "DataLoader.Eval.dataset.batch_transform_ops=[MixupOperator]",
+            "DataLoader.Eval.dataset.batch_transform_ops: found MixupOperator, which mix labels",
+        ),
+        ("Global.epochs=&a [*a]", "Global.epochs: expected a valid integer"),
+        ("Global.epochs=" + "[" * 3000 + "]" * 3000, "Global.epochs: expected a valid integer"),
+        ("Global.epochs=2024-13-45", "Global.epochs: expected a valid integer"),
+        ("Global.image_channel=4", "Global: image_channel 4 contradicts image_shape [3, 32, 32]"),
+        ("Global.train_mode=progressive", "Global.train_mode: found 'progressive'"),
+        ("AMP={level: O2, use_promote: False}", "AMP: use_promote False is not available at level O2"),
+        ("EMA={decay: 0.9999}", "unknown key 'EMA'"),
+        ("Optimizer.clip_grad=1.0", "Optimizer: unknown key 'clip_grad'"),
         ("Global.checkpoints=a -o Global.pretrained_model=b", "does not exist"),
     ],
 )

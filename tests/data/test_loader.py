@@ -211,9 +211,21 @@ def test_images_of_different_sizes_are_refused(images):
         list(loader(images, shuffle=False))
 
 
-def test_too_few_images_for_a_batch(images):
-    with pytest.raises(UserError, match=r"DataLoader\.Train\.sampler: 22 images on 1 processes do not fill one batch"):
-        loader(images, batch_size=23, drop_last=True)
+@pytest.mark.parametrize(("training", "split"), [(True, "Train"), (False, "Eval")])
+def test_too_few_images_for_a_batch(images, monkeypatch, training, split):
+    where = rf"DataLoader\.{split}\.sampler: 22 images on"
+    with pytest.raises(UserError, match=f"{where} 1 processes do not fill one batch of 23"):
+        loader(images, batch_size=23, drop_last=True, training=training)
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(paddle.distributed, "get_rank", lambda: 1)
+    with pytest.raises(UserError, match=f"{where} 2 processes do not fill one batch of 12"):
+        loader(images, batch_size=12, drop_last=True, training=training)
+
+
+def test_in_evaluation_the_last_rank_may_lack_a_batch_that_others_have(images, monkeypatch):
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(paddle.distributed, "get_rank", lambda: 2)
+    assert len(loader(images, batch_size=8, drop_last=True, training=False)) == 0
 
 
 def test_a_bug_in_a_worker_is_raised_with_its_traceback(images, monkeypatch):
