@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     """Run one command; `command` is given by the scripts in `tools/`, else the first argument names it.
 
     Returns:
-        The exit code: 0, or 2 after an error that the user can mend, which is told in one line.
+        The exit code: 0; 2 after an error that the user can mend, which is told in one line; 130 after Ctrl-C.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if command is None:
@@ -48,11 +48,15 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the last checkpoint is kept\n")
+        sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a disk that fills up, a file that vanishes: where no code could say more about it
+        where = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
+        return 2
     return 0
 
 

@@ -5,6 +5,7 @@ This module is a leaf: every other package may import it. It does not import Pad
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import logging
@@ -18,6 +19,7 @@ from ppcls_compress import io
 from ppcls_compress.errors import UserError
 
 _TIMEOUT_SECONDS = 30
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_url(text: str) -> bool:
@@ -51,8 +53,8 @@ def fetch(url: str, path: str | Path | None = None, *, checksum: tuple[str, str]
         checksum: what the publisher says of it: algorithm as `hashlib` names it, and hexadecimal digest.
 
     Raises:
-        UserError: the download is impossible (the message says where to put the file) or the file is not what was
-            published or not what was downloaded.
+        UserError: the download is impossible (the message says where to put the file), the file cannot be kept, or
+            it is not what was published or not what was downloaded.
     """
     path = cache_path(url) if path is None else Path(path)
     if not path.exists():
@@ -75,15 +77,18 @@ def _sidecar(path: Path) -> Path:
 
 
 def _download(url: str, partial: Path, path: Path) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, open(partial, "wb") as file:
-            shutil.copyfileobj(response, file)
-            expected = response.headers.get("Content-Length")
-        size = partial.stat().st_size
-        if expected is not None and size != int(expected):
-            raise ConnectionError(f"the connection ended after {size} of {expected} bytes")
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UserError(f"{url}: cannot be downloaded ({error}); get it elsewhere and put it at {path}") from error
+    with open(partial, "wb") as file:
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+                shutil.copyfileobj(response, file)
+                expected = response.headers.get("Content-Length")
+            size = file.tell()
+            if expected is not None and size != int(expected):
+                raise ConnectionError(f"the connection ended after {size} of {expected} bytes")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if getattr(error, "errno", None) in _DISK_FULL:
+                raise
+            raise UserError(f"{url}: cannot be downloaded ({error}); get it elsewhere and put it at {path}") from error
 
 
 def _verify_published(path: Path, checksum: tuple[str, str] | None, *, what: str) -> None:

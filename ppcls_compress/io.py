@@ -11,11 +11,12 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import math
 import os
 import pickle
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,34 @@ import numpy as np
 
 from ppcls_compress.errors import UserError
 
+_WEIGHTS_SUFFIX = ".pdparams"
 _NAME_TABLE = "StructuredToParameterName@@"
 _SLICE_TABLE = "UnpackBigParamInfor@@"
 _SCALARS = (str, bytes, int, float, complex, bool, type(None), np.generic)
+
+
+def plain_prefix(path: str | Path) -> Path:
+    """The path of weights or of a checkpoint without `.pdparams`, which users may write or leave out."""
+    return Path(str(path).removesuffix(_WEIGHTS_SUFFIX))
+
+
+def weights_file(path: str | Path) -> Path:
+    """The `.pdparams` file of a path that may leave the ending out."""
+    return Path(f"{plain_prefix(path)}{_WEIGHTS_SUFFIX}")
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and those that it is in, unless it is there.
+
+    Raises:
+        UserError: it cannot be made; the message says why.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a folder: {error.strerror}") from error
+    return path
 
 
 @contextmanager
@@ -34,17 +60,44 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path in the folder of `path` to write to; it takes the name `path` when the block succeeds.
 
     The folder is created. After a failure `path` is what it was before and the temporary file is gone.
+
+    Raises:
+        UserError: the file or its folder cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-    try:
+    with atomic_files([path]) as (partial,):
         yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
-        os.replace(partial, path)
+
+
+@contextmanager
+def atomic_files(paths: Sequence[str | Path]) -> Iterator[tuple[Path, ...]]:
+    """As `atomic` for files that belong together: they take their names, in this order, when all of them are written.
+
+    A process that is killed between two of these renames leaves new files beside old ones, but nothing slow happens
+    between them.
+
+    Raises:
+        UserError: a file or its folder cannot be written.
+    """
+    paths = [Path(path) for path in paths]
+    for path in paths:
+        make_folder(path.parent)
+    partials = tuple(path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths)
+    try:
+        yield partials
+        for partial in partials:
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+        for partial, path in zip(partials, paths, strict=True):
+            os.replace(partial, path)
+    except OSError as error:
+        target = {None: paths[0], **{str(partial): path for partial, path in zip(partials, paths, strict=True)}}
+        name = None if error.filename is None else str(error.filename)
+        if name not in target:  # the block failed on another file
+            raise
+        raise UserError(f"{target[name]}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
 def sha256(path: str | Path) -> str:
@@ -54,15 +107,31 @@ def sha256(path: str | Path) -> str:
 
 
 def write_json(path: str | Path, obj: object, *, indent: int | None = 1) -> None:
-    """Write `obj` as JSON, atomically; NumPy numbers become plain ones. An indent of None is for long lists."""
-    text = json.dumps(obj, indent=indent, ensure_ascii=False, default=_plain_number)
+    """Write `obj` as JSON, atomically; an indent of None is for long lists.
+
+    NumPy numbers become plain ones. NaN and infinities, which JSON does not have, become null: a table with a
+    diverged model in it is still a table, and every reader of JSON reads it.
+
+    Raises:
+        TypeError: a value has no JSON form.
+        UserError: the file cannot be written.
+    """
+    text = json.dumps(_plain_json(obj), indent=indent, ensure_ascii=False, allow_nan=False)
     with atomic(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _plain_number(value: object) -> object:
+def _plain_json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_json(item) for item in value]
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (str, int, float, type(None))):
+        return value
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -74,9 +143,9 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(_read_bytes(path))
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file: {error}") from error
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 
 import pytest
 
@@ -95,3 +97,18 @@ def test_the_cache_is_in_the_home_folder_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("PPCLS_COMPRESS_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_path("https://a/m.bin") == tmp_path / ".cache" / "ppcls_compress" / "a" / "m.bin"
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_download(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PPCLS_COMPRESS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="file/.*: cannot be made a folder: Not a directory"):
+        fetch(server.url + "/models/a.bin")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(UserError, match=r"b\.bin: cannot be written: No space left on device$"):
+        fetch(server.url + "/models/a.bin", tmp_path / "b.bin")
+    assert [path.name for path in tmp_path.iterdir() if "bin" in path.name] == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -185,8 +186,13 @@ def test_atomic_keeps_the_old_file_when_the_block_fails(tmp_path):
 
 def test_json(tmp_path):
     path = tmp_path / "a.json"
-    io.write_json(path, {"top1": np.float32(0.5), "n": np.int64(3), "name": "猫"})
-    assert io.read_json(path) == {"top1": 0.5, "n": 3, "name": "猫"}
+    io.write_json(path, {"top1": np.float32(0.5), "n": np.int64(3), "name": "猫", "pair": (1, np.True_)})
+    assert io.read_json(path) == {"top1": 0.5, "n": 3, "name": "猫", "pair": [1, True]}
+    io.write_json(path, {"loss": float("nan"), "most": [np.float32("inf"), -np.inf], "top1": np.nan})
+    assert "".join(path.read_text().split()) == '{"loss":null,"most":[null,null],"top1":null}'
+    path.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"a\.json: not a JSON file"):
+        io.read_json(path)
     path.write_text('{"a": ')
     with pytest.raises(UserError, match=r"a\.json: not a JSON file: .*line 1"):
         io.read_json(path)
@@ -202,3 +208,57 @@ def test_json(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
     assert io.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_files_that_belong_together_are_renamed_when_all_are_written(tmp_path):
+    paths = [tmp_path / "new" / name for name in ("a.txt", "b.txt")]
+
+    def write(text, *, fail=False):
+        with io.atomic_files(paths) as partials:
+            for partial in partials:
+                partial.write_text(text)
+                if fail:
+                    raise RuntimeError
+            assert not any(path.exists() and path.read_text() == text for path in paths)
+
+    write("old")
+    with pytest.raises(RuntimeError):
+        write("new", fail=True)
+    assert {path.name: path.read_text() for path in paths[0].parent.iterdir()} == {"a.txt": "old", "b.txt": "old"}
+    write("new")
+    assert {path.name: path.read_text() for path in paths[0].parent.iterdir()} == {"a.txt": "new", "b.txt": "new"}
+
+
+def test_targets_that_cannot_be_written_are_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"^/proc/x: cannot be made a folder: .*$"):
+        io.make_folder("/proc/x")
+    with pytest.raises(UserError, match=r"file: cannot be made a folder: File exists$"):
+        io.make_folder(tmp_path / "file")
+    with pytest.raises(UserError, match=r"^/proc/x\.json: cannot be written: .*$"):
+        io.write_json("/proc/x.json", {})
+    with pytest.raises(UserError, match=r"file/deeper: cannot be made a folder: Not a directory$"):
+        io.write_state(tmp_path / "file" / "deeper" / "a.pdparams", {})
+    with pytest.raises(UserError, match=r"folder: cannot be written: Is a directory$"):
+        io.write_json(tmp_path / "folder", {})
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"a\.json: cannot be written: No space left on device$"):
+        io.write_json(tmp_path / "a.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_the_failure_of_another_file_is_not_blamed_on_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError), io.atomic(tmp_path / "a.txt") as partial:
+        partial.write_text((tmp_path / "source").read_text())
+
+
+def test_weights_with_or_without_their_ending(tmp_path):
+    for text in ("a/best_model", "a/best_model.pdparams"):
+        assert str(io.weights_file(text)) == "a/best_model.pdparams"
+        assert str(io.plain_prefix(text)) == "a/best_model"
+    assert str(io.weights_file("a/v1.5")) == "a/v1.5.pdparams"

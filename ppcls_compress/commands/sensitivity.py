@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
@@ -41,14 +40,14 @@ def run(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name.replace('_', '-')}: expected a share between 0 and 1, found {value}")
     check_loader(config, "Eval")
     require_weights(config)
+    from ppcls_compress import io
     from ppcls_compress.commands.export_model import latency_of
     from ppcls_compress.engine import assemble, sensitivity
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import curves
 
-    folder = Path(args.out) if args.out else run_folder(config) / "sensitivity"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = io.make_folder(args.out or run_folder(config) / "sensitivity")
     with logging_to():
         assemble.start(config)
         study = sensitivity.study(config, folder / "sensitivity.json", images=args.images)

@@ -24,6 +24,7 @@ from ppcls_compress import io
 from ppcls_compress.config.load import read_yaml
 from ppcls_compress.config.transforms import DecodeImage, Transform, parse_transforms
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import record as compression
 
 NETWORK = "inference.json"
 PARAMETERS = "inference.pdiparams"
@@ -75,7 +76,7 @@ class Artifact:
     @property
     def quantized(self) -> bool:
         """Whether weights are stored as integers."""
-        return any(step["kind"] == "quant" for step in self.record["steps"])
+        return compression.step_of(self.record, "quant") is not None
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file."""
@@ -132,15 +133,14 @@ def load(directory: str | Path) -> Artifact:
     content = read_yaml(path)
     try:
         description, sizes = _parse(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not the description of an exported model: {_reason(error)}") from error
     for name, expected in sizes.items():
         found = (directory / name).stat().st_size
         if found != expected:
             raise UserError(f"{directory / name}: {found} bytes, {expected} expected; copy or export it again")
-    record = {"version": 1, "steps": []}
-    if (directory / RECORD).exists():
-        record = io.read_json(directory / RECORD)
+    path = directory / RECORD
+    record = compression.check(io.read_json(path), path) if path.exists() else compression.empty_record()
     return Artifact(directory, description, record)
 
 

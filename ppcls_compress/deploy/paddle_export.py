@@ -16,6 +16,7 @@ from ppcls_compress.deploy import artifact, verify
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
+from ppcls_compress.slim.record import empty_record, step_of
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def export(
     Raises:
         UserError: the folder cannot be written, the model cannot be captured, or the comparison failed.
     """
-    record = dict(record or {"version": 1, "steps": []})
-    quantized = next((step for step in record["steps"] if step["kind"] == "quant"), None)
+    record = dict(record or empty_record())
+    quantized = step_of(record, "quant")
     description = artifact.Description(
         image_shape=tuple(image_shape),
         output="probabilities" if softmax else "logits",

@@ -1,7 +1,8 @@
 """Checkpoints: `<prefix>.pdparams`, `.slim.json` (structure), `.pdopt` (optimizer), `.pdstates` (how far the run is).
 
-Each file is replaced atomically, `.pdstates` last; it holds the checksums of the others, so that a checkpoint whose
-writing was cut short between two files is recognised instead of being resumed from.
+All are written under temporary names first, and then renamed one right after the other, `.pdstates` last; it holds
+the checksums of the others, so that a checkpoint that was cut short between two renames is recognised instead of being
+resumed from.
 """
 
 from __future__ import annotations
@@ -14,44 +15,60 @@ import paddle
 
 from ppcls_compress import io
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.recipe import Record, empty_record
+from ppcls_compress.io import plain_prefix
+from ppcls_compress.slim import record as compression
+from ppcls_compress.slim.record import Record, empty_record
 
 if TYPE_CHECKING:
     from ppcls_compress.engine.loop import Trainer
 
+__all__ = ["plain_prefix", "read_record", "read_states", "restore", "save", "save_model"]
+
 _SUMMED = (".pdparams", ".slim.json", ".pdopt")
-
-
-def plain_prefix(path: str | Path) -> Path:
-    """The path of a checkpoint without `.pdparams`, which users may write or leave out."""
-    text = str(path)
-    return Path(text.removesuffix(".pdparams"))
+_STATES = ("progress", "seed", "loss_scaling", "parameter_names", "sha256")
+_WEIGHTS_ALONE = "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
 
 
 def save_model(prefix: Path, model: paddle.nn.Layer, record: Record) -> None:
-    """Write the weights and the compression record."""
-    io.write_json(f"{prefix}.slim.json", record, indent=None)
-    io.write_state(f"{prefix}.pdparams", model.state_dict())
+    """Write the weights and the compression record.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    with io.atomic_files([f"{prefix}.pdparams", f"{prefix}.slim.json"]) as (weights, structure):
+        io.write_state(weights, model.state_dict())
+        io.write_json(structure, record, indent=None)
 
 
 def save(prefix: Path, trainer: Trainer, record: Record) -> None:
-    """Write everything that is needed to go on exactly as if the run had not stopped."""
-    save_model(prefix, trainer.model, record)
-    io.write_state(f"{prefix}.pdopt", trainer.optimizer.state_dict())
-    states = {
-        "progress": asdict(trainer.progress),
-        "seed": trainer.seed,
-        "loss_scaling": trainer.precision.state_dict(),
-        "parameter_names": {parameter.name: name for name, parameter in trainer.model.named_parameters()},
-        "sha256": {suffix: io.sha256(f"{prefix}{suffix}") for suffix in _SUMMED},
-    }
-    io.write_state(f"{prefix}.pdstates", states)
+    """Write everything that is needed to go on exactly as if the run had not stopped.
+
+    Raises:
+        UserError: a file cannot be written; an earlier checkpoint of this name is then as it was.
+    """
+    with io.atomic_files([f"{prefix}{suffix}" for suffix in (*_SUMMED, ".pdstates")]) as partials:
+        weights, structure, optimizer, progress = partials
+        io.write_state(weights, trainer.model.state_dict())
+        io.write_json(structure, record, indent=None)
+        io.write_state(optimizer, trainer.optimizer.state_dict())
+        states = {
+            "progress": asdict(trainer.progress),
+            "seed": trainer.seed,
+            "loss_scaling": trainer.precision.state_dict(),
+            "parameter_names": {parameter.name: name for name, parameter in trainer.model.named_parameters()},
+            "sha256": {suffix: io.sha256(path) for suffix, path in zip(_SUMMED, partials, strict=False)},
+        }
+        io.write_state(progress, states)
 
 
 def read_record(prefix: Path) -> Record:
-    """The compression record beside weights; that of a dense model where there is none."""
+    """The compression record beside weights; that of a dense model where there is none.
+
+    Raises:
+        UserError: the file is not a compression record.
+    """
     path = Path(f"{prefix}.slim.json")
-    return io.read_json(path) if path.exists() else empty_record()
+    return compression.check(io.read_json(path), path) if path.exists() else empty_record()
 
 
 def read_states(prefix: Path) -> dict[str, Any]:
@@ -60,12 +77,12 @@ def read_states(prefix: Path) -> dict[str, Any]:
     Raises:
         UserError: a file is missing or was written by another save: the checkpoint is half-written.
     """
-    states = io.read_state(f"{prefix}.pdstates")
-    if "sha256" not in states or "progress" not in states:
-        raise UserError(
-            f"Global.checkpoints: {prefix}.pdstates was not written by this toolkit, so the run cannot go on exactly; "
-            "start from its weights with Global.pretrained_model"
-        )
+    path = Path(f"{prefix}.pdstates")
+    if not path.exists():
+        raise UserError(f"Global.checkpoints: {prefix} is incomplete, {path.name} is missing, {_WEIGHTS_ALONE}")
+    states = io.read_state(path)
+    if not all(key in states for key in _STATES):
+        raise UserError(f"Global.checkpoints: {path} was not written by this toolkit, {_WEIGHTS_ALONE}")
     for suffix, expected in states["sha256"].items():
         path = Path(f"{prefix}{suffix}")
         if not path.exists() or io.sha256(path) != expected:

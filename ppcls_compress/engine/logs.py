@@ -10,6 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ppcls_compress import io
+from ppcls_compress.errors import UserError
+
 logger = logging.getLogger("ppcls_compress")
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -27,17 +30,39 @@ class _ConsoleHandler(logging.Handler):
             sys.stderr.write(line + "\n")
 
 
+class _FileHandler(logging.FileHandler):
+    """Ends the run with one line when the file cannot be written, where `logging` tells a traceback per message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise self._unwritable(sys.exception())
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: BaseException | None) -> UserError:
+        return UserError(f"{self.baseFilename}: cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
 @contextmanager
 def logging_to(folder: Path | None = None, *, main: bool = True) -> Iterator[None]:
     """Send the toolkit's messages to the terminal and to `train.log` in `folder`, for the time of the block.
 
     Processes other than the main one only tell warnings, and write no file.
+
+    Raises:
+        UserError: the folder or the file cannot be written.
     """
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     handlers[0].setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     if folder is not None and main:
-        folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8"))
+        path = io.make_folder(folder) / "train.log"
+        try:
+            handlers.append(_FileHandler(path, encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         handlers[1].setFormatter(handlers[0].formatter)
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO if main else logging.WARNING)
@@ -47,8 +72,9 @@ def logging_to(folder: Path | None = None, *, main: bool = True) -> Iterator[Non
     try:
         yield
     finally:
-        for handler in handlers:
-            logger.removeHandler(handler)
-            handler.close()
         logger.setLevel(level)
         logger.propagate = propagate
+        for handler in handlers:
+            logger.removeHandler(handler)
+        for handler in handlers:
+            handler.close()

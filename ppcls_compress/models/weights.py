@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from paddle import Tensor, nn
 
+from ppcls_compress import io
 from ppcls_compress.download import cache_path, fetch, is_url
 from ppcls_compress.errors import UserError, closest
 from ppcls_compress.models import catalog
 
-_SUFFIX = ".pdparams"
 _SHOWN = 4
 _KEY = "Arch.pretrained"
 
@@ -121,7 +121,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def resolve(pretrained: str | Literal[True], arch: str, *, use_ssld: bool = False, where: str = _KEY) -> Path:
-    """The local file of weights that a config means, downloaded into the cache folder if it has to be.
+    """The local `.pdparams` file of weights that a config means, downloaded into the cache folder if it has to be.
 
     Args:
         pretrained: True for the published weights of `arch`; or a URL; or a path, with or without `.pdparams`.
@@ -138,7 +138,7 @@ def resolve(pretrained: str | Literal[True], arch: str, *, use_ssld: bool = Fals
     else:
         return _local(pretrained, where)
     try:
-        return fetch(url, checksum=checksum)
+        return fetch(url, _kept(url), checksum=checksum)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -148,7 +148,11 @@ def needs_download(
 ) -> str | None:
     """The URL that `resolve` would download, or None when the weights are a local path or in the cache."""
     url = _published(arch, use_ssld, where)[0] if pretrained is True else pretrained
-    return url if is_url(url) and not cache_path(url).exists() else None
+    return url if is_url(url) and not _kept(url).exists() else None
+
+
+def _kept(url: str) -> Path:
+    return io.weights_file(cache_path(url))
 
 
 def _published(arch: str, use_ssld: bool, where: str) -> tuple[str, tuple[str, str] | None]:
@@ -170,10 +174,11 @@ def _published(arch: str, use_ssld: bool, where: str) -> tuple[str, tuple[str, s
 
 def _local(path: str, where: str) -> Path:
     given = Path(path).expanduser()
-    named = given if given.suffix == _SUFFIX else Path(f"{given}{_SUFFIX}")
-    for candidate in (named, given):
-        if candidate.is_file():
-            return candidate
-    siblings = [str(other) for other in given.parent.glob(f"*{_SUFFIX}")] if given.parent.is_dir() else []
+    named = io.weights_file(given)
+    if named.is_file():
+        return named
+    if given.is_file():
+        raise UserError(f"{where}: weights are read from .pdparams files; rename {given} to {named}")
+    siblings = [str(other) for other in named.parent.glob(f"*{named.suffix}")] if named.parent.is_dir() else []
     match = closest(str(named), siblings)
     raise UserError(f"{where}: no such file: {named}" + (f"; did you mean {match}?" if match else ""))

@@ -17,10 +17,9 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, SlimOptions
+from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 
-Record = dict[str, Any]
 Inputs = Sequence[Any]
-VERSION = 1
 CALIBRATION_BATCHES = 8
 
 # Options that change how a model trains, and neither its structure nor its numbers.
@@ -37,16 +36,6 @@ _TRAINING = frozenset(
         "verify",
     }
 )
-
-
-def empty_record() -> Record:
-    """The record of a dense model."""
-    return {"version": VERSION, "steps": []}
-
-
-def step_of(record: Record, kind: str) -> Record | None:
-    """The record's step of a kind, `prune` or `quant`, or None."""
-    return next((step for step in record["steps"] if step["kind"] == kind), None)
 
 
 def rebuild(model: paddle.nn.Layer, record: Record) -> paddle.nn.Layer:

@@ -131,6 +131,7 @@ def _edit(path, change):
         (lambda content: content["Artifact"].update(version=9), "version 9 found, 1 is known"),
         (lambda content: content["Artifact"].update(output="boxes"), "output 'boxes' found, allowed: probabilities"),
         (lambda content: content["PreProcess"]["transform_ops"].append({"Rotate": {}}), "transform_ops.*'Rotate'"),
+        (lambda content: content["PostProcess"].update(Topk=[1]), "not the description of an exported model"),
         (lambda content: content.update(PostProcess=None), "not the description of an exported model"),
     ],
 )
@@ -156,3 +157,12 @@ def test_truncated_file(saved):
 def test_no_folder(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         artifact.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", '{"version": 9, "steps": []}', '{"version": 1, "steps": [{"kind": "foo"}]}']
+)
+def test_damaged_record(saved, text):
+    (saved / artifact.RECORD).write_text(text)
+    with pytest.raises(UserError, match=r"out/slim\.json: not a compression record: "):
+        artifact.load(saved)

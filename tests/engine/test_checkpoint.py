@@ -94,8 +94,47 @@ def test_weights_of_another_origin_have_no_record(tmp_path):
         checkpoint.read_states(tmp_path / "plain")
 
 
+def test_a_save_that_fails_leaves_the_earlier_checkpoint_usable(tmp_path, monkeypatch):
+    trainer = tiny_trainer(epochs=1, hooks=[Checkpoints(tmp_path, empty_record(), 1)])
+    trainer.run()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with paddle.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.set_value(parameter + 1)
+    write = io.write_state
+
+    def full(path, mapping):
+        if str(path).endswith(".pdstates"):
+            raise UserError(f"{path}: cannot be written: No space left on device")
+        write(path, mapping)
+
+    monkeypatch.setattr(io, "write_state", full)
+    with pytest.raises(UserError, match="No space left"):
+        checkpoint.save(tmp_path / "latest", trainer, empty_record())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert checkpoint.read_states(tmp_path / "latest")["progress"]["epoch"] == 1
+
+
+def test_weights_alone_cannot_be_resumed_from(tmp_path):
+    checkpoint.save_model(tmp_path / "best", paddle.nn.Linear(2, 2), empty_record())
+    with pytest.raises(UserError) as error:
+        checkpoint.read_states(tmp_path / "best")
+    assert str(error.value) == (
+        f"Global.checkpoints: {tmp_path}/best is incomplete, best.pdstates is missing, "
+        "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
+    )
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '"x"', '{"version": 1, "steps": [{}]}', "{"])
+def test_a_damaged_record_is_told_with_its_file(tmp_path, text):
+    (tmp_path / "best.slim.json").write_text(text)
+    with pytest.raises(UserError, match=r"best\.slim\.json: not a "):
+        checkpoint.read_record(tmp_path / "best")
+
+
 def test_the_record_is_plain_json(tmp_path):
-    record = {"version": 1, "steps": [{"kind": "prune", "kept": {"conv.weight": {"0": [0, 2]}}}]}
+    step = {"kind": "prune", "version": 1, "options": {}, "kept": {"conv.weight": {"0": [0, 2]}}, "attributes": []}
+    record = {"version": 1, "steps": [step]}
     checkpoint.save_model(tmp_path / "model", paddle.nn.Linear(2, 2), record)
     assert json.loads((tmp_path / "model.slim.json").read_text()) == record
     assert checkpoint.read_record(checkpoint.plain_prefix(tmp_path / "model.pdparams")) == record

@@ -128,7 +128,8 @@ def test_a_local_path_with_or_without_suffix(tmp_path):
     prefix = str(tmp_path / "best_model")
     assert str(resolve(prefix, "ResNet18")) == prefix + ".pdparams"
     assert str(resolve(prefix + ".pdparams", "ResNet18")) == prefix + ".pdparams"
-    assert resolve(str(tmp_path / "other.weights"), "ResNet18").name == "other.weights"
+    with pytest.raises(UserError, match=r"rename .*/other\.weights to .*/other\.weights\.pdparams"):
+        resolve(str(tmp_path / "other.weights"), "ResNet18")
     assert needs_download(prefix, "ResNet18") is None
     with pytest.raises(UserError) as error:
         resolve(str(tmp_path / "best_modle"), "ResNet18", where="Global.pretrained_model")
@@ -150,6 +151,9 @@ def test_a_url_goes_through_the_cache(file_server, tmp_path, state):
     net = small()
     load_into(net, io.read_state(path), source=url)
     assert_unchanged(net, state)
+    file_server.files["/plain"] = file_server.files["/a.pdparams"]
+    assert resolve(file_server.url + "/plain?v=1", "CIFARResNet8").name.endswith("-plain.pdparams")
+    assert needs_download(file_server.url + "/plain?v=1", "CIFARResNet8") is None
     with pytest.raises(UserError, match=r"Arch\.pretrained: .*cannot be downloaded.*put it at"):
         resolve(file_server.url + "/b.pdparams", "CIFARResNet8")
 

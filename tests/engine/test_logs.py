@@ -1,0 +1,38 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from ppcls_compress.engine.logs import logger, logging_to
+from ppcls_compress.errors import UserError
+
+
+def test_messages_are_in_the_file(tmp_path):
+    with logging_to(tmp_path / "run"):
+        logger.info("hello")
+    assert "INFO hello" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "train.log").mkdir()
+    before = list(logger.handlers), logger.level
+    with pytest.raises(UserError, match="file: cannot be made a folder: File exists"), logging_to(tmp_path / "file"):
+        pass
+    with pytest.raises(UserError, match=r"train\.log: cannot be written: Is a directory"), logging_to(tmp_path):
+        pass
+    assert (list(logger.handlers), logger.level) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(tmp_path, capfd):
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    before = list(logger.handlers), logger.level, logger.propagate
+    with (
+        pytest.raises(UserError, match=r"train\.log: cannot be written: No space left on device$"),
+        logging_to(tmp_path),
+    ):
+        logger.info("hello")
+    assert (list(logger.handlers), logger.level, logger.propagate) == before
+    assert "Traceback" not in capfd.readouterr().err
+    assert not any(isinstance(handler, logging.FileHandler) for handler in logger.handlers)

@@ -1,0 +1,49 @@
+import pytest
+from support.project import make_project
+
+from ppcls_compress import cli
+
+
+def stop_with(monkeypatch, command, error):
+    def run(args):
+        raise error
+
+    monkeypatch.setattr(f"ppcls_compress.commands.{command}.run", run)
+    return cli.main([command, "-c", "config.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("command", "text"), [("train", "stopped; the last checkpoint is kept\n"), ("eval", "stopped\n")]
+)
+def test_only_training_speaks_of_checkpoints_when_it_is_stopped(monkeypatch, capsys, command, text):
+    assert stop_with(monkeypatch, command, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/proc/x"), "error: /proc/x: No such file or directory\n"),
+        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+        (TimeoutError(), "error: TimeoutError\n"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(monkeypatch, capsys, error, text):
+    assert stop_with(monkeypatch, "eval", error) == 2
+    assert capsys.readouterr().err == text
+
+
+def test_folders_that_cannot_be_made_are_one_line(tmp_path, capsys):
+    config = str(make_project(tmp_path / "project"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "best.pdparams").write_text("")
+    start = ["-c", config, "-o", f"Global.pretrained_model={tmp_path}/best"]
+    for arguments in (
+        ["train", "-c", config, "-o", f"Global.output_dir={tmp_path}/file"],
+        ["train", "-c", config, "-o", "Global.output_dir=/proc/x"],
+        ["sensitivity", *start, "--out", f"{tmp_path}/file"],
+    ):
+        assert cli.main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert "cannot be made a folder" in line
