@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     parser = argparse.ArgumentParser(prog=f"{command}", description=COMMANDS[command], allow_abbrev=False)
     module = importlib.import_module(f"ppcls_compress.commands.{command}")
     module.add_arguments(parser)
-    args = parser.parse_args(argv)
+    args, left = parser.parse_known_args(argv)
+    if left:
+        hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""
+        sys.stderr.write(f"error: unknown argument {left[0]!r}{hint}\n")
+        return 2
     try:
         module.run(args)
     except UserError as error:

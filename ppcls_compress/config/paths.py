@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppcls_compress.download import is_url
 from ppcls_compress.errors import ConfigError, closest
+from ppcls_compress.io import weights_file
 
 if TYPE_CHECKING:  # `check_path` serves the data package too, which needs no schema
     from ppcls_compress.config.schema import Config
@@ -60,16 +62,17 @@ def check_weights(config: Config) -> None:
         ConfigError: one of them does not exist.
     """
     if config.Global.pretrained_model:
-        check_path("Global.pretrained_model", with_suffix(config.Global.pretrained_model), "file")
+        _check_weights_file("Global.pretrained_model", config.Global.pretrained_model)
     if config.Global.checkpoints:
-        check_path("Global.checkpoints", with_suffix(config.Global.checkpoints), "file")
+        _check_weights_file("Global.checkpoints", config.Global.checkpoints)
     if config.Slim and config.Slim.distill:
-        check_path("Slim.distill.teacher", with_suffix(config.Slim.distill.teacher), "file")
+        _check_weights_file("Slim.distill.teacher", config.Slim.distill.teacher)
 
 
-def with_suffix(prefix: str) -> str:
-    """The `.pdparams` file of a path that may leave the ending out."""
-    return prefix if prefix.endswith(".pdparams") else f"{prefix}.pdparams"
+def _check_weights_file(key: str, prefix: str) -> None:
+    if is_url(prefix):
+        raise ConfigError(f"{key}: expected a path, found {prefix}; Arch.pretrained takes a URL")
+    check_path(key, str(weights_file(prefix)), "file")
 
 
 def exists(text: str) -> bool:

@@ -330,3 +330,16 @@ def test_two_processes_train_one_model(trained, tmp_path):
     assert (folder / "latest.pdparams").exists()
     assert (folder / "train.log").read_text().count("epoch 2/2, evaluation") == 1
     assert [step["kind"] for step in io.read_json(folder / "latest.slim.json")["steps"]] == ["prune", "quant"]
+
+
+def test_an_unquoted_override_is_explained(trained, capsys):
+    capsys.readouterr()
+    assert main(["train", "-c", str(trained / "config.yaml"), "-o", "Slim.prune={name:", "fpgm}"]) == 2
+    assert "error: unknown argument 'fpgm}'; quote a value that has spaces" in capsys.readouterr().err
+
+
+def test_a_url_belongs_elsewhere(trained, capsys):
+    text = refused(capsys, "eval", trained / "config.yaml", "Global.pretrained_model=https://some.where/x.pdparams")
+    assert (
+        "Global.pretrained_model: expected a path, found https://some.where/x.pdparams; Arch.pretrained takes" in text
+    )
