@@ -68,10 +68,9 @@ def build_precision(options: Amp | None) -> Precision:
     """Mixed precision as the `AMP` section asks, or full precision, with a warning, where the device cannot do it."""
     if options is None or not options.use_amp:
         return Precision()
-    supported = paddle.amp.is_float16_supported() if options.dtype == "float16" else paddle.amp.is_bfloat16_supported()
-    if not supported:
-        logger.warning(
-            "AMP: %s arithmetic is not available on %s; training in float32", options.dtype, paddle.get_device()
-        )
+    device = paddle.get_device()
+    arithmetic = paddle.amp.is_float16_supported if options.dtype == "float16" else paddle.amp.is_bfloat16_supported
+    if device == "cpu" or not arithmetic():  # on a CPU, Paddle's autocast leaves every operator in float32
+        logger.warning("AMP: no mixed precision in %s on %s; training in float32", options.dtype, device)
         return Precision()
     return Precision(options)
