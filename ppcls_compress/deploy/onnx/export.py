@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppcls_compress.deploy.extras import require
 from ppcls_compress.deploy.onnx import convert, graph, layers, place_openvino, place_ort, ranges, simplify
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import quant
@@ -84,8 +85,9 @@ def export(
     """
     if layout not in LAYOUTS:
         raise UserError(unknown("ONNX layout", layout, LAYOUTS))
-    convert.require(LAYOUTS[layout].modules, LAYOUTS[layout].extra)
+    require(LAYOUTS[layout].modules, LAYOUTS[layout].extra)
     images = None if calibration is None else list(calibration)
+    model = quant.native(model)
     if not quant.quant_layers(model):
         network = convert.float_graph(model, image_shape)
         simplify.simplify(network)

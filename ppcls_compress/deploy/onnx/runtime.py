@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ppcls_compress.deploy.onnx.convert import require
+from ppcls_compress.deploy.extras import require
 from ppcls_compress.errors import UserError
 from ppcls_compress.registry import Registry
 
