@@ -109,6 +109,7 @@ def _register_mobile_networks() -> None:
         name = f"PPLCNet_{_width(scale)}"
         url = _PUBLISHED.format(name)
         _register(name, Arch("pplcnet", "PPLCNet", family.PPLCNetOptions, {"scale": scale}, url))
+    _register("CIFARMobileNetV3", Arch("cifar_mobilenet_v3", "CIFARMobileNetV3", family.CIFARMobileNetV3Options))
 
 
 def _register_pphgnets() -> None:

@@ -63,6 +63,18 @@ class ConvNormAct(nn.Layer):
         return self.act(self.bn(self.conv(x)))
 
 
+class HardSigmoid(nn.Layer):
+    """clip(slope * x + 0.5, 0, 1); Paddle's own layer has a fixed slope."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return nn.functional.hardsigmoid(x, slope=self.slope, offset=0.5)
+
+
 class SqueezeExcite(nn.Layer):
     """Rescales each channel by a gate computed from all channels' means (Hu et al. 2018).
 
@@ -76,7 +88,7 @@ class SqueezeExcite(nn.Layer):
         self.conv1 = self._dense(channels, channels // reduction, lr_mult)
         self.relu = nn.ReLU()
         self.conv2 = self._dense(channels // reduction, channels, lr_mult)
-        self.gate_slope = gate_slope
+        self.gate = HardSigmoid(gate_slope)
 
     @staticmethod
     def _dense(in_channels: int, out_channels: int, lr_mult: float) -> nn.Conv2D:
@@ -85,5 +97,4 @@ class SqueezeExcite(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
-        gate = self.conv2(self.relu(self.conv1(self.avg_pool(x))))
-        return x * nn.functional.hardsigmoid(gate, slope=self.gate_slope, offset=0.5)
+        return x * self.gate(self.conv2(self.relu(self.conv1(self.avg_pool(x)))))

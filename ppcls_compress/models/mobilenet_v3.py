@@ -10,7 +10,7 @@ from ppcls_compress.models.layers import ConvNormAct, SqueezeExcite, make_divisi
 from ppcls_compress.models.options import MobileNetV3Options
 
 
-class _Unit(NamedTuple):
+class Unit(NamedTuple):
     """One row of the paper's table, at width 1."""
 
     kernel: int
@@ -23,34 +23,34 @@ class _Unit(NamedTuple):
 
 _UNITS = {
     "large": (
-        _Unit(3, 16, 16, False, "relu", 1),
-        _Unit(3, 64, 24, False, "relu", 2),
-        _Unit(3, 72, 24, False, "relu", 1),
-        _Unit(5, 72, 40, True, "relu", 2),
-        _Unit(5, 120, 40, True, "relu", 1),
-        _Unit(5, 120, 40, True, "relu", 1),
-        _Unit(3, 240, 80, False, "hardswish", 2),
-        _Unit(3, 200, 80, False, "hardswish", 1),
-        _Unit(3, 184, 80, False, "hardswish", 1),
-        _Unit(3, 184, 80, False, "hardswish", 1),
-        _Unit(3, 480, 112, True, "hardswish", 1),
-        _Unit(3, 672, 112, True, "hardswish", 1),
-        _Unit(5, 672, 160, True, "hardswish", 2),
-        _Unit(5, 960, 160, True, "hardswish", 1),
-        _Unit(5, 960, 160, True, "hardswish", 1),
+        Unit(3, 16, 16, False, "relu", 1),
+        Unit(3, 64, 24, False, "relu", 2),
+        Unit(3, 72, 24, False, "relu", 1),
+        Unit(5, 72, 40, True, "relu", 2),
+        Unit(5, 120, 40, True, "relu", 1),
+        Unit(5, 120, 40, True, "relu", 1),
+        Unit(3, 240, 80, False, "hardswish", 2),
+        Unit(3, 200, 80, False, "hardswish", 1),
+        Unit(3, 184, 80, False, "hardswish", 1),
+        Unit(3, 184, 80, False, "hardswish", 1),
+        Unit(3, 480, 112, True, "hardswish", 1),
+        Unit(3, 672, 112, True, "hardswish", 1),
+        Unit(5, 672, 160, True, "hardswish", 2),
+        Unit(5, 960, 160, True, "hardswish", 1),
+        Unit(5, 960, 160, True, "hardswish", 1),
     ),
     "small": (
-        _Unit(3, 16, 16, True, "relu", 2),
-        _Unit(3, 72, 24, False, "relu", 2),
-        _Unit(3, 88, 24, False, "relu", 1),
-        _Unit(5, 96, 40, True, "hardswish", 2),
-        _Unit(5, 240, 40, True, "hardswish", 1),
-        _Unit(5, 240, 40, True, "hardswish", 1),
-        _Unit(5, 120, 48, True, "hardswish", 1),
-        _Unit(5, 144, 48, True, "hardswish", 1),
-        _Unit(5, 288, 96, True, "hardswish", 2),
-        _Unit(5, 576, 96, True, "hardswish", 1),
-        _Unit(5, 576, 96, True, "hardswish", 1),
+        Unit(3, 16, 16, True, "relu", 2),
+        Unit(3, 72, 24, False, "relu", 2),
+        Unit(3, 88, 24, False, "relu", 1),
+        Unit(5, 96, 40, True, "hardswish", 2),
+        Unit(5, 240, 40, True, "hardswish", 1),
+        Unit(5, 240, 40, True, "hardswish", 1),
+        Unit(5, 120, 48, True, "hardswish", 1),
+        Unit(5, 144, 48, True, "hardswish", 1),
+        Unit(5, 288, 96, True, "hardswish", 2),
+        Unit(5, 576, 96, True, "hardswish", 1),
+        Unit(5, 576, 96, True, "hardswish", 1),
     ),
 }
 
@@ -58,7 +58,7 @@ _UNITS = {
 class InvertedResidual(nn.Layer):
     """Widen by 1 x 1, filter depthwise, gate if `unit.se`, narrow by 1 x 1; a shortcut where the shape stays."""
 
-    def __init__(self, in_channels: int, unit: _Unit, scale: float) -> None:
+    def __init__(self, in_channels: int, unit: Unit, scale: float) -> None:
         super().__init__()
         expanded, out = make_divisible(scale * unit.expanded), make_divisible(scale * unit.out)
         self.has_shortcut = unit.stride == 1 and in_channels == out

@@ -134,6 +134,10 @@ class CIFARResNetOptions(ArchOptions):
     input_image_channel: Count = 3
 
 
+class CIFARMobileNetV3Options(CIFARResNetOptions):
+    """A short MobileNetV3 for 32 x 32 images."""
+
+
 class ScaledOptions(ArchOptions):
     """A MobileNet of `paddle.vision.models`.
 
