@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.slim import options_paddleslim
 
 WEIGHT_TYPES = (
     "abs_max",
@@ -65,6 +66,8 @@ class QuantOptions:
             ranges from calibration, without training.
         grid: pact. `alpha`: the range is alpha, trained as exported; `moving_average`: PaddleSlim's, clip by alpha,
             then quantize on the moving average of the largest magnitude.
+        backend: `native`, or an installed PaddleSlim 2.6.0 (`paddleslim`), for comparison: `pact` as `compat` says, or
+            `qat`. What its QAT has no counterpart of is refused.
         compat: with PACT. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally;
             calibration then changes nothing.
         weight_bits: 2 to 16.
@@ -102,6 +105,7 @@ class QuantOptions:
 
     name: Literal["pact", "lsq", "qat", "ptq"] = "pact"
     grid: Literal["alpha", "moving_average"] | None = None
+    backend: Literal["native", "paddleslim"] = "native"
     compat: Literal["paddleslim"] | None = None
     weight_bits: int = 8
     activation_bits: int = 8
@@ -153,6 +157,8 @@ class QuantOptions:
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
         object.__setattr__(self, "skip", _names("skip", self.skip))
         object.__setattr__(self, "per_layer", tuple(self.per_layer))
+        if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
+            object.__setattr__(self, "compat", "paddleslim")
         _fill(self)
         for key, (allowed, kinds, holds) in _RANGES.items():
             value = getattr(self, key)
@@ -164,6 +170,8 @@ class QuantOptions:
                 f"bins: {self.bins} are too few for {self.activation_bits} bits, at least {least} are needed"
             )
         self._check_unsigned()
+        if self.backend == "paddleslim":
+            options_paddleslim.check(self)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
@@ -311,6 +319,7 @@ def _situation(options: QuantOptions, key: str) -> str:
 _CHOICES: dict[str, tuple[object, ...]] = {
     "name": ("pact", "lsq", "qat", "ptq"),
     "grid": ("alpha", "moving_average"),
+    "backend": ("native", "paddleslim"),
     "compat": ("paddleslim",),
     "weight_quantize_type": WEIGHT_TYPES,
     "activation_quantize_type": ACTIVATION_TYPES,

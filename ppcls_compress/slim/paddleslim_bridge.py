@@ -71,8 +71,11 @@ def _attribute(owner: ModuleType, name: str, value: object) -> Iterator[None]:
         delattr(owner, name)
 
 
-def load() -> ModuleType:
+def load(section: str = "Slim.prune") -> ModuleType:
     """The installed `paddleslim.dygraph`.
+
+    Args:
+        section: whose `backend` asks for it, for the message.
 
     Raises:
         MissingDependencyError: PaddleSlim, or something that it needs and does not declare, is not installed.
@@ -81,7 +84,7 @@ def load() -> ModuleType:
         import paddleslim.dygraph
     except ImportError as error:
         raise MissingDependencyError(
-            f"Slim.prune.backend: paddleslim: cannot import PaddleSlim ({error}); "
+            f"{section}.backend: paddleslim: cannot import PaddleSlim ({error}); "
             "install the extra `paddleslim` in an environment of its own, because it needs NumPy < 2"
         ) from error
     return paddleslim.dygraph

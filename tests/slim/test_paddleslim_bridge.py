@@ -1,11 +1,12 @@
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
 from paddle.vision import models
 from support import golden
+from support.paddleslim import live, pretend
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError
 from ppcls_compress.slim import paddleslim_bridge as bridge
@@ -16,25 +17,10 @@ CASES = golden.load("cases")
 PRUNERS = {name: ours for ours, name in bridge.PRUNERS.items()}
 
 
-def live():
-    try:
-        bridge.load()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
-
-
 def process_state():
     flags = ["FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor"]
     names = [paddle.static.Program, paddle.static.program_guard, paddle.base.Program, paddle.float32]
     return paddle.get_flags(flags), names, paddle.in_dynamic_mode(), dir(np), dir(bridge.dygraph_base)
-
-
-def pretend(monkeypatch, pruner):
-    """Install a stand-in for PaddleSlim."""
-    package, dygraph = ModuleType("paddleslim"), ModuleType("paddleslim.dygraph")
-    package.dygraph, dygraph.FPGMFilterPruner = dygraph, pruner
-    monkeypatch.setitem(sys.modules, "paddleslim", package)
-    monkeypatch.setitem(sys.modules, "paddleslim.dygraph", dygraph)
 
 
 def stand_in(monkeypatch, net, masks):
@@ -42,7 +28,7 @@ def stand_in(monkeypatch, net, masks):
     state = net.state_dict()
     found = {state[name].name: [SimpleNamespace(dims=axis, mask=mask)] for name, (axis, mask) in masks.items()}
     plan = SimpleNamespace(masks=found)
-    pretend(monkeypatch, lambda model, inputs: SimpleNamespace(prune_vars=lambda *_, **__: plan))
+    pretend(monkeypatch, FPGMFilterPruner=lambda model, inputs: SimpleNamespace(prune_vars=lambda *_, **__: plan))
 
 
 def network():
@@ -72,7 +58,7 @@ def test_a_failure_of_paddleslim_is_one_line_and_leaves_nothing_behind(monkeypat
         paddle.enable_static()
         raise AssertionError("The length of current_mask must be equal\nto the size")
 
-    pretend(monkeypatch, pruner)
+    pretend(monkeypatch, FPGMFilterPruner=pruner)
     net, before = network(), process_state()
     net.train()
     net[1].eval()
@@ -99,7 +85,7 @@ def test_masks_come_back_under_state_dict_names(monkeypatch):
             masks[net[2].bias.name] = [SimpleNamespace(dims=0, mask=np.ones(2))]
             return SimpleNamespace(masks=masks)
 
-    pretend(monkeypatch, Pruner)
+    pretend(monkeypatch, FPGMFilterPruner=Pruner)
     removed = golden.plain(bridge.choose(net, [1, 3, 4, 4], "fpgm", {"0.weight": 0.5}))
     assert asked == {"ratios": {net[0].weight.name: 0.5}, "axis": 0, "apply": None}
     both = {"0": [1, 3]}
@@ -174,7 +160,7 @@ def test_paddleslim_is_asked_about_layers_that_may_be_pruned_and_in_their_ratio(
         mask = SimpleNamespace(dims=0, mask=[1, 1, 0, 1])
         return SimpleNamespace(masks={net[1].weight.name: [mask]})
 
-    pretend(monkeypatch, lambda model, inputs: SimpleNamespace(prune_vars=prune_vars))
+    pretend(monkeypatch, FPGMFilterPruner=lambda model, inputs: SimpleNamespace(prune_vars=prune_vars))
     prune(net, options(pruned_ratio={"1": 0.25}, skip=["0"]), [[1, 3, 4, 4]])
     assert asked == {net[1].weight.name: 0.25, net[2].weight.name: 0.0}
 

@@ -7,6 +7,7 @@ deployed = to_inference(model)        # or convert(model) for the float layers
 model = apply_record(fresh, record)   # elsewhere: the same structure, ready for a strict load
 """
 
+from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
@@ -20,7 +21,8 @@ from ppcls_compress.slim.quant.monitor import (
     statistics,
 )
 from ppcls_compress.slim.quant.paddleslim import from_paddleslim, is_paddleslim
-from ppcls_compress.slim.quant.prepare import CustomParts, apply_record, convert, prepare
+from ppcls_compress.slim.quant.paddleslim_backend import native
+from ppcls_compress.slim.quant.prepare import apply_record, convert, prepare
 from ppcls_compress.slim.quant.weights import WeightGrid
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "grids",
     "is_paddleslim",
     "learned_parameters",
+    "native",
     "not_finite",
     "prepare",
     "quant_layers",

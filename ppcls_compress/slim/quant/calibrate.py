@@ -12,6 +12,7 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.activations import Fixed
+from ppcls_compress.slim.quant.paddleslim_backend import paddleslim_layers
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 
 
@@ -20,7 +21,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
 
     Dropout is off. A batch norm that has never been trained uses the batch's statistics, any other its running ones; no
     statistic changes. After-training quantization with `bias_correction` runs the batches a second time, and keeps them
-    for that.
+    for that. A model that PaddleSlim quantized is left alone: its ranges come from training only.
 
     Args:
         model: prepared; its modes are as before afterwards.
@@ -29,6 +30,8 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     Raises:
         UserError: no quantized layer, no batch, a layer that no batch reached, or an activation that is not finite.
     """
+    if paddleslim_layers(model):
+        return
     found = required_quant_layers(model)
     correcting = {name: layer for name, layer in found.items() if corrects_bias(layer)}
     batches = list(batches) if correcting else batches

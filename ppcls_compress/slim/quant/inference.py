@@ -10,6 +10,7 @@ import paddle
 from ppcls_compress.slim.quant import fake_quant, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
+from ppcls_compress.slim.quant.paddleslim_backend import native
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 from ppcls_compress.slim.quant.weights import WeightGrid, WeightQuantizer
 
@@ -62,6 +63,7 @@ def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
     Raises:
         UserError: no quantized layer, or one that is not calibrated.
     """
+    model = native(model)
     found = required_quant_layers(model)
     with layers.evaluating(model):
         return {name: LayerGrid(_input_grid(layer), _weight_grid(layer)) for name, layer in found.items()}
@@ -80,7 +82,7 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     Raises:
         UserError: no quantized layer, or one that is not calibrated.
     """
-    duplicate = copy.deepcopy(model)
+    duplicate = copy.deepcopy(native(model))
     duplicate.eval()
     found = required_quant_layers(duplicate)
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})

@@ -11,6 +11,7 @@ from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.learned import LearnedRange, PaddleSlimPact
+from ppcls_compress.slim.quant.paddleslim_backend import counterparts
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, Quantizer
 
 
@@ -27,7 +28,7 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
         clipped in training since the last reset, from the first sample of each batch; None without a trained range, or
         before training). What a class of the user's own does reads None.
     """
-    return [_row(name, layer, reset) for name, layer in quant_layers(model).items()]
+    return [_row(name, layer, reset) for name, layer in (quant_layers(model) | counterparts(model)).items()]
 
 
 def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:

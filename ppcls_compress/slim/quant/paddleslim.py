@@ -9,6 +9,7 @@ import paddle
 
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.learned import LearnedAlpha, LearnedAlphaMovingAverage
+from ppcls_compress.slim.quant.paddleslim_backend import paddleslim_layers
 
 _OUTPUT_SCALE = "._ma_output_scale._scale"
 
@@ -25,9 +26,9 @@ def is_paddleslim(state: Mapping[str, np.ndarray]) -> bool:
 def from_paddleslim(model: paddle.nn.Layer, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rewrite a state dict of PaddleSlim's QAT so that it loads strictly into a prepared model, and training goes on.
 
-    A state in this package's own layout comes back as it is. PaddleSlim wraps layers (`<layer>._layer.weight`) to
-    observe their outputs, which is dropped here. On `grid: alpha` the range starts at the smaller of PaddleSlim's alpha
-    and its moving average.
+    A state in this package's own layout comes back as it is, and so does any for a model that PaddleSlim quantized.
+    PaddleSlim wraps layers (`<layer>._layer.weight`) to observe their outputs, which is dropped here. On `grid: alpha`
+    the range starts at the smaller of PaddleSlim's alpha and its moving average.
 
     Args:
         model: prepared with options that match, such as `compat: paddleslim`.
@@ -36,6 +37,8 @@ def from_paddleslim(model: paddle.nn.Layer, state: Mapping[str, np.ndarray]) -> 
     Raises:
         UserError: the model is not prepared.
     """
+    if paddleslim_layers(model):
+        return dict(state)
     found = required_quant_layers(model)
     renamed = _unwrapped(state)
     for name, layer in found.items():

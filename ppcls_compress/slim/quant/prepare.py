@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
 import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import activations, fold, layers, weights
+from ppcls_compress.slim.quant import fold, layers, paddleslim_backend
+from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 from ppcls_compress.slim.quant.select import Selection, select
-
-
-@dataclass(frozen=True)
-class CustomParts:
-    """Classes of the user's own that replace a step; each is called without arguments, once per layer.
-
-    Attributes:
-        weight_preprocess: weight -> weight.
-        act_preprocess: activation -> activation.
-        weight_quantize: weight -> rounded weight.
-        act_quantize: activation -> rounded activation.
-    """
-
-    weight_preprocess: type[paddle.nn.Layer] | None = None
-    act_preprocess: type[paddle.nn.Layer] | None = None
-    weight_quantize: type[paddle.nn.Layer] | None = None
-    act_quantize: type[paddle.nn.Layer] | None = None
-
-    def __post_init__(self) -> None:
-        for key, kind in self.given().items():
-            if not (isinstance(kind, type) and issubclass(kind, paddle.nn.Layer)):
-                raise UserError(f"{key}: a subclass of paddle.nn.Layer is needed, found {kind!r}")
-
-    def given(self) -> dict[str, type[paddle.nn.Layer]]:
-        """The steps that are replaced."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: kind for key, kind in values.items() if kind is not None}
 
 
 def prepare(
@@ -64,12 +38,15 @@ def prepare(
         "type", "reason"}], "folded": [[convolution, batch norm]], "custom": names of the replaced steps}.
 
     Raises:
-        UserError: nothing can be quantized, a rule matches no layer, or the model is quantized already.
+        UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or PaddleSlim, as
+            the backend, cannot quantize it.
+        MissingDependencyError: PaddleSlim is the backend, and not installed.
     """
+    custom = custom or CustomParts()
     selection = select(model, options)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
-    _swap(model, selection, custom or CustomParts())
-    return model, _record(options, selection, folded, custom or CustomParts())
+    _swap(model, options, selection, custom)
+    return model, _record(options, selection, folded, custom)
 
 
 def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
@@ -78,10 +55,11 @@ def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
     Raises:
         UserError: the model holds no quantized layer.
     """
-    found = layers.quant_layers(model)
-    if not found:
+    swaps = {id(layer): layers.plain(layer) for layer in layers.quant_layers(model).values()}
+    swaps |= paddleslim_backend.float_layers(model)
+    if not swaps:
         raise UserError(f"{type(model).__name__} holds no quantized layer to convert back")
-    layers.replace(model, {id(layer): layers.plain(layer) for layer in found.values()})
+    layers.replace(model, swaps)
     return model
 
 
@@ -101,34 +79,28 @@ def apply_record(
     custom = custom or CustomParts()
     if sorted(custom.given()) != sorted(record["custom"]):
         raise UserError(f"the record needs the classes {record['custom']}, given were {sorted(custom.given())}")
-    selection = select(model, QuantOptions.from_dict(record["options"]))
+    options = QuantOptions.from_dict(record["options"])
+    selection = select(model, options)
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
         raise UserError(f"the record's quantized layers are not this model's: {', '.join(different[:5])}")
     fold.fold_pairs(model, [tuple(pair) for pair in record["folded"]])
-    _swap(model, selection, custom)
+    _swap(model, options, selection, custom)
     return model
 
 
-def _swap(model: paddle.nn.Layer, selection: Selection, custom: CustomParts) -> None:
+def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, custom: CustomParts) -> None:
+    if options.backend == "paddleslim":
+        paddleslim_backend.quantize(model, options, selection.chosen, custom)
+        return
     found = dict(model.named_sublayers())
-    swaps = {id(found[name]): _quantized(name, found[name], own, custom) for name, own in selection.chosen.items()}
-    layers.replace(model, swaps)
-
-
-def _quantized(name: str, layer: paddle.nn.Layer, options: QuantOptions, custom: CustomParts) -> paddle.nn.Layer:
-    axis = layers.QUANTIZED[layers.base_type(layer)].channel_axis
-    built = {
-        "act_quantize": activations.build(name, options),
-        "weight_quantize": weights.build(name, options, layer.weight, axis),
-        "act_preprocess": activations.build_preprocess(name, options, alone=custom.act_quantize is not None),
-        "weight_preprocess": weights.build_preprocess(name, options),
-    }
-    built |= {key: kind() for key, kind in custom.given().items()}
-    other = layers.quantized(layer, layers.Parts(**built))
-    if options.bias_correction and other.bias is None:
-        layers.add_bias(other)
-    return other
+    layers.replace(
+        model,
+        {
+            id(found[name]): quantized_layer(name, found[name], own, custom.instances())
+            for name, own in selection.chosen.items()
+        },
+    )
 
 
 def _record(

@@ -10,8 +10,9 @@ import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim.options_quant import WEIGHT_TYPES, QuantOptions
+from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
-from ppcls_compress.slim.quant.prepare import CustomParts, prepare
+from ppcls_compress.slim.quant.prepare import prepare
 
 _DEFAULTS: dict[str, Any] = {
     "weight_preprocess_type": None,

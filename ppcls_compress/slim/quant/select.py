@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim.options_quant import LAYER_TYPES, QuantOptions
 from ppcls_compress.slim.quant.layers import QuantLayer, base_type
+from ppcls_compress.slim.quant.paddleslim_backend import PaddleSlimLayer
 
 _WEIGHTED = (
     paddle.nn.Conv1D,
@@ -68,7 +69,7 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
 def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str, paddle.nn.Layer], list[Skipped]]:
     candidates, skipped = {}, []
     for name, layer in model.named_sublayers():
-        if isinstance(layer, QuantLayer):
+        if isinstance(layer, QuantLayer | PaddleSlimLayer):
             raise UserError(f"{name} is quantized already; convert the model back before preparing it again")
         reason = _obstacle(layer, options)
         if reason is None:

@@ -1,0 +1,67 @@
+"""One float layer -> its quantized counterpart, with the quantizers that the options ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import paddle
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.quant import activations, layers, weights
+
+
+@dataclass(frozen=True)
+class CustomParts:
+    """Classes of the user's own that replace a step; each is called without arguments, once per layer.
+
+    Attributes:
+        weight_preprocess: weight -> weight.
+        act_preprocess: activation -> activation.
+        weight_quantize: weight -> rounded weight.
+        act_quantize: activation -> rounded activation.
+    """
+
+    weight_preprocess: type[paddle.nn.Layer] | None = None
+    act_preprocess: type[paddle.nn.Layer] | None = None
+    weight_quantize: type[paddle.nn.Layer] | None = None
+    act_quantize: type[paddle.nn.Layer] | None = None
+
+    def __post_init__(self) -> None:
+        for key, kind in self.given().items():
+            if not (isinstance(kind, type) and issubclass(kind, paddle.nn.Layer)):
+                raise UserError(f"{key}: a subclass of paddle.nn.Layer is needed, found {kind!r}")
+
+    def given(self) -> dict[str, type[paddle.nn.Layer]]:
+        """The steps that are replaced."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: kind for key, kind in values.items() if kind is not None}
+
+    def instances(self) -> dict[str, paddle.nn.Layer]:
+        """One object of each given class, for one layer."""
+        return {key: kind() for key, kind in self.given().items()}
+
+
+def quantized_layer(
+    name: str, layer: paddle.nn.Layer, options: QuantOptions, custom: Mapping[str, paddle.nn.Layer]
+) -> paddle.nn.Layer:
+    """The quantized counterpart of a convolution or linear layer, sharing its parameters.
+
+    Args:
+        name: structured name, for messages.
+        layer: float.
+        options: of this layer, rules for single layers applied.
+        custom: what takes the place of a step, by the names of `CustomParts`.
+    """
+    axis = layers.QUANTIZED[layers.base_type(layer)].channel_axis
+    built = {
+        "act_quantize": activations.build(name, options),
+        "weight_quantize": weights.build(name, options, layer.weight, axis),
+        "act_preprocess": activations.build_preprocess(name, options, alone="act_quantize" in custom),
+        "weight_preprocess": weights.build_preprocess(name, options),
+    }
+    other = layers.quantized(layer, layers.Parts(**{**built, **custom}))
+    if options.bias_correction and other.bias is None:
+        layers.add_bias(other)
+    return other
