@@ -186,3 +186,14 @@ def test_what_cannot_be_negative_is_found_through_operators():
     assert place_ort.non_negative(graph, "relu0")
     assert not place_ort.non_negative(graph, "sum")
     assert not place_ort.non_negative(graph, "x")
+
+
+def test_a_gate_keeps_its_whole_range_on_one_unsigned_grid():
+    graph = network()
+    low, high = (graph.add_constant("bound", np.float32(value)) for value in (0, 1))
+    graph.insert("Clip", ["conv1", low, high], "gate", before=graph.nodes[4])
+    graph.set_input(graph.nodes[5], 0, "gate")
+    place_ort.place(graph, quantized(graph), observe)
+    found = pairs(graph)
+    assert found["gate"] == ("uint8", 0, pytest.approx(1 / 255))
+    assert "conv1" not in found

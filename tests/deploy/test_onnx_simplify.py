@@ -129,3 +129,23 @@ def test_classifier_head_becomes_flatten_and_gemm():
     ops, folded = simplified(graph, random(2, 3, 4, 4))
     assert ops == ["GlobalAveragePool", "Flatten", "Gemm"]
     assert folded["logits"].parameter == "w"
+
+
+def test_a_gate_after_a_convolution_becomes_a_clip_with_its_slope_in_the_weights():
+    gate = Node("HardSigmoid", ["normed"], ["gate"], {"alpha": 0.25, "beta": 0.4})
+    graph = convolution(norm("conv", "normed"), gate, last="gate", **NORM)
+    ops, folded = simplified(graph, random(2, 3, 5, 5))
+    assert ops == ["Conv", "Clip"]
+    (origin,) = folded.values()
+    np.testing.assert_allclose(origin.factor, 0.25 * NORM["gamma"] / np.sqrt(NORM["variance"] + 1e-3), rtol=1e-6)
+
+
+def test_a_gate_that_is_not_all_that_reads_the_convolution_stays():
+    gate = Node("HardSigmoid", ["conv"], ["gate"], {"alpha": 0.25})
+    graph = convolution(gate, Node("Add", ["conv", "gate"], ["sum"]), last="sum")
+    assert simplified(graph, random(2, 3, 5, 5))[0] == ["Conv", "HardSigmoid", "Add"]
+
+
+def test_a_gate_after_another_operator_stays():
+    graph = convolution(Node("Relu", ["conv"], ["relu"]), Node("HardSigmoid", ["relu"], ["gate"]), last="gate")
+    assert simplified(graph, random(2, 3, 5, 5))[0] == ["Conv", "Relu", "HardSigmoid"]

@@ -16,6 +16,7 @@ import numpy as np
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
 from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_bias, quantize_tensor, quantize_weight
+from ppcls_compress.deploy.onnx.simplify import slope_and_offset
 
 MOVING = ("MaxPool", "Flatten", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split")
 """Operators whose results are some of their input's elements, so that the input's grid fits."""
@@ -117,7 +118,10 @@ def _grids(
 
 def _has_unit_range(graph: Graph, name: str) -> bool:
     producer = graph.producer(name)
-    return producer is not None and producer.op in _UNIT_RANGE
+    if producer is None or producer.op != "Clip":
+        return producer is not None and producer.op in _UNIT_RANGE
+    bounds = [graph.constant(bound) for bound in producer.inputs[1:3]]
+    return len(bounds) == 2 and all(bound is not None for bound in bounds) and bounds == [0, 1]
 
 
 def _told_apart(graph: Graph, name: str, low: float, high: float) -> tuple[float, float]:
@@ -125,9 +129,9 @@ def _told_apart(graph: Graph, name: str, low: float, high: float) -> tuple[float
     reader = graph.only_reader(name)
     if reader is None or reader.op not in ("HardSwish", "HardSigmoid"):
         return low, high
-    slope, offset = reader.attributes.get("alpha", 0.2), reader.attributes.get("beta", 0.5)
     if reader.op == "HardSwish":
         return max(low, -3.0), high
+    slope, offset = slope_and_offset(reader)
     return max(low, -offset / slope), min(high, (1 - offset) / slope)
 
 

@@ -1,4 +1,4 @@
-"""Tidy a float graph: constants, batch norms and biases folded, hard-swish and flatten in one node each.
+"""Tidy a float graph: constants, batch norms and biases folded, hard-swish and flatten in one node each, gates clipped.
 
 What the integer layouts rely on afterwards: a convolution or linear layer is one node, `Conv` or `Gemm`, whose weight
 is a constant of its own and whose bias is its third input.
@@ -15,6 +15,7 @@ from ppcls_compress.deploy.onnx.graph import Graph, Node
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _NOT_FOLDED = {"Shape", "Constant"}
 _DEFAULT_EPSILON = 1e-5
+_HARD_SIGMOID = (0.2, 0.5)  # of an operator that does not say
 _HARD_SWISH = (1 / 6, 0.5)
 
 
@@ -38,6 +39,7 @@ def simplify(graph: Graph) -> dict[str, Folded]:
     _name_flattening(graph)
     _name_hard_swish(graph)
     _join_linear(graph)
+    _clip_gates(graph)
     folded = _fold_into_weights(graph)
     graph.sweep()
     return folded
@@ -110,12 +112,47 @@ def _name_hard_swish(graph: Graph) -> None:
     """x * HardSigmoid(x) -> HardSwish(x)."""
     for node in [node for node in graph.nodes if node.op == "HardSigmoid"]:
         product = graph.only_reader(node.output)
-        slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
         same = product is not None and product.op == "Mul" and set(product.inputs) == {node.inputs[0], node.output}
-        if same and np.allclose((slope, offset), _HARD_SWISH):
+        if same and np.allclose(slope_and_offset(node), _HARD_SWISH):
             product.op = "HardSwish"
             product.inputs = [node.inputs[0]]
             graph.remove(node)
+
+
+def slope_and_offset(node: Node) -> tuple[float, float]:
+    """a and b of HardSigmoid(x) = clip(a x + b, 0, 1)."""
+    slope, offset = _HARD_SIGMOID
+    return node.attributes.get("alpha", slope), node.attributes.get("beta", offset)
+
+
+def _clip_gates(graph: Graph) -> None:
+    """HardSigmoid(x) -> Clip(a x + b, 0, 1) where x is a convolution or linear layer with a bias that is folded later.
+
+    Slope and offset become part of its scale and bias, and runtimes compute the clipping with it; a HardSigmoid by
+    itself runs on slow kernels, in a memory layout of its own.
+    """
+    for node in [node for node in graph.nodes if node.op == "HardSigmoid"]:
+        if not _is_affine_of_weighted(graph, node.inputs[0]):
+            continue
+        line = node.inputs[0]
+        for op, value in zip(("Mul", "Add"), slope_and_offset(node), strict=True):
+            constant = graph.add_constant(f"{node.output}.{op.lower()}", np.float32(value))
+            line = graph.insert(op, [line, constant], f"{node.output}.line", before=node)
+        node.op, node.attributes = "Clip", {}
+        bounds = [graph.add_constant(f"{node.output}.bound", np.float32(value)) for value in (0, 1)]
+        for position, name in enumerate((line, *bounds)):
+            graph.set_input(node, position, name)
+
+
+def _is_affine_of_weighted(graph: Graph, name: str) -> bool:
+    """Whether `_fold_into_weights` reaches a tensor from a convolution or linear layer."""
+    while (node := graph.producer(name)) is not None and graph.only_reader(name) is not None:
+        if node.op in ("Conv", "Gemm"):
+            return graph.constant(node.inputs[1]) is not None
+        if node.op not in ("Add", "Mul", "BatchNormalization") or _small_constant(graph, node) is None:
+            return False
+        name = next(item for item in node.inputs if item not in graph.constants)
+    return False
 
 
 def _join_linear(graph: Graph) -> None:
