@@ -48,6 +48,25 @@ class Op:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        layer: path of the layer.
+        start: the operators that it made have an index from this one
+        stop: to below this one.
+        inputs: value ids of its arguments, lists flattened.
+        outputs: value ids of what it returned, lists flattened.
+    """
+
+    layer: str
+    start: int
+    stop: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """All operators of one forward pass.
 
@@ -57,6 +76,7 @@ class Graph:
         parameters: value id -> structured (state-dict) name of the parameter or buffer.
         tensors: structured name -> the live tensor.
         outputs: value ids of what `forward` returns.
+        calls: those of all sublayers, an inner one before the one around it.
     """
 
     ops: list[Op]
@@ -65,6 +85,7 @@ class Graph:
     parameters: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, paddle.Tensor] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     def ints(self, value: str) -> list[int] | None:
         """The integers a value holds when the program has them as a constant, else None."""
@@ -167,7 +188,7 @@ class _Recorder(nn.Layer):
         self.model = model
         self.program = None
         self.open: list[tuple[int, str]] = []
-        self.closed: list[tuple[int, int, str]] = []
+        self.closed: list[Call] = []
 
     @paddle.jit.not_to_static
     def forward(self, inputs):  # noqa: ANN001
@@ -185,9 +206,9 @@ class _Recorder(nn.Layer):
     def _opener(self, path: str) -> Callable[..., None]:
         return lambda *_: self.open.append((self.program.num_ops(), path))
 
-    def _close(self, *_: object) -> None:
+    def _close(self, _: nn.Layer, inputs: object, outputs: object) -> None:
         start, path = self.open.pop()
-        self.closed.append((start, self.program.num_ops(), path))
+        self.closed.append(Call(path, start, self.program.num_ops(), _value_ids(inputs), _value_ids(outputs)))
 
     def owners(self) -> list[str]:
         """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""
@@ -195,9 +216,14 @@ class _Recorder(nn.Layer):
         owners = [""] * end
         for start, path in self.open:
             owners[start:end] = [path] * (end - start)
-        for start, stop, path in reversed(self.closed):  # an inner call closes before the call around it
-            owners[start:stop] = [path] * (stop - start)
+        for call in reversed(self.closed):  # an inner call closes before the call around it
+            owners[call.start : call.stop] = [call.layer] * (call.stop - call.start)
         return owners
+
+
+def _value_ids(nested: object) -> tuple[str, ...]:
+    """The ids of the values among nested arguments or results."""
+    return tuple(str(value.id) for value in paddle.utils.flatten(nested) if hasattr(value, "get_defining_op"))
 
 
 @contextmanager
@@ -244,7 +270,8 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
             raise CaptureError(error, partial) from error
     graph = _read(program.main_program, recorder.owners())
     _attach(graph, model, program.parameters)
-    graph.outputs.extend(str(v.id) for v in paddle.utils.flatten(program.outputs) if hasattr(v, "get_defining_op"))
+    graph.outputs.extend(_value_ids(program.outputs))
+    graph.calls.extend(recorder.closed)
     return graph
 
 

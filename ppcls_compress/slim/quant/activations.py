@@ -14,7 +14,22 @@ from ppcls_compress.slim.quant.quantizers import (
 )
 
 
-class _ObservedActivation(ActivationQuantizer):
+class _OneSided(ActivationQuantizer):
+    """A quantizer that is told whether its input can be negative.
+
+    Attributes:
+        non_negative: put all levels on the non-negative side.
+    """
+
+    non_negative: bool = False
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether the grid has non-negative levels only."""
+        return self.non_negative
+
+
+class _ObservedActivation(_OneSided):
     """An observed range of an activation: calibrated from batches, refused in evaluation before that."""
 
     def limit(self) -> float:
@@ -61,7 +76,7 @@ class AbsMax(ActivationQuantizer):
         return fake_quant.straight_through(x, lambda x: fake_quant.round_by_abs_max(x, self.bits)[0])
 
 
-class Fixed(ActivationQuantizer):
+class Fixed(_OneSided):
     """Range: set once by calibration, as after-training quantization does."""
 
     def __init__(self, layer_name: str, options: QuantOptions) -> None:
@@ -75,7 +90,7 @@ class Fixed(ActivationQuantizer):
         # Reading waits for the device, which a training step must not do.
         if paddle.in_dynamic_mode() and not (self.training and self._checked):
             self._checked = self.limit() > 0
-        return fake_quant.straight_through(x, lambda x: fake_quant.round_to_grid(x, self._scale, self.bits))
+        return fake_quant.straight_through(x, self._rounded)
 
     @property
     def corrects_bias(self) -> bool:
@@ -98,6 +113,9 @@ class Fixed(ActivationQuantizer):
         # An input that was zero throughout says nothing of its range; any positive one is exact for it.
         self._scale.set_value(paddle.full([1], seen.range() or 1.0))
 
+    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
+        return fake_quant.round_to_grid(x, self._scale, self.bits, self.unsigned, self.full_range)
+
 
 def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     """The activation quantizer that the options ask for."""
@@ -116,6 +134,21 @@ def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
         return RangeAbsMax(layer_name, bits, options.window_size)
     average = PaddleSlimMovingAverage if options.compat else MovingAverage
     return average(layer_name, bits, options.moving_rate)
+
+
+def build_placed(layer_name: str, options: QuantOptions, non_negative: bool) -> ActivationQuantizer:
+    """The quantizer of a place: on the grid of integer kernels, from the lowest integer on, halves to even.
+
+    Args:
+        layer_name: for messages.
+        options: of the section.
+        non_negative: what the network says of the tensor; a range that is learned finds out by itself.
+    """
+    quantizer = build(layer_name, options)
+    quantizer.full_range = True
+    if isinstance(quantizer, _OneSided):
+        quantizer.non_negative = non_negative
+    return quantizer
 
 
 def build_preprocess(layer_name: str, options: QuantOptions, *, alone: bool = False) -> paddle.nn.Layer | None:

@@ -59,14 +59,16 @@ def round_by_moving_average(
     bits: int,
     rate: float,
     unsigned: bool = False,
+    full_range: bool = False,
 ) -> paddle.Tensor:
     """Update the range by the largest magnitude in `x`, then round to the grid; no gradient is defined.
 
     accum <- rate * accum + max|x|, state <- rate * state + 1, limit <- accum / state, all float32 [1] and written in
-    place. Unsigned needs a non-negative `x`.
+    place. Unsigned needs a non-negative `x`. `full_range` is as in `round_to_grid`.
     """
+    halves = _ROUND_HALF_EVEN if full_range else _ROUND_HALF_AWAY
     rounded, *updated = _C_ops.fake_quantize_dequantize_moving_average_abs_max(
-        x, limit, accum, state, rate, bits + unsigned, False, _ROUND_HALF_AWAY
+        x, limit, accum, state, rate, bits + unsigned, False, halves
     )
     for new, old in zip(updated, (limit, state, accum), strict=True):
         _C_ops.assign_out_(new, old)

@@ -124,6 +124,7 @@ def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[n
 
     def before_norm(name: str):
         def hook(layer: paddle.nn.Layer, inputs: tuple) -> None:
+            kept.append(inputs[0])  # or another tensor could get its id
             read.setdefault(name, []).append(id(inputs[0]))
 
         return hook

@@ -189,7 +189,7 @@ class LearnedAlpha(LearnedRange):
 
     def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The rounded tensor, and one that is +-alpha wherever `x` was clipped."""
-        rounded = fake_quant.round_to_grid(x, alpha, self.bits, unsigned)
+        rounded = fake_quant.round_to_grid(x, alpha, self.bits, unsigned, self.full_range)
         return rounded, rounded
 
     def _choose(self, seen: Histogram, unsigned: bool) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import paddle
@@ -22,10 +22,10 @@ class Quantizer(paddle.nn.Layer):
     Attributes:
         layer_name: structured name of the layer that reads the result, for messages.
         bits: 2 to 16.
-        full_range: whether the grid uses the lowest integer, -128 of 8 bits.
+        full_range: whether the grid uses the lowest integer, -128 of 8 bits, as integer kernels do.
     """
 
-    full_range: ClassVar[bool] = False
+    full_range: bool = False
 
     def __init__(self, layer_name: str, bits: int) -> None:
         super().__init__()
@@ -43,7 +43,14 @@ class Quantizer(paddle.nn.Layer):
 
 
 class ActivationQuantizer(Quantizer):
-    """Rounds what a layer reads."""
+    """Rounds what a layer reads, or what it gives.
+
+    Attributes:
+        quantizing: False lets a layer's output pass as it is, as calibration needs; for what a layer reads, the layer's
+            own flag says so.
+    """
+
+    quantizing: bool = True
 
     def limit(self) -> float | None:
         """The largest value of the grid, or None when it is found anew for each batch.
@@ -99,7 +106,10 @@ class Observed(Quantizer):
         # Reading waits for the device, which a training step must not do.
         if not self.training and paddle.in_dynamic_mode() and not self._started():
             self._start(x)
-        return fake_quant.round_to_grid(x, self._scale, self.bits)
+        return self._rounded(x)
+
+    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
+        return fake_quant.round_to_grid(x, self._scale, self.bits, self.unsigned, self.full_range)
 
 
 def register_average(quantizer: Quantizer) -> None:
@@ -135,7 +145,14 @@ class MovingAverageRange(Observed):
 
     def _observe(self, x: paddle.Tensor) -> paddle.Tensor:
         return fake_quant.round_by_moving_average(
-            x, self._scale, self._accum, self._state, bits=self.bits, rate=self.rate
+            x,
+            self._scale,
+            self._accum,
+            self._state,
+            bits=self.bits,
+            rate=self.rate,
+            unsigned=self.unsigned,
+            full_range=self.full_range,
         )
 
     def _started(self) -> bool:
@@ -170,4 +187,4 @@ class WindowRange(Observed):
             _C_ops.assign_out_(window, self._window)
             _C_ops.assign_out_((self._next + 1) % self._window.shape[0], self._next)
             _C_ops.assign_out_(window.max().reshape([1]), self._scale)
-        return fake_quant.round_to_grid(x, self._scale, self.bits)
+        return self._rounded(x)
