@@ -20,7 +20,7 @@ from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
 from ppcls_compress.slim.prune.plans import PruningMask, PruningPlan
-from ppcls_compress.slim.prune.selection import removed_count, unit_means
+from ppcls_compress.slim.prune.selection import float_values, removed_count, unit_means
 from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure
 
 _logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Collection:
     Attributes:
         master_name: Paddle's name of the parameter whose values decide.
         master_axis: its axis.
-        values: Paddle's parameter name -> its values when the pruner was made.
+        values: Paddle's parameter name -> its values in the dense network, read-only.
         units: for each position along the master's axis the unit of pruning it belongs to, -1 for one that stays.
     """
 
@@ -117,7 +117,7 @@ class FilterPruner:
         )
         self.network.rehearse()
         self._names = {tensor.name: name for name, tensor in self.network.tracing.graph.tensors.items()}
-        self._values = {p.name: p.numpy() for p in model.parameters() if len(p.shape) > 1}
+        self._values = {p.name: float_values(p) for p in model.parameters() if len(p.shape) > 1}
         transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]
         self.skip_vars = [p.name for layer in transposed for p in layer.parameters()]
         self._layers = dict(inner.named_sublayers(include_self=True))
@@ -264,20 +264,20 @@ class FilterPruner:
         return found[0]
 
     def _collect(self, channels: Channels) -> list[Collection]:
-        tracing = channels.tracing
-        tensors = tracing.graph.tensors
+        tensors = channels.tracing.graph.tensors
+        group_of = np.full(len(channels.root), -1)
+        for index, group in enumerate(channels.groups):
+            group_of[group.roots] = index
+        details: list[list[Detail]] = [[] for _ in channels.groups]
+        for (name, axis), labels in channels.tracing.bindings.items():
+            for index in np.unique(group_of[channels.root[labels]]).tolist():
+                if index >= 0:
+                    details[index].append(Detail(tensors[name].name, axis, self._layer(name)))
         collections = []
-        for group in channels.groups:
+        for group, found in zip(channels.groups, details, strict=True):
             master = group.members[0]
-            roots = np.zeros(len(channels.root), dtype=bool)
-            roots[group.roots] = True
-            details = tuple(
-                Detail(tensors[name].name, axis, self._layer(name))
-                for (name, axis), labels in tracing.bindings.items()
-                if roots[channels.root[labels]].any()
-            )
             parameter = tensors[master.origin.weight].name
-            collections.append(Collection(parameter, master.origin.axis, self._values, master.units, details))
+            collections.append(Collection(parameter, master.origin.axis, self._values, master.units, tuple(found)))
         return collections
 
     def _collection(self, parameter: str, axis: int) -> Collection | None:

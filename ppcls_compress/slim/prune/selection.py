@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from math import gcd
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError, unknown
@@ -16,6 +17,7 @@ from ppcls_compress.slim.prune.channels import Channels, Group
 from ppcls_compress.slim.prune.context import Origin
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.surgery import view
 
 _GLOBAL_FLOOR = 0.1
 """Under one global ranking every group keeps at least this share of its units, so that no layer runs dry."""
@@ -49,9 +51,15 @@ def filters_of(channels: Channels, origin: Origin, *, gradient: bool, norm: bool
     return Filters(origin.weight, weight, slope, _norm_scale(channels, origin) if norm else None)
 
 
-def _rows(tensor: object, axis: int) -> np.ndarray:
-    array = tensor.astype("float32").numpy() if "float32" not in str(tensor.dtype) else tensor.numpy()
+def _rows(tensor: paddle.Tensor, axis: int) -> np.ndarray:
+    array = float_values(tensor)
     return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+
+
+def float_values(tensor: paddle.Tensor) -> np.ndarray:
+    """The tensor in single precision, read-only and not copied where possible."""
+    values = view(tensor) if "float32" in str(tensor.dtype) else None
+    return tensor.astype("float32").numpy() if values is None else values
 
 
 def _norm_scale(channels: Channels, origin: Origin) -> np.ndarray | None:

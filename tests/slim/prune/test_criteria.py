@@ -44,6 +44,24 @@ def test_tied_filters_go_in_the_order_of_their_index():
     assert ranking(np.ones(100)).tolist() == list(range(100))
 
 
+@pytest.mark.parametrize("copies", [[7, 300, 1500], range(0, 2048, 5)])
+def test_equal_filters_of_a_layer_that_starts_in_single_precision_are_tied(copies):
+    weight = np.random.default_rng(5).standard_normal((2048, 256)).astype("float32")
+    weight[list(copies)] = 0  # dead filters, nearest to all others
+    scores = CRITERIA.get("fpgm")(Filters("w", weight))
+    assert ranking(scores)[: len(copies)].tolist() == list(copies)
+    some = weight[:50].astype("float64")
+    exact = np.sqrt(((some[:, None] - weight.astype("float64")[None]) ** 2).sum(axis=2)).sum(axis=1)
+    np.testing.assert_allclose(scores[:50], exact, rtol=1e-10)
+
+
+def test_nearly_equal_filters_are_told_apart():
+    weight = np.random.default_rng(6).standard_normal((256, 1152)).astype("float32")
+    weight[1:128] = weight[0] + 1e-5 * weight[1:128]
+    scores = CRITERIA.get("fpgm")(Filters("w", weight))
+    np.testing.assert_allclose(scores, brute_force_fpgm(weight), rtol=1e-10)
+
+
 def test_bn_scale_and_taylor():
     weight = np.random.default_rng(3).standard_normal((4, 6)).astype("float32")
     gradient = np.random.default_rng(4).standard_normal((4, 6)).astype("float32")
