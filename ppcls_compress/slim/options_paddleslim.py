@@ -15,7 +15,7 @@ _TYPES = {
     "weight_quantize_type": ("channel_wise_abs_max", "abs_max"),
     "activation_quantize_type": ("moving_average_abs_max",),
 }
-_WITHOUT_COUNTERPART = ("per_layer", "freeze_bn_epoch", "observer_epochs", "placement")
+_WITHOUT_COUNTERPART = ("per_layer", "freeze_bn_epoch", "observer_epochs")
 
 
 def check(options: QuantOptions) -> None:
@@ -31,6 +31,8 @@ def check(options: QuantOptions) -> None:
     for key in _WITHOUT_COUNTERPART:
         if getattr(options, key, None) not in (None, ()):
             raise ConfigError(f"{key}: backend paddleslim has nothing like it; leave it out")
+    if options.placement != "layers":
+        raise ConfigError(f"placement: backend paddleslim has no {options.placement}; it rounds what layers read")
     if options.fuse_conv_bn:
         raise ConfigError(
             "fuse_conv_bn: backend paddleslim folds the batch norms of a copy and trains the network unfolded; "

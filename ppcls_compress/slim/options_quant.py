@@ -70,6 +70,9 @@ class QuantOptions:
             `qat`. What its QAT has no counterpart of is refused.
         compat: with PACT. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally;
             calibration then changes nothing.
+        placement: what is rounded. `layers`: what quantized layers read; `deploy`: every tensor that ONNX Runtime's
+            integer graph rounds (sums, activations, pooling, concatenations), batch norms folded, so that this graph
+            computes what was trained. 8-bit activations only.
         weight_bits: 2 to 16.
         activation_bits: 2 to 16.
         weight_quantize_type: how the range of a weight is found; the two lsq types are trained. Not for ptq.
@@ -107,6 +110,7 @@ class QuantOptions:
     grid: Literal["alpha", "moving_average"] | None = None
     backend: Literal["native", "paddleslim"] = "native"
     compat: Literal["paddleslim"] | None = None
+    placement: Literal["layers", "deploy"] = "layers"
     weight_bits: int = 8
     activation_bits: int = 8
     weight_quantize_type: (
@@ -170,6 +174,8 @@ class QuantOptions:
                 f"bins: {self.bins} are too few for {self.activation_bits} bits, at least {least} are needed"
             )
         self._check_unsigned()
+        if self.placement == "deploy":
+            _check_deploy(self)
         if self.backend == "paddleslim":
             options_paddleslim.check(self)
 
@@ -229,6 +235,27 @@ def _check_bits(options: QuantOptions | LayerRule) -> None:
             raise ConfigError(f"{key}: {bits!r} is not a whole number from 2 to 16")
 
 
+def _check_deploy(options: QuantOptions) -> None:
+    """Refuse what the integer graph of `placement: deploy` cannot hold."""
+    if not options.fuse_conv_bn:
+        raise ConfigError("fuse_conv_bn: placement: deploy trains with the batch norms folded; leave fuse_conv_bn out")
+    for bits in (options, *options.per_layer):
+        if bits.activation_bits not in (None, 8):
+            raise ConfigError(f"activation_bits: placement: deploy needs 8, found {bits.activation_bits}")
+        if bits.weight_bits is not None and bits.weight_bits > 8:
+            raise ConfigError(f"weight_bits: placement: deploy needs at most 8, found {bits.weight_bits}")
+    if options.grid == "moving_average" or options.activation_quantize_type == "abs_max":
+        key = "grid" if options.grid == "moving_average" else "activation_quantize_type"
+        raise ConfigError(
+            f"{key}: placement: deploy needs one fixed range per tensor, {getattr(options, key)} has none"
+        )
+    if options.name == "pact" and options.activation_quantize_type is not None:
+        raise ConfigError(
+            f"activation_quantize_type: placement: deploy needs one fixed range per tensor, and pact with "
+            f"{options.activation_quantize_type} has two; use grid: alpha"
+        )
+
+
 def _fill(options: QuantOptions) -> None:
     """Give every option that applies its default, and refuse those that do not apply."""
     applicable = _ptq(options) if options.name == "ptq" else _training(options)
@@ -262,7 +289,7 @@ def _training(options: QuantOptions) -> dict[str, Any]:
     found: dict[str, Any] = {
         "weight_quantize_type": weight,
         "weight_preprocess_type": None,
-        "fuse_conv_bn": False,
+        "fuse_conv_bn": options.placement == "deploy",
         "freeze_bn_epoch": None,
     }
     if options.weight_preprocess_type:
@@ -321,6 +348,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "grid": ("alpha", "moving_average"),
     "backend": ("native", "paddleslim"),
     "compat": ("paddleslim",),
+    "placement": ("layers", "deploy"),
     "weight_quantize_type": WEIGHT_TYPES,
     "activation_quantize_type": ACTIVATION_TYPES,
     "weight_preprocess_type": ("PACT",),

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant import layers, placement
 from ppcls_compress.slim.quant.activations import Fixed
 from ppcls_compress.slim.quant.paddleslim_backend import paddleslim_layers
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
@@ -35,7 +35,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     found = required_quant_layers(model)
     correcting = {name: layer for name, layer in found.items() if corrects_bias(layer)}
     batches = list(batches) if correcting else batches
-    observation = Observation(found)
+    observation = Observation(found, placement.outputs(model))
     with _computing_in_float(model, found), observation.attached(), paddle.no_grad():
         for batch in batches:
             model(batch)
@@ -57,16 +57,26 @@ def required_quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
 
 
 class Observation:
-    """Collects the inputs of quantized layers, then sets their ranges."""
+    """Collects what quantizers round, then sets their ranges.
 
-    def __init__(self, found: dict[str, paddle.nn.Layer]) -> None:
+    Args:
+        found: the quantized layers, whose inputs are looked at.
+        outputs: the layers whose output is rounded.
+    """
+
+    def __init__(self, found: dict[str, paddle.nn.Layer], outputs: dict[str, paddle.nn.Layer] | None = None) -> None:
         self._observers: dict[str, list[tuple[ActivationQuantizer, Any]]] = {}
         self._reached: set[str] = set()
         self._found = found
+        self._outputs = outputs or {}
         for name, layer in found.items():
             parts = [part for part in (layer._act_preprocess, layer._fake_quant_input) if part is not None]
             own = [part for part in parts if isinstance(part, ActivationQuantizer)]
+            own = [part for part in own if not isinstance(part, placement.RoundedBefore)]
             self._observers[name] = [(part, part.observer()) for part in own]
+        for layer in self._outputs.values():
+            part = placement.quantizer_of(layer)
+            self._observers[part.layer_name] = [(part, part.observer())]
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -80,7 +90,8 @@ class Observation:
 
     def attach(self) -> list[Any]:
         """Observe forward passes until the returned hooks are removed."""
-        return [layer.register_forward_pre_hook(self._hook(name)) for name, layer in self._found.items()]
+        hooks = [layer.register_forward_pre_hook(self._input_hook(name)) for name, layer in self._found.items()]
+        return hooks + [layer.register_forward_post_hook(self._look_at_output) for layer in self._outputs.values()]
 
     def finish(self) -> None:
         """Set the ranges.
@@ -90,30 +101,35 @@ class Observation:
         """
         if not self._reached:
             raise UserError("calibration needs at least one batch, found none")
-        unreached = [name for name in self._found if name not in self._reached]
+        unreached = [name for name in self._observers if name not in self._reached]
         if unreached:
             raise UserError(f"no calibration data reached {', '.join(unreached[:5])}; leave them out with `skip`")
         for observers in self._observers.values():
             for part, observer in observers:
                 part.calibrate(observer)
 
-    def _hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
+    def _input_hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
         def observe(layer: paddle.nn.Layer, inputs: tuple) -> None:
-            values = inputs[0].astype("float32").numpy()
-            if not np.isfinite(values).all():
-                raise UserError(
-                    f"{name}: its input is not finite during calibration; the weights or the data are broken"
-                )
-            self._reached.add(name)
-            for _, observer in self._observers[name]:
-                observer.add(values)
+            self._look(name, inputs[0], "input")
 
         return observe
+
+    def _look_at_output(self, layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
+        self._look(placement.quantizer_of(layer).layer_name, output, "output")
+
+    def _look(self, name: str, tensor: paddle.Tensor, side: str) -> None:
+        values = tensor.astype("float32").numpy()
+        if not np.isfinite(values).all():
+            raise UserError(f"{name}: its {side} is not finite during calibration; the weights or the data are broken")
+        self._reached.add(name)
+        for _, observer in self._observers[name]:
+            observer.add(values)
 
 
 def corrects_bias(layer: paddle.nn.Layer) -> bool:
     """Whether the layer's options ask for bias correction."""
     inputs = layer._fake_quant_input
+    inputs = inputs.source if isinstance(inputs, placement.RoundedBefore) else inputs
     return isinstance(inputs, Fixed) and inputs.corrects_bias
 
 
@@ -154,16 +170,17 @@ def _correct_biases(
 @contextlib.contextmanager
 def _computing_in_float(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) -> Iterator[None]:
     statistics = _untrained_statistics(model)
+    rounding = [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
     try:
         with layers.evaluating(model):
             for norm, _, _ in statistics:
                 norm.training = True
-            for layer in found.values():
-                layer.quantizing = False
+            for part in (*found.values(), *rounding):
+                part.quantizing = False
             yield
     finally:
-        for layer in found.values():
-            layer.quantizing = True
+        for part in (*found.values(), *rounding):
+            part.quantizing = True
         for norm, mean, variance in statistics:
             norm._mean.set_value(mean)
             norm._variance.set_value(variance)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppcls_compress.slim.quant import fake_quant, layers
+from ppcls_compress.slim.quant import fake_quant, layers, placement
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.paddleslim_backend import native
@@ -85,12 +85,16 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     duplicate = copy.deepcopy(native(model))
     duplicate.eval()
     found = required_quant_layers(duplicate)
+    for layer in placement.outputs(duplicate).values():
+        layer.add_sublayer(placement.OUTPUT, FixedInput(quantizer_grid(placement.quantizer_of(layer))))
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
 
 
 class FixedInput(paddle.nn.Layer):
     """Rounds to a grid whose range is fixed."""
+
+    quantizing = True
 
     def __init__(self, grid: InputGrid) -> None:
         super().__init__()
@@ -152,6 +156,15 @@ def _input_grid(layer: paddle.nn.Layer) -> InputGrid | None:
     return InputGrid(limit, inputs.bits, inputs.unsigned, inputs.full_range, alpha if clips else None)
 
 
+def quantizer_grid(quantizer: ActivationQuantizer) -> InputGrid:
+    """The grid of a quantizer that is by itself, as evaluation uses it.
+
+    Raises:
+        UserError: it is not calibrated.
+    """
+    return InputGrid(quantizer.limit(), quantizer.bits, quantizer.unsigned, quantizer.full_range)
+
+
 def _weight_grid(layer: paddle.nn.Layer) -> WeightGrid | None:
     quantizer = layer._fake_quant_weight
     if not isinstance(quantizer, WeightQuantizer):
@@ -173,7 +186,9 @@ def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
         other.weight_levels = weight.levels
         other.register_buffer("weight_integers", paddle.to_tensor(weight.integers))
         other.register_buffer("weight_limit", paddle.to_tensor(weight.along_axis(weight.limit)))
-    if inputs is None or inputs.limit is None:
+    if isinstance(layer._fake_quant_input, placement.RoundedBefore):
+        other.rounding = paddle.nn.Identity()
+    elif inputs is None or inputs.limit is None:
         steps = [step for step in (layer._act_preprocess, layer._fake_quant_input) if step is not None]
         other.rounding = paddle.nn.Sequential(*steps)
     else:

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.quant import placement
 from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.learned import LearnedRange, PaddleSlimPact
@@ -16,7 +17,7 @@ from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, Quantizer
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:
-    """One row per quantized layer, for the log of an epoch.
+    """One row per quantized layer, then one per rounded output, for the log of an epoch.
 
     Args:
         model: prepared and calibrated.
@@ -28,16 +29,25 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
         clipped in training since the last reset, from the first sample of each batch; None without a trained range, or
         before training). What a class of the user's own does reads None.
     """
-    return [_row(name, layer, reset) for name, layer in (quant_layers(model) | counterparts(model)).items()]
+    rows = [_row(name, layer, reset) for name, layer in (quant_layers(model) | counterparts(model)).items()]
+    outputs = map(placement.quantizer_of, placement.outputs(model).values())
+    return rows + [_activation_columns(quantizer.layer_name, quantizer, None, reset) for quantizer in outputs]
 
 
 def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:
     inputs, before = layer._fake_quant_input, layer._act_preprocess
+    columns = _activation_columns(name, inputs, before, reset)
+    return {**columns, "weight_bits": getattr(layer._fake_quant_weight, "bits", None)}
+
+
+def _activation_columns(
+    name: str, inputs: paddle.nn.Layer, before: paddle.nn.Layer | None, reset: bool
+) -> dict[str, Any]:
     known = isinstance(inputs, ActivationQuantizer)
     trained = next((part for part in (before, inputs) if isinstance(part, LearnedRange | PaddleSlimPact)), None)
     return {
         "layer": name,
-        "weight_bits": getattr(layer._fake_quant_weight, "bits", None),
+        "weight_bits": None,
         "activation_bits": inputs.bits if known else None,
         "unsigned": inputs.unsigned if known else None,
         "limit": inputs.limit() if known else None,
@@ -52,8 +62,14 @@ def learned_parameters(model: paddle.nn.Layer) -> list[paddle.Tensor]:
     `optimize_attr["learning_rate"]` and `regularizer` hold them, and Paddle's optimizers apply both; only AdamW decays
     every parameter that its `apply_decay_param_fun` does not leave out.
     """
-    parts = [part for layer in quant_layers(model).values() for part in layer.parts()]
+    parts = _parts(model)
     return [parameter for part in parts for parameter in part.parameters()]
+
+
+def _parts(model: paddle.nn.Layer) -> list[paddle.nn.Layer]:
+    """The quantizers and preprocessing layers of a model."""
+    parts = [part for layer in quant_layers(model).values() for part in layer.parts()]
+    return parts + [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
 
 
 def not_finite(model: paddle.nn.Layer) -> list[str]:
@@ -83,10 +99,9 @@ def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> No
 
 def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:
     """Keep the observed ranges as they are in training, or let them follow the data again."""
-    for layer in quant_layers(model).values():
-        for part in layer.parts():
-            if isinstance(part, Quantizer) and hasattr(part, "observing"):
-                part.observing = not frozen
+    for part in _parts(model):
+        if isinstance(part, Quantizer) and hasattr(part, "observing"):
+            part.observing = not frozen
 
 
 def freeze_batch_norms(model: paddle.nn.Layer, frozen: bool = True) -> None:

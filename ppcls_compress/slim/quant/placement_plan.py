@@ -88,6 +88,10 @@ def plan(graph: Graph, quantized: Collection[str]) -> tuple[list[Place], list[Un
                 readers = tuple(dict.fromkeys([*known.readers, *place.readers]))
                 both = known.non_negative and place.non_negative
                 places[place.layer, place.side] = Place(place.layer, place.side, both, readers)
+    covered = {name for place in places.values() for name in _rounding(place)}
+    for step in steps:  # what it reads is an output of the network, too
+        if step.kind == _LAYER and step.layer not in covered:
+            places[step.layer, "input"] = Place(step.layer, "input", flow.non_negative(step.sources[0]))
     return list(places.values()), list(dict.fromkeys(unlearned))
 
 
@@ -239,3 +243,8 @@ class _Flow:
 
 def _moves(step: _Step) -> bool:
     return step.kind in (*_MOVING, _MAX_POOLING, _IDENTITY)
+
+
+def _rounding(place: Place) -> tuple[str, ...]:
+    """The quantized layers for whose input a place provides."""
+    return (place.layer,) if place.side == "input" else place.readers

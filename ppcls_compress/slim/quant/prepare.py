@@ -10,7 +10,7 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import fold, layers, paddleslim_backend
+from ppcls_compress.slim.quant import fold, layers, paddleslim_backend, placement
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 from ppcls_compress.slim.quant.select import Selection, select
 
@@ -29,13 +29,15 @@ def prepare(
     Args:
         model: changed in place.
         options: what to quantize, and how.
-        inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once. Left out, an image of
-            the first convolution's channels is tried.
+        inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once, `placement: deploy`
+            traces it. Left out, an image of the first convolution's channels is tried.
         custom: classes that replace a step.
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
-        "type", "reason"}], "folded": [[convolution, batch norm]], "custom": names of the replaced steps}.
+        "type", "reason"}], "folded": [[convolution, batch norm]], "custom": names of the replaced steps}. With
+        `placement: deploy` also "places": [{"layer", "side", "non_negative", "readers"}], and "unlearned": [{"layer",
+        "op"}], the tensors that an integer graph would round and that no layer gives by itself.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or PaddleSlim, as
@@ -43,10 +45,16 @@ def prepare(
         MissingDependencyError: PaddleSlim is the backend, and not installed.
     """
     custom = custom or CustomParts()
+    if options.placement == "deploy" and "act_quantize" in custom.given():
+        raise UserError("act_quantize: placement: deploy has quantizers of its own for activations; leave one out")
     selection = select(model, options)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
+    record = _record(options, selection, folded, custom)
+    if options.placement == "deploy":
+        record |= placement.to_record(*placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
-    return model, _record(options, selection, folded, custom)
+    placement.apply(model, placement.from_record(record), options)
+    return model, record
 
 
 def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
@@ -55,6 +63,7 @@ def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
     Raises:
         UserError: the model holds no quantized layer.
     """
+    placement.remove(model)
     swaps = {id(layer): layers.plain(layer) for layer in layers.quant_layers(model).values()}
     swaps |= paddleslim_backend.float_layers(model)
     if not swaps:
@@ -86,6 +95,7 @@ def apply_record(
         raise UserError(f"the record's quantized layers are not this model's: {', '.join(different[:5])}")
     fold.fold_pairs(model, [tuple(pair) for pair in record["folded"]])
     _swap(model, options, selection, custom)
+    placement.apply(model, placement.from_record(record), options)
     return model
 
 
