@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from ppcls_compress import data
-from ppcls_compress.commands.export_model import export_checked, latency_of
 from ppcls_compress.config.schema import Config
-from ppcls_compress.engine import assemble, train
+from ppcls_compress.deploy import configured, formats
+from ppcls_compress.engine import assemble, samples, train
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
@@ -39,14 +39,15 @@ def rehearse(config: Config) -> None:
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
         assemble.start(config)
-        context = compression_context(config, lambda: loader, latency=latency_of(config))
+        context = compression_context(config, lambda: loader, latency=configured.latency_of(config))
         model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
         trainer = build_trainer(config, model, loader, epochs=1)
         trainer.hooks = [Messages(1), NanGuard(1)]
         trainer.run()
         with tempfile.TemporaryDirectory() as folder:
-            images = next(iter(loader))[0].numpy()
-            export_checked(config, model, record, Path(folder) / "inference", images, source="synthetic images")
+            check = samples.random(config, batch)
+            plan = configured.Plan([formats.get("paddle")], check)
+            configured.export_all(config, model, record, Path(folder), plan)
         logger.info(
             "dry run passed; the real run trains %d epochs and writes to %s",
             config.Global.epochs,

@@ -1,41 +1,51 @@
-"""`eval`: the metrics of a checkpoint on the validation set."""
+"""`eval`: the metrics of a checkpoint, or of an exported model, on the validation set."""
 
 from __future__ import annotations
 
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
-from ppcls_compress.config.paths import check_loader
+from ppcls_compress.config.paths import check_loader, check_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `eval`."""
     add_config_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the metrics, as fractions, to this file too")
+    parser.add_argument("--artifact", metavar="DIR", help="evaluate this exported model instead of a checkpoint")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate `Global.pretrained_model` on `DataLoader.Eval`.
+    """Evaluate `Global.pretrained_model`, or an artifact of any format, on `DataLoader.Eval`.
 
     Raises:
         UserError: the configuration or what it points at cannot be used.
     """
     config = read_config(args)
     check_loader(config, "Eval")
-    require_weights(config)
+    if args.artifact:
+        check_path("--artifact", args.artifact, "folder")
+    else:
+        require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import evaluator
+    from ppcls_compress.engine.train import evaluate_exported, evaluator
 
     with logging_to(main=distributed.is_main()):
         assemble.start(config)
         distributed.start()
-        model, _ = assemble.build_model(config)
         with dead_workers_told():
-            metrics = evaluator(config, model)()
+            if args.artifact:
+                from ppcls_compress.deploy.predictor import Predictor
+
+                predictor = Predictor(args.artifact)
+                shape = predictor.artifact.description.image_shape
+                metrics = evaluate_exported(config, predictor.logits, shape, args.artifact)
+            else:
+                metrics = evaluator(config, assemble.build_model(config)[0])()
         logger.info("evaluation: %s", describe(metrics))
         if args.json and distributed.is_main():
             io.write_json(args.json, metrics)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     check_loader(config, "Eval")
     require_weights(config)
     from ppcls_compress import io
-    from ppcls_compress.commands.export_model import latency_of
+    from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine import assemble, sensitivity
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.engine.train import run_folder

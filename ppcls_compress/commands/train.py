@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.commands.export_model import latency_of
 from ppcls_compress.config.paths import check_can_train, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.errors import ConfigError
@@ -40,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
         rehearse(config)
         return
     check_training(config)
+    from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine.distributed import is_main
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.train import run_folder, train

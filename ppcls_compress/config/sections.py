@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ppcls_compress.config.base import Number, Options
 
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+ExportFormat = Literal["paddle", "onednn", "onnx-ort", "onnx-openvino"]
+
+
+def _for_all_formats(value: Any) -> Any:
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else dict.fromkeys(get_args(ExportFormat), value)
+
+
+Agreement = Annotated[dict[ExportFormat, Fraction], BeforeValidator(_for_all_formats)]
 
 
 def _names_one(entry: Any) -> Any:
@@ -31,6 +42,8 @@ class Global(Options):
         image_channel: the first of `image_shape` once more, as some PaddleClas files have it.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
+        export_agreement: fraction of them whose most likely class an exported quantized model must share with the
+            trained one, instead of the format's default; for all formats, or by format.
     """
 
     checkpoints: str | None = None
@@ -52,7 +65,8 @@ class Global(Options):
     train_mode: Literal["classification"] | None = None
     to_static: bool = False
     use_dali: bool = False
-    export_check_images: Count = 64
+    export_check_images: Count = 512
+    export_agreement: Agreement = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_start(self) -> Global:

@@ -1,9 +1,9 @@
 """The files of an exported model, how they are described, and how they take their place: all of them or none.
 
-inference.json        the network, a PIR program
-inference.pdiparams   its parameters
-inference.yml         preprocessing, class names, and what the network gives; in PaddleClas' layout
-slim.json             the compression record; absent for a dense model
+Every format has its own network files. Beside them in the same folder are
+
+inference.yml   preprocessing, class names, what the network gives, how it was checked, checksums; in PaddleClas' layout
+slim.json       the compression record; absent for a dense model
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,14 @@ import pydantic
 import yaml
 
 from ppcls_compress import io
-from ppcls_compress.config.load import read_yaml
+from ppcls_compress.config.load import explain, read_yaml
 from ppcls_compress.config.transforms import DecodeImage, Transform, parse_transforms
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import record as compression
 
-NETWORK = "inference.json"
-PARAMETERS = "inference.pdiparams"
 DESCRIPTION = "inference.yml"
 RECORD = "slim.json"
-VERSION = 1
+VERSION = 2
 _OUTPUTS = ("probabilities", "logits")
 
 
@@ -47,6 +45,9 @@ class Description:
         model_name: the backbone.
         params: number of parameters; None when it is not known.
         flops: multiply-adds for one image; None when they are not known.
+        format: of the network files, a name in `deploy.formats`.
+        parity: what the comparison with the trained model found, as plain JSON; empty when there was none.
+        notes: what a user should know: ranges of random images, layers that stay float, and the like.
     """
 
     image_shape: tuple[int, int, int]
@@ -57,6 +58,9 @@ class Description:
     model_name: str | None = None
     params: int | None = None
     flops: int | None = None
+    format: str = "paddle"
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,26 +71,32 @@ class Artifact:
         directory: where its files are.
         description: content of inference.yml.
         record: the compression record, `{"version", "steps"}`; no steps for a dense model.
+        files: bytes of each file, the description included.
     """
 
     directory: Path
     description: Description
     record: dict[str, Any]
+    files: dict[str, int]
 
     @property
     def quantized(self) -> bool:
         """Whether weights are stored as integers."""
         return compression.step_of(self.record, "quant") is not None
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each file."""
-        names = (NETWORK, PARAMETERS, DESCRIPTION, RECORD)
-        return {name: path.stat().st_size for name in names if (path := self.directory / name).exists()}
+    @property
+    def bytes(self) -> int:
+        """Size on disk, all files counted."""
+        return sum(self.files.values())
 
 
 def write_description(folder: Path, description: Description) -> None:
-    """Write inference.yml for the network files that are in `folder` already; it lists their sizes."""
-    written = {name: (folder / name).stat().st_size for name in (NETWORK, PARAMETERS)}
+    """Write inference.yml for the files that are in `folder` already; it lists their sizes and checksums."""
+    written = {
+        path.name: {"bytes": path.stat().st_size, "sha256": io.sha256(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != DESCRIPTION
+    }
     postprocess: dict[str, Any] = {"topk": description.topk}
     if description.class_names is not None:
         postprocess["label_list"] = list(description.class_names)
@@ -96,14 +106,17 @@ def write_description(folder: Path, description: Description) -> None:
         "PostProcess": {"Topk": postprocess},
         "Artifact": {
             "version": VERSION,
+            "format": description.format,
             "image_shape": list(description.image_shape),
             "output": description.output,
             "params": description.params,
             "flops": description.flops,
-            "bytes": written,
+            "parity": dict(description.parity),
+            "notes": list(description.notes),
+            "files": written,
         },
     }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
@@ -126,25 +139,39 @@ def load(directory: str | Path) -> Artifact:
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory}: no such folder; an exported model is a folder with {DESCRIPTION}")
-    missing = [name for name in (DESCRIPTION, NETWORK, PARAMETERS) if not (directory / name).is_file()]
-    if missing:
-        raise UserError(f"{directory}: not a complete exported model, {', '.join(missing)} missing; export it again")
     path = directory / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{directory}: not a complete exported model, {DESCRIPTION} missing; export it again")
     content = read_yaml(path)
     try:
-        description, sizes = _parse(content)
+        description, files = _parse(content)
+    except pydantic.ValidationError as error:
+        (reason, *_) = explain(error, {}, "PreProcess.transform_ops")
+        raise UserError(f"{path}: {reason}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not the description of an exported model: {_reason(error)}") from error
-    for name, expected in sizes.items():
+        reason = f"no key {error.args[0]!r}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path}: not the description of an exported model: {reason}") from error
+    _check_files(directory, files)
+    record = compression.empty_record()
+    if RECORD in files:
+        record = compression.check(io.read_json(directory / RECORD), directory / RECORD)
+    sizes = {name: size for name, (size, _) in files.items()}
+    return Artifact(directory, description, record, {**sizes, DESCRIPTION: path.stat().st_size})
+
+
+def _check_files(directory: Path, files: Mapping[str, tuple[int, str]]) -> None:
+    missing = [name for name in files if not (directory / name).is_file()]
+    if missing:
+        raise UserError(f"{directory}: not a complete exported model, {', '.join(missing)} missing; export it again")
+    for name, (size, checksum) in files.items():
         found = (directory / name).stat().st_size
-        if found != expected:
-            raise UserError(f"{directory / name}: {found} bytes, {expected} expected; copy or export it again")
-    path = directory / RECORD
-    record = compression.check(io.read_json(path), path) if path.exists() else compression.empty_record()
-    return Artifact(directory, description, record)
+        if found != size:
+            raise UserError(f"{directory / name}: {found} bytes, {size} expected; copy or export it again")
+        if io.sha256(directory / name) != checksum:
+            raise UserError(f"{directory / name}: not the file that was exported; copy or export it again")
 
 
-def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, int]]:
+def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int, str]]]:
     own = content["Artifact"]
     if own["version"] != VERSION:
         raise ValueError(f"version {own['version']!r} found, {VERSION} is known here")
@@ -156,6 +183,10 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, int]]:
     postprocess = content["PostProcess"]["Topk"]
     names = postprocess.get("label_list")
     channels, height, width = own["image_shape"]
+    files = {str(name): (entry["bytes"], entry["sha256"]) for name, entry in own["files"].items()}
+    outside = [name for name in files if Path(name).name != name]
+    if outside:
+        raise ValueError(f"files: {outside[0]!r} is not a plain file name")
     description = Description(
         image_shape=(channels, height, width),
         output=own["output"],
@@ -163,33 +194,31 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, int]]:
         class_names=None if names is None else tuple(str(name) for name in names),
         topk=postprocess["topk"],
         model_name=content["Global"]["model_name"],
-        params=own.get("params"),
-        flops=own.get("flops"),
+        params=own["params"],
+        flops=own["flops"],
+        format=own["format"],
+        parity=dict(own["parity"]),
+        notes=tuple(own["notes"]),
     )
-    return description, {name: own["bytes"][name] for name in (NETWORK, PARAMETERS)}
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"no key {error.args[0]!r}"
-    if isinstance(error, pydantic.ValidationError):
-        first = error.errors()[0]
-        return f"PreProcess.transform_ops.{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+    return description, files
 
 
 @contextmanager
-def staged(directory: str | Path) -> Iterator[Path]:
+def staged(directory: str | Path, names: Sequence[str]) -> Iterator[Path]:
     """An empty folder for the files of an artifact, which replace those in `directory` when the block succeeds.
 
-    After a failure `directory` holds what it held before. Files that are no part of an artifact are left alone. The
-    description is taken away first and put in place last: what has one is complete, even if the process was killed.
+    After a failure `directory` holds what it held before. Other files and sub-folders are left alone. The description
+    is taken away first and put in place last: what has one is complete, even if the process was killed.
+
+    Args:
+        directory: made if it is not there.
+        names: of the network files that this artifact, or an earlier one of its format, may have.
 
     Raises:
         UserError: the folder cannot be written.
     """
     directory = Path(directory)
-    existed = directory.exists()
+    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(".partial-*"):
@@ -199,19 +228,20 @@ def staged(directory: str | Path) -> Iterator[Path]:
         raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
     try:
         yield staging
-        _replace(staging, directory)
+        _replace(staging, directory, names)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if not existed and not any(directory.iterdir()):
-            directory.rmdir()
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
-def _replace(staging: Path, directory: Path) -> None:
+def _replace(staging: Path, directory: Path, names: Sequence[str]) -> None:
     earlier = staging / "earlier"
     earlier.mkdir()
-    names = (NETWORK, PARAMETERS, RECORD)
+    names = (*names, RECORD)
     moves = [(directory / name, earlier / name) for name in (DESCRIPTION, *names)]
     moves += [(staging / name, directory / name) for name in (*names, DESCRIPTION)]
     for source, _ in moves:

@@ -1,4 +1,4 @@
-"""Runs an exported model on the CPU through Paddle Inference."""
+"""Runs an exported model of any format on the CPU."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paddle import inference
 
 from ppcls_compress import data
-from ppcls_compress.deploy import artifact
-from ppcls_compress.engine.infer import classify, read_prepared
+from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.errors import UserError
 
 BATCH = 32
@@ -22,13 +21,14 @@ class Predictor:
     """An exported model, ready to run.
 
     Args:
-        directory: the folder of the artifact.
+        directory: the folder of the artifact, which tells its format.
         threads: for the arithmetic; None for all the cores that this process may use.
 
     Attributes:
         artifact: the description and the record that came with the network.
 
     Raises:
+        MissingDependencyError: the runtime of the format is not installed; says which extra brings it.
         UserError: the artifact is incomplete or damaged.
 
     Example:
@@ -40,9 +40,7 @@ class Predictor:
     def __init__(self, directory: str | Path, *, threads: int | None = None) -> None:
         self.artifact = artifact.load(directory)
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
-        self._predictor = _create(self.artifact.directory, threads)
-        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        self._session = formats.open_session(self.artifact, threads)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed float32 images [N, C, H, W] to the network's output [N, classes], logits or probabilities.
@@ -53,19 +51,24 @@ class Predictor:
         expected = self.artifact.description.image_shape
         if images.ndim != 4 or images.shape[1:] != expected or not len(images):
             raise UserError(f"the network takes images of shape [N, {str(expected)[1:-1]}], found {list(images.shape)}")
-        images = np.ascontiguousarray(images, np.float32)
-        self._input.reshape(images.shape)
-        self._input.copy_from_cpu(images)
-        self._predictor.run()
-        return self._output.copy_to_cpu()
+        return self._session.run(np.ascontiguousarray(images, np.float32))
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Preprocessed float32 images [N, C, H, W] to logits [N, classes]; their softmax is the probabilities.
+
+        Of a network that gives probabilities these are the logarithms.
+        """
+        output = self.run(images)
+        if self.artifact.description.output == "logits":
+            return output
+        return np.log(np.maximum(output, np.finfo(np.float32).tiny))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed float32 images [N, C, H, W] to class probabilities [N, classes]."""
         output = self.run(images)
         if self.artifact.description.output == "probabilities":
             return output
-        powers = np.exp(output - output.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return np.exp(log_probabilities(output))
 
     def predict(self, images: Sequence[str | Path | np.ndarray]) -> list[dict[str, Any]]:
         """The most likely class of each image: `{"class_id", "score", "label_name"}`, the name None if not known.
@@ -83,7 +86,7 @@ class Predictor:
                 pipeline(image) if isinstance(image, np.ndarray) else read_prepared(image, pipeline)
                 for image in images[start : start + BATCH]
             ]
-            for row in self.probabilities(np.stack(batch)):
+            for row in check_finite(self.probabilities(np.stack(batch))):
                 best = int(row.argmax())
                 name = names[best] if names else None
                 answers.append({"class_id": best, "score": float(row[best]), "label_name": name})
@@ -117,15 +120,7 @@ class Predictor:
         return data.build_pipeline(ops)
 
 
-def _create(directory: Path, threads: int) -> inference.Predictor:
-    config = inference.Config(str(directory / artifact.NETWORK), str(directory / artifact.PARAMETERS))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(threads)
-    # oneDNN makes float networks 3 to 5 times as fast as the plain kernels, networks with integer weights 2 to 3 times.
-    # Without the placement pass only what is fused with a convolution runs on it: at most an eighth slower, and faster
-    # for integer weights. With the pass everything does, and in Paddle 3.3.1 oneDNN's `pad` writes past its memory when
-    # the channel axis is padded, as in the shortcuts of CIFAR ResNets.
-    config.enable_mkldnn()
-    config.delete_pass("onednn_placement_pass")
-    return inference.create_predictor(config)
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Logits [N, classes] to the logarithms of their softmax; these stay as they are."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

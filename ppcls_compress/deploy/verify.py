@@ -1,42 +1,106 @@
 """The proof that an artifact computes what the trained model does, by running it in a fresh process.
 
-`python -m ppcls_compress.deploy.verify ARTIFACT IMAGES.npy OUTPUTS.npy` is that process.
+`python -m ppcls_compress.deploy.verify REQUEST.json` is that process. It does not import the trained model's framework
+where the runtime is another one.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
-from ppcls_compress.deploy import artifact, fresh
-from ppcls_compress.deploy.predictor import BATCH, Predictor
+from ppcls_compress import io
+from ppcls_compress.deploy import artifact, formats, fresh
+from ppcls_compress.deploy.predictor import BATCH, Predictor, log_probabilities
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import inference_mode
+
+if TYPE_CHECKING:
+    import paddle
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an artifact may be from its model. Differences are relative to the largest output.
+    """How far an artifact may be from its model.
 
     Attributes:
-        agreement: least fraction of images whose most likely class is the same, near ties counted as the same.
-        mean: largest mean difference.
-        maximum: largest difference of any output; None where single outputs may jump, as in quantized networks, when a
-            value next to a rounding boundary falls on its other side.
+        agreement: least fraction of images whose most likely class is the same.
+        mean: largest mean difference of logits, relative to the largest logit.
+        maximum: largest difference of any logit, relative alike; None where single ones may jump, as in quantized
+            networks, when a value next to a rounding boundary falls on its other side.
     """
 
     agreement: float
     mean: float
-    maximum: float | None
+    maximum: float | None = None
 
 
 FLOAT = Tolerance(agreement=1.0, mean=1e-4, maximum=1e-3)
-QUANTIZED = Tolerance(agreement=0.98, mean=0.02, maximum=None)
+ANY = Tolerance(agreement=0.0, mean=float("inf"))
+"""For networks that nobody will classify with; their outputs must be finite all the same."""
+
+
+def default_tolerance(format_name: str, *, quantized: bool, agreement: float | None = None) -> Tolerance:
+    """What a format must keep to.
+
+    Args:
+        format_name: as in `deploy.formats`.
+        quantized: whether the network is; a float one must keep to `FLOAT`.
+        agreement: instead of the format's own bound; logits may then differ as much as classes may.
+    """
+    if not quantized:
+        return FLOAT
+    kind = formats.get(format_name)
+    if agreement is None:
+        return Tolerance(kind.agreement, kind.mean)
+    return Tolerance(agreement, max(kind.mean, 1 - agreement))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The trained model's answers.
+
+    Attributes:
+        images: preprocessed, float32 [N, C, H, W].
+        logits: of the model, [N, classes].
+        labels: int64 [N]; None where there are none.
+        source: what the images are, for messages: `512 validation images`.
+        synthetic: whether they are random. A network's classes on noise are often close to each other, so that classes
+            whose logits are nearly equal count as the same there; on real images they do not.
+    """
+
+    images: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray | None = None
+    source: str = "images"
+    synthetic: bool = False
+
+
+def reference(
+    model: paddle.nn.Layer,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    source: str = "images",
+    synthetic: bool = False,
+) -> Reference:
+    """The answers of `model`, fake-quantized if it is so and not changed, on `images`, float32 [N, C, H, W].
+
+    Raises:
+        UserError: an answer is not finite.
+    """
+    from ppcls_compress.deploy.network import logits_of
+
+    logits = logits_of(model, images)
+    if not np.isfinite(logits).all():
+        raise UserError(f"the trained model's own output is not finite on {source}; the weights are broken")
+    return Reference(images, logits, labels, f"{len(images)} {source}", synthetic)
 
 
 @dataclass(frozen=True)
@@ -44,112 +108,172 @@ class ParityReport:
     """How far an artifact is from its model.
 
     Attributes:
-        images: how many were compared.
-        top1_agreement: fraction whose most likely class is the same.
-        agreement: the same, but also counting an image where the artifact's class comes within the allowed mean
-            difference of the model's best: such a near tie has no right answer.
-        mean_difference: mean of |artifact - model| over all outputs, relative to the largest |model|.
-        max_difference: the largest, relative alike.
+        images: what was compared on.
+        synthetic: whether they are random.
+        argmax_agreement: fraction whose most likely class is the same.
+        near_agreement: the same, but also counting an image where the artifact's class comes within the allowed mean
+            difference of the model's best.
+        bound: what the agreement must reach.
+        default_bound: what it must reach unless configured otherwise.
+        top1_model: fraction of images that the model classifies rightly; None without labels.
+        top1_artifact: the same of the artifact.
+        mean_difference: mean of |artifact - model| over all logits, each image's shifted to mean 0.
+        max_difference: the largest such difference.
+        largest_logit: of the model, shifted alike.
+        integer_kernels: (kernels that compute with integers, all kernels) by kind of layer; empty where not known.
     """
 
-    images: int
-    top1_agreement: float
-    agreement: float
+    images: str
+    synthetic: bool
+    argmax_agreement: float
+    near_agreement: float
+    bound: float
+    default_bound: float
+    top1_model: float | None
+    top1_artifact: float | None
     mean_difference: float
     max_difference: float
+    largest_logit: float
+    integer_kernels: Mapping[str, tuple[int, int]]
 
     def __str__(self) -> str:
+        top1 = ""
+        if self.top1_model is not None:
+            top1 = f", top-1 {self.top1_model:.2%} trained and {self.top1_artifact:.2%} exported"
         return (
-            f"same top-1 on {self.top1_agreement:.2%} of {self.images} images, "
-            f"difference of outputs {self.mean_difference:.1e} mean, {self.max_difference:.1e} largest"
+            f"same class for {self.argmax_agreement:.2%} of {self.images}{top1}, logits differ by "
+            f"{self.mean_difference:.2g} on average and {self.max_difference:.2g} at most, of up to "
+            f"{self.largest_logit:.3g}"
         )
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it, numbers rounded to what they mean."""
+        content = {name: _rounded(value) for name, value in asdict(self).items() if value is not None}
+        return {**content, "integer_kernels": {name: list(pair) for name, pair in self.integer_kernels.items()}}
 
-def parity(
-    model: paddle.nn.Layer, directory: str | Path, images: np.ndarray, *, tolerance: Tolerance | None = None
-) -> ParityReport:
-    """Compare a model with its artifact on `images`, float32 [N, C, H, W].
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance | None = None) -> ParityReport:
+    """Compare a model's answers with those of its artifact, in a fresh process.
 
     Args:
-        model: the model that was exported, fake-quantized if it is so; not changed.
+        reference: the model's answers.
         directory: the folder of the artifact.
-        images: preprocessed.
-        tolerance: None for the default of a float or of a quantized network.
+        tolerance: None for the default of the format.
 
     Raises:
         UserError: the artifact does not run, or is further from the model than `tolerance` allows.
     """
     exported = artifact.load(directory)
-    tolerance = tolerance or (QUANTIZED if exported.quantized else FLOAT)
-    expected = eager(model, images, softmax=exported.description.output == "probabilities")
-    if not np.isfinite(expected).all():
-        raise UserError("the trained model's own output is not finite on the images of the comparison")
-    report = compare(expected, run_fresh(directory, images), tie=tolerance.mean)
-    if (
-        not report.agreement >= tolerance.agreement
-        or not report.mean_difference <= tolerance.mean
-        or (tolerance.maximum is not None and not report.max_difference <= tolerance.maximum)
-    ):
+    default = default_tolerance(exported.description.format, quantized=exported.quantized)
+    tolerance = tolerance or default
+    outputs, kernels = run_fresh(directory, reference.images)
+    report = compare(reference, outputs, tolerance, default_bound=default.agreement, kernels=kernels)
+    problem = _problem(report, tolerance, strict=exported.quantized and not reference.synthetic)
+    if problem is not None:
         raise UserError(
-            f"the exported network does not compute what the trained one does: {report}; "
-            f"allowed: {tolerance.agreement:.2%} near ties aside, {tolerance.mean:.1e} mean, "
-            f"{'any' if tolerance.maximum is None else format(tolerance.maximum, '.1e')} largest"
+            f"{exported.description.format}: the exported network does not compute what the trained one does: "
+            f"{problem}; found: {report}"
         )
     return report
 
 
-def compare(expected: np.ndarray, found: np.ndarray, *, tie: float) -> ParityReport:
-    """Measures of two output arrays [N, classes]; classes within `tie` times the largest |expected| are as good."""
-    if found.shape != expected.shape:
-        raise UserError(f"outputs of shape {list(found.shape)} exported, {list(expected.shape)} trained")
+def _problem(report: ParityReport, tolerance: Tolerance, *, strict: bool) -> str | None:
+    """What is worse than allowed, or None; unless `strict`, near ties are allowed."""
+    agreement = report.argmax_agreement if strict else report.near_agreement
+    largest = max(report.largest_logit, _SMALL)
+    if not np.isfinite(report.mean_difference):
+        return "its output is not finite"
+    if agreement < tolerance.agreement:
+        near = "" if strict else ", near ties allowed,"
+        return f"the same class for {agreement:.2%}{near} is below the bound {tolerance.agreement:.2%}"
+    if report.mean_difference > tolerance.mean * largest:
+        return f"the mean difference of logits is above {tolerance.mean:.1e} of the largest"
+    if tolerance.maximum is not None and report.max_difference > tolerance.maximum * largest:
+        return f"the largest difference of logits is above {tolerance.maximum:.1e} of the largest"
+    return None
+
+
+_SMALL = 0.01
+"""Logits of less than this are all the same class: differences are never taken relative to less."""
+
+
+def compare(
+    reference: Reference,
+    outputs: np.ndarray,
+    tolerance: Tolerance,
+    *,
+    default_bound: float | None = None,
+    kernels: Mapping[str, tuple[int, int]] | None = None,
+) -> ParityReport:
+    """Measures of an artifact's logits, or logarithms of probabilities, [N, classes] beside the model's."""
+    if outputs.shape != reference.logits.shape:
+        raise UserError(f"outputs of shape {list(outputs.shape)} exported, {list(reference.logits.shape)} trained")
+    expected, found = _centred(reference.logits), _centred(outputs)
     rows = np.arange(len(expected))
     best, chosen = expected.argmax(axis=1), found.argmax(axis=1)
-    largest = max(float(np.abs(expected).max()), np.finfo(np.float32).tiny)
-    difference = np.abs(found.astype(np.float64) - expected) / largest
-    loss = (expected[rows, best] - expected[rows, chosen]) / largest
+    difference = np.abs(found - expected)
+    largest = float(np.abs(expected).max())
+    near = expected[rows, best] - expected[rows, chosen] <= tolerance.mean * max(largest, _SMALL)
+    labels = reference.labels
     return ParityReport(
-        images=len(expected),
-        top1_agreement=float((best == chosen).mean()),
-        agreement=float((loss <= tie).mean()),
+        images=reference.source,
+        synthetic=reference.synthetic,
+        argmax_agreement=float((best == chosen).mean()),
+        near_agreement=float(near.mean()),
+        bound=tolerance.agreement,
+        default_bound=tolerance.agreement if default_bound is None else default_bound,
+        top1_model=None if labels is None else float((best == labels).mean()),
+        top1_artifact=None if labels is None else float((chosen == labels).mean()),
         mean_difference=float(difference.mean()),
         max_difference=float(difference.max()),
+        largest_logit=largest,
+        integer_kernels=dict(kernels or {}),
     )
 
 
-def eager(model: paddle.nn.Layer, images: np.ndarray, *, softmax: bool) -> np.ndarray:
-    """The model's outputs [N, classes] for images [N, C, H, W], in evaluation mode; the model is as before after it."""
-    outputs = []
-    with inference_mode(model):
-        for start in range(0, len(images), BATCH):
-            output = first_output(model(paddle.to_tensor(images[start : start + BATCH])))
-            outputs.append((paddle.nn.functional.softmax(output) if softmax else output).numpy())
-    return np.concatenate(outputs)
+def _centred(logits: np.ndarray) -> np.ndarray:
+    """Logits of mean 0 for each image; what a softmax in float32 cannot tell from 0 is cut off before."""
+    logs = log_probabilities(logits.astype(np.float64)).clip(_LEAST_LOG, None)
+    return logs - logs.mean(axis=1, keepdims=True)
 
 
-def first_output(output: paddle.Tensor | list[paddle.Tensor] | tuple[paddle.Tensor, ...]) -> paddle.Tensor:
-    """The logits; networks with auxiliary classifiers give them first."""
-    return output[0] if isinstance(output, list | tuple) else output
+_LEAST_LOG = -80.0
 
 
-def run_fresh(directory: str | Path, images: np.ndarray) -> np.ndarray:
-    """The outputs [N, classes] of an artifact, run in a process of its own.
+def run_fresh(directory: str | Path, images: np.ndarray) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
+    """The logits, or logarithms of probabilities, [N, classes] of an artifact, run in a process of its own.
+
+    Returns:
+        Them, and how many kernels compute with integers, as `Format.integer_kernels` gives it.
 
     Raises:
         UserError: it does not run.
     """
+    threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        inputs, outputs = Path(folder, "images.npy"), Path(folder, "outputs.npy")
-        np.save(inputs, images)
-        fresh.run_module(__name__, Path(directory).resolve(), inputs, outputs)
-        return np.load(outputs, allow_pickle=False)
+        names = ("images.npy", "outputs.npy", "kernels.json")
+        request = {Path(name).stem: str(Path(folder, name)) for name in names}
+        np.save(request["images"], images)
+        io.write_json(Path(folder, "request.json"), {**request, "artifact": str(Path(directory).resolve())})
+        fresh.run_module(__name__, Path(folder, "request.json"), threads=threads)
+        kernels = {name: (done, count) for name, (done, count) in io.read_json(request["kernels"]).items()}
+        return np.load(request["outputs"], allow_pickle=False), kernels
 
 
-def _main(directory: str, inputs: str, outputs: str) -> None:
-    predictor = Predictor(directory, threads=1)
-    images = np.load(inputs, allow_pickle=False)
-    batches = [predictor.run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-    np.save(outputs, np.concatenate(batches))
+def _answer(request: Mapping[str, str]) -> None:
+    predictor = Predictor(request["artifact"])
+    images = np.load(request["images"], allow_pickle=False, mmap_mode="r")
+    batches = [predictor.logits(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
+    np.save(request["outputs"], np.concatenate(batches))
+    exported = predictor.artifact
+    count = formats.get(exported.description.format).integer_kernels
+    counted = count(exported.directory) if count is not None and exported.quantized else {}
+    io.write_json(request["kernels"], counted)
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _answer(io.read_json(sys.argv[1]))

@@ -58,10 +58,21 @@ def read_prepared(path: str | Path, pipeline: Pipeline) -> np.ndarray:
         raise BadImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
+def check_finite(scores: np.ndarray) -> np.ndarray:
+    """`scores` themselves.
+
+    Raises:
+        UserError: one of them is NaN or infinite, which is no answer.
+    """
+    if not np.isfinite(scores).all():
+        raise UserError("the network's scores are not finite; its weights are broken")
+    return scores
+
+
 def _answers(
     scores: np.ndarray, paths: Sequence[Path], topk: int, class_names: Sequence[str] | None
 ) -> Iterator[dict[str, Any]]:
-    for path, row in zip(paths, scores, strict=True):
+    for path, row in zip(paths, check_finite(scores), strict=True):
         best = np.argsort(-row, kind="stable")[:topk]
         yield {
             "file_name": str(path),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.engine import assemble, checkpoint, distributed
 from ppcls_compress.engine.context import Latency, compression_context
-from ppcls_compress.engine.evaluate import evaluate_model
+from ppcls_compress.engine.evaluate import evaluate, evaluate_model
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
@@ -21,8 +22,8 @@ from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.loop import Progress, Trainer
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.errors import ConfigError
-from ppcls_compress.losses import build_loss
-from ppcls_compress.metrics import build_metric
+from ppcls_compress.losses import LossFunction, build_loss
+from ppcls_compress.metrics import MetricFunction, build_metric
 from ppcls_compress.slim import recipe
 
 
@@ -94,11 +95,43 @@ def _check_resume(config: Config) -> None:
 
 def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
     """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
+    parts = _evaluation(config)
+    return lambda: evaluate_model(model, *parts)
+
+
+def evaluate_exported(
+    config: Config, predict: Callable[[np.ndarray], np.ndarray], image_shape: Sequence[int], source: str | Path
+) -> dict[str, float]:
+    """The same metrics and loss of a network that is no Paddle model any more.
+
+    Args:
+        predict: images [N, C, H, W] to logits [N, classes].
+        image_shape: (C, H, W) that it takes.
+        source: where it comes from, for messages.
+
+    Raises:
+        UserError: it takes other images, or tells other classes apart, than the configuration says.
+    """
+    if tuple(image_shape) != config.Global.image_shape:
+        expected, found = list(config.Global.image_shape), list(image_shape)
+        raise ConfigError(f"Global.image_shape: is {expected}, but {source} takes images of {found}")
+
+    def logits(images: paddle.Tensor) -> paddle.Tensor:
+        found = predict(images.numpy())
+        if found.shape[1] != config.Arch.class_num:
+            raise ConfigError(
+                f"Arch.class_num: is {config.Arch.class_num}, but {source} tells {found.shape[1]} classes apart"
+            )
+        return paddle.to_tensor(found)
+
+    return evaluate(logits, *_evaluation(config))
+
+
+def _evaluation(config: Config) -> tuple[Loader, MetricFunction, LossFunction | None]:
+    """What evaluating takes beside a network."""
     loader = _loader(config, "Eval")
     check_image_shape(config, loader, "Eval")
-    metric = build_metric(config.Metric.Eval)
-    loss = build_loss(config.Loss.Eval) if config.Loss else None
-    return lambda: evaluate_model(model, loader, metric, loss)
+    return loader, build_metric(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
 
 
 def main_metric(config: Config) -> str:

@@ -48,7 +48,7 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
                 "top1": round(100 * found["top1"], 2),
                 "params": model.description.params,
                 "flops": model.description.flops,
-                "bytes": sum(model.sizes().values()),
+                "bytes": model.bytes,
                 "latency_ms": round(times[name].median_ms, 4),
             }
         )

@@ -16,12 +16,23 @@ OPS = parse_transforms(
         {"ToCHWImage": None},
     ]
 )
-DESCRIPTION = artifact.Description((3, 32, 30), "logits", OPS, ("0", "zwölf"), topk=2, model_name="ResNet18")
+DESCRIPTION = artifact.Description(
+    (3, 32, 30),
+    "logits",
+    OPS,
+    ("0", "zwölf"),
+    topk=2,
+    model_name="ResNet18",
+    format="onnx-ort",
+    parity={"bound": 0.9, "integer_kernels": {"Convolution": [1, 2]}},
+    notes=("für Tempo", "fc: stays float"),
+)
+NETWORK, PARAMETERS = NAMES = ("inference.json", "inference.pdiparams")
 
 
 def put(folder, text="network", description=DESCRIPTION):
-    (folder / artifact.NETWORK).write_text(text)
-    (folder / artifact.PARAMETERS).write_text(f"parameters of {text}")
+    (folder / NETWORK).write_text(text)
+    (folder / PARAMETERS).write_text(f"parameters of {text}")
     artifact.write_description(folder, description)
 
 
@@ -31,7 +42,7 @@ def contents(folder):
 
 @pytest.fixture
 def saved(tmp_path):
-    with artifact.staged(tmp_path / "out") as folder:
+    with artifact.staged(tmp_path / "out", NAMES) as folder:
         put(folder)
     return tmp_path / "out"
 
@@ -40,7 +51,8 @@ def test_round_trip(saved):
     loaded = artifact.load(saved)
     assert loaded.description == DESCRIPTION
     assert not loaded.quantized
-    assert loaded.sizes() == {path.name: path.stat().st_size for path in saved.iterdir()}
+    assert loaded.files == {path.name: path.stat().st_size for path in saved.iterdir()}
+    assert loaded.bytes == sum(loaded.files.values())
 
 
 def test_layout_is_what_paddleclas_writes(saved):
@@ -63,7 +75,7 @@ def test_failure_keeps_the_earlier_artifact(saved):
     before = contents(saved)
 
     def broken_export():
-        with artifact.staged(saved) as folder:
+        with artifact.staged(saved, NAMES) as folder:
             put(folder, "half a new one")
             raise RuntimeError("later")
 
@@ -74,7 +86,7 @@ def test_failure_keeps_the_earlier_artifact(saved):
 
 def test_failed_replacement_is_undone(saved, monkeypatch):
     before = contents(saved)
-    replace, target = os.replace, saved / artifact.PARAMETERS
+    replace, target = os.replace, saved / PARAMETERS
 
     def fail(source, destination):
         if destination == target and "earlier" not in str(source):
@@ -82,7 +94,8 @@ def test_failed_replacement_is_undone(saved, monkeypatch):
         replace(source, destination)
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(UserError, match=r"out: cannot be written: No space left"), artifact.staged(saved) as folder:
+    no_space = pytest.raises(UserError, match=r"out: cannot be written: No space left")
+    with no_space, artifact.staged(saved, NAMES) as folder:
         put(folder, "new")
     assert contents(saved) == before
 
@@ -90,16 +103,16 @@ def test_failed_replacement_is_undone(saved, monkeypatch):
 def test_replacement_leaves_other_files_and_drops_the_old_record(saved):
     (saved / artifact.RECORD).write_text('{"version": 1, "steps": []}')
     (saved / "notes.txt").write_text("mine")
-    with artifact.staged(saved) as folder:
+    with artifact.staged(saved, NAMES) as folder:
         put(folder, "new")
-    assert set(contents(saved)) == {artifact.NETWORK, artifact.PARAMETERS, artifact.DESCRIPTION, "notes.txt"}
-    assert (saved / artifact.NETWORK).read_text() == "new"
+    assert set(contents(saved)) == {NETWORK, PARAMETERS, artifact.DESCRIPTION, "notes.txt"}
+    assert (saved / NETWORK).read_text() == "new"
 
 
 def test_first_failure_leaves_no_folder(tmp_path):
-    with pytest.raises(KeyError), artifact.staged(tmp_path / "a" / "b"):
+    with pytest.raises(KeyError), artifact.staged(tmp_path / "a" / "b", NAMES):
         raise KeyError
-    assert not (tmp_path / "a" / "b").exists()
+    assert not (tmp_path / "a").exists()
 
 
 def test_killed_export_leaves_nothing_that_loads(saved):
@@ -107,7 +120,7 @@ def test_killed_export_leaves_nothing_that_loads(saved):
     (saved / artifact.DESCRIPTION).rename(saved / ".partial-killed" / artifact.DESCRIPTION)
     with pytest.raises(UserError, match=r"inference\.yml missing; export it again"):
         artifact.load(saved)
-    with artifact.staged(saved) as folder:
+    with artifact.staged(saved, NAMES) as folder:
         put(folder)
     assert not list(saved.glob(".*"))
 
@@ -115,7 +128,7 @@ def test_killed_export_leaves_nothing_that_loads(saved):
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="out: cannot be written: Not a directory"):
-        artifact.staged(tmp_path / "file" / "out").__enter__()
+        artifact.staged(tmp_path / "file" / "out", NAMES).__enter__()
 
 
 def _edit(path, change):
@@ -128,9 +141,11 @@ def _edit(path, change):
     ("change", "message"),
     [
         (lambda content: content.pop("Artifact"), "no key 'Artifact'"),
-        (lambda content: content["Artifact"].update(version=9), "version 9 found, 1 is known"),
+        (lambda content: content["Artifact"].update(version=9), "version 9 found, 2 is known"),
         (lambda content: content["Artifact"].update(output="boxes"), "output 'boxes' found, allowed: probabilities"),
         (lambda content: content["PreProcess"]["transform_ops"].append({"Rotate": {}}), "transform_ops.*'Rotate'"),
+        (lambda content: content["Artifact"]["files"].update({"../x": {"bytes": 1, "sha256": ""}}), "'../x' is not a"),
+        (lambda content: content["Artifact"]["files"].update({"x": 1}), "not the description of an exported model"),
         (lambda content: content["PostProcess"].update(Topk=[1]), "not the description of an exported model"),
         (lambda content: content.update(PostProcess=None), "not the description of an exported model"),
     ],
@@ -141,7 +156,7 @@ def test_bad_description(saved, change, message):
         artifact.load(saved)
 
 
-@pytest.mark.parametrize("name", [artifact.NETWORK, artifact.PARAMETERS, artifact.DESCRIPTION])
+@pytest.mark.parametrize("name", [NETWORK, PARAMETERS, artifact.DESCRIPTION])
 def test_missing_file(saved, name):
     (saved / name).unlink()
     with pytest.raises(UserError, match=rf"out: not a complete exported model, {name} missing"):
@@ -149,9 +164,26 @@ def test_missing_file(saved, name):
 
 
 def test_truncated_file(saved):
-    (saved / artifact.PARAMETERS).write_text("par")
+    (saved / PARAMETERS).write_text("par")
     with pytest.raises(UserError, match=r"inference\.pdiparams: 3 bytes, 21 expected"):
         artifact.load(saved)
+
+
+def test_changed_file(saved):
+    path = saved / PARAMETERS
+    path.write_text(path.read_text().swapcase())
+    with pytest.raises(UserError, match=r"inference\.pdiparams: not the file that was exported"):
+        artifact.load(saved)
+
+
+def test_formats_leave_each_other_alone(saved):
+    with artifact.staged(saved / "onnx-ort", ["model.onnx"]) as folder:
+        (folder / "model.onnx").write_text("graph")
+        artifact.write_description(folder, DESCRIPTION)
+    with artifact.staged(saved, NAMES) as folder:
+        put(folder, "new")
+    assert set(artifact.load(saved / "onnx-ort").files) == {"model.onnx", artifact.DESCRIPTION}
+    assert (saved / NETWORK).read_text() == "new"
 
 
 def test_no_folder(tmp_path):
@@ -164,5 +196,6 @@ def test_no_folder(tmp_path):
 )
 def test_damaged_record(saved, text):
     (saved / artifact.RECORD).write_text(text)
+    artifact.write_description(saved, DESCRIPTION)
     with pytest.raises(UserError, match=r"out/slim\.json: not a compression record: "):
         artifact.load(saved)

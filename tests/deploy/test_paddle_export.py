@@ -3,10 +3,12 @@ import json
 import numpy as np
 import paddle
 import pytest
+from support.exporting import export
 
 from ppcls_compress import models
-from ppcls_compress.deploy import artifact, paddle_export, verify
-from ppcls_compress.deploy.paddle_export import export
+from ppcls_compress.deploy import paddle_export, verify
+from ppcls_compress.deploy.formats import FORMATS
+from ppcls_compress.deploy.network import BATCH, logits_of
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
@@ -45,7 +47,7 @@ def test_artifact_equals_model_at_any_batch_size(tmp_path, name):
     export(model, tmp_path, image_shape=SHAPE, softmax=False)
     predictor = Predictor(tmp_path, threads=1)
     for count in (1, 5, 2):
-        expected = verify.eager(model, images(count), softmax=False)
+        expected = logits_of(model, images(count))
         assert largest_difference(predictor.run(images(count)), expected) < 1e-5
 
 
@@ -54,7 +56,8 @@ def test_softmax_is_upstreams_default(tmp_path):
     export(model, tmp_path, image_shape=SHAPE)
     found = Predictor(tmp_path, threads=1).run(images(4))
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(found, verify.eager(model, images(4), softmax=True), rtol=1e-4)
+    expected = paddle.nn.functional.softmax(paddle.to_tensor(logits_of(model, images(4)))).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_nothing_else_changes(tmp_path):
@@ -80,10 +83,11 @@ def test_quantized_network_has_integer_weights_and_its_record(tmp_path):
     small = export(model, tmp_path / "small", image_shape=SHAPE, record=record, softmax=False)
     assert small.artifact.record == json.loads(json.dumps(record))
     assert small.artifact.quantized
-    assert small.files[artifact.PARAMETERS] < 0.3 * dense.files[artifact.PARAMETERS]
-    assert small.bytes == sum(path.stat().st_size for path in (tmp_path / "small").iterdir())
+    parameters = FORMATS["paddle"].files[1]
+    assert small.artifact.files[parameters] < 0.3 * dense.artifact.files[parameters]
+    assert small.artifact.bytes == sum(path.stat().st_size for path in (tmp_path / "small").iterdir())
     found = Predictor(tmp_path / "small", threads=1).run(images(6))
-    assert largest_difference(found, verify.eager(model, images(6), softmax=False)) < 0.02
+    assert largest_difference(found, logits_of(model, images(6))) < 0.02
 
 
 def test_first_of_several_outputs(tmp_path):
@@ -97,14 +101,14 @@ def test_first_of_several_outputs(tmp_path):
 
     model = TwoHeads()
     export(model, tmp_path, image_shape=SHAPE, softmax=False)
-    expected = verify.eager(model.trunk, images(2), softmax=False)
+    expected = logits_of(model.trunk, images(2))
     assert largest_difference(Predictor(tmp_path, threads=1).run(images(2)), expected) < 1e-5
 
 
 def test_checked_in_a_fresh_process(tmp_path):
-    result = export(network(), tmp_path, image_shape=SHAPE, images=images(verify.BATCH + 1))
-    assert result.parity.images == verify.BATCH + 1
-    assert result.parity.top1_agreement == 1
+    result = export(network(), tmp_path, image_shape=SHAPE, images=images(BATCH + 1))
+    assert result.parity.images == f"{BATCH + 1} images"
+    assert result.parity.argmax_agreement == 1
     assert result.parity.max_difference < 1e-5
 
 
@@ -112,7 +116,7 @@ def test_failed_check_keeps_the_earlier_artifact(tmp_path, monkeypatch):
     first = network(seed=1)
     export(first, tmp_path, image_shape=SHAPE, softmax=False)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: np.zeros((len(images), 7), np.float32))
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (np.zeros((len(images), 7), np.float32), {}))
     with pytest.raises(UserError, match="does not compute what the trained one does"):
         export(network(seed=2), tmp_path, image_shape=SHAPE, images=images(4))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from support.exporting import export
 
 from ppcls_compress import data
 from ppcls_compress.config.transforms import DecodeImage, parse_transforms
-from ppcls_compress.deploy.paddle_export import export
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
 

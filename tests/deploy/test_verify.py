@@ -1,11 +1,15 @@
 import numpy as np
 import paddle
 import pytest
+from support.exporting import export
 
 from ppcls_compress.deploy import fresh, verify
+from ppcls_compress.deploy.formats import FORMATS
 from ppcls_compress.deploy.latency import measure
-from ppcls_compress.deploy.paddle_export import export
+from ppcls_compress.deploy.predictor import log_probabilities
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.options import QuantOptions
 
 SHAPE = (3, 4, 4)
 
@@ -27,49 +31,126 @@ def images(count=8):
     return np.random.default_rng(3).standard_normal((count, *SHAPE), np.float32)
 
 
+def answers(logits, **about):
+    return verify.Reference(np.zeros((len(logits), 1), np.float32), np.asarray(logits, np.float32), **about)
+
+
 def test_measures():
-    expected = np.array([[4.0, 0, 0], [0, 2, 1.9], [0, 0, 1]], np.float32)
-    found = np.array([[4.0, 0, 0], [0, 2, 2.1], [1, 0, 0]], np.float32)
-    report = verify.compare(expected, found, tie=0.05)
-    assert report.top1_agreement == pytest.approx(1 / 3)
-    assert report.agreement == pytest.approx(2 / 3)
-    assert report.mean_difference == pytest.approx((0.2 + 1 + 1) / 9 / 4)
-    assert report.max_difference == pytest.approx(0.25)
+    expected = answers([[4.0, 0, 0], [0, 2, 1.9], [0, 0, 1]], labels=np.array([0, 1, 0]), source="3 images")
+    found = np.array([[4.0, 0, 0], [0, 2, 2.1], [1, 0, 0]], np.float32) + 7
+    report = verify.compare(expected, found, verify.Tolerance(0.9, 0.05))
+    assert report.argmax_agreement == pytest.approx(1 / 3)
+    assert report.near_agreement == pytest.approx(2 / 3)
+    assert (report.top1_model, report.top1_artifact) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert report.largest_logit == pytest.approx(8 / 3)
+    assert report.mean_difference == pytest.approx((4 * 0.2 / 3 + 2) / 9)
+    assert report.max_difference == pytest.approx(1)
+    assert str(report) == (
+        "same class for 33.33% of 3 images, top-1 66.67% trained and 66.67% exported, "
+        "logits differ by 0.25 on average and 1 at most, of up to 2.67"
+    )
+
+
+def test_probabilities_compare_like_logits():
+    logits = np.random.default_rng(0).standard_normal((6, 5)) * 10
+    report = verify.compare(answers(logits), log_probabilities(logits), verify.FLOAT)
+    assert report.max_difference < 1e-5
+
+
+def test_a_probability_of_zero_is_no_infinite_difference():
+    report = verify.compare(answers([[0.0, -200.0]]), np.array([[0.0, -87.0]], np.float32), verify.FLOAT)
+    assert report.max_difference == 0
 
 
 def test_other_number_of_classes():
     with pytest.raises(UserError, match=r"outputs of shape \[2, 3\] exported, \[2, 4\] trained"):
-        verify.compare(np.zeros((2, 4)), np.zeros((2, 3)), tie=0)
+        verify.compare(answers(np.zeros((2, 4))), np.zeros((2, 3)), verify.FLOAT)
 
 
 def test_another_model_is_told_apart(exported):
-    with pytest.raises(UserError, match=r"does not compute what the trained one does: same top-1 on .* of 8 images"):
-        verify.parity(linear(1), exported / "one", images())
+    with pytest.raises(UserError, match=r"does not compute what the trained one does: .* below the bound 100\.00%"):
+        verify.parity(verify.reference(linear(1), images()), exported / "one")
 
 
-def test_tolerance_is_applied(exported, monkeypatch):
-    outputs = verify.eager(linear(0), images(), softmax=False)
-    outputs[0, 0] += 0.01 * np.abs(outputs).max()
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: outputs)
-    with pytest.raises(UserError, match=r"allowed: 100\.00% near ties aside, 1\.0e-04 mean, 1\.0e-03 largest"):
-        verify.parity(linear(0), exported / "one", images())
-    report = verify.parity(linear(0), exported / "one", images(), tolerance=verify.QUANTIZED)
-    assert report.max_difference == pytest.approx(0.01, rel=1e-3)
+def changed(monkeypatch, change):
+    outputs = change(verify.reference(linear(0), images()).logits.copy())
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (outputs, {}))
+
+
+def test_every_measure_is_judged(exported, monkeypatch):
+    trained = verify.reference(linear(0), images())
+    scale = np.abs(trained.logits).max()
+
+    def one_logit_off(outputs):
+        outputs[0, outputs[0].argmin()] -= 0.01 * scale
+        return outputs
+
+    changed(monkeypatch, one_logit_off)
+    with pytest.raises(UserError, match=r"largest difference of logits is above 1\.0e-03"):
+        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02, 1e-3))
+    report = verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02))
+    assert 0.005 < report.max_difference / report.largest_logit < 0.02
+    changed(monkeypatch, lambda outputs: 1.1 * outputs)
+    with pytest.raises(UserError, match=r"mean difference of logits is above 2\.0e-02"):
+        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02))
+    changed(monkeypatch, lambda outputs: outputs[:, ::-1])
+    with pytest.raises(UserError, match=r"paddle: .* the same class for .* is below the bound 98\.00%; found: same"):
+        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 1.0))
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_near_ties_are_the_same_class_on_noise_only(quantized, monkeypatch, synthetic):
+    trained = answers([[5.0, 4.99, 0, 0, 0]] * 4, synthetic=synthetic)
+    swapped = np.array([[4.99, 5.0, 0, 0, 0]] * 4, np.float32)
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (swapped, {}))
+    if synthetic:
+        assert verify.parity(trained, quantized).near_agreement == 1
+    else:
+        with pytest.raises(UserError, match=r"the same class for 0\.00% is below the bound 98\.00%"):
+            verify.parity(trained, quantized)
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    """An artifact that says that it is quantized."""
+    step = {
+        "kind": "quant",
+        "version": 1,
+        "options": {"onnx_format": True},
+        "quantized": ["1"],
+        "folded": [],
+        "custom": [],
+    }
+    model, _ = quant.prepare(linear(0), QuantOptions(name="pact"))
+    quant.calibrate(model, [paddle.to_tensor(images())])
+    folder = tmp_path_factory.mktemp("quantized")
+    export(model, folder, image_shape=SHAPE, record={"version": 1, "steps": [step]})
+    return folder
+
+
+def test_defaults_by_format():
+    assert verify.default_tolerance("onnx-ort", quantized=False) == verify.FLOAT
+    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=0.5) == verify.FLOAT
+    bounds = {name: verify.default_tolerance(name, quantized=True).agreement for name in FORMATS}
+    assert {"paddle": 0.98, "onnx-ort": 0.98, "onnx-openvino": 0.995}.items() <= bounds.items()
+    loosened = verify.default_tolerance("onnx-openvino", quantized=True, agreement=0.9)
+    assert loosened == verify.Tolerance(0.9, pytest.approx(0.1))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_output_that_is_not_finite(exported, monkeypatch, value):
     model = linear(0)
-    with pytest.raises(UserError, match="own output is not finite"):
-        verify.parity(model, exported / "one", np.full((1, *SHAPE), value, np.float32))
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: np.full((len(images), 5), value, np.float32))
-    with pytest.raises(UserError, match="does not compute"):
-        verify.parity(model, exported / "one", images())
+    with pytest.raises(UserError, match="own output is not finite on images; the weights are broken"):
+        verify.reference(model, np.full((1, *SHAPE), value, np.float32))
+    trained = verify.reference(model, images())
+    changed(monkeypatch, lambda outputs: np.full_like(outputs, value))
+    with np.errstate(invalid="ignore"), pytest.raises(UserError, match="its output is not finite"):
+        verify.parity(trained, exported / "one", tolerance=verify.ANY)
 
 
 def test_error_in_the_fresh_process_is_told(exported, tmp_path):
     with pytest.raises(UserError, match=r"deploy\.verify: failed: .*nowhere: no such folder"):
-        fresh.run_module("ppcls_compress.deploy.verify", tmp_path / "nowhere", "a", "b")
+        verify.run_fresh(tmp_path / "nowhere", images())
 
 
 def test_crash_and_hang_are_told(tmp_path, monkeypatch):

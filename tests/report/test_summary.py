@@ -1,10 +1,10 @@
 import json
 
 import pytest
+from support.exporting import export
 from support.project import CLASSES, SIZE, make_project
 
 from ppcls_compress.cli import main
-from ppcls_compress.deploy.paddle_export import export
 from ppcls_compress.models import build
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import paddle
 
+from ppcls_compress.deploy.notes import binding
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
 from ppcls_compress.errors import UserError
@@ -123,9 +124,7 @@ def match(
         limit = observed[name] if grid.input.limit is None else grid.input.limit
         inputs = InputRange(limit, grid.input.bits, grid.input.unsigned, grid.input.clip)
         if inputs.clip is not None:
-            notes.append(
-                f"{name}: alpha {inputs.clip:.4g} binds, it is below the observed range {limit:.4g}; clipped first"
-            )
+            notes.append(binding(name, inputs.clip, limit))
         found.append(QuantizedNode(name, node, inputs, integers, scale, output_channel_axis(node)))
     missing = [name for name in names.values() if name not in seen]
     if missing:

@@ -1,0 +1,217 @@
+"""Exports what a configuration describes, with the images to check and calibrate on that it names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import paddle
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.deploy.export import ExportResult, export
+from ppcls_compress.engine import assemble, samples
+from ppcls_compress.engine.context import compression_context
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import prune, recipe
+from ppcls_compress.slim.options import SlimOptions
+
+CALIBRATION_IMAGES = 256
+RANDOM_IMAGES = 64
+"""The most random images that are compared on: noise does not get more telling."""
+SPEED_ONLY = (
+    "--synthetic-calibration: ranges come from random images; for measuring speed only, its answers mean nothing"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is exported, and what it is checked and calibrated on.
+
+    Attributes:
+        formats: in this order.
+        check: images to compare on.
+        calibration: images for ranges that training does not learn; None when there are none.
+        speed_only: ranges are arbitrary, so that the comparison has no bound and the artifact says so.
+    """
+
+    formats: Sequence[formats.Format]
+    check: samples.Samples
+    calibration: samples.Samples | None = None
+    speed_only: bool = False
+
+
+def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record, *, speed_only: bool) -> Plan:
+    """What exporting to the chosen formats takes.
+
+    Images to compare on are validation images, else training images, else random ones; images to calibrate on are
+    training images, else validation images.
+
+    Raises:
+        UserError: there are no calibration images, or some cannot be read.
+    """
+    quantized = recipe.step_of(record, "quant") is not None
+    named = {name: None for kind in chosen for name in (kind.name, *(kind.companions if quantized else ()))}
+    wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
+    count = config.Global.export_check_images
+    if speed_only:
+        images = samples.random(config, min(count, RANDOM_IMAGES))
+        return Plan(wanted, images, images, speed_only=True)
+    check = samples.from_split(config, ("Eval", "Train"), count)
+    if check is None:
+        check = samples.random(config, min(count, RANDOM_IMAGES))
+    onnx = [kind for kind in wanted if kind.name.startswith("onnx")]
+    calibration = samples.from_split(config, ("Train", "Eval"), CALIBRATION_IMAGES) if quantized and onnx else None
+    needing = [kind.name for kind in wanted if quantized and kind.calibrated]
+    if needing and calibration is None:
+        raise UserError(
+            f"{needing[0]}: needs calibration images, for it rounds tensors whose range training does not learn; "
+            "DataLoader.Train and DataLoader.Eval name none that exist. To measure speed only, add "
+            "--synthetic-calibration"
+        )
+    return Plan(wanted, check, calibration)
+
+
+def export_all(
+    config: Config,
+    model: paddle.nn.Layer,
+    record: recipe.Record,
+    directory: Path,
+    plan: Plan,
+    *,
+    class_names: Sequence[str] | None = None,
+) -> list[ExportResult]:
+    """Write an artifact of each format, and tell what it holds and how far it is from the model.
+
+    Formats that are done stay when a later one fails.
+
+    Args:
+        directory: of all formats; some have a sub-folder of it.
+        class_names: by class index.
+
+    Raises:
+        UserError: the folder cannot be written, or artifact and model disagree; nothing of that format is left behind.
+    """
+    counted = assemble.cost_of(config, record)
+    description = artifact.Description(
+        image_shape=config.Global.image_shape,
+        output="probabilities" if config.Arch.infer_add_softmax else "logits",
+        preprocess=config.Infer.transforms if config.Infer else (),
+        class_names=None if class_names is None else tuple(class_names),
+        topk=config.Infer.PostProcess.topk if config.Infer else 5,
+        model_name=config.Arch.name,
+        params=counted.params,
+        flops=counted.flops,
+    )
+    if not description.preprocess:
+        logger.warning("Infer.transforms: not given, so the artifact will not know how to prepare an image")
+    if plan.speed_only:
+        logger.warning("%s", SPEED_ONLY)
+    check = plan.check
+    reference = verify.reference(model, check.images, check.labels, source=check.source, synthetic=check.labels is None)
+    results = []
+    for kind in plan.formats:
+        own = replace(description, format=kind.name, notes=_notes(kind, plan))
+        results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
+    return results
+
+
+def _notes(kind: formats.Format, plan: Plan) -> tuple[str, ...]:
+    if plan.speed_only:
+        return (SPEED_ONLY,)
+    if kind.calibrated and plan.calibration is not None:
+        return (f"ranges that training does not learn come from {plan.calibration}",)
+    return ()
+
+
+def _export_one(
+    config: Config,
+    model: paddle.nn.Layer,
+    record: recipe.Record,
+    folder: Path,
+    description: artifact.Description,
+    plan: Plan,
+    reference: verify.Reference,
+) -> ExportResult:
+    quantized = recipe.step_of(record, "quant") is not None
+    tolerance = verify.ANY
+    if not plan.speed_only:
+        configured = config.Global.export_agreement.get(description.format)
+        tolerance = verify.default_tolerance(description.format, quantized=quantized, agreement=configured)
+    result = export(
+        model,
+        folder,
+        description=description,
+        record=record,
+        calibration=None if plan.calibration is None else plan.calibration.batches,
+        reference=reference,
+        tolerance=tolerance,
+    )
+    _tell(result)
+    return result
+
+
+def _tell(result: ExportResult) -> None:
+    written, report = result.artifact, result.parity
+    name = written.description.format
+    for note in written.description.notes:
+        logger.info("%s: %s", name, note)
+    for file, size in written.files.items():
+        logger.info("exported: %s, %s bytes", written.directory / file, f"{size:,}")
+    logger.info("%s, compared with the model: %s", name, report)
+    if report.bound < report.default_bound:
+        logger.warning(
+            "%s: the bound of the comparison was %.2f%%, %.2f%% is the default; the artifact records it",
+            name,
+            100 * report.bound,
+            100 * report.default_bound,
+        )
+    if report.integer_kernels:
+        shares = ", ".join(f"{kind} {done} of {count}" for kind, (done, count) in report.integer_kernels.items())
+        whole = all(done == count for done, count in report.integer_kernels.values())
+        log = logger.info if whole else logger.warning
+        log(
+            "%s: layers on integer kernels of %s: %s%s",
+            name,
+            formats.get(name).runtime,
+            shares,
+            "" if whole else "; the others compute in float and gain no speed",
+        )
+
+
+def fresh_model(config: Config) -> tuple[paddle.nn.Layer, recipe.Record]:
+    """The configured model on random images throughout: its size and speed are right, its answers are not.
+
+    Weights are loaded where `Global.pretrained_model` or `Arch.pretrained` name local ones; nothing is downloaded.
+
+    Raises:
+        UserError: the weights do not fit, or the `Slim` section cannot be carried out.
+    """
+    from ppcls_compress import data
+
+    loader = data.synthetic_loader(
+        config.Global.image_shape, class_num=config.Arch.class_num, batch_size=4, steps=4, seed=config.Global.seed
+    )
+    context = compression_context(config, lambda: loader, latency=latency_of(config))
+    if config.Global.pretrained_model or config.Arch.pretrained:
+        return assemble.build_model(config, context=context, download=False, reinit_head=True)
+    model = assemble.build_dense(config)
+    prune.recalibrate(model, (images for images, _ in loader))  # or signals die away, and with them the speed
+    slim = config.Slim.options if config.Slim else SlimOptions()
+    return recipe.compress(model, slim, [[1, *config.Global.image_shape]], context=context)
+
+
+def latency_of(config: Config) -> Callable[[paddle.nn.Layer], float]:
+    """A function that exports a network to a temporary folder and gives its milliseconds for one image, one thread."""
+
+    def measure(model: paddle.nn.Layer) -> float:
+        from ppcls_compress.deploy import latency
+
+        with tempfile.TemporaryDirectory() as folder:
+            export(model, folder, description=artifact.Description(config.Global.image_shape))
+            return latency.measure({"network": folder}, [1, *config.Global.image_shape])["network"].median_ms
+
+    return measure

@@ -1,0 +1,80 @@
+"""Writes a model as an artifact of any format, compared with the model before it takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_compress import io
+from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.slim.record import empty_record, step_of
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export wrote.
+
+    Attributes:
+        artifact: the exported model.
+        parity: how far it is from the model; None when it was not compared.
+    """
+
+    artifact: artifact.Artifact
+    parity: verify.ParityReport | None
+
+
+def export(
+    model: paddle.nn.Layer,
+    directory: str | Path,
+    *,
+    description: artifact.Description,
+    record: Mapping[str, Any] | None = None,
+    calibration: Sequence[np.ndarray] | None = None,
+    reference: verify.Reference | None = None,
+    tolerance: verify.Tolerance | None = None,
+) -> ExportResult:
+    """Write `model` to `directory`, with integer weights if it is quantized, and a free batch size.
+
+    An artifact that is there already is replaced only when the new one is complete and passed the comparison. Paddle's
+    mode and the model are the same after it as before.
+
+    Args:
+        model: maps images [N, C, H, W] to logits [N, classes], or to a list of such whose first counts.
+        directory: the artifact's own folder; other files and sub-folders in it are left alone.
+        description: which format, of what shape, with what beside it; parity and further notes are filled in.
+        record: the compression record of the model, `{"version", "steps"}`; None for a dense model.
+        calibration: preprocessed images, float32 [N, C, H, W] each, for ranges that training does not learn.
+        reference: the model's own answers, to compare with those of the artifact in a fresh process; None leaves the
+            comparison out.
+        tolerance: of the comparison; None for the default of the format.
+
+    Raises:
+        MissingDependencyError: a package that the format needs is not installed.
+        UserError: the folder cannot be written, the model cannot be exported, or the comparison failed.
+    """
+    kind = formats.get(description.format)
+    kind.require()
+    record = dict(record or empty_record())
+    job = formats.Job(
+        model=model,
+        image_shape=description.image_shape,
+        softmax=description.output == "probabilities",
+        quantization=step_of(record, "quant"),
+        calibration=calibration,
+    )
+    report = None
+    with artifact.staged(directory, kind.files) as staging:
+        notes = kind.write(job, staging)
+        description = replace(description, notes=(*description.notes, *notes))
+        if record["steps"]:
+            io.write_json(staging / artifact.RECORD, record, indent=None)
+        artifact.write_description(staging, description)
+        if reference is not None:
+            report = verify.parity(reference, staging, tolerance=tolerance)
+            artifact.write_description(staging, replace(description, parity=report.plain()))
+    return ExportResult(artifact.load(directory), report)

@@ -1,0 +1,95 @@
+"""Still images: prepared without augmentation, the same whenever they are asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppcls_compress.config.data import LoaderConfig, SamplerOptions
+from ppcls_compress.config.paths import exists
+from ppcls_compress.config.schema import Config
+from ppcls_compress.config.transforms import Transform
+from ppcls_compress.data import build_loader, dead_workers_told
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Some images of a data set, or random ones.
+
+    Attributes:
+        images: float32 [N, C, H, W].
+        labels: int64 [N]; None for random images.
+        source: what they are: `images of DataLoader.Eval`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    source: str
+
+    @property
+    def batches(self) -> list[np.ndarray]:
+        """The images in batches of 8, [8, C, H, W]; the last one may be smaller."""
+        return np.split(self.images, range(_BATCH, len(self.images), _BATCH))
+
+    def __str__(self) -> str:
+        return f"{len(self.images)} {self.source}"
+
+
+_BATCH = 8
+
+
+def from_split(config: Config, modes: Sequence[str], count: int) -> Samples | None:
+    """`count` images, or as many as there are, of the first of some splits whose files exist; None if none does.
+
+    They are drawn from all over the list, by `Global.seed` alone. Training images are prepared as `DataLoader.Eval`
+    or `Infer` say, so that nothing is augmented.
+
+    Args:
+        modes: names of splits, `Train` or `Eval`.
+
+    Raises:
+        UserError: an image or the list cannot be read.
+    """
+    for mode in modes:
+        options = getattr(config.DataLoader, mode)
+        if options is None or not (exists(options.dataset.cls_label_path) and exists(options.dataset.image_root)):
+            continue
+        ops, how = _still(config, mode)
+        return _drawn(config, options, ops, count, where=f"DataLoader.{mode}", how=how)
+    return None
+
+
+def random(config: Config, count: int) -> Samples:
+    """`count` images of standard normal noise."""
+    rng = np.random.default_rng(config.Global.seed)
+    images = rng.standard_normal((count, *config.Global.image_shape), np.float32)
+    return Samples(images, None, "random images")
+
+
+def _still(config: Config, mode: str) -> tuple[Sequence[Transform], str]:
+    """The transforms that prepare images of a split without augmentation, and a remark on them."""
+    if mode == "Eval":
+        return config.DataLoader.Eval.dataset.transform_ops, ""
+    if config.DataLoader.Eval is not None:
+        return config.DataLoader.Eval.dataset.transform_ops, ", prepared as DataLoader.Eval says"
+    if config.Infer is not None and config.Infer.transforms:
+        return config.Infer.transforms, ", prepared as Infer.transforms says"
+    return config.DataLoader.Train.dataset.transform_ops, ", augmented as DataLoader.Train says"
+
+
+def _drawn(
+    config: Config, options: LoaderConfig, ops: Sequence[Transform], count: int, *, where: str, how: str
+) -> Samples:
+    dataset = options.dataset.model_copy(update={"transform_ops": tuple(ops), "batch_transform_ops": ()})
+    size = min(options.sampler.batch_size, count)
+    drawn = LoaderConfig(dataset=dataset, sampler=SamplerOptions(batch_size=size, shuffle=True), loader=options.loader)
+    loader = build_loader(
+        drawn, class_num=config.Arch.class_num, seed=config.Global.seed, training=False, shard=False, where=where
+    )
+    with dead_workers_told():
+        found = [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(loader, -(-count // size))]
+    images, labels = (np.concatenate(parts)[:count] for parts in zip(*found, strict=True))
+    return Samples(images, labels, f"images of {where}{how}")

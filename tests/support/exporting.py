@@ -1,0 +1,29 @@
+"""Exports as the tests need them: a description from a few words, the model's own answers on plain arrays."""
+
+from ppcls_compress.deploy import artifact, verify
+from ppcls_compress.deploy.export import export as export_described
+
+
+def export(
+    model,
+    folder,
+    *,
+    image_shape,
+    softmax=True,
+    record=None,
+    images=None,
+    labels=None,
+    calibration=None,
+    tolerance=None,
+    **about,
+):
+    output = "probabilities" if softmax else "logits"
+    return export_described(
+        model,
+        folder,
+        description=artifact.Description(tuple(image_shape), output, **about),
+        record=record,
+        calibration=calibration,
+        reference=None if images is None else verify.reference(model, images, labels),
+        tolerance=tolerance,
+    )
