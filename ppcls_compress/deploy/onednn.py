@@ -1,0 +1,79 @@
+"""Paddle Inference with integer kernels: a program for oneDNN, and the options that it needs to run as it was trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paddle
+from paddle import inference
+
+from ppcls_compress.deploy import onednn_lower, onednn_ops
+from ppcls_compress.deploy.network import Deployed
+from ppcls_compress.deploy.onednn_program import Program
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.graph import capture_or_refuse
+
+NETWORK = "inference.pdmodel"
+PARAMETERS = "inference.pdiparams"
+_INPUT = "image"
+_BATCH = 3
+"""Of the capture; a number that sizes of layers do not have, so that it can be told from them."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        quantized: names of the layers that compute with integers.
+        notes: lines for the user.
+    """
+
+    quantized: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], softmax: bool = True) -> Exported:
+    """Write `folder`/inference.pdmodel and .pdiparams: int8 weights, batch norms folded, free batch size.
+
+    Args:
+        model: fake-quantized, maps [N, C, H, W] images to [N, classes]; neither it nor Paddle's mode changes.
+        folder: exists.
+        image_shape: (C, H, W).
+        softmax: end with a softmax, so that the output is probabilities, not logits.
+
+    Raises:
+        UserError: a layer or operator has no form for oneDNN; says which.
+    """
+    grids = {f"network.{name}": grid for name, grid in quant.grids(model).items()}
+    onednn_lower.check({name.removeprefix("network."): grid for name, grid in grids.items()})
+    network = Deployed(quant.convert(copy.deepcopy(model)), softmax=softmax)
+    graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
+    program = Program(_INPUT, image_shape)
+    lowering = onednn_lower.Lowering(graph, grids, program)
+    output = onednn_ops.write(lowering)
+    program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
+    return Exported([name.removeprefix("network.") for name in lowering.quantized])
+
+
+def create(folder: str | Path, threads: int) -> inference.Predictor:
+    """The exported program, ready to run.
+
+    Args:
+        folder: that `export` wrote to.
+        threads: for the arithmetic.
+    """
+    config = inference.Config(str(Path(folder) / NETWORK), str(Path(folder) / PARAMETERS))
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    config.enable_mkldnn()
+    config.enable_mkldnn_int8()
+    # It adds a residual inside the convolution, on a range that training does not have; in Paddle 3.3.1 it is also
+    # wrong where the activation after it is not a ReLU.
+    config.delete_pass("conv_elementwise_add_onednn_fuse_pass")
+    return inference.create_predictor(config)
