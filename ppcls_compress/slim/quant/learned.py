@@ -22,6 +22,10 @@ from ppcls_compress.slim.quant.quantizers import (
 # The most that a range may change from one training step to the next, as a fraction. A single large gradient can then
 # not throw it so far above the data that no gradient ever reaches it again.
 STEP_LIMIT = 0.1
+_TINY = 1e-30
+
+Clipped = tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]
+"""A rounded tensor, one that is +-bound wherever the input was clipped, and that bound."""
 
 
 class LearnedRange(ActivationQuantizer):
@@ -187,10 +191,10 @@ class LearnedAlpha(LearnedRange):
             return pact.Pact.apply(x, self.log_alpha, alpha, unsigned, self._quantize)
         return self._quantize(x, alpha, unsigned)[0]
 
-    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """The rounded tensor, and one that is +-alpha wherever `x` was clipped."""
+    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> Clipped:
+        """Clip and round `x`."""
         rounded = fake_quant.round_to_grid(x, alpha, self.bits, unsigned, self.full_range)
-        return rounded, rounded
+        return rounded, rounded, alpha
 
     def _choose(self, seen: Histogram, unsigned: bool) -> float:
         if self._options.alpha_init == "percentile":
@@ -230,24 +234,33 @@ class LearnedAlphaMovingAverage(LearnedAlpha):
         """The smaller of alpha and the moving average."""
         return min(self.range(), self._scale.item())
 
-    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
-        if not self.training:
+    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> Clipped:
+        if not self.training or not paddle.in_dynamic_mode():
             return super()._quantize(x, paddle.minimum(alpha, self._scale), unsigned)
-        clipped = pact.clip(x, alpha, unsigned)
         if not self.observing:
-            return fake_quant.round_to_grid(clipped, self._scale, self.bits, unsigned), clipped
-        rounded = fake_quant.round_by_moving_average(
-            clipped, self._scale, self._accum, self._state, bits=self.bits, rate=self.rate, unsigned=unsigned
-        )
-        return rounded, clipped
+            clipped = pact.clip(x, alpha, unsigned)
+            return self._on_scale(clipped, unsigned), clipped, alpha
+        largest = paddle.minimum(fake_quant.largest_magnitude(x, unsigned), alpha)
+        fake_quant.observe_average(largest, self._scale, self._accum, self._state, rate=self.rate)
+        # Rounding keeps the order of values, so to round and then clip to the rounded alpha is the same as to clip
+        # first, and needs memory once.
+        low = paddle.zeros_like(alpha) if unsigned else self._on_scale(-alpha)
+        high = self._on_scale(alpha, unsigned)
+        rounded = pact.clip_in_place(self._on_scale(x, unsigned), low, high)
+        # Below half a level alpha rounds to 0, and so does everything; the gradient then is 0, until the average has
+        # followed alpha.
+        return rounded, rounded, high + _TINY
+
+    def _on_scale(self, x: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
+        return fake_quant.round_to_grid(x, self._scale, self.bits, unsigned, self.full_range)
 
 
 class ClipByAlpha(LearnedAlpha):
     """y = clip(x, -alpha, alpha), alpha trained, before a quantizer that finds its own range."""
 
-    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> tuple[paddle.Tensor, paddle.Tensor]:
+    def _quantize(self, x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool) -> Clipped:
         clipped = pact.clip(x, alpha, unsigned)
-        return clipped, clipped
+        return clipped, clipped, alpha
 
     def _one_sided(self, seen: Histogram) -> bool:
         return False

@@ -13,6 +13,13 @@ from paddle import _C_ops
 from paddle.autograd import PyLayer
 
 
+def clip_in_place(x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
+    """clip(x, low, high) without a gradient, into the memory of `x` where it can be: fresh memory costs more."""
+    if _reads_scalars_at_once(x):
+        return _C_ops.clip_(x, low, high)
+    return paddle.maximum(paddle.minimum(x, high), low)
+
+
 def clip(x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
     """clip(x, -alpha, alpha), or clip(x, 0, alpha) when unsigned, without a gradient for `alpha`."""
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
@@ -26,9 +33,9 @@ class Pact(PyLayer):
 
     @staticmethod
     def forward(ctx, x, log_alpha, alpha, unsigned, quantize):  # noqa: ANN001
-        """`quantize(x, alpha, unsigned)` gives the rounded tensor and one that is +-alpha wherever `x` was clipped."""
-        rounded, clipped = quantize(x, alpha, unsigned)
-        ctx.save_for_backward(x, clipped, alpha)
+        """`quantize(x, alpha, unsigned)` gives what `Clipped` says."""
+        rounded, clipped, bound = quantize(x, alpha, unsigned)
+        ctx.save_for_backward(x, clipped, alpha, bound)
         ctx.unsigned = unsigned
         ctx.wanted = (not x.stop_gradient, not log_alpha.stop_gradient)
         return rounded
@@ -36,14 +43,19 @@ class Pact(PyLayer):
     @staticmethod
     def backward(ctx, grad):  # noqa: ANN001
         """Gradients of `x` and log(alpha), which is alpha times that of alpha; None for one that stops."""
-        x, clipped, alpha = ctx.saved_tensor()
-        grad_x, grad_alpha = clip_gradients(x, clipped, alpha, grad, ctx.unsigned)
+        x, clipped, alpha, bound = ctx.saved_tensor()
+        grad_x, grad_alpha = clip_gradients(x, clipped, alpha, grad, ctx.unsigned, bound)
         wants_x, wants_alpha = ctx.wanted
         return grad_x if wants_x else None, grad_alpha * alpha if wants_alpha else None, None
 
 
 def clip_gradients(
-    x: paddle.Tensor, clipped: paddle.Tensor, alpha: paddle.Tensor, grad: paddle.Tensor, unsigned: bool
+    x: paddle.Tensor,
+    clipped: paddle.Tensor,
+    alpha: paddle.Tensor,
+    grad: paddle.Tensor,
+    unsigned: bool,
+    bound: paddle.Tensor | None = None,
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Gradients of the clip with respect to `x` and `alpha`; zero for an `x` of exactly 0 when unsigned.
 
@@ -53,6 +65,7 @@ def clip_gradients(
         alpha: the range, [1].
         grad: gradient with respect to the clip's output.
         unsigned: the one-sided form.
+        bound: what `clipped` holds for alpha, if it was rounded since.
     """
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
     if not _reads_scalars_at_once(x):
@@ -61,8 +74,11 @@ def clip_gradients(
         grad_x, below = _C_ops.maximum_grad(x, lower, grad_x)
         return grad_x, above if unsigned else above - below
     grad_x = _C_ops.clip_grad(x, grad, lower, alpha)
-    stopped = _C_ops.subtract(grad, grad_x).reshape([-1])
-    return grad_x, _C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1]) / alpha
+    # What the clip stopped, with the other sign, and back; exact, because each element is 0 or the gradient's own. In
+    # place, because fresh memory costs more than both passes.
+    stopped = _C_ops.subtract_(grad_x, grad).reshape([-1])
+    total = _C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1])
+    return _C_ops.add_(grad_x, grad), -total / (alpha if bound is None else bound)
 
 
 def _reads_scalars_at_once(x: paddle.Tensor) -> bool:

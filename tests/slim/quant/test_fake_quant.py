@@ -76,6 +76,24 @@ def test_pact_on_the_moving_average_grid(bits, unsigned):
     assert quantizer.limit() == pytest.approx(limit)
 
 
+@pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("bits", BITS)
+def test_pact_clips_below_a_moving_average_that_has_not_followed_yet(bits, unsigned):
+    values, grad = activation(unsigned)
+    quantizer = calibrated(QuantOptions(grid="moving_average", activation_bits=bits), 1.0, unsigned)
+    quantizer._accum.set_value(np.array([6.0], "float32"))
+    y, grad_x = through(quantizer, values, grad)
+    scale = (0.9 * 6 + 1.0) / 1.9
+    levels = 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
+    np.testing.assert_allclose(y, grid(np.clip(values, 0 if unsigned else -1.0, 1.0), scale, levels), atol=1e-6)
+    np.testing.assert_array_equal(grad_x, grad * (np.abs(values) < 1.0))
+    expected = grad[values >= 1.0].sum() - (0 if unsigned else grad[values <= -1.0].sum())
+    # Where everything rounds to 0, alpha has no gradient.
+    expected *= bool(y.any())
+    assert bool(y.any()) == (bits > 2 or unsigned)
+    np.testing.assert_allclose(quantizer.log_alpha.grad.numpy(), [expected], rtol=1e-4)
+
+
 def test_gradients_of_the_clip_agree_between_the_kernels_of_cpu_and_gpu(monkeypatch):
     for unsigned in (False, True):
         values, grad = activation(unsigned)
