@@ -86,7 +86,7 @@ def export_all(
 ) -> list[ExportResult]:
     """Write an artifact of each format, and tell what it holds and how far it is from the model.
 
-    Formats that are done stay when a later one fails.
+    Formats that are done stay when a later one fails. A companion that has no form for this network is left out.
 
     Args:
         directory: of all formats; some have a sub-folder of it.
@@ -115,7 +115,12 @@ def export_all(
     results = []
     for kind in plan.formats:
         own = replace(description, format=kind.name, notes=_notes(kind, plan))
-        results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
+        try:
+            results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
+        except UserError as error:
+            if kind.selectable or isinstance(error, verify.ParityError):
+                raise
+            logger.warning("%s: not written: %s", kind.name, error)
     return results
 
 

@@ -144,6 +144,19 @@ def _open_paddle(folder: Path, threads: int) -> Session:
     return PaddleSession(create(folder, threads))
 
 
+def _write_onednn(job: Job, folder: Path) -> list[str]:
+    from ppcls_compress.deploy import onednn
+
+    return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax).notes
+
+
+def _open_onednn(folder: Path, threads: int) -> Session:
+    from ppcls_compress.deploy import onednn
+    from ppcls_compress.deploy.paddle_inference import PaddleSession
+
+    return PaddleSession(onednn.create(folder, threads))
+
+
 def _onnx_writer(layout: str) -> Callable[[Job, Path], list[str]]:
     def write(job: Job, folder: Path) -> list[str]:
         from ppcls_compress.deploy.onnx.export import export
@@ -190,6 +203,18 @@ _ALL = (
         mean=0.02,
         write=_write_paddle,
         open=_open_paddle,
+        companions=("onednn",),
+    ),
+    Format(
+        name="onednn",
+        folder="onednn",
+        files=("inference.pdmodel", "inference.pdiparams"),
+        runtime="Paddle Inference on oneDNN's integer kernels",
+        agreement=0.98,
+        mean=0.05,
+        write=_write_onednn,
+        open=_open_onednn,
+        selectable=False,
     ),
     Format(
         name="onnx-ort",

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     import paddle
 
 
+class ParityError(UserError):
+    """An artifact does not compute what its model does."""
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """How far an artifact may be from its model.
@@ -165,7 +169,8 @@ def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance 
         tolerance: None for the default of the format.
 
     Raises:
-        UserError: the artifact does not run, or is further from the model than `tolerance` allows.
+        ParityError: the artifact is further from the model than `tolerance` allows.
+        UserError: the artifact does not run.
     """
     exported = artifact.load(directory)
     default = default_tolerance(exported.description.format, quantized=exported.quantized)
@@ -174,7 +179,7 @@ def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance 
     report = compare(reference, outputs, tolerance, default_bound=default.agreement, kernels=kernels)
     problem = _problem(report, tolerance, strict=exported.quantized and not reference.synthetic)
     if problem is not None:
-        raise UserError(
+        raise ParityError(
             f"{exported.description.format}: the exported network does not compute what the trained one does: "
             f"{problem}; found: {report}"
         )
