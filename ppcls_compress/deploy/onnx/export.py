@@ -11,7 +11,16 @@ import numpy as np
 import paddle
 
 from ppcls_compress.deploy.extras import require
-from ppcls_compress.deploy.onnx import convert, graph, layers, place_openvino, place_ort, ranges, simplify
+from ppcls_compress.deploy.onnx import (
+    convert,
+    graph,
+    layers,
+    place_learned,
+    place_openvino,
+    place_ort,
+    ranges,
+    simplify,
+)
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.quant import inference
@@ -77,7 +86,8 @@ def export(
         layout: `ort` or `openvino`; the same graph for a float model.
         softmax: end with a softmax, so that the output is probabilities, not logits.
         calibration: preprocessed images, float32 [N, C, H, W] each, some hundred in all; for the layout `ort` of a
-            quantized model, and for layers that find their range anew for each batch.
+            quantized model, unless it was trained with `placement: deploy`, and for layers that find their range anew
+            for each batch.
 
     Raises:
         MissingDependencyError: a package is missing; says which extra brings it.
@@ -94,7 +104,8 @@ def export(
         exported = Exported(Path(out_dir) / FILE)
     else:
         network, matched = _quantized(model, image_shape, images)
-        notes = [*matched.notes, *_PLACE[layout](network, matched.nodes, images)]
+        places = _PLACE_LEARNED if quant.is_placed(model) else _PLACE
+        notes = [*matched.notes, *places[layout](network, matched.nodes, images)]
         exported = Exported(Path(out_dir) / FILE, [item.name for item in matched.nodes], notes)
     if softmax:
         _append_softmax(network)
@@ -112,7 +123,9 @@ def _quantized(
     observed = ranges.input_magnitudes(model, anew, images)
     plain = copy.deepcopy(model)
     names = layers.parameter_names(plain)
-    network = convert.float_graph(quant.convert(plain), image_shape)
+    marks = quant.mark_places(plain) if quant.is_placed(model) else {}
+    network = convert.float_graph(plain if marks else quant.convert(plain), image_shape)
+    place_learned.mark(network, marks)
     present = {parameter: name for parameter, name in names.items() if network.readers(parameter)}
     folded = simplify.simplify(network)
     return network, layers.match(network, folded, present, grids, observed)
@@ -144,6 +157,23 @@ _PLACE: Mapping[str, Callable[[graph.Graph, Sequence[layers.QuantizedNode], list
     "ort": _place_ort,
     "openvino": _place_openvino,
 }
+
+
+def _place_learned_ort(
+    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
+) -> list[str]:
+    place_learned.place_ort(network, nodes)
+    return []
+
+
+def _place_learned_openvino(
+    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
+) -> list[str]:
+    place_learned.place_openvino(network, nodes)
+    return []
+
+
+_PLACE_LEARNED = {"ort": _place_learned_ort, "openvino": _place_learned_openvino}
 
 
 def _append_softmax(network: graph.Graph) -> None:

@@ -48,7 +48,7 @@ def place(graph: Graph, nodes: Sequence[QuantizedNode], observe: Observe) -> lis
     grids, notes = _grids(graph, tensors, groups, nodes, observe)
     for item in nodes:
         source = grids[item.node.inputs[0]]
-        scale, integers = _representable(graph, item, source.scale)
+        scale, integers = representable(graph, item, source.scale)
         quantize_weight(graph, item.node, integers, scale, item.axis)
         if len(item.node.inputs) > 2:
             quantize_bias(graph, item.node, source.scale * scale.astype(np.float64))
@@ -181,7 +181,7 @@ def non_negative(graph: Graph, name: str) -> bool:
     return True
 
 
-def _representable(graph: Graph, item: QuantizedNode, input_scale: float) -> tuple[np.ndarray, np.ndarray]:
+def representable(graph: Graph, item: QuantizedNode, input_scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Scale and integers of the weight such that every bias fits into 32 bits.
 
     A channel whose weights are tiny beside its bias gets a coarser scale: the bias then drowns what rounding changes.

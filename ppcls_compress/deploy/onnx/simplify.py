@@ -17,6 +17,7 @@ _NOT_FOLDED = {"Shape", "Constant"}
 _DEFAULT_EPSILON = 1e-5
 _HARD_SIGMOID = (0.2, 0.5)  # of an operator that does not say
 _HARD_SWISH = (1 / 6, 0.5)
+_KEEPS_SHAPE = ("Relu", "Dropout", "HardSwish", "HardSigmoid", "Sigmoid", "Clip", "MatMul", "Identity", "Mark")
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,7 @@ def _is_flat(graph: Graph, name: str) -> bool:
             return True
         if node.op == "MatMul" and (weight := graph.constant(node.inputs[1])) is not None and weight.ndim != 2:
             return False
-        keeps = node.op in ("Relu", "Dropout", "HardSwish", "HardSigmoid", "Sigmoid", "Clip", "MatMul", "Identity")
-        if not keeps and not (node.op in ("Add", "Mul") and _small_constant(graph, node) is not None):
+        if node.op not in _KEEPS_SHAPE and not (node.op in ("Add", "Mul") and _small_constant(graph, node) is not None):
             return False
         name = next(item for item in node.inputs if item not in graph.constants)
     return False

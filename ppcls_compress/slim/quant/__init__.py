@@ -12,6 +12,7 @@ from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
 from ppcls_compress.slim.quant.layers import quant_layers
+from ppcls_compress.slim.quant.marking import mark_places
 from ppcls_compress.slim.quant.monitor import (
     freeze_batch_norms,
     freeze_observers,
@@ -22,6 +23,7 @@ from ppcls_compress.slim.quant.monitor import (
 )
 from ppcls_compress.slim.quant.paddleslim import from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.paddleslim_backend import native
+from ppcls_compress.slim.quant.placement import is_placed
 from ppcls_compress.slim.quant.prepare import apply_record, convert, prepare
 from ppcls_compress.slim.quant.weights import WeightGrid
 
@@ -39,7 +41,9 @@ __all__ = [
     "from_paddleslim",
     "grids",
     "is_paddleslim",
+    "is_placed",
     "learned_parameters",
+    "mark_places",
     "native",
     "not_finite",
     "prepare",

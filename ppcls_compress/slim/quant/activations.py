@@ -117,6 +117,30 @@ class Fixed(_OneSided):
         return fake_quant.round_to_grid(x, self._scale, self.bits, self.unsigned, self.full_range)
 
 
+class UnitRange(ActivationQuantizer):
+    """Range: 0 to 1, where gates lie; nothing to learn or to calibrate."""
+
+    def __init__(self, layer_name: str, bits: int) -> None:
+        super().__init__(layer_name, bits)
+        self.register_buffer("_one", paddle.ones([1]), persistable=False)
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether the grid has non-negative levels only: it has."""
+        return True
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Round `x`, any shape; the gradient passes straight through."""
+        return fake_quant.straight_through(x, self._rounded)
+
+    def limit(self) -> float:
+        """1."""
+        return 1.0
+
+    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
+        return fake_quant.round_to_grid(x, self._one, self.bits, True, self.full_range)
+
+
 def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     """The activation quantizer that the options ask for."""
     if options.name == "ptq":
@@ -136,16 +160,19 @@ def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     return average(layer_name, bits, options.moving_rate)
 
 
-def build_placed(layer_name: str, options: QuantOptions, non_negative: bool) -> ActivationQuantizer:
+def build_placed(
+    layer_name: str, options: QuantOptions, *, non_negative: bool, unit_range: bool
+) -> ActivationQuantizer:
     """The quantizer of a place: on the grid of integer kernels, from the lowest integer on, halves to even.
 
     Args:
         layer_name: for messages.
         options: of the section.
         non_negative: what the network says of the tensor; a range that is learned finds out by itself.
+        unit_range: whether the tensor lies between 0 and 1.
     """
-    quantizer = build(layer_name, options)
-    quantizer.full_range = True
+    quantizer = UnitRange(layer_name, options.activation_bits) if unit_range else build(layer_name, options)
+    quantizer.full_range = quantizer.placed = True
     if isinstance(quantizer, _OneSided):
         quantizer.non_negative = non_negative
     return quantizer

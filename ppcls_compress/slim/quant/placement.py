@@ -68,7 +68,9 @@ def apply(model: paddle.nn.Layer, places: Iterable[Place], options: QuantOptions
             raise UserError(f"the record names a layer that this model does not have: {missing[0]}")
         layer = found[place.layer]
         name = f"{place.layer} ({place.side})"
-        quantizer = activations.build_placed(name, options, place.non_negative)
+        quantizer = activations.build_placed(
+            name, options, non_negative=place.non_negative, unit_range=place.unit_range
+        )
         quantizer.training = layer.training
         if place.side == "input":
             layer._fake_quant_input = quantizer
@@ -77,6 +79,11 @@ def apply(model: paddle.nn.Layer, places: Iterable[Place], options: QuantOptions
         layer.register_forward_post_hook(_round_output)
         for reader in place.readers:
             found[reader]._fake_quant_input = RoundedBefore(reader, quantizer)
+
+
+def is_placed(model: paddle.nn.Layer) -> bool:
+    """Whether a model was prepared with `placement: deploy`."""
+    return any(getattr(layer, "placed", False) for layer in model.sublayers())
 
 
 def outputs(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:

@@ -43,12 +43,14 @@ class Place:
         layer: path of the layer that rounds.
         side: what it rounds: its `input`, which only quantized layers do, or its `output`.
         non_negative: whether the tensor cannot be negative.
+        unit_range: whether the tensor lies between 0 and 1, as gates do.
         readers: quantized layers that read the rounded tensor, and so do not round it themselves.
     """
 
     layer: str
     side: str
-    non_negative: bool
+    non_negative: bool = False
+    unit_range: bool = False
     readers: tuple[str, ...] = ()
 
 
@@ -81,17 +83,18 @@ def plan(graph: Graph, quantized: Collection[str]) -> tuple[list[Place], list[Un
         if found is None:
             maker = graph.makers.get(group[0])
             unlearned.append(Unlearned(maker.owner if maker else "", maker.name if maker else "input"))
-            found = [Place(name, "input", flow.non_negative(group[0])) for name in flow.readers_of(group)]
+            found = [flow.at(group[0], name, "input") for name in flow.readers_of(group)]
         for place in found:
             known = places.setdefault((place.layer, place.side), place)
             if known != place:
                 readers = tuple(dict.fromkeys([*known.readers, *place.readers]))
-                both = known.non_negative and place.non_negative
-                places[place.layer, place.side] = Place(place.layer, place.side, both, readers)
+                positive = known.non_negative and place.non_negative
+                unit = known.unit_range and place.unit_range
+                places[place.layer, place.side] = Place(place.layer, place.side, positive, unit, readers)
     covered = {name for place in places.values() for name in _rounding(place)}
     for step in steps:  # what it reads is an output of the network, too
         if step.kind == _LAYER and step.layer not in covered:
-            places[step.layer, "input"] = Place(step.layer, "input", flow.non_negative(step.sources[0]))
+            places[step.layer, "input"] = flow.at(step.sources[0], step.layer, "input")
     return list(places.values()), list(dict.fromkeys(unlearned))
 
 
@@ -186,18 +189,23 @@ class _Flow:
     def place(self, group: Sequence[str]) -> list[Place] | None:
         """Who rounds a group: its only reader if that is a quantized layer, else the layer that gives it; or nobody."""
         uses, readers = self._uses(group), self.readers_of(group)
-        positive = self.non_negative(group[0])
         if len(readers) == 1 and all(step.kind == _LAYER for step in uses):
-            return [Place(readers[0], "input", positive)]
+            return [self.at(group[0], readers[0], "input")]
         giver = self._giver(group[0], uses)
         if giver is None:
             return None
         once = tuple(name for name in readers if self._called[name] == 1)
         # A layer that is called more than once has one quantizer for what it reads each time.
-        own = [Place(name, "input", positive) for name in readers if name not in once]
-        return [Place(giver.layer, "output", positive, once), *own]
+        own = [self.at(group[0], name, "input") for name in readers if name not in once]
+        return [self.at(group[0], giver.layer, "output", once), *own]
 
-    def non_negative(self, value: str) -> bool:
+    def at(self, value: str, layer: str, side: str, readers: tuple[str, ...] = ()) -> Place:
+        """The place of a tensor at a layer."""
+        maker = self._makers.get(value)
+        unit = maker is not None and maker.kind in _UNIT_RANGE
+        return Place(layer, side, self._non_negative(value), unit, readers)
+
+    def _non_negative(self, value: str) -> bool:
         """Whether a tensor cannot be negative, from the operators that compute it."""
         pending, seen = [value], set()
         while pending:

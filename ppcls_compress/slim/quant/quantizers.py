@@ -48,9 +48,11 @@ class ActivationQuantizer(Quantizer):
     Attributes:
         quantizing: False lets a layer's output pass as it is, as calibration needs; for what a layer reads, the layer's
             own flag says so.
+        placed: whether it belongs to `placement: deploy`.
     """
 
     quantizing: bool = True
+    placed: bool = False
 
     def limit(self) -> float | None:
         """The largest value of the grid, or None when it is found anew for each batch.

@@ -1,0 +1,102 @@
+"""Pairs exactly where training rounded, on the grids that it learned: both layouts of `placement: deploy`.
+
+The float graph comes with a mark at each place, an operator `Mark` with the grid as its attribute; tidying leaves marks
+alone, and each then becomes a pair. Nothing is calibrated and nothing else is rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ppcls_compress.deploy.onnx.graph import Graph, Node
+from ppcls_compress.deploy.onnx.layers import QuantizedNode
+from ppcls_compress.deploy.onnx.place_ort import MOVING, representable
+from ppcls_compress.deploy.onnx.qdq import Grid, quantize_bias, quantize_tensor, quantize_weight
+from ppcls_compress.slim.quant import InputGrid
+
+MARK = "Mark"
+
+
+def mark(graph: Graph, grids: Mapping[str, InputGrid]) -> None:
+    """Turn the multiplications by the parameters of marks into marks, in place.
+
+    Args:
+        graph: as the exporter wrote it.
+        grids: of the places, by the name of the mark's parameter.
+    """
+    for name, grid in grids.items():
+        for node in list(graph.readers(name)):
+            source = next(item for item in node.inputs if item != name)
+            node.op, node.attributes = MARK, {"grid": grid}
+            graph.set_input(node, 0, source)
+            del node.inputs[1:]
+
+
+def place_ort(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
+    """For ONNX Runtime, in place: unsigned integers throughout, biases rounded, moving operators between two pairs."""
+    for node in list(graph.nodes):
+        if node.op == MARK:
+            _mark_before_moving(graph, node)
+    for node in list(graph.nodes):
+        if node.op in MOVING:
+            _mark_after_moving(graph, node)
+    for item in nodes:
+        scale, integers = representable(graph, item, item.input.limit / item.input.levels)
+        quantize_weight(graph, item.node, integers, scale, item.axis)
+        if len(item.node.inputs) > 2:
+            quantize_bias(graph, item.node, item.input.limit / item.input.levels * scale.astype(np.float64))
+    _round_marks(graph, signed="uint8")
+
+
+def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
+    """For OpenVINO and TensorRT, in place: signed integers with zero point 0, biases float."""
+    for item in nodes:
+        quantize_weight(graph, item.node, item.integers, item.scale, item.axis)
+    _round_marks(graph, signed="int8")
+
+
+def _round_marks(graph: Graph, signed: str) -> None:
+    """Replace each mark by a pair; what a concatenation reads or gives is unsigned, as OpenVINO needs."""
+    for node in [node for node in graph.nodes if node.op == MARK]:
+        source = graph.producer(node.inputs[0])
+        joined = source is not None and source.op == "Concat"
+        joined = joined or any(reader.op == "Concat" for reader in graph.readers(node.output))
+        grid = _grid(node.attributes["grid"], "uint8" if joined else signed)
+        rounded = quantize_tensor(graph, node.inputs[0], grid, [node])
+        graph.rewire(node.output, rounded)
+        graph.remove(node)
+
+
+def _grid(grid: InputGrid, signed: str) -> Grid:
+    if grid.unsigned:
+        return Grid(grid.scale, 0, "uint8")
+    return Grid(grid.scale, 128 if signed == "uint8" else 0, signed)
+
+
+def _mark_before_moving(graph: Graph, node: Node) -> None:
+    """Rounding what an operator moves is rounding what it gives; a kernel needs both."""
+    mover = graph.producer(node.inputs[0])
+    while mover is not None and mover.op in MOVING and graph.only_reader(mover.output) is not None:
+        source = graph.producer(mover.inputs[0])
+        if source is None or source.op == MARK:
+            return
+        marked = graph.insert(MARK, [mover.inputs[0]], f"{mover.inputs[0]}.mark", before=mover, **node.attributes)
+        graph.set_input(mover, 0, marked)
+        mover = source
+
+
+def _mark_after_moving(graph: Graph, mover: Node) -> None:
+    source = graph.producer(mover.inputs[0])
+    if source is None or source.op != MARK:
+        return
+    for name in mover.outputs:
+        readers = [reader for reader in graph.readers(name) if reader.op != MARK]
+        if not readers or name == graph.output.name:
+            continue
+        marked = graph.insert(MARK, [name], f"{name}.mark", before=graph.after(name), **source.attributes)
+        for reader in readers:
+            for position, item in enumerate(reader.inputs):
+                if item == name:
+                    graph.set_input(reader, position, marked)
