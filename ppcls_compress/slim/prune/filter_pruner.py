@@ -227,7 +227,7 @@ class FilterPruner:
         def removed(ratios: dict[str, float]) -> float:
             return self.prune_vars(ratios, dims, apply=None).pruned_flops or 0.0
 
-        return bisect(self._status.sensitivies, pruned_flops, removed, align=aligned, skip=skip_vars)
+        return bisect(self._status.sensitivies, pruned_flops, removed, align=aligned, skip=skip_vars, patient=False)
 
     def sensitive_prune(
         self, pruned_flops: float, skip_vars: Iterable[str] = (), align: int | None = None

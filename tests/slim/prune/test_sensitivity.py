@@ -70,3 +70,13 @@ def test_bisection_finds_the_bound():
     ratios, removed = bisect(line, 0.33, lambda ratios: ratios.get("a", 0.0) / 2)
     assert removed == pytest.approx(0.33, abs=1e-3)
     assert ratios["a"] == pytest.approx(0.66, abs=2e-3)
+
+
+def test_patience_looks_past_a_share_that_comes_back():
+    steps = {"a": {0.1: 0.001, 0.5: 0.9}, "b": {0.1: 0.01, 0.9: 0.011}}
+
+    def removed(ratios):  # whole channels, so that many bounds remove the same share
+        return round(10 * ratios.get("a", 0.0)) / 20 + round(10 * ratios.get("b", 0.0)) / 20
+
+    shares = {patient: bisect(steps, 0.2, removed, patient=patient)[1] for patient in (True, False)}
+    assert abs(shares[True] - 0.2) < abs(shares[False] - 0.2)
