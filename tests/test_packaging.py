@@ -116,6 +116,9 @@ def test_lower_bounds(declared):
     bounds = lower_bounds(wanted + others)
     assert {bound.partition("==")[0].lower() for bound in bounds} == _names(wanted)
     assert "numpy==1.26.0" in bounds
+    onnx = [f'{text}; extra == "onnx"' for text in declared["extras_require"]["onnx"]]
+    added = set(lower_bounds(wanted + onnx + others, ["test", "onnx"])) - set(bounds)
+    assert {bound.partition("==")[0] for bound in added} == {"paddle2onnx", "onnx", "onnxruntime", "protobuf"}
 
 
 @pytest.mark.parametrize("script", ["tools/venv.sh", "tools/test.sh", "tools/demo.sh", ".ci/run"])
