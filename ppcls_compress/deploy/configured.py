@@ -53,7 +53,9 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     Raises:
         UserError: there are no calibration images, or some cannot be read.
     """
-    quantized = recipe.step_of(record, "quant") is not None
+    step = recipe.step_of(record, "quant")
+    quantized = step is not None
+    learned = quantized and step["options"].get("placement") == "deploy"
     named = {name: None for kind in chosen for name in (kind.name, *(kind.companions if quantized else ()))}
     wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
     count = config.Global.export_check_images
@@ -64,8 +66,10 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     if check is None:
         check = samples.random(config, min(count, RANDOM_IMAGES))
     onnx = [kind for kind in wanted if kind.name.startswith("onnx")]
-    calibration = samples.from_split(config, ("Train", "Eval"), CALIBRATION_IMAGES) if quantized and onnx else None
-    needing = [kind.name for kind in wanted if quantized and kind.calibrated]
+    if not quantized or learned or not onnx:
+        return Plan(wanted, check)
+    calibration = samples.from_split(config, ("Train", "Eval"), CALIBRATION_IMAGES)
+    needing = [kind.name for kind in wanted if kind.calibrated]
     if needing and calibration is None:
         raise UserError(
             f"{needing[0]}: needs calibration images, for it rounds tensors whose range training does not learn; "

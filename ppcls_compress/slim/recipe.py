@@ -218,7 +218,16 @@ def _describe_quant(step: Record) -> list[str]:
     bits = f"{options['weight_bits']}-bit weights, {options['activation_bits']}-bit activations"
     skipped = [f"  not quantized: {skip['layer']} ({skip['type']}: {skip['reason']})" for skip in step["skipped"]]
     names = ", ".join(step["quantized"])
-    return [f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}", *skipped]
+    places = (
+        [f"{len(step['places'])} tensors are rounded in training as in an integer graph"] if "places" in step else []
+    )
+    unlearned = [
+        f"  not rounded, in training or when exported: {item['op']} in {item['layer'] or 'the network'}, "
+        "which no layer gives by itself"
+        for item in step.get("unlearned", ())
+    ]
+    first = f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}"
+    return [first, *skipped, *places, *unlearned]
 
 
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
