@@ -205,7 +205,7 @@ def fresh_model(config: Config) -> tuple[paddle.nn.Layer, recipe.Record]:
         config.Global.image_shape, class_num=config.Arch.class_num, batch_size=4, steps=4, seed=config.Global.seed
     )
     context = compression_context(config, lambda: loader, latency=latency_of(config))
-    if config.Global.pretrained_model or config.Arch.pretrained:
+    if assemble.weights_prefix(config, download=False) is not None:
         return assemble.build_model(config, context=context, download=False, reinit_head=True)
     model = assemble.build_dense(config)
     prune.recalibrate(model, (images for images, _ in loader))  # or signals die away, and with them the speed

@@ -14,6 +14,8 @@ from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import inference
 
+_SLOW = "runs anywhere, slower than the float network: its integers are turned to float; onednn/ has integer kernels"
+
 
 def write(job: Job, folder: Path) -> list[str]:
     """Write the network files of the format `paddle`, with a free batch size; gives lines for the user.
@@ -28,6 +30,7 @@ def write(job: Job, folder: Path) -> list[str]:
     if job.quantization is not None:
         inputs = [(name, grid.input) for name, grid in inference.grids(model).items() if grid.input is not None]
         notes = [binding(name, grid.clip, grid.limit) for name, grid in inputs if None not in (grid.clip, grid.limit)]
+        notes.append(_SLOW)
         model = quant.to_inference(model, integers=job.quantization["options"]["onnx_format"])
     network, parameters = FORMATS["paddle"].files
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")

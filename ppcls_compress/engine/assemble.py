@@ -68,7 +68,7 @@ def build_model(
     model = build_dense(config)
     slim = config.Slim.options if config.Slim else SlimOptions()
     record = recipe.empty_record()
-    prefix = _weights_prefix(config, download=download)
+    prefix = weights_prefix(config, download=download)
     if prefix is not None:
         model, record = _with_weights(config, model, prefix, reinit_head=reinit_head)
     if config.Global.checkpoints:
@@ -174,7 +174,8 @@ def _with_weights(
     return model, record
 
 
-def _weights_prefix(config: Config, *, download: bool) -> Path | None:
+def weights_prefix(config: Config, *, download: bool) -> Path | None:
+    """The weights that a model starts from, without `.pdparams`; None where there are none, or not without download."""
     start = config.Global.checkpoints or config.Global.pretrained_model
     if start:
         return checkpoint.plain_prefix(start)
