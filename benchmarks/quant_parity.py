@@ -136,8 +136,8 @@ class Network:
         nn = paddle.nn
         model = nn.Sequential(
             nn.Conv2D(3, 8, 3, padding=1), nn.BatchNorm2D(8), nn.ReLU(),
-            nn.Conv2D(8, 8, 3, padding=1, padding_mode="reflect", groups=8), nn.Conv2D(8, 4, 1, stride=2, bias_attr=False),
-            nn.Hardswish(), nn.Flatten(), nn.Linear(64, 5),
+            nn.Conv2D(8, 8, 3, padding=1, padding_mode="reflect", groups=8),
+            nn.Conv2D(8, 4, 1, stride=2, bias_attr=False), nn.Hardswish(), nn.Flatten(), nn.Linear(64, 5),
         )  # fmt: skip
         fill(model)
         model, _ = quant.prepare(model, options)

@@ -24,6 +24,11 @@ class Schedule(LRScheduler):
         """The rate at the present step."""
         return self._rate(self.last_epoch)
 
+    def set_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Go on from a step, at the rate that this schedule has there, whatever another one had."""
+        super().set_state_dict(state_dict)
+        self.last_lr = self.get_lr()
+
 
 def build_schedule(config: options.ScheduleOptions, *, epochs: int, steps_per_epoch: int) -> Schedule:
     """The schedule that `Optimizer.lr` describes, to be stepped once per optimizer step."""

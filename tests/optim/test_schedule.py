@@ -59,6 +59,20 @@ def test_a_restored_schedule_goes_on():
     assert second.get_lr() == first.get_lr() != 0.1
 
 
+def test_a_restored_schedule_goes_on_at_its_own_rate():
+    first, second = (
+        build_schedule(
+            TypeAdapter(ScheduleOptions).validate_python({"name": "Constant", "learning_rate": rate}),
+            epochs=2,
+            steps_per_epoch=4,
+        )
+        for rate in (1.0, 0.1)
+    )
+    first.step()
+    second.set_state_dict(first.state_dict())
+    assert second() == second.get_lr() == 0.1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -141,8 +141,8 @@ class LearnedRange(ActivationQuantizer):
 
 
 def restrained(parameter: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
-    """The parameter, no further than it may move in one step."""
-    return _C_ops.minimum(_C_ops.maximum(parameter, low), high)
+    """The parameter, no further than it may move in one step; the lower bound in place of NaN."""
+    return _C_ops.fmin(_C_ops.fmax(parameter, low), high)
 
 
 class AlphaDecay(paddle.regularizer.WeightDecayRegularizer):
@@ -240,7 +240,7 @@ class LearnedAlphaMovingAverage(LearnedAlpha):
         if not self.observing:
             clipped = pact.clip(x, alpha, unsigned)
             return self._on_scale(clipped, unsigned), clipped, alpha
-        largest = paddle.minimum(fake_quant.largest_magnitude(x, unsigned), alpha)
+        largest = _C_ops.fmin(fake_quant.largest_magnitude(x, unsigned), alpha)  # alpha in place of NaN
         fake_quant.observe_average(largest, self._scale, self._accum, self._state, rate=self.rate)
         # Rounding keeps the order of values, so to round and then clip to the rounded alpha is the same as to clip
         # first, and needs memory once.

@@ -77,22 +77,34 @@ def test_batch_norms_that_were_never_trained_use_the_batch():
     assert model[4]._fake_quant_input.limit() > 100
 
 
-@pytest.mark.parametrize("options", [{}, {"grid": "moving_average"}, {"name": "lsq"}])
+def found_range(model) -> float:
+    row = quant.statistics(model)[0]
+    return row["limit"] if row["alpha"] is None else row["alpha"]
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e4])
+@pytest.mark.parametrize(
+    "options", [{}, {"grid": "moving_average"}, {"activation_quantize_type": "abs_max"}, {"name": "lsq"}]
+)
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
-def test_ranges_stay_positive_and_finite_at_any_scale_of_the_input(options, scale):
+def test_ranges_stay_positive_and_finite_at_any_scale_of_the_input(options, scale, rate):
     model = prepared(activation_bits=4, **options)
     images = IMAGES * scale
     quant.calibrate(model, [images])
-    optimizer = paddle.optimizer.Momentum(0.1, 0.9, parameters=model.parameters(), weight_decay=1e-4)
+    optimizer = paddle.optimizer.Momentum(rate, 0.9, parameters=model.parameters(), weight_decay=1e-4)
     model.train()
-    for _ in range(30):
+    steps = 30 if rate < 1 else 5
+    for _ in range(steps):
         paddle.nn.functional.cross_entropy(model(images), paddle.to_tensor([0, 1, 2, 0])).backward()
         optimizer.step()
         optimizer.clear_grad()
-    limits = [row["limit"] for row in quant.statistics(model)]
-    assert np.isfinite(limits).all()
-    assert min(limits) > 0
-    assert 0.5 * scale < limits[0] < 20 * scale
+        for row in quant.statistics(model):
+            found = [row[key] for key in ("limit", "alpha") if row[key] is not None]
+            assert np.isfinite(found).all()
+            assert min(found) > 0
+    limit = found_range(model)
+    assert limit > 0.5 * scale if rate < 1 else limit > 0.9**steps * scale
+    assert limit < 20 * scale
     assert not quant.not_finite(model)
 
 
@@ -107,6 +119,20 @@ def test_one_huge_gradient_moves_alpha_by_a_tenth():
         model.train()
         model(IMAGES)
         assert inputs.limit() == pytest.approx(start * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"grid": "moving_average"}, {"name": "lsq"}])
+def test_a_gradient_or_an_input_that_is_nan_leaves_the_range_a_number(options):
+    model = prepared(**options)
+    quant.calibrate(model, [IMAGES])
+    inputs = model[0]._fake_quant_input
+    start = inputs.range()
+    inputs.learned.set_value(np.array([np.nan], "float32"))
+    model.train()
+    model(IMAGES * float("nan")).sum().backward()
+    assert 0.85 * start < inputs.range() < 1.15 * start
+    assert inputs.limit() > 0
+    assert not quant.not_finite(model[0])
 
 
 def test_training_without_calibration_starts_from_the_first_batch():

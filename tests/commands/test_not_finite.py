@@ -1,0 +1,32 @@
+"""A run whose loss stops being a number: it ends, names the layer, and leaves the last good checkpoint."""
+
+import pytest
+from support.project import make_project
+
+from ppcls_compress import io
+from ppcls_compress.cli import main
+
+
+def call(command, config, *overrides):
+    return main([command, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
+
+
+@pytest.mark.parametrize("grid", ["alpha", "moving_average"])
+def test_the_run_stops_and_can_be_taken_up(tmp_path, capsys, grid):
+    config = make_project(tmp_path)
+    quant = f"Slim.quant={{name: pact, grid: {grid}}}"
+    rate = "{name: Piecewise, learning_rate: 0.01, decay_epochs: [1], values: [0.01, 1.0e+38]}"
+    broken = [quant, "Global.epochs=3", f"Optimizer.lr={rate}", f"Global.output_dir={tmp_path}"]
+    assert call("train", config, *broken) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "training stopped in epoch 2" in line
+    assert "first layer with such values: stem.conv" in line
+    folder = tmp_path / "CIFARResNet8"
+    assert {path.name for path in folder.glob("*.pdparams")} == {
+        f"{name}.pdparams" for name in ("best_model", "epoch_1", "latest")
+    }
+    alphas = [value for key, value in io.read_state(folder / "latest.pdparams").items() if key.endswith("log_alpha")]
+    assert len(alphas) == 8
+    assert abs(max(alphas)) < 10
+    resume = [f"Global.checkpoints={folder}/latest", f"Global.output_dir={tmp_path}/resumed"]
+    assert call("train", config, quant, *resume) == 0
