@@ -45,6 +45,7 @@ def train(name: str, options: argparse.Namespace, slim: str | None) -> Path:
         "Global.output_dir": folder,
         "Global.epochs": options.epochs if slim else options.float_epochs,
         "Global.print_batch_step": 50,
+        "Global.eval_during_train": False,
         "Optimizer.lr.learning_rate": 0.01 if slim else 0.1,
         "Optimizer.lr.warmup_epoch": 0 if slim else 0.25,
         "DataLoader.Train.sampler.batch_size": 64,
@@ -221,7 +222,7 @@ def main() -> None:
     start = options.start or train("float", options, None)
     ordinary = f"{{quant: {{name: {options.quantizer}}}}}"
     deploy = f"{{quant: {{name: {options.quantizer}, placement: deploy}}}}"
-    prefixes = {"layers": train("layers", options, ordinary), "deploy": train("deploy", options, deploy)}
+    prefixes = {"deploy": train("deploy", options, deploy), "layers": train("layers", options, ordinary)}
     found = measure(prefixes, start, options)
     (options.work / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     show(found)

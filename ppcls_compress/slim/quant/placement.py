@@ -51,8 +51,15 @@ def to_record(places: Iterable[Place], unlearned: Iterable[Unlearned]) -> dict[s
 
 
 def from_record(record: Mapping[str, Any]) -> list[Place]:
-    """The places of a record; none in a record of another placement."""
-    return [Place(**{**row, "readers": tuple(row["readers"])}) for row in record.get("places", ())]
+    """The places of a record; none in a record of another placement.
+
+    Raises:
+        UserError: they have another form.
+    """
+    try:
+        return [Place(**{**row, "readers": tuple(row["readers"])}) for row in record.get("places", ())]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the record's places are not as `placement: deploy` writes them: {error}") from error
 
 
 def apply(model: paddle.nn.Layer, places: Iterable[Place], options: QuantOptions) -> None:
