@@ -19,6 +19,7 @@ COMMANDS = {
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
+    "benchmark": "time exported models side by side, in every runtime",
     "report": "put the results of several exported models into one table",
 }
 

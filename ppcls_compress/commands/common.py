@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from ppcls_compress.config.load import load_config
-from ppcls_compress.config.paths import check_weights
+from ppcls_compress.config.paths import check_path, check_weights
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.models import catalog
@@ -46,3 +48,27 @@ def read_config(args: argparse.Namespace) -> Config:
     if config.Slim and config.Slim.distill and config.Slim.distill.arch:
         catalog.check(config.Slim.distill.arch, {"class_num": config.Arch.class_num}, where="Slim.distill.arch")
     return config
+
+
+def named_folders(where: str, texts: Sequence[str]) -> dict[str, str]:
+    """Folders by name, from `NAME=DIR`, or `DIR` alone, which is its own name.
+
+    Args:
+        where: the argument, for messages.
+        texts: as the user wrote them.
+
+    Raises:
+        ConfigError: a folder is missing, or two have the same name.
+    """
+    named: dict[str, str] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals or Path(text).is_dir():
+            name, folder = text, text
+        if not name:
+            raise ConfigError(f"{where}: expected NAME=DIR or DIR, found {text!r}")
+        check_path(where if name == text else f"{where}: {name}", folder, "folder")
+        if name in named:
+            raise ConfigError(f"{where}: two artifacts are called {name!r}; give each a name of its own: NAME=DIR")
+        named[name] = folder
+    return named

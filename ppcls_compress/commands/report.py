@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_loader, check_path
+from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config
+from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `report`."""
     add_config_arguments(parser)
-    parser.add_argument("artifacts", nargs="+", metavar="NAME=DIR", help="an exported model and what to call it")
+    parser.add_argument("artifacts", nargs="+", metavar="[NAME=]DIR", help="an exported model, and what to call it")
     parser.add_argument("--out", metavar="FILE", help="write the rows to this JSON file too")
     parser.add_argument("--threads", type=int, default=1, help="for the latency (default: 1)")
     parser.add_argument("--batch-size", type=int, default=1, help="for the latency (default: 1)")
@@ -30,9 +30,7 @@ def run(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{option.replace('_', '-')}: expected 1 or more, found {getattr(args, option)}")
     config = read_config(args)
     check_loader(config, "Eval")
-    named = dict(_name_and_folder(text) for text in args.artifacts)
-    if len(named) < len(args.artifacts):
-        raise ConfigError("report: two artifacts have the same name; give each NAME=DIR a name of its own")
+    named = named_folders("report", args.artifacts)
     from ppcls_compress import io
     from ppcls_compress.report import summary
 
@@ -40,11 +38,3 @@ def run(args: argparse.Namespace) -> None:
     summary.show(rows, threads=args.threads, batch_size=args.batch_size)
     if args.out:
         io.write_json(args.out, rows)
-
-
-def _name_and_folder(text: str) -> tuple[str, str]:
-    name, equals, folder = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"report: expected NAME=DIR, found {text!r}")
-    check_path(f"report: {name}", folder, "folder")
-    return name, folder

@@ -71,9 +71,10 @@ def test_report_puts_artifacts_side_by_side(exported, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("artifacts", "expected"),
     [
-        (["dense"], "expected NAME=DIR, found 'dense'"),
+        (["=dense"], "expected NAME=DIR or DIR, found '=dense'"),
+        (["nowhere/at/all"], "report: nowhere/at/all does not exist"),
         (["dense=/nowhere/at/all"], "report: dense: /nowhere/at/all does not exist"),
-        (["a={root}/dense/inference", "a={root}/small/inference"], "two artifacts have the same name"),
+        (["a={root}/dense/inference", "a={root}/small/inference"], "two artifacts are called 'a'"),
         (["a={root}/images"], "not a complete exported model"),
     ],
 )

@@ -1,11 +1,12 @@
 """Running an ONNX file on the CPU: ONNX Runtime or OpenVINO, and which of their kernels compute with integers.
 
-OpenVINO is told to compute in float32 what is not in integers. By default it takes bfloat16 where the processor has it,
+OpenVINO is told to compute in float32 what is not in integers. By itself it takes bfloat16 where the processor has it,
 which is faster for float networks, and is not what was trained.
 """
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -28,11 +29,17 @@ class Session(Protocol):
         """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
 
 
-SESSIONS: Registry[Callable[[Path, int], Session]] = Registry("ONNX runtime")
+SESSIONS: Registry[Callable[[Path, int, bool], Session]] = Registry("ONNX runtime")
 
 
-def load(path: str | Path, runtime: str, *, threads: int) -> Session:
+def load(path: str | Path, runtime: str, *, threads: int, reduced: bool = False) -> Session:
     """Load a file into a runtime, `onnxruntime` or `openvino`.
+
+    Args:
+        path: the file.
+        runtime: its name.
+        threads: for the arithmetic.
+        reduced: let OpenVINO choose the precision of what is not in integers; without effect in ONNX Runtime.
 
     Raises:
         MissingDependencyError: the runtime is not installed; says which extra brings it.
@@ -43,7 +50,7 @@ def load(path: str | Path, runtime: str, *, threads: int) -> Session:
         raise UserError(f"{path}: no such file")
     require([runtime], "openvino" if runtime == "openvino" else "onnx")
     try:
-        return make(Path(path), threads)
+        return make(Path(path), threads, reduced)
     except RuntimeError as error:
         raise UserError(f"{path}: {runtime} cannot load it: {str(error).splitlines()[0]}") from error
 
@@ -52,7 +59,7 @@ def load(path: str | Path, runtime: str, *, threads: int) -> Session:
 class OnnxRuntimeSession:
     """A network in ONNX Runtime."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, reduced: bool = False) -> None:
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
         try:
@@ -68,15 +75,32 @@ class OnnxRuntimeSession:
 
 @SESSIONS.register("openvino")
 class OpenVinoSession:
-    """A network in OpenVINO."""
+    """A network in OpenVINO.
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._compiled = _openvino_compiled(path, threads)
-        self._request = self._compiled.create_infer_request()
+    It is compiled for the first few batch sizes that it meets, each of which takes about a second: with a free batch
+    size, which serves all others, OpenVINO looks at every layer's shapes again in every run, and is up to a sixth
+    slower.
+
+    Attributes:
+        compiled: the networks by shape of their input; None for a free batch size.
+    """
+
+    _SIZES = 3
+
+    def __init__(self, path: Path, threads: int, reduced: bool = False) -> None:
+        import openvino
+
+        openvino.Core().read_model(str(path))  # tells what is wrong with the file now, not in the first run
+        self._compile = functools.partial(_openvino_compiled, path, threads, reduced)
+        self.compiled: dict[tuple[int, ...] | None, Any] = {}
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
-        return self._request.infer({0: images})[0].copy()
+        own = images.shape in self.compiled or len(self.compiled) < self._SIZES
+        shape = images.shape if own else None
+        if shape not in self.compiled:
+            self.compiled[shape] = self._compile(shape).create_infer_request()
+        return self.compiled[shape].infer({0: images}, share_inputs=True)[0].copy()
 
 
 def integer_share(path: str | Path, runtime: str) -> dict[str, tuple[int, int]]:
@@ -109,15 +133,17 @@ def _onnxruntime_session(path: Path, threads: int, optimized: Path | None = None
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _openvino_compiled(path: Path, threads: int) -> Any:
+def _openvino_compiled(path: Path, threads: int, reduced: bool = False, shape: tuple[int, ...] | None = None) -> Any:
     import openvino
 
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    return openvino.Core().compile_model(str(path), "CPU", settings)
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if not reduced:
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    core = openvino.Core()
+    network = core.read_model(str(path))
+    if shape is not None:
+        network.reshape(list(shape))
+    return core.compile_model(network, "CPU", settings)
 
 
 _ORT_WEIGHTED = {

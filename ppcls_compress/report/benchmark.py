@@ -1,0 +1,225 @@
+"""Exported models side by side: latency, throughput, memory and size for every runtime, batch and number of threads."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ppcls_compress import io
+from ppcls_compress.deploy import artifact, formats, latency, machine
+from ppcls_compress.errors import MissingDependencyError, UserError
+from ppcls_compress.slim.record import step_of
+
+_OPENVINO = "onnx-openvino"
+_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One exported model in one runtime.
+
+    Attributes:
+        name: what the user calls the model.
+        exported: the artifact.
+        reduced: whether OpenVINO chooses the precision of what is not in integers.
+    """
+
+    name: str
+    exported: artifact.Artifact
+    reduced: bool = False
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, and in which precision where there is a choice."""
+        kind = formats.get(self.exported.description.format)
+        return f"{kind.runtime}, own precision" if self.reduced else kind.runtime
+
+    @property
+    def compression(self) -> str:
+        """`dense`, `pruned`, `int8` or `pruned int8`."""
+        pruned = step_of(self.exported.record, "prune") is not None
+        words = ["pruned"] * pruned + ["int8"] * self.exported.quantized
+        return " ".join(words) or "dense"
+
+    @property
+    def key(self) -> str:
+        """Unlike that of any other entry."""
+        return f"{self.name} ({self.exported.description.format}{', own precision' if self.reduced else ''})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement; `speedup` compares with the first model in the same runtime, `over_fastest` in its fastest."""
+
+    name: str
+    compression: str
+    format: str
+    runtime: str
+    threads: int
+    batch: int
+    median_ms: float
+    p90_ms: float
+    images_per_second: float
+    peak_mb: float
+    disk_mb: float
+    speedup: float | None
+    over_fastest: float
+
+
+def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
+    """The exported models in some folders: of each folder's own format and of those in its sub-folders.
+
+    Where the processor knows bfloat16, what OpenVINO runs is there a second time, in the precision that it chooses.
+
+    Raises:
+        UserError: a folder holds no artifact, one is damaged, or they take images of different shapes.
+    """
+    found = [
+        Entry(name, exported, reduced)
+        for name, folder in folders.items()
+        for exported in _exported(Path(folder))
+        for reduced in _precisions(exported)
+    ]
+    for entry in found:
+        formats.get(entry.exported.description.format).require()
+        shapes = [list(item.exported.description.image_shape) for item in (found[0], entry)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"{entry.name}: takes images {shapes[1]}, {found[0].name} takes {shapes[0]}")
+    return found
+
+
+def _exported(folder: Path) -> Iterator[artifact.Artifact]:
+    places = dict.fromkeys(folder / kind.folder for kind in formats.FORMATS.values())
+    present = [place for place in places if (place / artifact.DESCRIPTION).is_file()]
+    for place in present or [folder]:
+        yield artifact.load(place)
+
+
+def _precisions(exported: artifact.Artifact) -> tuple[bool, ...]:
+    choice = exported.description.format == _OPENVINO and machine.has_bfloat16()
+    return (False, True) if choice else (False,)
+
+
+def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -> list[Row]:
+    """Time the models on random images, taking turns, each in a fresh process.
+
+    Raises:
+        UserError: a model does not run, or there are fewer cores than threads.
+    """
+    shape = [batch, *models[0].exported.description.image_shape]
+    candidates = {item.key: latency.Candidate(item.exported.directory, item.reduced) for item in models}
+    times = latency.measure(candidates, shape, threads=threads, rounds=rounds)
+    references = {item.runtime: times[item.key].median_ms for item in models if item.name == models[0].name}
+    rows = []
+    for item in models:
+        found = times[item.key]
+        own = references.get(item.runtime)
+        rows.append(
+            Row(
+                name=item.name,
+                compression=item.compression,
+                format=item.exported.description.format,
+                runtime=item.runtime,
+                threads=threads,
+                batch=batch,
+                median_ms=round(found.median_ms, 4),
+                p90_ms=round(found.p90_ms, 4),
+                images_per_second=round(found.images_per_second, 2),
+                peak_mb=round(found.peak_bytes / 1e6, 1),
+                disk_mb=round(item.exported.bytes / 1e6, 3),
+                speedup=None if own is None else round(own / found.median_ms, 3),
+                over_fastest=round(min(references.values()) / found.median_ms, 3),
+            )
+        )
+    return rows
+
+
+def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]:
+    """A line for each int8 model that is slower than a float one of the same network in the same runtime.
+
+    Where the runtime has no float one, the fastest of the other runtimes counts.
+    """
+    network = {item.name: item.exported.description.model_name for item in models}
+    lines = []
+    for row in (row for row in rows if "int8" in row.compression):
+        floats = [
+            other
+            for other in rows
+            if "int8" not in other.compression
+            and network[other.name] == network[row.name]
+            and (other.threads, other.batch) == (row.threads, row.batch)
+        ]
+        floats = [other for other in floats if other.runtime == row.runtime] or floats
+        fastest = min(floats, key=lambda other: other.median_ms, default=None)
+        if fastest is not None and fastest.median_ms < row.median_ms:
+            lines.append(
+                f"{row.name} in {row.runtime} is slower than float: {row.median_ms:.2f} ms, {fastest.name} in "
+                f"{fastest.runtime} takes {fastest.median_ms:.2f} ms (batch {row.batch}, {_threads(row.threads)})"
+            )
+    return lines
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the rows as tables on standard output, one for each number of threads and batch."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)  # a file or a pipe has no width that would cut the columns
+    for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
+        table = Table(title=f"batch {batch}, {_threads(threads)}", title_justify="left")
+        for heading in ("model", "compression", "runtime"):
+            table.add_column(heading)
+        for heading in ("median ms", "p90 ms", "images/s", "peak MB", "disk MB", "speed-up", "over fastest"):
+            table.add_column(heading, justify="right")
+        for row in rows:
+            if (row.threads, row.batch) == (threads, batch):
+                numbers = (row.median_ms, row.p90_ms, row.images_per_second, row.peak_mb, row.disk_mb)
+                ratios = ("-" if ratio is None else f"{ratio:.2f}x" for ratio in (row.speedup, row.over_fastest))
+                table.add_row(row.name, row.compression, row.runtime, *(f"{value:.2f}" for value in numbers), *ratios)
+        console.print(table)
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def write_csv(rows: Sequence[Row], file: Path) -> None:
+    """Write the rows, a heading first; an empty field where the first model is not in a row's runtime."""
+    with io.atomic(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [item.name for item in fields(Row)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def plot(rows: Sequence[Row], file: Path) -> None:
+    """Draw the latencies as bars (PNG), one group for each number of threads and batch; p90 as a thin line.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingDependencyError("the chart needs matplotlib; pip install matplotlib brings it")
+    import matplotlib.figure
+
+    groups = list(dict.fromkeys((row.threads, row.batch) for row in rows))
+    figure = matplotlib.figure.Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
+    for panel, (threads, batch) in zip(panels, groups, strict=True):
+        chosen = [row for row in rows if (row.threads, row.batch) == (threads, batch)][::-1]
+        labels = [f"{row.name}, {row.compression}, {row.runtime}" for row in chosen]
+        colours = ["tab:blue" if "int8" in row.compression else "tab:gray" for row in chosen]
+        medians = [row.median_ms for row in chosen]
+        tails = [[0] * len(chosen), [max(row.p90_ms - row.median_ms, 0) for row in chosen]]
+        bars = panel.barh(range(len(chosen)), medians, xerr=tails, color=colours, error_kw={"linewidth": 1})
+        panel.bar_label(bars, [f"{value:.2f}" for value in medians], padding=3, fontsize="small")
+        panel.set_yticks(range(len(chosen)), labels, fontsize="small")
+        panel.set_title(f"batch {batch}, {_threads(threads)}", fontsize="medium")
+        panel.set_xlabel("milliseconds")
+    figure.suptitle(machine.cpu_name())
+    with io.atomic(file) as partial:
+        figure.savefig(partial, dpi=120, format="png")

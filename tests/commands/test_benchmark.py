@@ -1,0 +1,107 @@
+import csv
+import importlib.util
+
+import paddle
+import pytest
+from support.project import SIZE, make_project
+
+from ppcls_compress.cli import main
+from ppcls_compress.deploy import artifact, machine
+from ppcls_compress.deploy.export import export
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import QuantOptions, SlimOptions
+
+SHAPE = (3, SIZE, SIZE)
+HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
+HAS_OPENVINO = all(importlib.util.find_spec(name) for name in ("openvino", "onnx", "paddle2onnx"))
+
+
+def net():
+    paddle.seed(0)
+    return paddle.nn.Sequential(
+        paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Flatten(), paddle.nn.Linear(288, 3)
+    )
+
+
+def described(shape=SHAPE, **options):
+    return artifact.Description(shape, model_name="Net", **options)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A float artifact in two formats where OpenVINO is installed, an int8 one, and one for another image size."""
+    root = tmp_path_factory.mktemp("benchmark")
+    make_project(root)
+    export(net(), root / "float", description=described())
+    export(paddle.nn.Conv2D(1, 2, 2), root / "other", description=described((1, 2, 2)))
+    images = paddle.randn([4, *SHAPE])
+    context = recipe.Context(lambda: [images])
+    options = SlimOptions(quant=QuantOptions(name="ptq"))
+    model, record = recipe.compress(net(), options, [[1, *SHAPE]], context=context)
+    export(model, root / "int8", description=described(), record=record)
+    if HAS_OPENVINO:
+        for folder, network, steps in (("float", net(), None), ("int8", model, record)):
+            place = root / folder / "onnx-openvino"
+            export(network, place, description=described(format="onnx-openvino"), record=steps)
+    return root
+
+
+def run(root, *arguments):
+    return main(["benchmark", "-c", str(root / "config.yaml"), "-o", f"Global.image_shape={list(SHAPE)}", *arguments])
+
+
+@pytest.mark.slow
+def test_table_csv_and_chart(root, tmp_path, capsys):
+    artifacts = ("--artifacts", str(root / "float"), f"small={root / 'int8'}")
+    options = ("--batch", "2", "--rounds", "3", "--output", str(tmp_path / "out"))
+    assert run(root, *artifacts, *options) == (0 if HAS_MATPLOTLIB else 2)
+    with open(tmp_path / "out" / "benchmark.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    runtimes = [row["runtime"] for row in rows if row["name"] == "small"]
+    expected = ["Paddle Inference"]
+    if HAS_OPENVINO:
+        expected += ["OpenVINO", "OpenVINO, own precision"] if machine.has_bfloat16() else ["OpenVINO"]
+    assert runtimes == expected
+    assert len(rows) == 2 * len(expected)
+    assert {row["compression"] for row in rows if row["name"] == "small"} == {"int8"}
+    for row in rows:
+        assert 0 < float(row["median_ms"]) <= float(row["p90_ms"])
+        assert 10 < float(row["peak_mb"]) < 5000
+        assert float(row["images_per_second"]) > 0
+    memory = {row["runtime"]: float(row["peak_mb"]) for row in rows}
+    assert memory.get("OpenVINO", 0) < memory["Paddle Inference"]  # its process holds no Paddle
+    firsts = [row for row in rows if row["name"] == str(root / "float")]
+    assert {float(row["speedup"]) for row in firsts} == {1.0}
+    if HAS_MATPLOTLIB:
+        assert (tmp_path / "out" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert "over fastest" in capsys.readouterr().out
+
+
+def test_without_matplotlib_the_numbers_are_kept(root, tmp_path, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    assert run(root, "--artifacts", str(root / "int8"), "--rounds", "1", "--output", str(tmp_path)) == 2
+    assert "error: the chart needs matplotlib; pip install matplotlib" in capsys.readouterr().err
+    assert (tmp_path / "benchmark.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--artifacts", "{root}/float", "--threads", "0"), "--threads: expected 1 or more, found 0"),
+        (("--artifacts", "{root}/float", "--batch", "1", "-2"), "--batch: expected 1 or more, found -2"),
+        (("--artifacts", "{root}/float", "--rounds", "0"), "--rounds: expected 1 or more, found 0"),
+        (("--artifacts", "{root}/float", "--threads", "999"), "999 threads: this process may use only"),
+        (("--artifacts", "{root}/nowhere"), "--artifacts: {root}/nowhere does not exist"),
+        (("--artifacts", "{root}/images"), "not a complete exported model"),
+        (("--artifacts", "{root}/float", "{root}/float"), "two artifacts are called"),
+        (("--artifacts", "{root}/float", "{root}/other"), "takes images [1, 2, 2]"),
+        (("--artifacts", "{root}/other"), "take images [1, 2, 2], Global.image_shape is [3, 8, 8]"),
+    ],
+)
+def test_mistakes_are_one_line(root, capsys, arguments, expected):
+    capsys.readouterr()
+    assert run(root, *(text.format(root=root) for text in arguments)) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert expected.format(root=root) in errors[0]

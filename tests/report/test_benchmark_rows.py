@@ -1,0 +1,37 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ppcls_compress.deploy.artifact import Artifact, Description
+from ppcls_compress.report.benchmark import Entry, Row, slower_than_float
+
+
+def entry(name, model="Net"):
+    description = Description((3, 8, 8), model_name=model)
+    return Entry(name, Artifact(Path(name), description, {"version": 1, "steps": []}, {}))
+
+
+def row(name, compression, runtime, milliseconds):
+    return Row(name, compression, "f", runtime, 2, 1, milliseconds, milliseconds, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+MODELS = [entry("a"), entry("b"), entry("c", "Another")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([row("a", "dense", "X", 5.0), row("b", "int8", "X", 4.0)], []),
+        ([row("a", "dense", "X", 5.0), row("b", "int8", "X", 6.0)], ["b in X is slower than float: 6.00 ms, a in X"]),
+        # Its own runtime decides, and only without a float model there any other.
+        ([row("a", "dense", "X", 5.0), row("a", "dense", "Y", 7.0), row("b", "int8", "Y", 6.0)], []),
+        ([row("a", "dense", "X", 5.0), row("b", "pruned int8", "Y", 6.0)], ["b in Y is slower than float"]),
+        ([row("c", "dense", "X", 5.0), row("b", "int8", "X", 6.0)], []),
+        ([replace(row("a", "dense", "X", 5.0), batch=8), row("b", "int8", "X", 6.0)], []),
+    ],
+)
+def test_int8_that_is_slower_than_float_is_told(rows, expected):
+    found = slower_than_float(MODELS, rows)
+    assert len(found) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
