@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from common import draw, emit, machine, run_child
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (0.3, 0.7)
 ALIGNS = (None, 8)
-SIZES = (64, 96, 112, 128, 224, 256, 299)
+SHAPES = (*((3, size, size) for size in (64, 96, 112, 128, 224, 256, 299)), (1, 28, 28))
 TOLERANCE = 1e-5
 BATCH = 2
 
@@ -84,33 +84,33 @@ def build(cell: Cell):
     return models.build(cell.name)
 
 
-def outputs(model, size: int) -> list[np.ndarray]:
+def outputs(model, shape: Sequence[int]) -> list[np.ndarray]:
     """Every output tensor for a fixed batch, in eval mode."""
     import paddle
 
     model.eval()
-    images = np.random.RandomState(0).randn(BATCH, 3, size, size).astype(np.float32)
+    images = np.random.RandomState(0).randn(BATCH, *shape).astype(np.float32)
     with paddle.no_grad():
         found = model(paddle.to_tensor(images))
     return [value.numpy() for value in paddle.utils.flatten(found)]
 
 
-def smallest_size(model) -> int:
-    """The first input size that the network accepts.
+def smallest_input(model) -> tuple[int, int, int]:
+    """The first image shape, [channels, height, width], that the network accepts.
 
     Raises:
         RuntimeError: it accepts none of them; the cause is its last complaint.
     """
     problem: Exception | None = None
-    for size in SIZES:
+    for shape in SHAPES:
         try:
-            outputs(model, size)
+            outputs(model, shape)
         except Exception as error:
-            # Whatever a network raises on an input that is too small, the next size is tried.
+            # Whatever a network raises on an input that is too small, the next shape is tried.
             problem = error
         else:
-            return size
-    raise RuntimeError(f"no input size of {SIZES} works") from problem
+            return shape
+    raise RuntimeError(f"no input of {SHAPES} works") from problem
 
 
 def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
@@ -123,13 +123,13 @@ def difference(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
     return worst
 
 
-def give_weights(model, size: int) -> None:
+def give_weights(model, shape: Sequence[int]) -> None:
     """Drawn weights, so that scales and statistics are not all alike; the initial ones where that overflows."""
     initial = {key: value.numpy() for key, value in model.state_dict().items()}
     for key, value in model.state_dict().items():
         if "float32" in str(value.dtype):
             value.set_value(draw(key, value.shape))
-    if not all(np.isfinite(value).all() for value in outputs(model, size)):
+    if not all(np.isfinite(value).all() for value in outputs(model, shape)):
         for key, value in model.state_dict().items():
             value.set_value(initial[key])
 
@@ -139,14 +139,14 @@ def state(model) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in model.state_dict().items()}
 
 
-def train_one_step(model, size: int) -> str:
+def train_one_step(model, shape: Sequence[int]) -> str:
     """One Momentum step on the squared outputs; what went wrong, or ""."""
     import paddle
 
     model.train()
     before = {name: value.numpy() for name, value in model.named_parameters() if not value.stop_gradient}
     optimizer = paddle.optimizer.Momentum(1e-3, parameters=model.parameters())
-    images = paddle.to_tensor(np.random.RandomState(1).randn(BATCH, 3, size, size).astype(np.float32))
+    images = paddle.to_tensor(np.random.RandomState(1).randn(BATCH, *shape).astype(np.float32))
     values = paddle.utils.flatten(model(images))
     # Scaled, so that the size of the logits under drawn weights does not decide whether the step stays finite.
     loss = sum(((value / (value.abs().max().detach() + 1e-6)) ** 2).mean() for value in values)
@@ -180,24 +180,24 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
     from ppcls_compress.slim.prune import prune
 
     model = build(cell)
-    size = smallest_size(model)
-    give_weights(model, size)
+    shape = smallest_input(model)
+    give_weights(model, shape)
     io.write_state(directory / "dense.pdparams", state(model))
     options = PruneOptions(name="fpgm", pruned_ratio=cell.ratio, align=cell.align)
     start = time.perf_counter()
-    model, record = prune(model, options, [[1, 3, size, size]])
+    model, record = prune(model, options, [[1, *shape]])
     seconds = time.perf_counter() - start
     io.write_json(directory / "record.json", record)
-    np.savez(directory / "pruned.npz", *outputs(model, size))
-    problem = train_one_step(model, size)
-    trained = outputs(model, size)
+    np.savez(directory / "pruned.npz", *outputs(model, shape))
+    problem = train_one_step(model, shape)
+    trained = outputs(model, shape)
     np.savez(directory / "trained.npz", *trained)
     io.write_state(directory / "trained.pdparams", state(model))
-    spec = [paddle.static.InputSpec([None, 3, size, size], "float32")]
+    spec = [paddle.static.InputSpec([None, *shape], "float32")]
     paddle.jit.save(model, str(directory / "inference"), input_spec=spec)
-    exported = outputs(paddle.jit.load(str(directory / "inference")), size)
+    exported = outputs(paddle.jit.load(str(directory / "inference")), shape)
     return {
-        "size": size,
+        "shape": shape,
         "prune_seconds": round(seconds, 3),
         "params": [record["before"]["params"], record["after"]["params"]],
         "flops": [record["before"]["flops"], record["after"]["flops"]],
@@ -208,7 +208,7 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
     }
 
 
-def check(cell: Cell, directory: Path, size: int) -> dict[str, object]:
+def check(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object]:
     """Second process: the masked dense network, then the structure rebuilt from the record."""
     from ppcls_compress import io
     from ppcls_compress.slim.prune import apply_record
@@ -218,7 +218,7 @@ def check(cell: Cell, directory: Path, size: int) -> dict[str, object]:
     dense = io.read_state(directory / "dense.pdparams")
     masked = {key: mask(np.array(value), record["kept"].get(key, {})) for key, value in dense.items()}
     model.set_state_dict(masked)
-    exact = difference(load_arrays(directory / "pruned.npz"), outputs(model, size))
+    exact = difference(load_arrays(directory / "pruned.npz"), outputs(model, shape))
     model = apply_record(model, record)
     saved = io.read_state(directory / "trained.pdparams")
     shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
@@ -227,7 +227,7 @@ def check(cell: Cell, directory: Path, size: int) -> dict[str, object]:
     model.set_state_dict(saved)
     return {
         "masked_error": exact,
-        "reload_error": difference(outputs(model, size), load_arrays(directory / "trained.npz")),
+        "reload_error": difference(outputs(model, shape), load_arrays(directory / "trained.npz")),
     }
 
 
@@ -262,8 +262,8 @@ def run(cell: Cell, timeout: float) -> dict[str, object]:
             directory,
         ]
         for stage in ("make", "check"):
-            size = ["--size", str(result["size"])] if stage == "check" else []
-            found, reason = run_child([*command, "--stage", stage, *size], timeout=timeout)
+            shape = ["--shape", *map(str, result["shape"])] if stage == "check" else []
+            found, reason = run_child([*command, "--stage", stage, *shape], timeout=timeout)
             if found is None:
                 return {**result, "status": "fail", "reason": f"{stage}: {reason}", "seconds": spent(start)}
             result.update(found)
@@ -346,14 +346,14 @@ def main() -> int:
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--stage", choices=("make", "check"), help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--shape", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
         cell = parse_cell(arguments.cell)
         done = (
             make(cell, arguments.directory)
             if arguments.stage == "make"
-            else check(cell, arguments.directory, arguments.size)
+            else check(cell, arguments.directory, arguments.shape)
         )
         emit(done)
         return 0
