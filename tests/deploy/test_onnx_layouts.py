@@ -197,3 +197,30 @@ def test_a_gate_keeps_its_whole_range_on_one_unsigned_grid():
     found = pairs(graph)
     assert found["gate"] == ("uint8", 0, pytest.approx(1 / 255))
     assert "conv1" not in found
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "expected"),
+    [
+        ("HardSwish", {}, (-3.0, 4.0)),
+        ("HardSigmoid", {"alpha": 0.25, "beta": 0.5}, (-2.0, 2.0)),
+        ("Sigmoid", {}, (-10.0, 4.0)),
+    ],
+)
+def test_a_range_ends_where_its_reader_is_constant(op, attributes, expected):
+    graph = network()
+    graph.insert(op, ["conv1"], "activated", before=graph.nodes[4], **attributes)
+    graph.set_input(graph.nodes[5], 0, "activated")
+    place_ort.place(graph, quantized(graph), lambda names: dict.fromkeys(names, (-10.0, 4.0)))
+    _, zero, scale = pairs(graph)["conv1"]
+    low, high = expected
+    assert scale == pytest.approx((high - low) / 255)
+    assert -zero * scale == pytest.approx(low, abs=scale)
+
+
+def test_ort_leaves_the_result_and_what_feeds_a_float_operator_alone():
+    graph = network()
+    pool = next(node for node in graph.nodes if node.op == "GlobalAveragePool")
+    pool.op, pool.attributes = "ReduceMean", {"axes": [2, 3]}  # has no integer kernel
+    place_ort.place(graph, quantized(graph), observe)
+    assert sorted(pairs(graph)) == ["conv1", "conv2", "flat", "pooled", "relu0", "sum", "x"]

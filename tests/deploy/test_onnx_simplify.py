@@ -149,3 +149,39 @@ def test_a_gate_that_is_not_all_that_reads_the_convolution_stays():
 def test_a_gate_after_another_operator_stays():
     graph = convolution(Node("Relu", ["conv"], ["relu"]), Node("HardSigmoid", ["relu"], ["gate"]), last="gate")
     assert simplified(graph, random(2, 3, 5, 5))[0] == ["Conv", "Relu", "HardSigmoid"]
+
+
+def test_what_reads_constants_only_is_computed():
+    graph = convolution(
+        Node("Mul", ["half", "bias"], ["halved"]),
+        Node("Identity", ["halved"], ["shift"]),
+        Node("Add", ["conv", "shift"], ["sum"]),
+        last="sum",
+        half=np.float32(0.5),
+        bias=random(4, 1, 1),
+    )
+    ops, folded = simplified(graph, random(2, 3, 5, 5))
+    assert ops == ["Conv"]
+    np.testing.assert_array_equal(folded["sum"].factor, np.ones(4))
+
+
+def test_a_product_along_the_last_of_four_axes_is_no_linear_layer():
+    graph = Graph(
+        [Node("MatMul", ["x", "w"], ["product"]), Node("Add", ["product", "b"], ["y"])],
+        {"w": random(5, 7), "b": random(7)},
+        Value("x", ("n", 3, 4, 5)),
+        Value("y", ("n", 3, 4, 7)),
+    )
+    ops, folded = simplified(graph, random(2, 3, 4, 5))
+    assert ops == ["MatMul", "Add"]
+    assert folded["product"].parameter == "w"
+
+
+def test_a_transposed_convolution_keeps_its_batch_norm():
+    graph = Graph(
+        [Node("ConvTranspose", ["x", "w"], ["conv"], {"kernel_shape": [3, 3]}), norm("conv", "y")],
+        {"w": random(3, 4, 3, 3), **NORM},
+        Value("x", ("n", 3, 5, 5)),
+        Value("y", ("n", 4, 7, 7)),
+    )
+    assert simplified(graph, random(2, 3, 5, 5))[0] == ["ConvTranspose", "BatchNormalization"]
