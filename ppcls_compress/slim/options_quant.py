@@ -244,6 +244,8 @@ def _check_deploy(options: QuantOptions) -> None:
             raise ConfigError(f"activation_bits: placement: deploy needs 8, found {bits.activation_bits}")
         if bits.weight_bits is not None and bits.weight_bits > 8:
             raise ConfigError(f"weight_bits: placement: deploy needs at most 8, found {bits.weight_bits}")
+    if any(rule.unsigned is not None for rule in options.per_layer):
+        raise ConfigError("per_layer: unsigned: placement: deploy has ranges of tensors that several layers share")
     if options.grid == "moving_average" or options.activation_quantize_type == "abs_max":
         key = "grid" if options.grid == "moving_average" else "activation_quantize_type"
         raise ConfigError(

@@ -60,13 +60,27 @@ def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
 def _round_marks(graph: Graph, signed: str) -> None:
     """Replace each mark by a pair; what a concatenation reads or gives is unsigned, as OpenVINO needs."""
     for node in [node for node in graph.nodes if node.op == MARK]:
-        source = graph.producer(node.inputs[0])
-        joined = source is not None and source.op == "Concat"
-        joined = joined or any(reader.op == "Concat" for reader in graph.readers(node.output))
+        joined = _is_joined(graph, node.inputs[0]) or _is_piece(graph, node.output)
         grid = _grid(node.attributes["grid"], "uint8" if joined else signed)
         rounded = quantize_tensor(graph, node.inputs[0], grid, [node])
         graph.rewire(node.output, rounded)
         graph.remove(node)
+
+
+def _is_joined(graph: Graph, name: str) -> bool:
+    """Whether a tensor is a concatenation, or moved from one."""
+    source = graph.producer(name)
+    if source is None:
+        return False
+    return source.op == "Concat" or (source.op in MOVING and _is_joined(graph, source.inputs[0]))
+
+
+def _is_piece(graph: Graph, name: str) -> bool:
+    """Whether a concatenation reads a tensor, as it is or moved."""
+    return any(
+        reader.op == "Concat" or (reader.op in MOVING and any(_is_piece(graph, output) for output in reader.outputs))
+        for reader in graph.readers(name)
+    )
 
 
 def _grid(grid: InputGrid, signed: str) -> Grid:

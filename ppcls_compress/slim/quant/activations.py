@@ -137,6 +137,10 @@ class UnitRange(ActivationQuantizer):
         """1."""
         return 1.0
 
+    def current_limit(self) -> paddle.Tensor:
+        """1."""
+        return self._one
+
     def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
         return fake_quant.round_to_grid(x, self._one, self.bits, True, self.full_range)
 

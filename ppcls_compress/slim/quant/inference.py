@@ -177,7 +177,10 @@ def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
     inputs, weight = _input_grid(layer), _weight_grid(layer)
     with paddle.no_grad():
         rounded = layer.quantized_weight()
+        bias = layer.effective_bias()
     other = layers.transplant(layers.plain(layer), _INFERENCE[type(layer)])
+    if layer.rounds_bias and bias is not None:
+        other.bias.set_value(bias)
     del other._parameters["weight"]
     if weight is None or not integers:
         other.weight_levels = None

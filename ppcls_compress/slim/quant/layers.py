@@ -15,6 +15,8 @@ from typing import ClassVar
 import paddle
 from paddle.nn import functional
 
+from ppcls_compress.slim.quant import fake_quant
+
 PARTS = ("_fake_quant_weight", "_fake_quant_input", "_act_preprocess", "_weight_preprocess")
 _CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")
 
@@ -28,7 +30,15 @@ def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn
     return other
 
 
-class FunctionalConv2D:
+class Functional:
+    """A layer whose arithmetic is a function of what it is given."""
+
+    def effective_bias(self) -> paddle.Tensor | None:
+        """The bias that the result has."""
+        return self.bias
+
+
+class FunctionalConv2D(Functional):
     """A convolution with a weight given from outside, [out, in / groups, height, width]."""
 
     channel_axis: ClassVar[int] = 0
@@ -42,11 +52,11 @@ class FunctionalConv2D:
             )
             padding = 0
         return functional.conv2d(
-            x, weight, self.bias, self._stride, padding, self._dilation, self._groups, self._data_format
+            x, weight, self.effective_bias(), self._stride, padding, self._dilation, self._groups, self._data_format
         )
 
 
-class FunctionalConv2DTranspose:
+class FunctionalConv2DTranspose(Functional):
     """A transposed convolution with a weight given from outside, [in, out / groups, height, width]."""
 
     channel_axis: ClassVar[int] = 1
@@ -56,7 +66,7 @@ class FunctionalConv2DTranspose:
         return functional.conv2d_transpose(
             x,
             weight,
-            bias=self.bias,
+            bias=self.effective_bias(),
             stride=self._stride,
             padding=self._padding,
             output_padding=self.output_padding if output_size is None else 0,
@@ -67,14 +77,14 @@ class FunctionalConv2DTranspose:
         )
 
 
-class FunctionalLinear:
+class FunctionalLinear(Functional):
     """x @ weight + bias with a weight given from outside, [in, out]."""
 
     channel_axis: ClassVar[int] = 1
 
     def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         """The product of `x` and `weight`, and the bias."""
-        return functional.linear(x, weight, self.bias)
+        return functional.linear(x, weight, self.effective_bias())
 
 
 class QuantLayer:
@@ -82,8 +92,11 @@ class QuantLayer:
 
     Attributes:
         quantizing: False computes in float, as calibration needs.
+        rounds_bias: whether the bias is rounded as well, to the grid that an integer kernel accumulates on.
         float_type: the class to convert back to.
     """
+
+    rounds_bias: bool = False
 
     def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
         """The float layer's result on the rounded input and weight."""
@@ -103,6 +116,18 @@ class QuantLayer:
     def quantized_weight(self) -> paddle.Tensor:
         """The weight, rounded."""
         return self._fake_quant_weight(self.preprocessed_weight())
+
+    def effective_bias(self) -> paddle.Tensor | None:
+        """The bias, rounded to whole products of an input level and a weight level if `rounds_bias`."""
+        if self.bias is None or not (self.rounds_bias and self.quantizing):
+            return self.bias
+        with paddle.no_grad():
+            inputs, weights = self._fake_quant_input, self._fake_quant_weight
+            step = inputs.current_limit() / fake_quant.levels(inputs.bits, inputs.unsigned)
+            step = step * weights.limits(self.preprocessed_weight()) / fake_quant.levels(weights.bits)
+            # A channel of zeros has no grid, and its bias stays.
+            error = paddle.where(step > 0, paddle.round(self.bias / step) * step - self.bias, paddle.zeros_like(step))
+        return self.bias + error
 
     def parts(self) -> list[paddle.nn.Layer]:
         """The quantizers and preprocessing layers."""
@@ -161,7 +186,7 @@ def quantized(layer: paddle.nn.Layer, parts: Parts) -> paddle.nn.Layer:
 def plain(layer: paddle.nn.Layer) -> paddle.nn.Layer:
     """The float layer that a quantized one came from, with its present parameters."""
     other = transplant(layer, layer.float_type)
-    for name in ("float_type", "quantizing", *PARTS):
+    for name in ("float_type", "quantizing", "rounds_bias", *PARTS):
         other.__dict__.pop(name, None)
         other._sub_layers.pop(name, None)
     return other

@@ -82,6 +82,10 @@ class LearnedRange(ActivationQuantizer):
         """The largest value of the grid."""
         return self.range()
 
+    def current_limit(self) -> paddle.Tensor:
+        """The largest value of the grid, [1], without a look at the number."""
+        return self._limit_of(restrained(self.learned, *self._reach()), self.unsigned)
+
     def calibrate(self, seen: HistogramPerBatch) -> None:
         """Choose the form and the range."""
         total = Histogram.merged(seen.batches)

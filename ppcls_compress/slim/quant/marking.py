@@ -26,7 +26,7 @@ class Mark(paddle.nn.Layer):
 
 
 def mark_places(model: paddle.nn.Layer) -> dict[str, InputGrid]:
-    """Turn a model of `placement: deploy` into its float network with a mark at each place, in place.
+    """Turn a model of `placement: deploy` into its float network with a mark at each place, biases rounded, in place.
 
     Returns:
         The grid of each place by the name of its mark's parameter.
@@ -40,7 +40,11 @@ def mark_places(model: paddle.nn.Layer) -> dict[str, InputGrid]:
             grid = quantizer_grid(placement.quantizer_of(layer))
             grids[_put(layer, placement.OUTPUT)] = grid
         for layer in layers.quant_layers(model).values():
+            with paddle.no_grad():
+                bias = layer.effective_bias()
             swaps[id(layer)] = plain = layers.plain(layer)
+            if bias is not None:
+                plain.bias.set_value(bias)
             if not isinstance(layer._fake_quant_input, placement.RoundedBefore):
                 grids[_put(plain, _INPUT)] = quantizer_grid(layer._fake_quant_input)
                 plain.register_forward_pre_hook(_mark_input)

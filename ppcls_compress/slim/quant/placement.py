@@ -16,7 +16,7 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import graph
 from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import activations
+from ppcls_compress.slim.quant import activations, layers
 from ppcls_compress.slim.quant.placement_plan import Place, Unlearned, plan
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 
@@ -86,6 +86,8 @@ def apply(model: paddle.nn.Layer, places: Iterable[Place], options: QuantOptions
         layer.register_forward_post_hook(_round_output)
         for reader in place.readers:
             found[reader]._fake_quant_input = RoundedBefore(reader, quantizer)
+    for layer in layers.quant_layers(model).values():
+        layer.rounds_bias = layer.rounds_bias or is_placed(layer)
 
 
 def is_placed(model: paddle.nn.Layer) -> bool:
@@ -114,6 +116,8 @@ def remove(model: paddle.nn.Layer) -> None:
 class RoundedBefore(ActivationQuantizer):
     """Stands for the quantizer of an input that arrives rounded, and knows its grid."""
 
+    placed = True
+
     def __init__(self, layer_name: str, source: ActivationQuantizer) -> None:
         super().__init__(layer_name, source.bits)
         self._source = (source,)  # in a tuple, so that its state belongs to one layer only
@@ -136,6 +140,10 @@ class RoundedBefore(ActivationQuantizer):
     def limit(self) -> float | None:
         """The largest value of the grid."""
         return self.source.limit()
+
+    def current_limit(self) -> paddle.Tensor:
+        """The largest value of the grid, [1]."""
+        return self.source.current_limit()
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """`x` itself; while outputs are left in float, `x` rounded as the layer before would."""

@@ -62,6 +62,10 @@ class ActivationQuantizer(Quantizer):
         """
         return None
 
+    def current_limit(self) -> paddle.Tensor:
+        """The largest value of the grid, [1], without a look at the number."""
+        return self._scale
+
     def observer(self) -> Any:
         """Something that collects a layer's inputs by `add(array)`, for `calibrate`."""
         return HistogramPerBatch()
