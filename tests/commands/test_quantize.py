@@ -2,13 +2,12 @@ import json
 
 import paddle
 import pytest
+from support.paddleslim import StandInQAT
 from support.project import make_project
 
 from ppcls_compress import io
 from ppcls_compress.cli import main
 from ppcls_compress.models import build
-from ppcls_compress.slim.options import QuantOptions
-from ppcls_compress.slim.quant import prepare
 
 
 def call(command, config, *overrides, arguments=()):
@@ -57,17 +56,13 @@ def test_bad_requests_are_one_line(trained, capsys, command, overrides, expected
 
 def test_a_paddleslim_checkpoint_goes_on(trained, tmp_path, capsys):
     """What `paddleslim.QAT` saves has no record; the Slim section says how it was made."""
-    model, _ = prepare(build("CIFARResNet8", class_num=3), QuantOptions(compat="paddleslim"))
+    model = build("CIFARResNet8", class_num=3)
+    kinds = {"weight_quantize_type": "channel_wise_abs_max", "quantizable_layer_type": ["Conv2D", "Linear"]}
+    clips = {"activation_preprocess_type": "PACT", "weight_preprocess_type": None}
+    StandInQAT({**kinds, **clips, "dtype": "int8", "onnx_format": True}).quantize(model)
     model.train()
     model(paddle.rand([8, 3, 8, 8]))
-    state = {name: value.numpy() for name, value in model.state_dict().items()}
-    layers = [name.removesuffix(".weight") for name in state if name.endswith("conv.weight") or name == "fc.weight"]
-    upstream = {}
-    for name, value in state.items():
-        owner = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
-        upstream[name if owner is None else f"{owner}._layer.{name.removeprefix(owner + '.')}"] = value
-    for layer in layers:
-        upstream[f"{layer}._ma_output_scale._scale"] = state["fc.bias"][:1]
+    upstream = {name: value.numpy() for name, value in model.state_dict().items()}
     io.write_state(tmp_path / "theirs.pdparams", upstream)
     start = [f"Global.pretrained_model={tmp_path}/theirs", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
     assert call("train", trained / "config.yaml", *start) == 2

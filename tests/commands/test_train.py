@@ -176,9 +176,10 @@ def test_evaluation_cannot_prune_by_gradients(trained, capsys):
     assert "Slim.prune: the weights have no such step; run tools/train.py" in text
 
 
-def test_a_pruned_student_learns_from_the_dense_teacher(trained, tmp_path, capsys):
+@pytest.mark.parametrize("slim", [(PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["fpgm", "pact", "both"])
+def test_a_smaller_student_learns_from_the_dense_teacher(trained, tmp_path, capsys, slim):
     config = trained / "config.yaml"
-    start = [PRUNE, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
+    start = [*slim, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
     run("train", config, *start, f"Slim.distill.teacher={dense(trained)}")
     assert (tmp_path / "CIFARResNet8" / "train.log").read_text().count("tensors loaded") == 2
     assert "Slim.distill.teacher: " in refused(capsys, "train", config, "Slim.distill.teacher=/nowhere/weights")
@@ -214,6 +215,12 @@ def test_unknown_keys_are_refused(trained, capsys, every_key):
         ("DataLoader.Train.dataset.cls_label_path=missing.txt", "DataLoader.Train.dataset.cls_label_path: missing.txt"),
         ("DataLoader.Train.sampler.batch_size=25", "batch_size"),
         ("Arch.class_num=2", "label 2 is outside 0 .. 1"),
+        ("Slim.quant={name: pact, weight_bits: 1}", "Slim.quant: weight_bits: 1 is not a whole number from 2 to 16"),
+        ("Slim.quant={activation_bits: 17}", "Slim.quant: activation_bits: 17 is not a whole number from 2 to 16"),
+        ("Slim.quant={weight_quantize_type: absmax}", "did you mean 'abs_max'"),
+        ("Slim.quant={name: qat, alpha_init: mse}", "Slim.quant: alpha_init: 'mse' has no effect with name: qat"),
+        ("Slim.quant={skip: [blok.*]}", "skip: unknown layer 'blok.*'"),
+        ("Slim.quant={quantizable_layer_type: [Conv2DTranspose]}", "CIFARResNet has no layer that can be quantized"),
     ],
 )
 def test_bad_values_are_one_line(trained, capsys, override, expected, tmp_path):

@@ -12,7 +12,7 @@ from paddle.quantization.imperative import ptq_quantizer
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import PTQ, quant
 from ppcls_compress.slim.options import QuantOptions
-from ppcls_compress.slim.quant import ranges
+from ppcls_compress.slim.quant import activations, ranges
 
 nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype("float32"))
@@ -88,6 +88,24 @@ def test_prepare_and_calibrate_stay_close_to_float(name):
     assert again.set_state_dict(state) == ([], [])
     np.testing.assert_array_equal(again(IMAGES).numpy(), got)
     np.testing.assert_allclose(quant.to_inference(model)(IMAGES).numpy(), got, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_calibrated_range_rounds_as_its_formula_says(bits):
+    options = QuantOptions(name="ptq", activation_quantizer="AbsmaxQuantizer", activation_bits=bits)
+    quantizer = activations.build("layer", options)
+    values, grad = np.random.default_rng(2).normal(size=(2, 5, 7)).astype("float32")
+    seen = quantizer.observer()
+    seen.add(values * 0.5)
+    quantizer.calibrate(seen)
+    x = paddle.to_tensor(values, stop_gradient=False)
+    y = quantizer(x)
+    y.backward(paddle.to_tensor(grad))
+    limit = np.abs(values).max() * np.float32(0.5)
+    scaled = np.clip(values, -limit, limit) * ((2 ** (bits - 1) - 1) / limit)
+    expected = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) * limit / (2 ** (bits - 1) - 1)
+    np.testing.assert_allclose(y.numpy(), expected, atol=1e-6)
+    np.testing.assert_array_equal(x.grad.numpy(), grad)
 
 
 def test_bias_correction_removes_the_mean_error():

@@ -12,6 +12,7 @@ from paddle.quantization import ImperativeQuantAware
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import QAT, quant
 from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.options_quant import WEIGHT_TYPES
 
 nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
@@ -153,6 +154,21 @@ def test_pact_calibrates_itself_and_upstreams_start_is_a_key_away():
     weights = QAT({"weight_preprocess_type": "PACT", "compat": "paddleslim"}).quantize(network())
     assert weights[0]._weight_preprocess.alpha.item() == 100
     assert weights[0]._act_preprocess is None
+
+
+@pytest.mark.parametrize("preprocess", [None, "PACT"])
+@pytest.mark.parametrize("activation", ["abs_max", "range_abs_max", "moving_average_abs_max"])
+@pytest.mark.parametrize("weight", WEIGHT_TYPES)
+def test_every_combination_of_types_trains_and_deploys(weight, activation, preprocess):
+    kinds = {"weight_quantize_type": weight, "activation_quantize_type": activation, "window_size": 3}
+    clips = {"weight_preprocess_type": preprocess, "activation_preprocess_type": preprocess}
+    bits = {"weight_bits": 2 + len(weight) % 3, "activation_bits": 2 + len(activation) % 3}
+    ours = QAT({**kinds, **clips, **bits}).quantize(network())
+    train(ours, 2)
+    expected = ours(IMAGES).numpy()
+    assert np.isfinite(expected).all()
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(quant.to_inference(ours)(IMAGES).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_inplace_false_leaves_the_model_alone():
