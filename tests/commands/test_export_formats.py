@@ -1,0 +1,245 @@
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from support.project import make_project
+
+from ppcls_compress.cli import main
+from ppcls_compress.config.load import load_config
+from ppcls_compress.deploy import artifact, configured, formats, verify
+from ppcls_compress.errors import UserError
+
+QUANT = "Slim.quant={name: pact}"
+MISSING = [
+    name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
+]
+needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
+
+
+def call(command, config, *overrides, arguments=()):
+    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project whose quantized model is trained."""
+    root = tmp_path_factory.mktemp("formats")
+    config = make_project(root)
+    assert call("train", config, QUANT, "Global.epochs=2") == 0
+    return config
+
+
+@pytest.fixture
+def trained(project, tmp_path):
+    """Overrides that export the trained model into an empty folder."""
+    weights = f"Global.pretrained_model={project.parent}/output/CIFARResNet8/latest"
+    return (QUANT, weights, f"Global.save_inference_dir={tmp_path}/inference")
+
+
+def errors(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+
+
+def described(folder):
+    return yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))["Artifact"]
+
+
+def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(project, trained, tmp_path, capsys):
+    assert call("export_model", project, *trained, "Global.export_agreement={paddle: 0.9}") == 0
+    told = capsys.readouterr()
+    assert "the bound of the comparison was 90.00%, 98.00% is the default" in told.out + told.err
+    parity = described(tmp_path / "inference")["parity"]
+    assert (parity["bound"], parity["default_bound"]) == (0.9, 0.98)
+    assert parity["images"] == "12 images of DataLoader.Eval"
+    assert parity["top1_artifact"] == parity["top1_model"]
+    assert described(tmp_path / "inference" / "onednn")["parity"]["bound"] == 0.98
+    metrics = []
+    for arguments in ([], ["--artifact", str(tmp_path / "inference")]):
+        assert call("eval", project, *trained, arguments=[*arguments, "--json", str(tmp_path / "metrics.json")]) == 0
+        metrics.append(json.loads((tmp_path / "metrics.json").read_text()))
+    assert list(metrics[0]) == ["top1", "top2", "loss"]
+    assert metrics[1] == pytest.approx(metrics[0], abs=0.01)
+
+
+def test_an_artifact_of_another_network_is_not_evaluated(project, tmp_path, capsys):
+    folder = tmp_path / "inference"
+    arguments = ["--synthetic-calibration"]
+    assert call("export_model", project, f"Global.save_inference_dir={folder}", arguments=arguments) == 0
+    for override, message in (
+        (
+            "Global.image_shape=[3, 16, 16]",
+            f"Global.image_shape: is [3, 16, 16], but {folder} takes images of [3, 8, 8]",
+        ),
+        ("Arch.class_num=4", f"Arch.class_num: is 4, but {folder} tells 3 classes apart"),
+    ):
+        capsys.readouterr()
+        assert call("eval", project, override, arguments=["--artifact", str(folder)]) == 2
+        assert errors(capsys) == [f"error: {message}"]
+
+
+def test_the_float_network_of_quantized_weights(project, trained, tmp_path):
+    assert call("export_model", project, "Slim=null", *trained[1:]) == 0
+    assert set(os.listdir(tmp_path / "inference")) == {"inference.json", "inference.pdiparams", "inference.yml"}
+    assert described(tmp_path / "inference")["parity"]["bound"] == 1.0
+
+
+def test_speed_only_needs_neither_weights_nor_data(project, tmp_path, capsys):
+    nowhere = [f"DataLoader.{split}.dataset.image_root=/nowhere" for split in ("Train", "Eval")]
+    overrides = [QUANT, *nowhere, f"Global.save_inference_dir={tmp_path}/inference"]
+    assert call("export_model", project, *overrides, arguments=["--synthetic-calibration"]) == 0
+    told = capsys.readouterr()
+    assert "for measuring speed only, its answers mean nothing" in told.out + told.err
+    for folder in (tmp_path / "inference", tmp_path / "inference" / "onednn"):
+        description = described(folder)
+        assert description["notes"][0] == configured.SPEED_ONLY
+        assert description["parity"]["bound"] == 0
+        assert description["parity"]["synthetic"]
+
+
+def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(project, trained, tmp_path, capsys, monkeypatch):
+    def wrong(directory, images):
+        return np.eye(3, dtype=np.float32)[np.arange(len(images)) % 3], {}
+
+    monkeypatch.setattr(verify, "run_fresh", wrong)
+    assert call("export_model", project, *trained) == 2
+    (line,) = errors(capsys)
+    assert "paddle: the exported network does not compute what the trained one does" in line
+    assert "is below the bound 98.00%" in line
+    assert not (tmp_path / "inference").exists()
+
+
+def test_an_unwritable_folder_is_one_line(project, trained, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert call("export_model", project, *trained, f"Global.save_inference_dir={tmp_path}/file/inference") == 2
+    assert errors(capsys) == [f"error: {tmp_path}/file/inference: cannot be written: Not a directory"]
+
+
+def test_a_killed_export_leaves_the_old_artifact(tmp_path):
+    """Killed while the new files are written, and between the renames that put them in place."""
+    put = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ppcls_compress.deploy import artifact\n"
+        "folder, at = sys.argv[1:]\n"
+        "replace, done = os.replace, []\n"
+        "def killing(source, target):\n"
+        "    if len(done) == int(at):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    done.append(replace(source, target))\n"
+        "os.replace = killing\n"
+        "with artifact.staged(folder, ['a', 'b']) as staging:\n"
+        "    for name in ('a', 'b'):\n"
+        "        (staging / name).write_text(f'{name} {at}')\n"
+        "    artifact.write_description(staging, artifact.Description((3, 8, 8)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ends = []
+    for at in (99, 0, 1, 4, 99):
+        done = subprocess.run([sys.executable, "-c", put, str(tmp_path), str(at)], env=environment, check=False)
+        ends.append(done.returncode)
+        try:
+            artifact.load(tmp_path)
+            state = (tmp_path / "a").read_text()
+        except UserError as error:
+            state = "nothing" if "not a complete exported model" in str(error) else str(error)
+        assert state in ("a 99", "nothing")
+    assert ends == [0, *[-signal.SIGKILL] * 3, 0]
+    assert state == "a 99"
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onnx-orf"], "--format: unknown export format 'onnx-orf'; did you mean 'onnx-ort'?"),
+        (["--format", "paddle", "onednn"], "--format: unknown export format 'onednn'"),
+    ],
+)
+def test_an_unknown_format_is_one_line(project, trained, capsys, arguments, message):
+    assert call("export_model", project, *trained, arguments=arguments) == 2
+    (line,) = errors(capsys)
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "line"),
+    [
+        ("onnx-ort", "onnxruntime", "onnxruntime not installed; pip install 'ppcls_compress[onnx]' brings it"),
+        ("onnx-openvino", "openvino", "openvino not installed; pip install 'ppcls_compress[openvino]' brings it"),
+        ("all", "openvino", "openvino not installed; pip install 'ppcls_compress[openvino]' brings it"),
+    ],
+)
+def test_a_missing_extra_is_one_line_before_anything_is_written(
+    project, trained, tmp_path, capsys, monkeypatch, name, package, line
+):
+    find = importlib.util.find_spec
+    there = find("numpy")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda wanted: None if wanted == package else there if wanted in MISSING else find(wanted),
+    )
+    assert call("export_model", project, *trained, arguments=["--format", "paddle", name]) == 2
+    assert errors(capsys) == [f"error: {line}"]
+    assert not (tmp_path / "inference").exists()
+
+
+def test_the_names_of_formats_are_the_same_everywhere():
+    assert set(load_config_with("Global.export_agreement=0.5").Global.export_agreement) == set(formats.FORMATS)
+
+
+def load_config_with(*overrides):
+    return load_config(Path(__file__).parents[2] / "configs/quick_start/digits_resnet.yaml", overrides)
+
+
+def test_without_images_the_fast_format_says_what_to_do():
+    nowhere = [f"DataLoader.{split}.dataset.image_root=/nowhere" for split in ("Train", "Eval")]
+    record = {"version": 1, "steps": [{"kind": "quant"}]}
+    config = load_config_with(*nowhere)
+    with pytest.raises(UserError, match=r"onnx-ort: needs calibration images, .*--synthetic-calibration"):
+        configured.plan(config, [formats.get("onnx-ort")], record, speed_only=False)
+    plan = configured.plan(config, [formats.get("paddle")], record, speed_only=False)
+    assert str(plan.check) == f"{configured.RANDOM_IMAGES} random images"
+    assert [kind.name for kind in plan.formats] == ["paddle", "onednn"]
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_all_formats_lie_beside_each_other_and_answer_alike(project, trained, tmp_path, capsys):
+    assert call("export_model", project, *trained, arguments=["--format", "all"]) == 0
+    folders = [tmp_path / "inference" / kind.folder for kind in formats.FORMATS.values()]
+    answers = []
+    for folder in folders:
+        written = artifact.load(folder)
+        assert written.record["steps"][0]["kind"] == "quant"
+        assert written.description.class_names == ("blue", "green", "red")
+        moved = tmp_path / "elsewhere" / (folder.name or "paddle")
+        folder_only = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+        moved.mkdir(parents=True)
+        for name, content in folder_only.items():
+            (moved / name).write_bytes(content)
+        capsys.readouterr()
+        topk = "Infer.PostProcess.topk=3"
+        assert call("infer", project, *trained, topk, arguments=["--artifact", str(moved)]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    for others in answers[1:]:
+        for one, other in zip(answers[0], others, strict=True):
+            assert dict(zip(other["class_ids"], other["scores"], strict=True)) == pytest.approx(
+                dict(zip(one["class_ids"], one["scores"], strict=True)), abs=0.1
+            )
+    notes = described(tmp_path / "inference" / "onnx-ort")["notes"]
+    expected = (
+        "ranges that training does not learn come from 24 images of DataLoader.Train, prepared as DataLoader.Eval says"
+    )
+    assert notes[0] == expected
+    before = (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns
+    assert call("export_model", project, *trained, arguments=["--format", "onnx-openvino"]) == 0
+    assert (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns == before
+    assert artifact.load(tmp_path / "inference").quantized

@@ -1,0 +1,173 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from support.exporting import export
+
+from ppcls_compress import models
+from ppcls_compress.deploy import formats, verify
+from ppcls_compress.deploy.onednn_program import Program
+from ppcls_compress.deploy.predictor import Predictor
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import prune, quant
+from ppcls_compress.slim.options import QuantOptions
+
+SHAPE = (3, 32, 32)
+MISSING = [
+    name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
+]
+needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
+FAMILIES = [
+    "CIFARResNet8",
+    "CIFARMobileNetV3",
+    "ResNet18",
+    "ResNet18_vd",
+    "MobileNetV3_small_x0_35",
+    "PPLCNet_x0_25",
+    "PPHGNet_tiny",
+]
+RUN = """
+import json, sys
+import numpy as np
+from ppcls_compress.deploy.predictor import Predictor
+
+for folder in json.load(open(sys.argv[1])):
+    np.save(folder + "/logits.npy", Predictor(folder, threads=1).logits(np.load(sys.argv[2])))
+"""
+
+
+def images(count, shape=SHAPE):
+    return np.random.default_rng(count).standard_normal((count, *shape), np.float32)
+
+
+def quantized(arch, **options):
+    paddle.seed(0)
+    model = models.build(arch, class_num=7)
+    prune.recalibrate(model, [paddle.to_tensor(images(16))])
+    model, step = quant.prepare(model, QuantOptions(**{"name": "pact", **options}), inputs=[[1, *SHAPE]])
+    quant.calibrate(model, [paddle.to_tensor(images(16))])
+    return model, {"version": 1, "steps": [step]}
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_format_of_every_family_runs_in_a_fresh_process(name, tmp_path):
+    model, record = quantized(name)
+    trained = verify.reference(model, images(8), synthetic=True)
+    folders = {}
+    for kind in formats.FORMATS.values():
+        folders[kind.name] = tmp_path / kind.name
+        about = {"record": record, "calibration": [images(16)], "format": kind.name}
+        result = export(model, folders[kind.name], image_shape=SHAPE, **about)
+        assert result.artifact.description.format == kind.name
+    (tmp_path / "folders.json").write_text(json.dumps([str(folder) for folder in folders.values()]))
+    np.save(tmp_path / "images.npy", trained.images)
+    command = [sys.executable, "-c", RUN, str(tmp_path / "folders.json"), str(tmp_path / "images.npy")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command, env=environment, check=True, timeout=600)
+    for kind, folder in folders.items():
+        report = verify.compare(trained, np.load(folder / "logits.npy"), verify.default_tolerance(kind, quantized=True))
+        assert report.mean_difference < 0.05 * report.largest_logit, kind
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_a_layer_that_was_never_calibrated_is_named(name, tmp_path):
+    if formats.get(name).modules and MISSING:
+        pytest.skip(f"the extras onnx and openvino are needed, no {MISSING}")
+    model = models.build("CIFARResNet8", class_num=7)
+    model, step = quant.prepare(model, QuantOptions(name="pact"))
+    about = {"record": {"version": 1, "steps": [step]}, "calibration": [images(4)], "format": name}
+    with pytest.raises(UserError, match=r"^\S+: its activation range is not calibrated"):
+        export(model, tmp_path / "out", image_shape=SHAPE, **about)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_an_alpha_that_binds_is_told(name, tmp_path):
+    if formats.get(name).modules and MISSING:
+        pytest.skip(f"the extras onnx and openvino are needed, no {MISSING}")
+    model, record = quantized("CIFARResNet8", name="qat", activation_preprocess_type="PACT")
+    layer, alpha = next((name, layer._act_preprocess) for name, layer in quant.quant_layers(model).items())
+    alpha.learned.set_value(alpha.learned * 0.3)
+    trained = verify.reference(model, images(8), synthetic=True)
+    about = {"record": record, "calibration": [images(16)], "format": name}
+    notes = export(model, tmp_path, image_shape=SHAPE, **about).artifact.description.notes
+    (told,) = [note for note in notes if note.startswith(f"{layer}: alpha ")]
+    assert "binds, it is below the observed range" in told
+    found = Predictor(tmp_path, threads=1).logits(trained.images)
+    report = verify.compare(trained, found, verify.default_tolerance(name, quantized=True))
+    assert report.mean_difference < 0.05 * report.largest_logit
+
+
+def test_an_unknown_format(tmp_path):
+    with pytest.raises(UserError, match="unknown export format 'onnx-trt'"):
+        export(paddle.nn.Linear(1, 1), tmp_path, image_shape=SHAPE, format="onnx-trt")
+
+
+def pairs(path):
+    """(rounded tensors, rounded weights) of a graph: [(dtype, zero points, scale's size, weight's shape)]."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    tensors = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    weights = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in constants]
+    return (
+        [(str(constants[node.input[2]].dtype), constants[node.input[2]], constants[node.input[1]]) for node in tensors],
+        [(constants[node.input[0]], constants[node.input[2]], constants[node.input[1]]) for node in weights],
+    )
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_what_tensorrt_takes_is_symmetric_and_signed(tmp_path):
+    model, record = quantized("CIFARResNet8", unsigned=False)
+    export(model, tmp_path, image_shape=SHAPE, record=record, format="onnx-openvino")
+    tensors, weights = pairs(tmp_path / "model.onnx")
+    assert len(weights) == len(record["steps"][0]["quantized"])
+    for dtype, zero_point, scale in tensors:
+        assert (dtype, zero_point.shape, scale.shape) == ("int8", (), ())
+        assert not zero_point.any()
+    for integers, zero_points, scale in weights:
+        assert (integers.dtype, zero_points.dtype, scale.dtype) == (np.int8, np.int8, np.float32)
+        assert not zero_points.any()
+        assert zero_points.shape == scale.shape
+        assert scale.size in (integers.shape[0], integers.shape[-1])
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_only_concatenations_keep_a_shifted_zero_point(tmp_path):
+    model, record = quantized("PPHGNet_tiny", unsigned=False)
+    export(model, tmp_path, image_shape=SHAPE, record=record, format="onnx-openvino")
+    tensors, _ = pairs(tmp_path / "model.onnx")
+    kinds = {(dtype, int(zero_point)) for dtype, zero_point, _ in tensors}
+    assert kinds == {("int8", 0), ("uint8", 128)}
+
+
+def test_what_paddle_lite_takes_is_symmetric_and_signed(tmp_path, monkeypatch):
+    held, constant = {}, Program.constant
+
+    def keep(self, name, value):
+        unique = constant(self, name, value)
+        held[unique] = value
+        return unique
+
+    monkeypatch.setattr(Program, "constant", keep)
+    model, record = quantized("CIFARResNet8")
+    export(model, tmp_path, image_shape=SHAPE, record=record, format="onednn")
+    block = paddle.base.core.ProgramDesc((tmp_path / "inference.pdmodel").read_bytes()).block(0)
+    ops = [block.op(index) for index in range(block.op_size())]
+    rounding = [op for op in ops if op.type() in ("quantize_linear", "dequantize_linear")]
+    weights = [held[op.input("X")[0]] for op in rounding if op.input("X")[0] in held]
+    assert len(weights) == len(record["steps"][0]["quantized"])
+    assert {weight.dtype for weight in weights} == {np.dtype(np.int8)}
+    assert all(not held[op.input("ZeroPoint")[0]].any() for op in rounding)
+    assert {op.attr("bit_length") for op in rounding} == {8}
