@@ -1,0 +1,132 @@
+"""The forward pass as plain operators: owners, constants, live parameters, and nothing left behind on the network."""
+
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.static import InputSpec
+
+from ppcls_compress.slim.graph import CaptureError, capture, example, first_line, inference_mode, specs
+
+
+class Block(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2D(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2D(8)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 16, 5))
+
+    def forward(self, x):
+        parts = paddle.split(F.relu(self.norm(self.conv(x))), [2, 6], axis=1)
+        return self.head(paddle.concat(parts[::-1], axis=1)), parts[0]
+
+
+def named(graph, name):
+    return next(op for op in graph.ops if op.name == name)
+
+
+def test_operators_know_their_layer_their_shapes_and_their_parameters():
+    net = Block()
+    graph = capture(net, [[1, 3, 4, 4]])
+    conv, norm, flat, product = (named(graph, name) for name in ("conv2d", "batch_norm", "flatten", "matmul"))
+    assert [op.owner for op in (conv, norm, flat, product, named(graph, "relu"))] == [
+        "conv",
+        "norm",
+        "head.0",
+        "head.1",
+        "",
+    ]
+    assert graph.parameters[conv.inputs[1]] == "conv.weight"
+    assert graph.tensors["conv.weight"] is net.conv.weight
+    assert list(graph.tensors) == [name for name, _ in [*net.named_parameters(), *net.named_buffers()]]
+    assert graph.shapes[conv.outputs[0]] == (1, 8, 4, 4)
+    assert graph.makers[conv.outputs[0]] is conv
+    assert [graph.shapes[value] for value in graph.outputs] == [(1, 5), (1, 2, 4, 4)]
+
+
+def test_lists_of_tensors_are_opened_and_constants_are_read():
+    graph = capture(Block(), [[1, 3, 4, 4]])
+    cut, joined = named(graph, "split"), named(graph, "concat")
+    assert [graph.shapes[value][1] for value in cut.outputs] == [2, 6]
+    assert joined.inputs[0] == (cut.outputs[1], cut.outputs[0])
+    assert graph.ints(cut.inputs[1]) == [2, 6]
+    assert graph.ints(cut.inputs[2]) == [1]
+    assert graph.ints(cut.inputs[0]) is None
+
+
+def test_the_network_is_left_as_it_was():
+    net = Block()
+    net.norm.eval()
+    before = {name: value.numpy() for name, value in net.state_dict().items()}
+    limit = getattr(sys, "tracebacklimit", None)
+    capture(net, [[1, 3, 4, 4]])
+    assert (net.training, net.conv.training, net.norm.training) == (True, True, False)
+    assert not net.conv._forward_pre_hooks
+    assert not net.conv._forward_post_hooks
+    assert getattr(sys, "tracebacklimit", None) == limit
+    assert paddle.in_dynamic_mode()
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+
+
+def test_a_capture_that_fails_hands_over_what_it_got_and_does_not_disturb_the_next():
+    net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.ReLU(), nn.Conv2D(9, 4, 1))
+    for _ in range(3):
+        with pytest.raises(CaptureError) as caught:
+            capture(nn.Sequential(net[0], nn.Flatten(), nn.Linear(7, 2)), [[1, 3, 4, 4]])
+        assert [op.name for op in caught.value.graph.ops if op.owner == "0"][:1] == ["conv2d"]
+        assert {op.owner for op in caught.value.graph.ops if op.name == "matmul"} <= {"2"}
+        good = capture(nn.Sequential(net[0], net[1]), [[1, 3, 4, 4]])
+        assert set(good.parameters.values()) == {"0.weight", "0.bias"}
+
+
+def test_synchronized_batch_norms_are_local_in_inference_and_themselves_again_after():
+    net = nn.Sequential(nn.Conv2D(3, 4, 1), nn.SyncBatchNorm(4))
+    local = nn.Sequential(net[0], nn.BatchNorm2D(4)).eval()
+    x = paddle.randn([2, 3, 4, 4])
+    with inference_mode(net):
+        assert not net[1].training
+        np.testing.assert_allclose(net(x).numpy(), local(x).numpy(), rtol=1e-6)
+    assert net[1].training
+    assert "forward" not in vars(net[1])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shapes"),
+    [
+        ([1, 3, 8, 8], [[1, 3, 8, 8]]),
+        ([[None, 3, 8, 8]], [[1, 3, 8, 8]]),
+        ([(2, 3), [-1, 4]], [[2, 3], [1, 4]]),
+        (InputSpec([None, 3], "int64"), [[1, 3]]),
+        ([InputSpec([2, 3], "float64"), [4]], [[2, 3], [4]]),
+        (paddle.zeros([2, 5]), [[2, 5]]),
+    ],
+)
+def test_inputs_are_described_in_several_ways(inputs, shapes):
+    assert [list(spec.shape) for spec in specs(inputs)] == shapes
+    assert [list(tensor.shape) for tensor in example(inputs)] == shapes
+
+
+def test_dictionaries_describe_named_inputs_and_tensors_are_used_as_they_are():
+    given = paddle.ones([1, 2])
+    found = specs([{"image": [1, 3, 8, 8], "mask": given}])
+    assert {key: list(spec.shape) for key, spec in found[0].items()} == {"image": [1, 3, 8, 8], "mask": [1, 2]}
+    drawn = example([{"image": [1, 3, 8, 8], "mask": given}])[0]
+    assert drawn["mask"] is given
+    assert drawn["image"].shape == [1, 3, 8, 8]
+
+
+@pytest.mark.parametrize(("shape", "small"), [([1, 3, 224, 224], [1, 3, 64, 64]), ([1, 224, 160, 3], [1, 64, 64, 3]),
+                                              ([1, 3, 20, 20], [1, 3, 20, 20]), ([4, 300], [4, 300])])  # fmt: skip
+def test_examples_are_made_smaller_along_height_and_width_only(shape, small):
+    assert example([shape], scale=4)[0].shape == small
+    assert str(example(InputSpec([2, 3], "int64"))[0].dtype) == "paddle.int64"
+
+
+def test_one_line_of_a_long_error():
+    text = "Traceback\n  File x\n\nInvalidArgumentError: shapes differ\n  [Hint: a]\n"
+    assert first_line(ValueError(text)) == "ValueError: InvalidArgumentError: shapes differ"
+    assert first_line(KeyError()) == "KeyError: "
