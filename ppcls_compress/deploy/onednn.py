@@ -1,4 +1,4 @@
-"""Paddle Inference with integer kernels: a program for oneDNN, and the options that it needs to run as it was trained."""
+"""Paddle Inference on integer kernels: a program for oneDNN, and the options for it to run as it was trained."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from paddle import inference
 from ppcls_compress.deploy import onednn_lower, onednn_ops
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.onednn_program import Program
-from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import capture_or_refuse
 
 NETWORK = "inference.pdmodel"
 PARAMETERS = "inference.pdiparams"
 _INPUT = "image"
-_BATCH = 3
-"""Of the capture; a number that sizes of layers do not have, so that it can be told from them."""
+_BATCH = 7
+"""Of the capture; a number that hardly any layer has, for the first axis to be told from others by it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,11 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
         softmax: end with a softmax, so that the output is probabilities, not logits.
 
     Raises:
-        UserError: a layer or operator has no form for oneDNN; says which.
+        UserError: a layer is not calibrated, or a layer or operator has no form for oneDNN; says which.
     """
     grids = {f"network.{name}": grid for name, grid in quant.grids(model).items()}
     onednn_lower.check({name.removeprefix("network."): grid for name, grid in grids.items()})
-    network = Deployed(quant.convert(copy.deepcopy(model)), softmax=softmax)
+    network = Deployed(quant.convert(copy.deepcopy(quant.native(model))), softmax=softmax)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
     program = Program(_INPUT, image_shape)
     lowering = onednn_lower.Lowering(graph, grids, program)

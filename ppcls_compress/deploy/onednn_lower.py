@@ -36,7 +36,6 @@ _CARRYING = frozenset(
 """Operators across which the passes carry a range over, or might."""
 _ACTIVATIONS = frozenset({"relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "swish", "leaky_relu"})
 """What is computed in the same kernel as the convolution before it."""
-_UNSIGNED = frozenset({"relu", "relu6"})
 
 
 class Lowering:
@@ -181,7 +180,9 @@ class Lowering:
 
     def _may_carry(self, value: str, source: str, grid: InputGrid) -> bool:
         kind = self._kinds[source]
-        if kind in _CARRYING or (grid.unsigned and kind not in _UNSIGNED):
+        # A ReLU6 is known for one only inside a convolution.
+        unsigned = kind == "relu" or (kind == "relu6" and source in self._integer)
+        if kind in _CARRYING or (grid.unsigned and not unsigned):
             return False
         readers = [self.grid(op) for op in self._readers[value]]
         if source in self._integer:

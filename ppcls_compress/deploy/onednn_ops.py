@@ -34,7 +34,8 @@ def write(lowering: Lowering) -> str:
 
 
 def _no_form(op: Op, what: str = "") -> UserError:
-    where = f" in layer {op.owner.removeprefix('network.')}" if op.owner else ""
+    layer = op.owner.removeprefix("network").removeprefix(".")
+    where = f" in layer {layer}" if layer else ""
     return UserError(f"operator {op.name}{what}{where}: has no form for oneDNN")
 
 
@@ -114,7 +115,8 @@ def _linear(lowering: Lowering, op: Op) -> None:
     if flattened is not None and _is_view(lowering, flattened):
         value = flattened.inputs[0]
     else:
-        column = lowering.emit("reshape2", {"X": lowering.name(value)}, shape=[0, shape[1], 1, 1], unused=["XShape"], **_FLOAT)
+        target = {"shape": [0, shape[1], 1, 1], "unused": ["XShape"]}
+        column = lowering.emit("reshape2", {"X": lowering.name(value)}, **target, **_FLOAT)
         value = f"{value} as image"
         lowering.put(value, column)
     # [in, out] -> [out, in, 1, 1]
@@ -181,7 +183,7 @@ def _batch_norm(lowering: Lowering, op: Op) -> None:
     lowering.put(op.outputs[0], lowering.emit("elementwise_add", {"X": scaled, "Y": shift}, axis=1, **_FLOAT))
 
 
-_PLAIN = {"relu": "relu", "relu6": "relu6", "hardswish": "hard_swish", "sigmoid": "sigmoid", "swish": "swish", "silu": "silu"}
+_PLAIN = {name: name for name in ("relu", "relu6", "sigmoid", "swish", "silu")} | {"hardswish": "hard_swish"}
 
 
 @_rule(*_PLAIN)
@@ -243,7 +245,7 @@ def _mean(lowering: Lowering, op: Op) -> None:
     lowering.put(op.outputs[0], lowering.emit("reduce_mean", {"X": lowering.name(op.inputs[0])}, **attributes))
 
 
-@_rule("flatten", "squeeze", "reshape")
+@_rule("flatten", "squeeze", "unsqueeze", "reshape")
 def _reshape(lowering: Lowering, op: Op) -> None:
     array, shape = lowering.constant(op.inputs[0]), list(lowering.graph.shapes[op.outputs[0]])
     if array is not None:

@@ -1,0 +1,304 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+import ppcls_compress
+from ppcls_compress import models
+from ppcls_compress.deploy import onednn, paddle_export
+from ppcls_compress.deploy.formats import Job
+from ppcls_compress.deploy.network import logits_of
+from ppcls_compress.deploy.paddle_inference import PaddleSession
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import prune, quant
+from ppcls_compress.slim.options import PruneOptions, QuantOptions
+
+CHANNELS, SIZE = 3, 16
+# Only values next to a rounding boundary differ. A range in the wrong place makes more than ten times as much.
+EXACT = 5e-3
+_COUNT = """
+import sys
+import numpy as np
+from ppcls_compress.deploy import onednn
+from ppcls_compress.deploy.paddle_inference import PaddleSession
+folder, *shape = sys.argv[1:]
+images = np.load(folder + "/images.npy")
+np.save(folder + "/outputs.npy", PaddleSession(onednn.create(folder, 1)).run(images))
+"""
+
+
+def images(count=8, size=SIZE, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, CHANNELS, size, size), np.float32)
+
+
+def settled(model, size=SIZE):
+    """Batch norms that have seen images."""
+    model.train()
+    with paddle.no_grad():
+        for seed in range(4):
+            model(paddle.to_tensor(images(size=size, seed=seed)))
+    model.eval()
+    return model
+
+
+def quantized(model, size=SIZE, **options):
+    model, _ = quant.prepare(
+        settled(model, size), QuantOptions(**{"name": "pact", **options}), inputs=[[1, CHANNELS, size, size]]
+    )
+    quant.calibrate(model, [paddle.to_tensor(images(size=size))])
+    return model
+
+
+def exported(model, folder, size=SIZE):
+    onednn.export(model, folder, image_shape=(CHANNELS, size, size), softmax=False)
+    return PaddleSession(onednn.create(folder, 1))
+
+
+def in_child(folder, batch):
+    """Outputs from a fresh process, and the lines that oneDNN wrote for its convolutions."""
+    np.save(folder / "images.npy", batch)
+    root = str(Path(ppcls_compress.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, "ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", _COUNT, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    convolutions = [line for line in done.stdout.splitlines() if re.search(r",exec,cpu,convolution,", line)]
+    return np.load(folder / "outputs.npy"), convolutions
+
+
+def difference(found, expected):
+    return np.abs(found - expected).mean() / np.abs(expected).mean()
+
+
+def block(inputs, outputs, kernel=3, act=None, groups=1):
+    layers = [nn.Conv2D(inputs, outputs, kernel, padding=kernel // 2, groups=groups), nn.BatchNorm2D(outputs)]
+    return nn.Sequential(*layers, *([act()] if act else []))
+
+
+class Residual(nn.Layer):
+    """What is rounded for a convolution must reach the sum as it was."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.stem, self.left, self.right = block(3, 16, act=act), block(16, 16, act=act), block(16, 16)
+        self.linear, self.last = block(16, 16), block(16, 8)
+        self.act = act()
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.act(x + self.right(self.left(x)))
+        x = self.linear(x)
+        return self.last(x) + x[:, :8]
+
+
+class Joined(nn.Layer):
+    """Concatenation of tensors with ranges of their own, and two layers with different ranges on one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = block(3, 16, act=nn.ReLU), block(16, 16, act=nn.ReLU)
+        self.c, self.d = block(32, 8, 1), block(32, 8, 1)
+
+    def forward(self, x):
+        a = self.a(x)
+        joined = paddle.concat([a, self.b(a)], axis=1)
+        return self.c(joined) * self.d(joined)
+
+
+class Gated(nn.Layer):
+    """A mean whose range is far below that of what it is taken of."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.deep = block(3, 16, act=nn.Hardswish), block(16, 16, act=nn.Hardswish, groups=16)
+        self.pool, self.gate = nn.AdaptiveAvgPool2D(1), nn.Conv2D(16, 16, 1)
+        self.last = block(16, 8, 1)
+
+    def forward(self, x):
+        x = self.deep(self.stem(x))
+        return self.last(x * nn.functional.hardsigmoid(self.gate(self.pool(x))))
+
+
+NETWORKS = {
+    "relu": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 8)),
+    "relu6": lambda: nn.Sequential(block(3, 16, act=nn.ReLU6), block(16, 8)),
+    "residual": lambda: Residual(nn.ReLU),
+    "residual_hardswish": lambda: Residual(nn.Hardswish),
+    "joined": Joined,
+    "gated": Gated,
+    "max_pool": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), nn.MaxPool2D(3, 2, 1), block(16, 8)),
+    "average_pool": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), nn.AvgPool2D(2), block(16, 8)),
+    # As many inputs as outputs: Paddle's own reading of such a weight takes the wrong axis.
+    "linear": lambda: nn.Sequential(
+        block(3, 16, act=nn.ReLU), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 5)
+    ),
+    "dropout": lambda: nn.Sequential(
+        block(3, 16, act=nn.ReLU), nn.Dropout(0.5), nn.Dropout(0.5, mode="downscale_in_infer"), block(16, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_computes_what_training_saw(tmp_path, name):
+    paddle.seed(0)
+    model = quantized(NETWORKS[name]())
+    session = exported(model, tmp_path)
+    for count in (3, 8):
+        expected = logits_of(model, images(count))
+        assert difference(session.run(images(count)), expected) < EXACT
+
+
+OPTIONS = {
+    "moving_average": {"grid": "moving_average"},
+    "paddleslim": {"compat": "paddleslim"},
+    "two_sided": {"unsigned": False},
+    "lsq": {"name": "lsq"},
+    "qat": {"name": "qat"},
+    "per_tensor": {"name": "qat", "weight_quantize_type": "abs_max"},
+    "ptq": {"name": "ptq"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_method(tmp_path, name):
+    paddle.seed(0)
+    model = quantized(Residual(nn.ReLU), **OPTIONS[name])
+    expected = logits_of(model, images())
+    # Signed grids behind a ReLU are twice as fine here. Where no integer of a channel is 127, as LSQ allows, the passes
+    # round its weights once more.
+    assert difference(exported(model, tmp_path).run(images()), expected) < (0.1 if name == "lsq" else 0.03)
+
+
+def test_alpha_that_binds(tmp_path):
+    model = quantized(Residual(nn.ReLU), compat="paddleslim")
+    for layer in quant.quant_layers(model).values():
+        layer._act_preprocess.alpha.set_value(paddle.full([1], 0.5))
+    expected = logits_of(model, images())
+    assert difference(exported(model, tmp_path).run(images()), expected) < 0.03
+
+
+def test_channel_of_zeros(tmp_path):
+    model = settled(nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 8)))
+    weight = model[0][0].weight.numpy()
+    weight[3] = 0
+    model[0][0].weight.set_value(weight)
+    model = quantized(model)
+    found = exported(model, tmp_path).run(images())
+    assert difference(found, logits_of(model, images())) < EXACT
+
+
+def test_pruned(tmp_path):
+    paddle.seed(0)
+    model, _ = prune.prune(
+        models.build("CIFARResNet8", class_num=7), PruneOptions(pruned_ratio=0.5), [[1, CHANNELS, SIZE, SIZE]]
+    )
+    model = quantized(model)
+    found = exported(model, tmp_path).run(images())
+    assert difference(found, logits_of(model, images())) < 0.01
+
+
+def test_integer_kernels_run_in_a_fresh_process(tmp_path):
+    paddle.seed(0)
+    model = quantized(models.build("CIFARResNet8", class_num=7))
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), softmax=False)
+    assert sorted(written.quantized) == sorted(quant.quant_layers(model))
+    found, convolutions = in_child(tmp_path, images())
+    assert difference(found, logits_of(model, images())) < 0.01
+    assert len(convolutions) == len(written.quantized)
+    assert all(re.search(r"src:[su]8:\S* wei:s8:", line) for line in convolutions)
+
+
+FAMILIES = ["CIFARMobileNetV3", "MobileNetV3_small_x0_35", "PPLCNet_x0_25", "ResNet18_vd", "PPHGNet_tiny"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_in_a_fresh_process(tmp_path, name):
+    paddle.seed(0)
+    model = quantized(models.build(name, class_num=7), size=32)
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, 32, 32), softmax=False)
+    assert sorted(written.quantized) == sorted(quant.quant_layers(model))
+    batch = images(size=32)
+    found, convolutions = in_child(tmp_path, batch)
+    expected = logits_of(model, batch)
+    assert len(convolutions) == len(written.quantized)
+    assert all(re.search(r"src:[su]8:\S* wei:s8:", line) for line in convolutions)
+    assert np.isfinite(found).all()
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
+
+
+def test_size(tmp_path):
+    network = nn.Sequential(block(3, 64, act=nn.ReLU), block(64, 256), block(256, 64, act=nn.ReLU))
+    (tmp_path / "float").mkdir()
+    paddle_export.write(Job(settled(network), (CHANNELS, SIZE, SIZE), False, None), tmp_path / "float")
+    (tmp_path / "int8").mkdir()
+    exported(quantized(network), tmp_path / "int8")
+    sizes = [sum(path.stat().st_size for path in (tmp_path / name).iterdir()) for name in ("int8", "float")]
+    assert sizes[0] < 0.27 * sizes[1]
+
+
+def test_probabilities(tmp_path):
+    model = quantized(NETWORKS["linear"]())
+    onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
+    found = PaddleSession(onednn.create(tmp_path, 1)).run(images())
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_nothing_else_changes(tmp_path):
+    model = quantized(Residual(nn.ReLU))
+    before = {name: value.numpy() for name, value in model.state_dict().items()}
+    modes = [layer.training for layer in model.sublayers(include_self=True)]
+    exported(model, tmp_path)
+    assert paddle.in_dynamic_mode()
+    assert paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"]
+    assert [layer.training for layer in model.sublayers(include_self=True)] == modes
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [onednn.PARAMETERS, onednn.NETWORK]
+
+
+class Sine(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2D(3, 4, 3)
+
+    def forward(self, x):
+        return paddle.sin(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        (
+            NETWORKS["relu"],
+            {"weight_bits": 4},
+            "0.0, 1.0: 4-bit weights and 8-bit activations; oneDNN",
+        ),
+        (NETWORKS["relu"], {"activation_bits": 12}, "8-bit weights and 12-bit activations"),
+        (NETWORKS["relu"], {"name": "qat", "activation_quantize_type": "abs_max"}, "0.0, 1.0: finds the range"),
+        (Sine, {}, "operator sin: has no form for oneDNN"),
+        (
+            lambda: nn.Sequential(block(3, 8), nn.Conv2D(8, 4, 3, padding=1, padding_mode="reflect")),
+            {},
+            None,
+        ),
+    ],
+)
+def test_what_has_no_form_is_told(tmp_path, network, options, message):
+    model = quantized(network(), **options)
+    if message is None:
+        assert difference(exported(model, tmp_path).run(images()), logits_of(model, images())) < EXACT
+        return
+    with pytest.raises(UserError, match=re.escape(message)):
+        onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
+    assert not list(tmp_path.iterdir())
+
+
+def test_float_model(tmp_path):
+    with pytest.raises(UserError, match="no quantized layer"):
+        onednn.export(nn.Sequential(nn.Conv2D(3, 4, 3)), tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
