@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,20 @@ def create(folder: Path, threads: int) -> inference.Predictor:
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
     # oneDNN makes float networks 3 to 5 times as fast as the plain kernels, networks with integer weights 2 to 3 times.
-    # Without the placement pass only what is fused with a convolution runs on it: at most an eighth slower, and faster
-    # for integer weights. With the pass everything does, and in Paddle 3.3.1 oneDNN's `pad` writes past its memory when
-    # the channel axis is padded, as in the shortcuts of CIFAR ResNets.
     config.enable_mkldnn()
-    config.delete_pass("onednn_placement_pass")
+    if _keep_off_onednn(folder):
+        config.delete_pass("onednn_placement_pass")
     return inference.create_predictor(config)
+
+
+_PADS_OR_ROUNDS = re.compile(r'"#"\s*:\s*"1\.(pad|pad3d|fake_quantize\w*)"')
+
+
+def _keep_off_onednn(folder: Path) -> bool:
+    """Whether only what is fused with a convolution should run on oneDNN.
+
+    In Paddle 3.3.1 its `pad` writes past its memory when the channels are padded, as in the shortcuts of CIFAR ResNets.
+    Rounding has no kernel there, and moving tensors to and fro costs more than the other kernels save.
+    """
+    network = folder / FORMATS["paddle"].files[0]
+    return _PADS_OR_ROUNDS.search(network.read_text(encoding="utf-8")) is not None
