@@ -61,6 +61,11 @@ class Cell:
         """How the cell is called in the results file and on the command line."""
         return f"{self.source}:{self.name}:{self.ratio}:{self.align or 1}"
 
+    @property
+    def prune_type(self) -> str:
+        """Convolutions; in hybrids, some of which have none that could lose channels, linear layers too."""
+        return "all" if self.name in paddleclas_zoo.HYBRIDS else "conv"
+
 
 def cells() -> Iterator[Cell]:
     """Every cell that can run here, networks outermost."""
@@ -183,7 +188,7 @@ def make(cell: Cell, directory: Path) -> dict[str, object]:
     shape = smallest_input(model)
     give_weights(model, shape)
     io.write_state(directory / "dense.pdparams", state(model))
-    options = PruneOptions(name="fpgm", pruned_ratio=cell.ratio, align=cell.align)
+    options = PruneOptions(name="fpgm", pruned_ratio=cell.ratio, align=cell.align, prune_type=cell.prune_type)
     start = time.perf_counter()
     model, record = prune(model, options, [[1, *shape]])
     seconds = time.perf_counter() - start

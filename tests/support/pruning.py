@@ -17,7 +17,13 @@ def outputs(net, inputs):
 
 def random_inputs(shapes):
     rng = np.random.default_rng(7)
-    return [paddle.to_tensor(rng.standard_normal(shape).astype("float32")) for shape in shapes]
+
+    def draw(shape):
+        if isinstance(shape, dict):
+            return {key: draw(value) for key, value in shape.items()}
+        return paddle.to_tensor(rng.standard_normal(shape).astype("float32"))
+
+    return [draw(shape) for shape in shapes]
 
 
 def randomize(net):

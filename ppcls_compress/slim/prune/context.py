@@ -67,6 +67,19 @@ class GroupedConv:
     weight_inputs: Labels
 
 
+@dataclass(frozen=True)
+class Pick:
+    """Numbers in a buffer by which channels are picked; they must be counted anew when some are removed.
+
+    Attributes:
+        index: the positions picked.
+        labels: those of the axis picked from.
+    """
+
+    index: np.ndarray
+    labels: Labels
+
+
 @dataclass
 class Tracing:
     """State of one pass over the operators.
@@ -74,6 +87,7 @@ class Tracing:
     Attributes:
         values: value id -> labelled axes.
         bindings: (structured parameter name, axis) -> labels.
+        picks: structured name of a buffer -> what is picked by its numbers.
     """
 
     graph: Graph
@@ -83,6 +97,7 @@ class Tracing:
     origins: dict[str, Origin] = field(default_factory=dict)
     sizes: list[Size] = field(default_factory=list)
     grouped: list[GroupedConv] = field(default_factory=list)
+    picks: dict[str, Pick] = field(default_factory=dict)
 
     def shape(self, value: str) -> Shape:
         """The value's static shape."""

@@ -49,6 +49,17 @@ class Plan:
                 changed.append((size, new))
         return changed
 
+    @cached_property
+    def picks(self) -> dict[str, np.ndarray]:
+        """Buffer name -> the numbers it must hold, for every buffer by whose numbers channels are picked."""
+        picks = {}
+        for name, pick in self.channels.tracing.picks.items():
+            alive = self.keep[pick.labels]
+            if not alive.all():
+                position = np.cumsum(alive) - 1
+                picks[name] = position[pick.index[alive[pick.index]]]
+        return picks
+
     def shapes(self) -> dict[str, Shape]:
         """Every value's shape in the pruned network."""
         tracing = self.channels.tracing

@@ -29,9 +29,9 @@ def write(
 ) -> dict[str, object]:
     """A JSON-able description: what was asked, what is kept, what else changed, what it costs before and after.
 
-    Keys: `kept` {state-dict name: {axis: kept indices}}, `attributes` [[layer path, attribute, value]], `before` and
-    `after` {params, flops}, `layers` [{name, before, after}] with each layer's weight shape and multiply-adds,
-    `pinned` [{layer, op, reason}].
+    Keys: `kept` {state-dict name: {axis: kept indices}}, `attributes` [[layer path, attribute, value]], where the value
+    of a buffer by whose numbers channels are picked is the list of its numbers, `before` and `after` {params, flops},
+    `layers` [{name, before, after}] with each layer's weight shape and multiply-adds, `pinned` [{layer, op, reason}].
     """
     before, after = costs
     return {
@@ -109,7 +109,10 @@ def _apply(network: nn.Layer, record: Mapping[str, object], surgery: Surgery) ->
     surgery.shrink(tensors, kept)
     for path, attribute, value in record["attributes"]:
         old = getattr(layers[path], attribute)
-        surgery.set_attribute(layers[path], attribute, _like(value, old))
+        if isinstance(old, paddle.Tensor):
+            surgery.refill(old, value)
+        else:
+            surgery.set_attribute(layers[path], attribute, _like(value, old))
 
 
 def _like(value: object, old: object) -> object:

@@ -95,6 +95,10 @@ def carry_out(model: nn.Layer, inputs: Inputs, plan: Plan, surgery: Surgery, *, 
     fitting = Fitting(model, inputs, plan, surgery, dict(model.named_sublayers(include_self=True)))
     surgery.shrink(fitting.tracing.graph.tensors, plan.kept)
     _set_known_sizes(fitting)
+    for name, index in plan.picks.items():
+        surgery.refill(fitting.tracing.graph.tensors[name], index)
+        path, _, buffer = name.rpartition(".")
+        fitting.changes[path, buffer] = index.tolist()
     if mend or needs_mending(model, plan):
         _mend(fitting)
     for path, name, value in refresh_sizes(surgery, model):

@@ -75,6 +75,10 @@ class Surgery:
         """Gives a live tensor new content, possibly of another shape, in place."""
         self._do(_Content(tensor, new))
 
+    def refill(self, tensor: paddle.Tensor, values: Sequence[int] | np.ndarray) -> None:
+        """Gives a live tensor these numbers, in its own type and place."""
+        self.replace(tensor, paddle.to_tensor(values, dtype=tensor.dtype, place=tensor.place))
+
     def set_attribute(self, owner: object, name: str, value: object) -> None:
         """`owner.name = value`."""
         self._do(_Attribute(owner, name, value))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppcls_compress.slim.graph import Op
-from ppcls_compress.slim.prune.context import Tracing, Unsupported, rule, uniform
+from ppcls_compress.slim.prune.context import Pick, Tracing, Unsupported, rule, uniform
 from ppcls_compress.slim.prune.labels import Axes, Labels
 
 
@@ -98,14 +98,29 @@ def _unite_value(tracing: Tracing, op: Op, target: Axes, dropped: list[int]) -> 
 
 @rule("index_select", "gather")
 def index_select(tracing: Tracing, op: Op) -> None:
-    """x at the given positions of one axis. Positions are data, so channels on that axis stay."""
+    """x at the given positions of one axis. Positions in a buffer can be counted anew, others keep the axis whole."""
     axis = op.attrs.get("axis")
     if axis is None:
         axis = tracing.constant(op, 2)[0]
     rank = len(tracing.shape(op.inputs[0]))
     axis = int(axis) % rank
-    kept = [a for a in range(rank) if a != axis]
-    tracing.put(op.outputs[0], tracing.only(op, op.inputs[0], kept, "picks channels by numbers that are data"))
+    axes = dict(tracing.axes(op.inputs[0]))
+    buffer = tracing.graph.parameters.get(op.inputs[1])
+    if axis in axes and buffer is not None and len(tracing.shape(op.inputs[1])) == 1:
+        axes[axis] = _pick(tracing, op, buffer, axes[axis])
+    else:
+        kept = [a for a in range(rank) if a != axis]
+        axes = tracing.only(op, op.inputs[0], kept, "picks channels by numbers that are data")
+    tracing.put(op.outputs[0], axes)
+
+
+def _pick(tracing: Tracing, op: Op, buffer: str, labels: Labels) -> Labels:
+    earlier = tracing.picks.get(buffer)
+    if earlier is None:
+        index = tracing.graph.tensors[buffer].numpy() % len(labels)
+        earlier = tracing.picks[buffer] = Pick(index, labels)
+    tracing.unite(earlier.labels, labels, op, "picked by the same numbers as channels that stay")
+    return labels[earlier.index]
 
 
 @rule("flip", "roll", "reverse")
