@@ -107,11 +107,15 @@ def pending(options: SlimOptions, record: Record) -> list[str]:
 
 
 def with_training_options(record: Record, options: SlimOptions) -> Record:
-    """The record with those options as they are wanted now that change how a model trains and not what it is."""
+    """The record with those options as they are wanted now that change how a model trains and not what it is.
+
+    A step that other options contradict stays as it is, for `keep_wanted` to refuse.
+    """
     steps = []
     for step in record["steps"]:
         wanted = getattr(options, step["kind"])
-        current = {} if wanted is None else {key: value for key, value in asdict(wanted).items() if key in _TRAINING}
+        wanted = {} if wanted is None or _contradiction(asdict(wanted), step["options"]) else asdict(wanted)
+        current = {key: value for key, value in wanted.items() if key in _TRAINING}
         known = {key: value for key, value in current.items() if key in step["options"]}
         steps.append({**step, "options": {**step["options"], **known}})
     return {**record, "steps": steps}
@@ -231,10 +235,16 @@ def _describe_quant(step: Record) -> list[str]:
 
 
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
+    key = _contradiction(wanted, found)
+    if key is not None:
+        raise UserError(
+            f"Slim.{kind}.{key}: the weights were made with {found[key]!r}, the configuration says {wanted[key]!r}; "
+            f"make them equal, or start from other weights"
+        )
+
+
+def _contradiction(wanted: Record, found: Record) -> str | None:
+    """The first option that says what a model is, and differs."""
     wanted, found = json.loads(json.dumps([wanted, found]))  # tuples and lists compare equal
-    for key, value in wanted.items():
-        if key in found and key not in _TRAINING and found[key] != value:
-            raise UserError(
-                f"Slim.{kind}.{key}: the weights were made with {found[key]!r}, the configuration says {value!r}; "
-                f"make them equal, or start from other weights"
-            )
+    shared = (key for key in wanted if key in found and key not in _TRAINING)
+    return next((key for key in shared if found[key] != wanted[key]), None)

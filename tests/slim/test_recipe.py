@@ -89,6 +89,18 @@ def test_contradictions_and_wrong_order_are_refused():
         recipe.keep_wanted(model, SlimOptions(prune=PRUNE, quant=QUANT), record)
 
 
+def test_options_of_training_are_taken_over_unless_the_rest_contradicts():
+    _, record = compressed(SlimOptions(quant=QUANT))
+    wanted = SlimOptions(quant=QuantOptions(alpha_init="percentile", freeze_bn_epoch=2))
+    options = recipe.with_training_options(record, wanted)["steps"][0]["options"]
+    assert (options["alpha_init"], options["alpha_percentile"], options["freeze_bn_epoch"]) == ("percentile", 99.99, 2)
+    other = SlimOptions(quant=QuantOptions(compat="paddleslim"))
+    assert recipe.with_training_options(record, other) == record
+    model = network()
+    with pytest.raises(UserError, match=r"Slim\.quant\.grid: the weights were made with 'alpha'"):
+        recipe.keep_wanted(model, other, record)
+
+
 def test_quantization_without_data_is_refused_before_pruning():
     model = network()
     with pytest.raises(UserError, match="needs calibration batches"):
