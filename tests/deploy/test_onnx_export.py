@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import importlib.util
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from ppcls_compress.deploy.onnx import runtime
 from ppcls_compress.deploy.onnx.export import LAYOUTS, export
 from ppcls_compress.errors import MissingDependencyError, UserError
 from ppcls_compress.models.layers import ConvNormAct, SqueezeExcite
-from ppcls_compress.slim import quant
-from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim import prune, quant
+from ppcls_compress.slim.options import PruneOptions, QuantOptions
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("paddle2onnx")
@@ -120,6 +121,54 @@ def test_it_runs_in_a_fresh_process_for_any_batch(quantized, layout, tmp_path):
     subprocess.run([sys.executable, "-c", program, str(path), str(tmp_path)], check=True, timeout=120)
     expected = eager(model, images(3))
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=0.1 * np.abs(expected).max())
+
+
+def test_batch_sizes_beyond_the_first_share_one_network(quantized):
+    model, exports = quantized
+    session = runtime.load(exports["openvino"].path, "openvino", threads=1)
+    for count in (1, 2, 3, 5, 7, 1):
+        expected = eager(model, images(count))
+        np.testing.assert_allclose(session.run(images(count)), expected, atol=0.05 * np.abs(expected).max())
+    assert len(session.compiled) <= 4
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    """The network with three of eight channels removed from each layer, batch norms measured again."""
+    paddle.seed(1)
+    model, record = prune.prune(settle(TinyNet()), PruneOptions(pruned_ratio=0.4), [[1, *SHAPE]])
+    assert record["after"]["params"] < 0.7 * record["before"]["params"]
+    return settle(model)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_pruned_network_is_exported_exactly(pruned, layout, tmp_path):
+    path = write(pruned, tmp_path, layout).path
+    for name in ("onnxruntime", "openvino"):
+        expected = eager(pruned, images(8))
+        np.testing.assert_allclose(runtime.load(path, name, threads=1).run(images(8)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("layout", "bound"), [("openvino", 0.005), ("ort", 0.03)])
+def test_a_pruned_and_quantized_network_computes_what_training_computed(pruned, layout, bound, tmp_path):
+    model = prepared(copy.deepcopy(pruned))
+    path = write(model, tmp_path, layout).path
+    data = images(200)
+    for name in ("onnxruntime", "openvino"):
+        assert difference(path, name, eager(model, data), data) < bound
+    expected = {"Convolution": (6, 6), "FullyConnected": (1, 1)}
+    assert runtime.integer_share(path, "openvino") == expected
+
+
+def test_integers_take_at_most_27_percent_of_the_floats(tmp_path):
+    paddle.seed(0)
+    model = nn.Sequential(
+        nn.Conv2D(3, 64, 3), nn.Conv2D(64, 256, 3), nn.BatchNorm2D(256), nn.AdaptiveAvgPool2D(1), nn.Flatten()
+    )
+    whole = write(model, tmp_path / "float", "openvino").path.stat().st_size
+    prepared(model)
+    for layout in LAYOUTS:
+        assert write(model, tmp_path / layout, layout).path.stat().st_size < 0.27 * whole
 
 
 def test_every_layer_runs_on_an_integer_kernel(quantized):
