@@ -92,13 +92,17 @@ def _grid(grid: InputGrid, signed: str) -> Grid:
 def _mark_before_moving(graph: Graph, node: Node) -> None:
     """Rounding what an operator moves is rounding what it gives; a kernel needs both."""
     mover = graph.producer(node.inputs[0])
-    while mover is not None and mover.op in MOVING and graph.only_reader(mover.output) is not None:
+    while mover is not None and _moves_for_one(graph, mover):
         source = graph.producer(mover.inputs[0])
         if source is None or source.op == MARK:
             return
         marked = graph.insert(MARK, [mover.inputs[0]], f"{mover.inputs[0]}.mark", before=mover, **node.attributes)
         graph.set_input(mover, 0, marked)
         mover = source
+
+
+def _moves_for_one(graph: Graph, node: Node) -> bool:
+    return node.op in MOVING and len(node.outputs) == 1 and graph.only_reader(node.output) is not None
 
 
 def _mark_after_moving(graph: Graph, mover: Node) -> None:
