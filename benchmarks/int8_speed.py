@@ -1,80 +1,82 @@
-"""How much faster networks are with integers than in float, in ONNX Runtime and in OpenVINO.
+"""How much faster networks are with integers than in float, in Paddle Inference, ONNX Runtime and OpenVINO.
 
     python benchmarks/int8_speed.py [--networks ResNet50_vd ...] [--batches 1 8] [--threads 2] [--out FILE]
 
 Each network is written with drawn weights, quantized after calibration on random images (speed depends on neither), in
-four forms: float, the two integer layouts, and what ONNX Runtime's own `quantize_static` makes of the float file.
-Within one runtime all forms are loaded in one process and take turns in every round; medians are compared. Everything
-that is not in integers is computed in float32, also where the processor knows bfloat16.
+every form of the table below, and what ONNX Runtime's own `quantize_static` makes of the float file. All forms of a
+network are timed in one run: each in a process of its own on the same cores, in turns.
 
-A ratio is a form's time into the float form's, in the same runtime; `over fastest` is into the fastest float of both.
+`ratio` is the float time of the same runtime over a form's time; in OpenVINO that is the time in float32, also for the
+forms in its own precision, which is bfloat16 where the processor has it. `over float32` and `over fastest` are to the
+fastest float form of all runtimes, without and with OpenVINO's own precision.
+
+With `--out FILE` every finished network and batch is kept there, and a later run goes on from it. The four networks
+take about 10 minutes on two quiet cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from common import emit, fill, machine, run_child
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from common import emit, machine, run_child
+from exported import as_artifact, compress, images, megabytes, network, write
 
 NETWORKS = ("ResNet50_vd", "PPHGNet_small", "MobileNetV3_large_x1_0", "PPLCNet_x1_0")
-RUNTIMES = ("onnxruntime", "openvino")
-FORMS = ("float", "ort", "openvino", "stock")
-WARM_UP = 3
 TIME_LIMIT = 1800.0
 
 
-def images(batch: int, size: int) -> np.ndarray:
-    """Random images, float32 [batch, 3, size, size]."""
-    return np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
+class Form(NamedTuple):
+    """A row of the table: the artifact's folder, the runtime, and whether it is quantized; by us, or not."""
+
+    folder: str
+    runtime: str
+    what: str
+    reduced: bool = False
+
+    @property
+    def label(self) -> str:
+        """Unlike that of any other form."""
+        return f"{self.runtime}: {self.what}{', own precision' if self.reduced else ''}"
 
 
-def write_forms(network: str, folder: Path, size: int) -> dict[str, float]:
-    """Write `folder`/FORM/model.onnx for every form; the size of each in bytes."""
-    from ppcls_compress import models
-    from ppcls_compress.deploy.onnx.export import export
-
-    net = models.build(network)
-    fill(net)
-    _measure_batch_norms(net, size)
-    settings = {"image_shape": (3, size, size), "softmax": False}
-    export(net, folder / "float", layout="openvino", **settings)
-    _stock(folder / "float" / "model.onnx", folder / "stock" / "model.onnx", size)
-    _quantize(net, size)
-    for layout in ("ort", "openvino"):
-        export(net, folder / layout, layout=layout, calibration=[images(4, size)], **settings)
-    return {form: (folder / form / "model.onnx").stat().st_size for form in FORMS}
-
-
-def _measure_batch_norms(net, size: int) -> None:
-    """Let the batch norms see some images, so that activations stay in range with drawn weights."""
-    import paddle
-
-    net.train()
-    with paddle.no_grad():
-        for _ in range(8):
-            net(paddle.to_tensor(images(4, size)))
-    net.eval()
+FORMS = (
+    Form("float/paddle", "Paddle", "float"),
+    Form("float/onnx-ort", "ONNX Runtime", "float"),
+    Form("float/onnx-openvino", "OpenVINO", "float"),
+    Form("float/onnx-openvino", "OpenVINO", "float", reduced=True),
+    Form("int8/paddle", "Paddle", "int8, portable"),
+    Form("int8/onednn", "Paddle", "int8, oneDNN"),
+    Form("int8/onnx-ort", "ONNX Runtime", "int8, layout ort"),
+    Form("int8/onnx-openvino", "OpenVINO", "int8, layout openvino"),
+    Form("int8/onnx-openvino", "OpenVINO", "int8, layout openvino", reduced=True),
+    Form("int8/ort-in-openvino", "OpenVINO", "int8, layout ort"),
+    Form("stock/onnx-ort", "ONNX Runtime", "stock int8"),
+    Form("stock/onnx-openvino", "OpenVINO", "stock int8"),
+)
+OURS = ("int8, layout ort", "int8, layout openvino")
 
 
-def _quantize(net, size: int) -> None:
-    import paddle
-
-    from ppcls_compress.slim import quant
+def write_forms(name: str, folder: Path, size: int) -> dict[str, float]:
+    """Write every form's artifact below `folder`; the size of each in MB, all files counted."""
+    from ppcls_compress.deploy.formats import FORMATS
     from ppcls_compress.slim.options import QuantOptions
 
-    quant.prepare(net, QuantOptions(name="pact"), inputs=[[1, 3, size, size]])
-    quant.calibrate(net, [paddle.to_tensor(images(4, size))])
-    net.eval()
+    net = network(name, size)
+    formats = [kind for kind in FORMATS if kind != "onednn"]
+    write(net, folder / "float", size, formats)
+    quantized, record = compress(net, size, quant=QuantOptions(name="pact"))
+    write(quantized, folder / "int8", size, FORMATS, record)
+    as_artifact(folder / "int8/onnx-ort/model.onnx", folder / "int8/ort-in-openvino", size, "onnx-openvino")
+    _stock(folder / "float/onnx-ort/model.onnx", folder / "stock.onnx", size)
+    for kind in ("onnx-ort", "onnx-openvino"):
+        as_artifact(folder / "stock.onnx", folder / "stock" / kind, size, kind)
+    return {form.folder: megabytes(folder / form.folder) for form in FORMS if (folder / form.folder).is_dir()}
 
 
 def _stock(source: Path, target: Path, size: int) -> None:
@@ -87,94 +89,102 @@ def _stock(source: Path, target: Path, size: int) -> None:
         def get_next(self):
             return self.left.pop() if self.left else None
 
-    target.parent.mkdir()
     quantize_static(str(source), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
 
 
-def time_forms(folder: Path, runtime: str, batches: list[int], threads: int, rounds: int, size: int) -> dict:
-    """Median milliseconds of every form, by batch."""
-    from ppcls_compress.deploy.onnx import runtime as runtimes
+def time_forms(folder: Path, present: list[Form], batch: int, options: argparse.Namespace) -> dict[str, float]:
+    """Median milliseconds by label."""
+    from ppcls_compress.deploy import latency
 
-    sessions = {form: runtimes.load(folder / form / "model.onnx", runtime, threads=threads) for form in FORMS}
-    found = {}
-    for batch in batches:
-        data, taken = images(batch, size), {form: [] for form in FORMS}
-        for turn in range(WARM_UP + rounds):
-            order = FORMS[turn % len(FORMS) :] + FORMS[: turn % len(FORMS)]
-            for form in order:
-                start = time.perf_counter()
-                sessions[form].run(data)
-                taken[form].append(1000 * (time.perf_counter() - start))
-        found[str(batch)] = {form: statistics.median(values[WARM_UP:]) for form, values in taken.items()}
-    integer = {form: runtimes.integer_share(folder / form / "model.onnx", runtime) for form in FORMS}
-    return {"ms": found, "integer": integer}
+    candidates = {form.label: latency.Candidate(folder / form.folder, form.reduced) for form in present}
+    shape = [batch, 3, options.size, options.size]
+    found = latency.measure(candidates, shape, threads=options.threads, rounds=options.rounds)
+    return {label: timed.median_ms for label, timed in found.items()}
 
 
-def measure(network: str, options: argparse.Namespace) -> dict:
-    """Everything about one network, from fresh processes."""
-    command = [sys.executable, __file__, "--size", str(options.size)]
-    with tempfile.TemporaryDirectory() as folder:
-        sizes, why = run_child([*command, "--write", network, folder], timeout=TIME_LIMIT)
+def integer_kernels(folder: Path, present: list[Form]) -> dict[str, dict[str, tuple[int, int]]]:
+    """(kernels that compute with integers, all of them) by kind of layer, by label, where a runtime tells."""
+    from ppcls_compress.deploy.onnx import runtime
+
+    names = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
+    chosen = [form for form in present if form.runtime in names and "int8" in form.what]
+    return {
+        form.label: runtime.integer_share(folder / form.folder / "model.onnx", names[form.runtime]) for form in chosen
+    }
+
+
+def measure(name: str, kept: dict, options: argparse.Namespace, save: Callable[[], None]) -> None:
+    """Add to `kept` what it lacks about one network; save after each batch size."""
+    missing = [batch for batch in options.batches if str(batch) not in kept.get("ms", {})]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, __file__, "--size", str(options.size), "--write", name, place]
+        sizes, why = run_child(command, timeout=TIME_LIMIT)
         if sizes is None:
-            raise SystemExit(f"{network}: {why}")
-        result = {"network": network, "bytes": sizes, "runtimes": {}}
-        for runtime in RUNTIMES:
-            numbers = ["--threads", str(options.threads), "--rounds", str(options.rounds)]
-            batches = ["--batches", *map(str, options.batches)]
-            timed, why = run_child([*command, "--time", runtime, folder, *numbers, *batches], timeout=TIME_LIMIT)
-            if timed is None:
-                raise SystemExit(f"{network} in {runtime}: {why}")
-            result["runtimes"][runtime] = timed
-    return result
+            raise SystemExit(f"{name}: {why}")
+        present = [form for form in FORMS if form.folder in sizes]
+        kept["mb"] = sizes
+        kept["integer"] = integer_kernels(Path(place), present)
+        for batch in missing:
+            kept.setdefault("ms", {})[str(batch)] = time_forms(Path(place), present, batch, options)
+            save()
 
 
-def show(result: dict, batches: list[int]) -> None:
+def show(name: str, kept: dict, batches: list[int]) -> None:
     """Print one network's table."""
-    sizes = result["bytes"]
-    share = ", ".join(f"{form} {sizes[form] / sizes['float']:.1%}" for form in FORMS[1:])
-    print(f"\n{result['network']}: float {sizes['float'] / 1e6:.1f} MB; of that {share}")
-    print(f"{'batch':>5} {'runtime':12} {'form':9} {'ms':>8} {'ratio':>7} {'over fastest':>13}  integer kernels")
-    for batch in map(str, batches):
-        fastest = min(timed["ms"][batch]["float"] for timed in result["runtimes"].values())
-        best = (0.0, "", "")
-        for runtime, timed in result["runtimes"].items():
-            times = timed["ms"][batch]
-            for form in FORMS:
-                ratio = times["float"] / times[form]
-                if form in ("ort", "openvino"):
-                    best = max(best, (ratio, form, runtime))
-                counts = " ".join(f"{kind} {done}/{all_}" for kind, (done, all_) in timed["integer"][form].items())
-                numbers = f"{times[form]:8.2f} {ratio:6.2f}x {fastest / times[form]:12.2f}x"
-                print(f"{batch:>5} {runtime:12} {form:9} {numbers}  {counts}")
-        print(f"{batch:>5} best: {best[0]:.2f}x, layout {best[1]} in {best[2]}", flush=True)
+    sizes = kept["mb"]
+    print(f"\n{name}")
+    head = ("batch", "form", "ms", "ratio", "over float32", "over fastest", "MB", "of float")
+    print(f"{head[0]:>5} {head[1]:48} " + " ".join(f"{text:>12}" for text in head[2:]) + "  integer kernels")
+    for batch in batches:
+        times = kept["ms"][str(batch)]
+        floats = {form: times[form.label] for form in FORMS if form.what == "float" and form.label in times}
+        own = {form.runtime: value for form, value in floats.items() if not form.reduced}
+        bests = {}
+        for form in (form for form in FORMS if form.label in times):
+            taken, disk = times[form.label], sizes[form.folder]
+            base = sizes["float/paddle" if form.runtime == "Paddle" else "float/onnx-ort"]
+            ratios = [own[form.runtime] / taken, min(own.values()) / taken, min(floats.values()) / taken]
+            numbers = [
+                f"{taken:12.2f}",
+                *(f"{ratio:11.2f}x" for ratio in ratios),
+                f"{disk:12.2f}",
+                f"{disk / base:12.1%}",
+            ]
+            kernels = " ".join(f"{kind} {a}/{b}" for kind, (a, b) in kept["integer"].get(form.label, {}).items())
+            print(f"{batch:>5} {form.label:48} {' '.join(numbers)}  {kernels}")
+            if form.what in OURS and not form.reduced:
+                bests[ratios[0]] = form.label
+        print(f"{batch:>5} best: {max(bests):.2f}x the same runtime's float32, {bests[max(bests)]}", flush=True)
 
 
 def main() -> None:
-    """Measure and print; or, in a child process, write or time."""
+    """Measure and print; or, in a child process, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--out", type=Path, help="write all numbers here as JSON")
+    parser.add_argument("--out", type=Path, help="keep all numbers here as JSON, and go on from it")
     parser.add_argument("--write", nargs=2, metavar=("NETWORK", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--time", nargs=2, metavar=("RUNTIME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        network, folder = options.write
-        emit(write_forms(network, Path(folder), options.size))
-    elif options.time:
-        runtime, folder = options.time
-        emit(time_forms(Path(folder), runtime, options.batches, options.threads, options.rounds, options.size))
-    else:
-        print(f"{machine()}, {options.threads} threads")
-        results = []
-        for network in options.networks:
-            results.append(measure(network, options))
-            show(results[-1], options.batches)
+        emit(write_forms(options.write[0], Path(options.write[1]), options.size))
+        return
+    print(f"{machine()}, {options.threads} threads")
+    kept = {"machine": machine(), "threads": options.threads, "networks": {}}
+    if options.out and options.out.exists():
+        kept = json.loads(options.out.read_text())
+
+    def save() -> None:
         if options.out:
-            options.out.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+            options.out.write_text(json.dumps(kept, indent=1))
+
+    for name in options.networks:
+        measure(name, kept["networks"].setdefault(name, {}), options, save)
+        show(name, kept["networks"][name], options.batches)
 
 
 if __name__ == "__main__":
