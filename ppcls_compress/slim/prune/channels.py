@@ -60,10 +60,6 @@ class Channels:
     sizes: list[Size]
     groups: list[Group] = field(default_factory=list)
 
-    def keep_all(self) -> np.ndarray:
-        """A mask over labels that removes nothing."""
-        return np.ones(len(self.root), dtype=bool)
-
     def mask(self, removed: Iterable[Labels]) -> np.ndarray:
         """label -> kept, when the classes of these representatives go."""
         dead = np.zeros(len(self.root), dtype=bool)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
-from ppcls_compress.slim.prune.plans import PruningMask, PruningPlan
+from ppcls_compress.slim.prune.plans import Collection, Detail, LayerView, PruningMask, PruningPlan
 from ppcls_compress.slim.prune.selection import float_values, removed_count, unit_means
 from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure
 
@@ -28,53 +27,11 @@ _logger = logging.getLogger(__name__)
 _APPLY = ("impretive", "imperative", "lazy", None)
 
 
-@dataclass(frozen=True)
-class Detail:
-    """One pruned axis of one parameter, as a criterion may ask for it; `op.attr('groups')` is its layer's groups."""
-
-    name: str
-    axis: int
-    op: _Layer
-
-
-@dataclass(frozen=True)
-class _Layer:
-    layer: nn.Layer | None
-
-    def attr(self, name: str) -> object:
-        return getattr(self.layer, f"_{name}", None)
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Parameters that are pruned together.
-
-    Attributes:
-        master_name: Paddle's name of the parameter whose values decide.
-        master_axis: its axis.
-        values: Paddle's parameter name -> its values in the dense network, read-only.
-        units: for each position along the master's axis the unit of pruning it belongs to, -1 for one that stays.
-    """
-
-    master_name: str
-    master_axis: int
-    values: Mapping[str, np.ndarray]
-    units: np.ndarray
-    details: tuple[Detail, ...] = field(default=())
-
-    def variables(self) -> list[str]:
-        """Names of all parameters of the collection."""
-        return list(dict.fromkeys(detail.name for detail in self.details))
-
-    def all_pruning_details(self) -> list[Detail]:
-        """One entry for each parameter axis."""
-        return list(self.details)
-
-
 class FilterPruner:
     """Removes filters of single layers, with everything that is coupled to them.
 
-    A new criterion is a subclass that overrides `cal_mask`.
+    A new criterion is a subclass that overrides `cal_mask`. Filters are scored by the values they have when a plan is
+    made, or had when they were cut (PaddleSlim: when the pruner was made).
 
     Args:
         model: pruned in place.
@@ -331,8 +288,8 @@ class FilterPruner:
         after, _ = upstream_flops(graph, chosen.shapes())
         plan.pruned_flops = (before - after) / before
 
-    def _layer(self, name: str) -> _Layer:
-        return _Layer(self._layers.get(name.rpartition(".")[0]))
+    def _layer(self, name: str) -> LayerView:
+        return LayerView(self._layers.get(name.rpartition(".")[0]))
 
 
 def _check(apply: str | None, ratio: float) -> None:

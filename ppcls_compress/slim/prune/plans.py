@@ -1,8 +1,9 @@
-"""PaddleSlim's description of a pruning: masks per parameter, applied by zeroing or by cutting, and restored."""
+"""PaddleSlim's description of a pruning: what goes together, masks, applied by zeroing or cutting, restored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
@@ -13,6 +14,52 @@ from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.fitting import Network
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.surgery import Surgery
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What criteria written for PaddleSlim ask of an operator: `attr("groups")`, None for what the layer lacks."""
+
+    layer: nn.Layer | None
+
+    def attr(self, name: str) -> object:
+        """The layer's number of this name."""
+        return getattr(self.layer, f"_{name}", None)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One pruned axis of one parameter, as a criterion may ask for it."""
+
+    name: str
+    axis: int
+    op: LayerView
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Parameters that are pruned together.
+
+    Attributes:
+        master_name: Paddle's name of the parameter whose values decide.
+        master_axis: its axis.
+        values: Paddle's parameter name -> its values in the dense network, read-only.
+        units: for each position along the master's axis the unit of pruning it belongs to, -1 for one that stays.
+    """
+
+    master_name: str
+    master_axis: int
+    values: Mapping[str, np.ndarray]
+    units: np.ndarray
+    details: tuple[Detail, ...] = ()
+
+    def variables(self) -> list[str]:
+        """Names of all parameters of the collection."""
+        return list(dict.fromkeys(detail.name for detail in self.details))
+
+    def all_pruning_details(self) -> list[Detail]:
+        """One entry for each parameter axis."""
+        return list(self.details)
 
 
 class PruningMask:

@@ -170,11 +170,48 @@ def test_subclass_defines_a_criterion():
         (lambda p: p.prune_var("stem.weight", 0, 0.5, None).apply(residual()), "made for another network"),
     ],
 )
-def test_bad_calls_are_refused(call, says):
+def test_bad_calls_are_refused_and_change_nothing(call, says):
     net = residual()
+    state = {name: (value.data_ptr(), value.numpy()) for name, value in net.state_dict().items()}
     with pytest.raises(UserError, match=says):
         call(L1NormFilterPruner(net, SHAPE))
-    assert net.stem.weight.shape[0] == 16
+    assert_untouched(net, state)
+
+
+def assert_untouched(net, state):
+    """The same bits in the same storage."""
+    for name, value in net.state_dict().items():
+        address, numbers = state[name]
+        assert value.data_ptr() == address
+        np.testing.assert_array_equal(value.numpy(), numbers)
+    assert net.training
+    assert (net.stem._out_channels, net.norm._num_features) == (16, 16)
+
+
+def test_a_network_whose_forward_fails_is_refused_and_left_alone():
+    net = residual()
+    state = {name: (value.data_ptr(), value.numpy()) for name, value in net.state_dict().items()}
+    with pytest.raises(UserError, match="the network's forward pass fails"):
+        FPGMFilterPruner(net, [1, 5, 16, 16])
+    assert_untouched(net, state)
+
+
+def test_a_network_with_nothing_to_prune_gives_an_empty_plan():
+    net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.Softmax(axis=1), nn.Conv2D(8, 4, 1))
+    plan = FPGMFilterPruner(net, SHAPE).prune_vars({"0.weight": 0.5, "2.weight": 0.5}, 0)
+    assert (plan.masks, plan.pruned_flops) == ({}, 0)
+    assert [layer.weight.shape for layer in (net[0], net[2])] == [[8, 3, 1, 1], [4, 8, 1, 1]]
+
+
+def test_filters_are_scored_by_the_values_they_have_when_the_plan_is_made():
+    net = residual()
+    pruner = L1NormFilterPruner(net, SHAPE)
+    weight = net.stem.weight.numpy()
+    weight[[3, 7, 11, 15]] *= 1e-3
+    net.stem.weight.set_value(weight)
+    plan = pruner.prune_var("stem.weight", 0, 0.25)
+    assert removed(net, plan)["stem.weight"]["0"] == [3, 7, 11, 15]
+    assert pruner.collections[0].values[net.stem.weight.name].shape == (16, 3, 3, 3)
 
 
 def test_two_masks_on_one_axis_keep_what_both_keep():

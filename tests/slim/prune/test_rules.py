@@ -137,15 +137,31 @@ def test_what_mixes_channels_keeps_them_and_is_reported(case):
     assert op is None or pins["stem"]["op"] == op
 
 
-def test_nhwc():
-    def build():
-        return Net(
-            lambda n, x: x + n.a(x),
-            data_format="NHWC",
-            a=nn.Conv2D(16, 16, 3, padding=1, groups=16, data_format="NHWC"),
-        )
+LAST = {"data_format": "NHWC"}
+NHWC = {
+    "depthwise": (lambda n, x: x + n.a(x), 16, lambda: nn.Conv2D(16, 16, 3, padding=1, groups=16, **LAST)),
+    "transposed": (lambda n, x: n.a(x), 12, lambda: nn.Conv2DTranspose(16, 12, 2, stride=2, **LAST)),
+    "prelu": (lambda n, x: n.a(x - 0.5), 16, lambda: nn.PReLU(16, **LAST)),
+    "interpolation": (
+        lambda n, x: F.interpolate(n.a(x), scale_factor=2, **LAST),
+        12,
+        lambda: nn.Conv2D(16, 12, 1, **LAST),
+    ),
+    "pooling": (lambda n, x: F.max_pool2d(n.a(x), 2, **LAST), 16, lambda: nn.AvgPool2D(3, stride=1, **LAST)),
+    "concatenation": (lambda n, x: paddle.concat([x, n.a(x)], axis=-1), 24, lambda: nn.Conv2D(16, 8, 1, **LAST)),
+    "squeeze and excitation": (
+        lambda n, x: x * F.sigmoid(n.a(x.mean([1, 2], keepdim=True))),
+        16,
+        lambda: nn.Conv2D(16, 16, 1, **LAST),
+    ),
+    "linear layer": (lambda n, x: n.a(x), 12, lambda: nn.Linear(16, 12)),
+}
 
-    net, _ = check_exact(build, [[1, 16, 16, 3]])
+
+@pytest.mark.parametrize("case", NHWC)
+def test_nhwc(case):
+    middle, out, layer = NHWC[case]
+    net, _ = check_exact(lambda: Net(middle, out=out, data_format="NHWC", a=layer()), [[1, 16, 16, 3]])
     assert net.stem.weight.shape[0] == 11
 
 
@@ -246,11 +262,12 @@ def test_numbers_in_the_code_that_pick_channels_pin_them():
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5])
 def test_grouped_convolution_keeps_its_groups_or_loses_whole_ones(ratio):
-    many = Net(lambda n, x: n.a(x), a=nn.Conv2D(16, 16, 3, padding=1, groups=8))
-    prune(many, PruneOptions(pruned_ratio=ratio), SHAPE)
+    def build(groups):
+        return lambda: Net(lambda n, x: n.a(x), a=nn.Conv2D(16, 16, 3, padding=1, groups=groups))
+
+    many, _ = check_exact(build(8), SHAPE, PruneOptions(pruned_ratio=ratio))
     assert (many.a._groups, many.a.weight.shape[1]) == (8 - int(8 * ratio), 2)
-    few = Net(lambda n, x: n.a(x), a=nn.Conv2D(16, 16, 3, padding=1, groups=2))
-    prune(few, PruneOptions(pruned_ratio=ratio), SHAPE)
+    few, _ = check_exact(build(2), SHAPE, PruneOptions(pruned_ratio=ratio))
     assert (few.a._groups, few.a.weight.shape[1]) == (2, 8 - int(8 * ratio))
 
 
