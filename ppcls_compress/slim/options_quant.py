@@ -90,7 +90,8 @@ class QuantOptions:
         alpha_init: How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
         alpha_percentile: with `alpha_init: percentile`; in percent.
         alpha_learning_rate: learning rate of alpha as a multiple of the optimizer's.
-        alpha_weight_decay: decay of alpha, in place of the optimizer's: a step shrinks it by rate times this.
+        alpha_weight_decay: decay of alpha, in place of the optimizer's: a step shrinks it by rate times this. AdamW
+            takes it as a part of the gradient.
         fuse_conv_bn: fold batch norms into the convolutions before quantizing; ptq does by default.
         onnx_format: what an exported Paddle model holds: integer weights and their scales, or, if false, float weights
             on the grid.
