@@ -157,6 +157,12 @@ def _open_onednn(folder: Path, threads: int) -> Session:
     return PaddleSession(onednn.create(folder, threads))
 
 
+def _onednn_kernels(folder: Path) -> dict[str, tuple[int, int]]:
+    from ppcls_compress.deploy import onednn_kernels
+
+    return onednn_kernels.count(folder)
+
+
 def _onnx_writer(layout: str) -> Callable[[Job, Path], list[str]]:
     def write(job: Job, folder: Path) -> list[str]:
         from ppcls_compress.deploy.onnx.export import export
@@ -214,6 +220,7 @@ _ALL = (
         mean=0.05,
         write=_write_onednn,
         open=_open_onednn,
+        integer_kernels=_onednn_kernels,
         selectable=False,
     ),
     Format(

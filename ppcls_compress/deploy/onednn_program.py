@@ -127,3 +127,9 @@ class Program:
             op._set_attr(name, value)
         op.check_attrs()
         return op
+
+
+def shape_of(network: Path, name: str) -> list[int]:
+    """The shape of a tensor in a written program; a free dimension is -1."""
+    program = core.ProgramDesc(network.read_bytes())  # owns its variables
+    return next(variable.shape() for variable in program.block(0).all_vars() if variable.name() == name)

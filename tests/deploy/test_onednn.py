@@ -1,17 +1,14 @@
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
-import ppcls_compress
 from ppcls_compress import models
-from ppcls_compress.deploy import onednn, paddle_export
+from ppcls_compress.deploy import fresh, onednn, onednn_kernels, paddle_export
 from ppcls_compress.deploy.formats import Job
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.paddle_inference import PaddleSession
@@ -22,12 +19,12 @@ from ppcls_compress.slim.options import PruneOptions, QuantOptions
 CHANNELS, SIZE = 3, 16
 # Only values next to a rounding boundary differ. A range in the wrong place makes more than ten times as much.
 EXACT = 5e-3
-_COUNT = """
+_RUN = """
 import sys
 import numpy as np
 from ppcls_compress.deploy import onednn
 from ppcls_compress.deploy.paddle_inference import PaddleSession
-folder, *shape = sys.argv[1:]
+folder = sys.argv[1]
 images = np.load(folder + "/images.npy")
 np.save(folder + "/outputs.npy", PaddleSession(onednn.create(folder, 1)).run(images))
 """
@@ -61,14 +58,11 @@ def exported(model, folder, size=SIZE):
 
 
 def in_child(folder, batch):
-    """Outputs from a fresh process, and the lines that oneDNN wrote for its convolutions."""
+    """Outputs from a fresh process."""
     np.save(folder / "images.npy", batch)
-    root = str(Path(ppcls_compress.__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": root, "ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", "-c", _COUNT, str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
-    convolutions = [line for line in done.stdout.splitlines() if re.search(r",exec,cpu,convolution,", line)]
-    return np.load(folder / "outputs.npy"), convolutions
+    command = [sys.executable, "-W", "ignore", "-c", _RUN, str(folder)]
+    subprocess.run(command, env=fresh.environment(1), capture_output=True, check=True, timeout=300)
+    return np.load(folder / "outputs.npy")
 
 
 def difference(found, expected):
@@ -202,18 +196,27 @@ def test_pruned(tmp_path):
     assert difference(found, logits_of(model, images())) < 0.01
 
 
-def test_integer_kernels_run_in_a_fresh_process(tmp_path):
-    paddle.seed(0)
-    model = quantized(models.build("CIFARResNet8", class_num=7))
+@pytest.mark.slow
+def test_integer_kernels_run(tmp_path):
+    model = quantized(models.build("CIFARResNet8", class_num=7), skip=["blocks.1.*"])
     written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), softmax=False)
     assert sorted(written.quantized) == sorted(quant.quant_layers(model))
-    found, convolutions = in_child(tmp_path, images())
-    assert difference(found, logits_of(model, images())) < 0.01
-    assert len(convolutions) == len(written.quantized)
-    assert all(re.search(r"src:[su]8:\S* wei:s8:", line) for line in convolutions)
+    assert onednn_kernels.count(tmp_path) == {"Conv": (len(written.quantized), len(written.quantized) + 2)}
 
 
-FAMILIES = ["CIFARMobileNetV3", "MobileNetV3_small_x0_35", "PPLCNet_x0_25", "ResNet18_vd", "PPHGNet_tiny"]
+def test_kernels_of_a_program_that_does_not_run(tmp_path):
+    with pytest.raises(UserError, match="failed"):
+        onednn_kernels.count(tmp_path)
+
+
+FAMILIES = [
+    "CIFARResNet8",
+    "CIFARMobileNetV3",
+    "MobileNetV3_small_x0_35",
+    "PPLCNet_x0_25",
+    "ResNet18_vd",
+    "PPHGNet_tiny",
+]
 
 
 @pytest.mark.slow
@@ -224,11 +227,7 @@ def test_families_in_a_fresh_process(tmp_path, name):
     written = onednn.export(model, tmp_path, image_shape=(CHANNELS, 32, 32), softmax=False)
     assert sorted(written.quantized) == sorted(quant.quant_layers(model))
     batch = images(size=32)
-    found, convolutions = in_child(tmp_path, batch)
-    expected = logits_of(model, batch)
-    assert len(convolutions) == len(written.quantized)
-    assert all(re.search(r"src:[su]8:\S* wei:s8:", line) for line in convolutions)
-    assert np.isfinite(found).all()
+    found, expected = in_child(tmp_path, batch), logits_of(model, batch)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
 
 
