@@ -17,7 +17,6 @@ from ppcls_compress.slim.quant.monitor import (
     freeze_batch_norms,
     freeze_observers,
     learned_parameters,
-    not_finite,
     start_epoch,
     statistics,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "learned_parameters",
     "mark_places",
     "native",
-    "not_finite",
     "prepare",
     "quant_layers",
     "start_epoch",

@@ -1,10 +1,9 @@
-"""What training does to the quantizers: ranges, clip rates, values that are not finite; and what an epoch freezes."""
+"""What training does to the quantizers: ranges and clip rates; and what an epoch freezes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 
 from ppcls_compress.slim.options_quant import QuantOptions
@@ -70,16 +69,6 @@ def _parts(model: paddle.nn.Layer) -> list[paddle.nn.Layer]:
     """The quantizers and preprocessing layers of a model."""
     parts = [part for layer in quant_layers(model).values() for part in layer.parts()]
     return parts + [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
-
-
-def not_finite(model: paddle.nn.Layer) -> list[str]:
-    """Names of the layers with a parameter or buffer that is NaN or infinite, in the order of the network."""
-    names = []
-    for name, layer in model.named_sublayers(include_self=True):
-        own = [*layer._parameters.values(), *layer._buffers.values()]
-        if any(tensor is not None and not np.isfinite(tensor.astype("float32").numpy()).all() for tensor in own):
-            names.append(name or type(layer).__name__)
-    return names
 
 
 def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> None:

@@ -137,9 +137,9 @@ def _config(options: QuantOptions) -> dict[str, object]:
 def _changed(
     before: dict[str, paddle.nn.Layer], model: paddle.nn.Layer
 ) -> list[tuple[paddle.nn.Layer, paddle.nn.Layer]]:
-    """(new, old) for the layers that are others now."""
+    """(new, old) for the layers that are others now; what lay inside such a layer has lost its name."""
     now = dict(model.named_sublayers())
-    return [(now[name], old) for name, old in before.items() if now[name] is not old]
+    return [(now[name], old) for name, old in before.items() if now.get(name, old) is not old]
 
 
 @contextlib.contextmanager

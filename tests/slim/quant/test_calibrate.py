@@ -77,6 +77,10 @@ def test_batch_norms_that_were_never_trained_use_the_batch():
     assert model[4]._fake_quant_input.limit() > 100
 
 
+def finite(layer: nn.Layer) -> bool:
+    return all(np.isfinite(value.numpy()).all() for value in layer.state_dict().values())
+
+
 def found_range(model) -> float:
     row = quant.statistics(model)[0]
     return row["limit"] if row["alpha"] is None else row["alpha"]
@@ -105,7 +109,7 @@ def test_ranges_stay_positive_and_finite_at_any_scale_of_the_input(options, scal
     limit = found_range(model)
     assert limit > 0.5 * scale if rate < 1 else limit > 0.9**steps * scale
     assert limit < 20 * scale
-    assert not quant.not_finite(model)
+    assert finite(model)
 
 
 def test_one_huge_gradient_moves_alpha_by_a_tenth():
@@ -132,7 +136,7 @@ def test_a_gradient_or_an_input_that_is_nan_leaves_the_range_a_number(options):
     model(IMAGES * float("nan")).sum().backward()
     assert 0.85 * start < inputs.range() < 1.15 * start
     assert inputs.limit() > 0
-    assert not quant.not_finite(model[0])
+    assert finite(model[0])
 
 
 def test_training_without_calibration_starts_from_the_first_batch():
@@ -262,14 +266,6 @@ class TestTraining:
         run(resumed, 3, paddle.optimizer.SGD(0.1, parameters=resumed.parameters()))
         for key, value in model.state_dict().items():
             np.testing.assert_array_equal(resumed.state_dict()[key].numpy(), value.numpy(), err_msg=key)
-
-
-def test_not_finite_names_the_layer():
-    model = prepared()
-    quant.calibrate(model, [IMAGES])
-    assert quant.not_finite(model) == []
-    model[4].weight.set_value(np.full(model[4].weight.shape, np.nan, "float32"))
-    assert quant.not_finite(model) == ["4"]
 
 
 def test_epochs_freeze_observers_and_batch_norms():
