@@ -163,7 +163,8 @@ def test_what_paddle_lite_takes_is_symmetric_and_signed(tmp_path, monkeypatch):
     monkeypatch.setattr(Program, "constant", keep)
     model, record = quantized("CIFARResNet8")
     export(model, tmp_path, image_shape=SHAPE, record=record, format="onednn")
-    block = paddle.base.core.ProgramDesc((tmp_path / "inference.pdmodel").read_bytes()).block(0)
+    program = paddle.base.core.ProgramDesc((tmp_path / "inference.pdmodel").read_bytes())  # owns the block
+    block = program.block(0)
     ops = [block.op(index) for index in range(block.op_size())]
     rounding = [op for op in ops if op.type() in ("quantize_linear", "dequantize_linear")]
     weights = [held[op.input("X")[0]] for op in rounding if op.input("X")[0] in held]
