@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import paddle
 from paddle import inference
 
 from ppcls_compress.deploy import onednn_lower, onednn_ops
 from ppcls_compress.deploy.network import Deployed
+from ppcls_compress.deploy.notes import binding
 from ppcls_compress.deploy.onednn_program import Program
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import capture_or_refuse
@@ -48,15 +50,40 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     Raises:
         UserError: a layer is not calibrated, or a layer or operator has no form for oneDNN; says which.
     """
-    grids = {f"network.{name}": grid for name, grid in quant.grids(model).items()}
-    onednn_lower.check({name.removeprefix("network."): grid for name, grid in grids.items()})
+    given = quant.grids(model)
+    onednn_lower.check(given)
+    grids = {f"network.{name}": grid for name, grid in given.items()}
     network = Deployed(quant.convert(copy.deepcopy(quant.native(model))), softmax=softmax)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
     program = Program(_INPUT, image_shape)
     lowering = onednn_lower.Lowering(graph, grids, program)
     output = onednn_ops.write(lowering)
     program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
-    return Exported([name.removeprefix("network.") for name in lowering.quantized])
+    return Exported([name.removeprefix("network.") for name in lowering.quantized], _notes(model, given))
+
+
+def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+    clips = [(name, grid.input) for name, grid in grids.items() if grid.input.clip is not None]
+    notes = [binding(name, grid.clip, grid.limit) for name, grid in clips]
+    again = [name for name, grid in grids.items() if not _survives(grid.weight)]
+    if again:
+        others = f" and {len(again) - 1} more layers" if again[1:] else ""
+        notes.append(
+            f"{again[0]}{others}: Paddle's passes round the weights of each channel once more, to the grid of its "
+            "largest one, which is not 127 steps here"
+        )
+    if quant.is_placed(model):
+        notes.append(
+            "only inputs of layers are rounded; the sums and other tensors that placement: deploy rounds are not"
+        )
+    return notes
+
+
+def _survives(weight: quant.WeightGrid) -> bool:
+    """Whether the largest integer of every channel is 127, or the channel empty."""
+    others = tuple(axis for axis in range(weight.integers.ndim) if axis != weight.axis)
+    largest = np.abs(weight.integers.astype(np.int32)).max(axis=others)
+    return bool(np.isin(largest, (0, weight.levels)).all())
 
 
 def create(folder: str | Path, threads: int) -> inference.Predictor:

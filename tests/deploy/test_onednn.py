@@ -169,11 +169,30 @@ def test_every_method(tmp_path, name):
 
 
 def test_alpha_that_binds(tmp_path):
-    model = quantized(Residual(nn.ReLU), compat="paddleslim")
-    for layer in quant.quant_layers(model).values():
+    model = settled(quantized(Residual(nn.ReLU), compat="paddleslim"))
+    layers = quant.quant_layers(model)
+    for layer in layers.values():
         layer._act_preprocess.alpha.set_value(paddle.full([1], 0.5))
     expected = logits_of(model, images())
     assert difference(exported(model, tmp_path).run(images()), expected) < 0.03
+    notes = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE)).notes
+    assert [note.split(":")[0] for note in notes] == list(layers)
+    assert "alpha 0.5 binds" in notes[0]
+
+
+def test_weights_that_are_rounded_again_are_told(tmp_path):
+    written = onednn.export(quantized(NETWORKS["relu"](), name="lsq"), tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
+    assert written.notes[0].startswith("0.0 and 1 more layers: Paddle's passes round")
+    assert not onednn.export(quantized(NETWORKS["relu"]()), tmp_path, image_shape=(CHANNELS, SIZE, SIZE)).notes
+
+
+def test_placement_deploy(tmp_path):
+    paddle.seed(0)
+    model = quantized(models.build("CIFARResNet8", class_num=7), placement="deploy")
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), softmax=False)
+    assert any("placement: deploy" in note for note in written.notes)
+    found = PaddleSession(onednn.create(tmp_path, 1)).run(images())
+    assert difference(found, logits_of(model, images())) < 0.1
 
 
 def test_channel_of_zeros(tmp_path):
