@@ -56,7 +56,14 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     step = recipe.step_of(record, "quant")
     quantized = step is not None
     learned = quantized and step["options"].get("placement") == "deploy"
-    named = {name: None for kind in chosen for name in (kind.name, *(kind.companions if quantized else ()))}
+    companions = {kind.name: kind.companions if quantized else () for kind in chosen}
+    if learned and any(companions.values()):
+        # It would be another network than the one that was trained, and fail the comparison.
+        logger.info(
+            "onednn: not written: its program rounds only what layers read; this network was trained to round more"
+        )
+        companions = {}
+    named = {name: None for kind in chosen for name in (kind.name, *companions.get(kind.name, ()))}
     wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
     count = config.Global.export_check_images
     if speed_only:
