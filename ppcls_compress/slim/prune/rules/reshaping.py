@@ -83,7 +83,7 @@ def _unflatten(tracing: Tracing, op: Op, flat: Labels, target: Shape, new: list[
     grid = flat.reshape([target[axis] for axis in new])
     varying = [k for k in range(grid.ndim) if not np.array_equal(grid, np.broadcast_to(grid.take([0], k), grid.shape))]
     if not varying:
-        tracing.pin(flat[:1], op, "a single channel")
+        tracing.pin(flat[:1], op, "all of its channels must go together")
         return {}
     along = max(varying, key=lambda k: (grid.shape[k], k))
     rows = np.moveaxis(grid, along, -1).reshape(-1, grid.shape[along])
