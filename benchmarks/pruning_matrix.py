@@ -63,8 +63,8 @@ class Cell:
 
     @property
     def prune_type(self) -> str:
-        """Convolutions; in hybrids, some of which have none that could lose channels, linear layers too."""
-        return "all" if self.name in paddleclas_zoo.HYBRIDS else "conv"
+        """Convolutions; linear layers too in hybrids and MicroNet, some of which have no others that could shrink."""
+        return "all" if self.name in (*paddleclas_zoo.HYBRIDS, "MicroNet_M0") else "conv"
 
 
 def cells() -> Iterator[Cell]:
