@@ -102,4 +102,5 @@ def create(folder: str | Path, threads: int) -> inference.Predictor:
     # It adds a residual inside the convolution, on a range that training does not have; in Paddle 3.3.1 it is also
     # wrong where the activation after it is not a ReLU.
     config.delete_pass("conv_elementwise_add_onednn_fuse_pass")
+    config.enable_memory_optim()  # tensors share memory: less of it, and up to a sixth faster
     return inference.create_predictor(config)
