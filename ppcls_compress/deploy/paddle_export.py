@@ -32,6 +32,7 @@ def write(job: Job, folder: Path) -> list[str]:
         notes = [binding(name, grid.clip, grid.limit) for name, grid in inputs if None not in (grid.clip, grid.limit)]
         notes.append(_SLOW)
         model = quant.to_inference(model, integers=job.quantization["options"]["onnx_format"])
+        inference.fold_batch_norms(model, [[2, *job.image_shape]])
     network, parameters = FORMATS["paddle"].files
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")
     deployed = Deployed(model, softmax=job.softmax)

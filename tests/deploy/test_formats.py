@@ -93,7 +93,7 @@ def test_a_layer_that_was_never_calibrated_is_named(name, tmp_path):
 def test_an_alpha_that_binds_is_told(name, tmp_path):
     if formats.get(name).modules and MISSING:
         pytest.skip(f"the extras onnx and openvino are needed, no {MISSING}")
-    model, record = quantized("CIFARResNet8", name="qat", activation_preprocess_type="PACT")
+    model, record = quantized("CIFARResNet8", activation_quantize_type="range_abs_max")
     layer, alpha = next((name, layer._act_preprocess) for name, layer in quant.quant_layers(model).items())
     alpha.learned.set_value(alpha.learned * 0.3)
     trained = verify.reference(model, images(8), synthetic=True)

@@ -63,6 +63,17 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     return pairs
 
 
+def foldable_pairs(model: paddle.nn.Layer, inputs: Sequence[Any]) -> list[tuple[str, str]]:
+    """(convolution, batch norm) names where the norm reads a convolution's output, and nothing else does.
+
+    Args:
+        model: any network, quantized or not; not changed.
+        inputs: shapes or tensors, one per argument of `forward`.
+    """
+    with layers.evaluating(model), paddle.no_grad():
+        return _trace(model, _example(model, inputs))[1]
+
+
 def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Callable[[], None]:
     """Fold the named batch norms into the named convolutions, in place.
 
@@ -92,19 +103,24 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Call
     return undo
 
 
-def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:
-    if conv.bias is None:
-        layers.add_bias(conv)
-    mean, variance, weight, bias = (
-        t.numpy().astype(np.float64) for t in (norm._mean, norm._variance, conv.weight, conv.bias)
-    )
+def affine(norm: paddle.nn.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and shift per channel, float64, that a batch norm is in evaluation: y = x * factor + shift."""
+    mean, variance = (tensor.numpy().astype(np.float64) for tensor in (norm._mean, norm._variance))
     gamma = 1.0 if norm.weight is None else norm.weight.numpy().astype(np.float64)
     beta = 0.0 if norm.bias is None else norm.bias.numpy().astype(np.float64)
     factor = gamma / np.sqrt(variance + norm._epsilon)
+    return factor, beta - mean * factor
+
+
+def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:
+    if conv.bias is None:
+        layers.add_bias(conv)
+    weight, bias = (tensor.numpy().astype(np.float64) for tensor in (conv.weight, conv.bias))
+    factor, shift = affine(norm)
     transposed = isinstance(conv, paddle.nn.Conv2DTranspose)
     shape = [1, -1, 1, 1] if transposed else [-1, 1, 1, 1]
     conv.weight.set_value((weight * factor.reshape(shape)).astype(np.float32))
-    conv.bias.set_value(((bias - mean) * factor + beta).astype(np.float32))
+    conv.bias.set_value((bias * factor + shift).astype(np.float32))
 
 
 def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import paddle
 
-from ppcls_compress.slim.quant import fake_quant, layers, placement
+from ppcls_compress.slim.quant import fake_quant, fold, layers, placement
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.paddleslim_backend import native
@@ -89,6 +92,36 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
         layer.add_sublayer(placement.OUTPUT, FixedInput(quantizer_grid(placement.quantizer_of(layer))))
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
+
+
+def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any]) -> None:
+    """Fold batch norms into the integer convolutions before them, in place: into their ranges, signs and biases.
+
+    Args:
+        model: that `to_inference` gave.
+        inputs: shapes of the network's inputs, to see what reads what.
+    """
+    found = dict(model.named_sublayers())
+    identities = {}
+    for conv, norm in fold.foldable_pairs(model, inputs):
+        if isinstance(found[conv], InferenceConv2D) and found[conv].weight_levels is not None:
+            _fold(found[conv], found[norm])
+            identities[id(found[norm])] = paddle.nn.Identity()
+    layers.replace(model, identities)
+
+
+def _fold(conv: InferenceConv2D, norm: paddle.nn.Layer) -> None:
+    if conv.bias is None:
+        layers.add_bias(conv)
+    factor, shift = fold.affine(norm)
+    column = factor.reshape(-1, 1, 1, 1)
+    integers = conv.weight_integers.numpy()
+    # One step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
+    turned = np.minimum(integers.astype(np.int32) * np.where(column < 0, -1, 1), np.iinfo(integers.dtype).max)
+    conv.register_buffer("weight_integers", paddle.to_tensor(turned.astype(integers.dtype)))
+    limit = conv.weight_limit.numpy() * np.abs(column)
+    conv.register_buffer("weight_limit", paddle.to_tensor(limit.astype(np.float32)))
+    conv.bias.set_value((conv.bias.numpy() * factor + shift).astype(np.float32))
 
 
 class FixedInput(paddle.nn.Layer):
