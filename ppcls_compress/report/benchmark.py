@@ -36,8 +36,9 @@ class Entry:
 
     @property
     def runtime(self) -> str:
-        """What runs it, and in which precision where there is a choice."""
+        """What runs it, and in which precision where there is a choice; one for a format and its companions."""
         kind = formats.get(self.exported.description.format)
+        kind = next((other for other in formats.FORMATS.values() if kind.name in other.companions), kind)
         return f"{kind.runtime}, own precision" if self.reduced else kind.runtime
 
     @property
@@ -159,8 +160,8 @@ def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]
         fastest = min(floats, key=lambda other: other.median_ms, default=None)
         if fastest is not None and fastest.median_ms < row.median_ms:
             lines.append(
-                f"{row.name} in {row.runtime} is slower than float: {row.median_ms:.2f} ms, {fastest.name} in "
-                f"{fastest.runtime} takes {fastest.median_ms:.2f} ms (batch {row.batch}, {_threads(row.threads)})"
+                f"{row.name} ({row.format}) in {row.runtime} is slower than float: {row.median_ms:.2f} ms, "
+                f"{fastest.name} in {fastest.runtime} takes {fastest.median_ms:.2f} ms (batch {row.batch}, {_threads(row.threads)})"
             )
     return lines
 
@@ -172,7 +173,7 @@ def show(rows: Sequence[Row]) -> None:
         console = Console(highlight=False, width=_WIDTH)  # a file or a pipe has no width that would cut the columns
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
         table = Table(title=f"batch {batch}, {_threads(threads)}", title_justify="left")
-        for heading in ("model", "compression", "runtime"):
+        for heading in ("model", "compression", "format", "runtime"):
             table.add_column(heading)
         for heading in ("median ms", "p90 ms", "images/s", "peak MB", "disk MB", "speed-up", "over fastest"):
             table.add_column(heading, justify="right")
@@ -180,7 +181,8 @@ def show(rows: Sequence[Row]) -> None:
             if (row.threads, row.batch) == (threads, batch):
                 numbers = (row.median_ms, row.p90_ms, row.images_per_second, row.peak_mb, row.disk_mb)
                 ratios = ("-" if ratio is None else f"{ratio:.2f}x" for ratio in (row.speedup, row.over_fastest))
-                table.add_row(row.name, row.compression, row.runtime, *(f"{value:.2f}" for value in numbers), *ratios)
+                texts = (row.name, row.compression, row.format, row.runtime)
+                table.add_row(*texts, *(f"{value:.2f}" for value in numbers), *ratios)
         console.print(table)
 
 
@@ -211,7 +213,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
     for panel, (threads, batch) in zip(panels, groups, strict=True):
         chosen = [row for row in rows if (row.threads, row.batch) == (threads, batch)][::-1]
-        labels = [f"{row.name}, {row.compression}, {row.runtime}" for row in chosen]
+        labels = [f"{row.name}, {row.compression}, {row.format}, {row.runtime}" for row in chosen]
         colours = ["tab:blue" if "int8" in row.compression else "tab:gray" for row in chosen]
         medians = [row.median_ms for row in chosen]
         tails = [[0] * len(chosen), [max(row.p90_ms - row.median_ms, 0) for row in chosen]]

@@ -23,10 +23,13 @@ MODELS = [entry("a"), entry("b"), entry("c", "Another")]
     ("rows", "expected"),
     [
         ([row("a", "dense", "X", 5.0), row("b", "int8", "X", 4.0)], []),
-        ([row("a", "dense", "X", 5.0), row("b", "int8", "X", 6.0)], ["b in X is slower than float: 6.00 ms, a in X"]),
+        (
+            [row("a", "dense", "X", 5.0), row("b", "int8", "X", 6.0)],
+            ["b (f) in X is slower than float: 6.00 ms, a in X"],
+        ),
         # Its own runtime decides, and only without a float model there any other.
         ([row("a", "dense", "X", 5.0), row("a", "dense", "Y", 7.0), row("b", "int8", "Y", 6.0)], []),
-        ([row("a", "dense", "X", 5.0), row("b", "pruned int8", "Y", 6.0)], ["b in Y is slower than float"]),
+        ([row("a", "dense", "X", 5.0), row("b", "pruned int8", "Y", 6.0)], ["b (f) in Y is slower than float"]),
         ([row("c", "dense", "X", 5.0), row("b", "int8", "X", 6.0)], []),
         ([replace(row("a", "dense", "X", 5.0), batch=8), row("b", "int8", "X", 6.0)], []),
     ],
@@ -35,3 +38,8 @@ def test_int8_that_is_slower_than_float_is_told(rows, expected):
     found = slower_than_float(MODELS, rows)
     assert len(found) == len(expected)
     assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
+
+
+def test_a_companion_counts_as_the_runtime_of_its_format():
+    exported = Artifact(Path("a"), Description((3, 8, 8), format="onednn"), {"version": 1, "steps": []}, {})
+    assert Entry("a", exported).runtime == entry("a").runtime == "Paddle Inference"
