@@ -161,7 +161,8 @@ def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]
         if fastest is not None and fastest.median_ms < row.median_ms:
             lines.append(
                 f"{row.name} ({row.format}) in {row.runtime} is slower than float: {row.median_ms:.2f} ms, "
-                f"{fastest.name} in {fastest.runtime} takes {fastest.median_ms:.2f} ms (batch {row.batch}, {_threads(row.threads)})"
+                f"{fastest.name} in {fastest.runtime} takes {fastest.median_ms:.2f} ms "
+                f"(batch {row.batch}, {_threads(row.threads)})"
             )
     return lines
 
