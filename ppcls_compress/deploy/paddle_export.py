@@ -14,7 +14,7 @@ from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import inference
 
-_SLOW = "runs anywhere, slower than the float network: its integers are turned to float; other formats compute with them"
+_SLOW = "runs anywhere, slower than the float network: its integers are turned to float; other formats keep them"
 
 
 def write(job: Job, folder: Path) -> list[str]:
