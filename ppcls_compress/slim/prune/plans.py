@@ -142,13 +142,14 @@ class PruningPlan:
             raise UserError("this pruning plan was made for another network")
         surgery = Surgery()
         tensors = self.network.tracing.graph.tensors
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
         try:
             if lazy:
                 surgery.mask(tensors, self.choose(self.network.channels()).kept)
             else:
                 plan, _ = self.network.fit(self.choose, surgery, verify=False)
                 if opt is not None:
-                    surgery.shrink_states(opt, tensors, plan.kept, self.network.dense_shapes())
+                    surgery.shrink_states(opt, tensors, plan.kept, shapes)
                 surgery.drop_gradients()
         except BaseException:
             surgery.undo()

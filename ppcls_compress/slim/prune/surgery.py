@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from functools import reduce
+from math import prod
 from operator import mul
 
 import numpy as np
 import paddle
 from paddle import nn
+
+from ppcls_compress.errors import UserError
 
 _WEIGHTS = ("weight", "_weight", "scale")
 """What Paddle's layers call their weight; PReLU's is `_weight`, an instance norm's `scale`."""
@@ -42,6 +45,17 @@ class _Attribute:
         self.other = current
 
 
+class _Item:
+    """An entry of a mapping, exchanged with another one."""
+
+    def __init__(self, mapping: MutableMapping[str, object], key: str, value: object) -> None:
+        self.mapping, self.key, self.other = mapping, key, value
+
+    def swap(self) -> None:
+        if self.key in self.mapping:  # an optimizer takes entries out when it uses them
+            self.mapping[self.key], self.other = self.other, self.mapping[self.key]
+
+
 def _sharing(tensor: paddle.Tensor) -> paddle.Tensor:
     """A tensor object of its own over the same storage, unaffected when the other is given new content."""
     holder = paddle.empty([1], dtype=tensor.dtype)
@@ -53,7 +67,7 @@ class Surgery:
     """Reversible changes to a model."""
 
     def __init__(self) -> None:
-        self._changes: list[_Content | _Attribute] = []
+        self._changes: list[_Content | _Attribute | _Item] = []
 
     def undo(self) -> None:
         """Puts everything back, last change first."""
@@ -83,7 +97,11 @@ class Surgery:
         """`owner.name = value`."""
         self._do(_Attribute(owner, name, value))
 
-    def _do(self, change: _Content | _Attribute) -> None:
+    def set_item(self, mapping: MutableMapping[str, object], key: str, value: object) -> None:
+        """`mapping[key] = value`, for a key that is there."""
+        self._do(_Item(mapping, key, value))
+
+    def _do(self, change: _Content | _Attribute | _Item) -> None:
         change.swap()
         self._changes.append(change)
 
@@ -105,25 +123,68 @@ class Surgery:
         optimizer: paddle.optimizer.Optimizer,
         tensors: Mapping[str, paddle.Tensor],
         kept: Kept,
-        dense: Mapping[str, Sequence[int]],
+        shapes: Mapping[str, Sequence[int]],
     ) -> None:
-        """Shrinks what an optimizer remembers of the parameters: accumulators and master weights of the dense shape."""
+        """Shrinks what an optimizer remembers of the parameters, a loaded state that waits for its first step included.
+
+        Args:
+            shapes: of the parameters right before they were cut.
+
+        Raises:
+            UserError: the optimizer holds something of another shape about one of the parameters.
+        """
+        inner = getattr(optimizer, "_inner_opt", optimizer)
+        waiting = _waiting(inner, {tensor.name for tensor in tensors.values()})
         with paddle.no_grad():
             for name, axes in kept.items():
-                for state in _states(optimizer, tensors[name].name, dense[name]):
-                    self.replace(state, take(state, axes))
+                parameter, shape = tensors[name].name, list(shapes[name])
+                for label, state in _states(inner, parameter):
+                    if (cut := _taken(state, axes, shape, f"{label} of {parameter}")) is not None:
+                        self.replace(state, cut)
+                for label in waiting.get(parameter, []):
+                    state = inner._accumulators_holder[label]
+                    state = state if isinstance(state, paddle.Tensor) else paddle.to_tensor(state)
+                    if (cut := _taken(state, axes, shape, label)) is not None:
+                        self.set_item(inner._accumulators_holder, label, cut)
 
 
-def _states(optimizer: paddle.optimizer.Optimizer, parameter: str, shape: Sequence[int]) -> Iterator[paddle.Tensor]:
-    inner = getattr(optimizer, "_inner_opt", optimizer)
-    master = inner._master_weights.get(parameter)
+def _states(optimizer: paddle.optimizer.Optimizer, parameter: str) -> Iterator[tuple[str, paddle.Tensor]]:
+    """The accumulators and the master weight of a parameter, with names for them."""
+    master = optimizer._master_weights.get(parameter)
     names = {parameter} if master is None else {parameter, master.name}
     if master is not None:
-        yield master
-    for accumulators in inner._accumulators.values():
+        yield "master weight", master
+    for label, accumulators in optimizer._accumulators.items():
         for name in sorted(names & set(accumulators)):
-            if list(accumulators[name].shape) == list(shape):
-                yield accumulators[name]
+            yield label, accumulators[name]
+
+
+def _waiting(optimizer: paddle.optimizer.Optimizer, parameters: set[str]) -> dict[str, list[str]]:
+    """Parameter -> its entries in a loaded state from which accumulators will be made; `<parameter>_velocity_0`, say."""
+    made = {tensor.name for accumulators in optimizer._accumulators.values() for tensor in accumulators.values()}
+    found: dict[str, list[str]] = {}
+    for label in optimizer._accumulators_holder:
+        owner = label.rpartition("_")[0]
+        while owner and owner not in parameters:
+            owner = owner.rpartition("_")[0]
+        if owner and label not in made:
+            found.setdefault(owner, []).append(label)
+    return found
+
+
+def _taken(
+    state: paddle.Tensor, axes: Mapping[int, np.ndarray], shape: Sequence[int], label: str
+) -> paddle.Tensor | None:
+    """The kept positions of what is remembered of a parameter, or of several of its shape (ASGD's `ys`).
+
+    None for a single number, as Adam's powers of beta.
+    """
+    extra = len(state.shape) - len(shape)
+    if extra >= 0 and list(state.shape[extra:]) == list(shape):
+        return take(state, {axis + extra: indices for axis, indices in axes.items()})
+    if prod(state.shape) == 1:
+        return None
+    raise UserError(f"the optimizer's {label} is {list(state.shape)}, its parameter {list(shape)}: not of this network")
 
 
 def view(tensor: paddle.Tensor) -> np.ndarray | None:
