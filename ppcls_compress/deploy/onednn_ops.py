@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from ppcls_compress.deploy.onednn_lower import CONVOLUTIONS, Lowering
 from ppcls_compress.errors import UserError
 from ppcls_compress.registry import Registry
-from ppcls_compress.slim.graph import Op
+from ppcls_compress.slim.graph import Op, first_line
 from ppcls_compress.slim.quant import WeightGrid
 
 Rule = Callable[[Lowering, Op], None]
@@ -25,18 +25,47 @@ def write(lowering: Lowering) -> str:
         UserError: an operator has no rule, or is used in a way that has no form.
     """
     for op in lowering.ops:
-        if not lowering.pending(op):
-            continue
-        if op.name not in RULES:
-            raise _no_form(op)
-        RULES.get(op.name)(lowering, op)
+        if lowering.pending(op):
+            _write_one(lowering, op)
     return lowering.name(lowering.graph.outputs[0])
+
+
+def _write_one(lowering: Lowering, op: Op) -> None:
+    if op.name not in RULES:
+        raise _no_form(op)
+    try:
+        RULES.get(op.name)(lowering, op)
+    except UserError:
+        raise
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:  # of Paddle's checks of what is added, for one
+        raise UserError(f"{_no_form(op)} as it is used here: {first_line(error)}") from error
 
 
 def _no_form(op: Op, what: str = "") -> UserError:
     layer = op.owner.removeprefix("network").removeprefix(".")
     where = f" in layer {layer}" if layer else ""
     return UserError(f"operator {op.name}{what}{where}: has no form for oneDNN")
+
+
+def _ints(lowering: Lowering, op: Op, position: int) -> list[int]:
+    """Integers that an operator reads, which must be the same for every input."""
+    found = lowering.graph.ints(op.inputs[position])
+    if found is None:
+        raise _no_form(op, " by computed axes or sizes")
+    return found
+
+
+def _number(lowering: Lowering, op: Op, position: int) -> float:
+    """A number that an operator reads, which must be the same for every input."""
+    found = lowering.constant(op.inputs[position])
+    if found is None:
+        raise _no_form(op, " by a computed number")
+    return float(found.reshape(-1)[0])
+
+
+def _axes(lowering: Lowering, op: Op, found: Iterable[int]) -> list[int]:
+    """Axes counted from the first: a kernel of oneDNN's writes past its memory for others."""
+    return [int(axis) % len(lowering.graph.shapes[op.inputs[0]]) for axis in found]
 
 
 def _rule(*names: str) -> Callable[[Rule], Rule]:
@@ -67,9 +96,8 @@ def _full(lowering: Lowering, op: Op) -> None:
 
 @_rule("full_like")
 def _full_like(lowering: Lowering, op: Op) -> None:
-    value = lowering.constant(op.inputs[1])
-    shape = list(lowering.graph.shapes[op.outputs[0]])
-    _constant_per_image(lowering, op, lowering.name(op.inputs[0]), shape, float(value.reshape(-1)[0]))
+    value, shape = _number(lowering, op, 1), list(lowering.graph.shapes[op.outputs[0]])
+    _constant_per_image(lowering, op, lowering.name(op.inputs[0]), shape, value)
 
 
 def _constant_per_image(lowering: Lowering, op: Op, like: str, shape: list[int], value: float) -> None:
@@ -90,7 +118,7 @@ def _convolution(lowering: Lowering, op: Op) -> None:
     attributes = {key: op.attrs[key] for key in keys}
     grid = lowering.grid(op)
     if grid is not None:
-        result = lowering.integer_convolution(op, op.inputs[0], _scaled(grid.weight, factor), attributes)
+        result = lowering.integer_convolution(op, op.inputs[0], grid.weight.scaled(factor), attributes)
     else:
         filters = lowering.program.constant("filter", (weight * factor.reshape(-1, 1, 1, 1)).astype(np.float32))
         source = {"Input": lowering.name(op.inputs[0]), "Filter": filters}
@@ -134,14 +162,6 @@ def _is_view(lowering: Lowering, op: Op) -> bool:
     if not single or len(source) != 4 or source[2:] != (1, 1):
         return False
     return all(lowering.grid(reader) is not None for reader in lowering.readers(op.outputs[0]))
-
-
-def _scaled(weight: WeightGrid, factor: np.ndarray) -> WeightGrid:
-    """The weight times a factor per channel: the sign goes to the integers, the size to the range."""
-    signs = weight.along_axis(np.where(factor < 0, -1, 1))
-    # One step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
-    integers = np.minimum(weight.integers.astype(np.int32) * signs, np.iinfo(np.int8).max).astype(np.int8)
-    return WeightGrid(integers, (weight.limit * np.abs(factor)).astype(np.float32), weight.axis, weight.bits)
 
 
 def _affine_after(
@@ -218,15 +238,14 @@ def _elementwise(lowering: Lowering, op: Op) -> None:
 
 @_rule("scale")
 def _scale(lowering: Lowering, op: Op) -> None:
-    factor = lowering.constant(op.inputs[1])
-    numbers = {"scale": float(factor.reshape(-1)[0]), "bias": float(op.attrs["bias"])}
+    numbers = {"scale": _number(lowering, op, 1), "bias": float(op.attrs["bias"])}
     after = {"bias_after_scale": bool(op.attrs["bias_after_scale"])}
     lowering.put(op.outputs[0], lowering.emit("scale", {"X": lowering.name(op.inputs[0])}, **numbers, **after))
 
 
 @_rule("dropout")
 def _dropout(lowering: Lowering, op: Op) -> None:
-    kept = 1.0 - float(lowering.constant(op.inputs[2]).reshape(-1)[0])
+    kept = 1.0 - _number(lowering, op, 2)
     lowering.put(op.outputs[0], lowering.emit("scale", {"X": lowering.name(op.inputs[0])}, scale=kept))
 
 
@@ -234,14 +253,17 @@ def _dropout(lowering: Lowering, op: Op) -> None:
 def _pool(lowering: Lowering, op: Op) -> None:
     keys = ("strides", "paddings", "pooling_type", "ceil_mode", "exclusive", "data_format", "global_pooling")
     attributes = {key: op.attrs[key] for key in (*keys, "adaptive", "padding_algorithm")}
-    size = lowering.graph.ints(op.inputs[1])
+    size = _ints(lowering, op, 1)
     source = {"X": lowering.name(op.inputs[0])}
     lowering.put(op.outputs[0], lowering.emit("pool2d", source, ksize=size, **attributes, **_FLOAT))
 
 
 @_rule("mean")
 def _mean(lowering: Lowering, op: Op) -> None:
-    attributes = {"dim": [int(axis) for axis in op.attrs["axis"]], "keep_dim": bool(op.attrs["keepdim"])}
+    axes = _axes(lowering, op, _ints(lowering, op, 1))
+    if not axes or 0 in axes:  # no axes mean all of them
+        raise _no_form(op, " across images")
+    attributes = {"dim": axes, "keep_dim": bool(op.attrs["keepdim"])}
     lowering.put(op.outputs[0], lowering.emit("reduce_mean", {"X": lowering.name(op.inputs[0])}, **attributes))
 
 
@@ -262,21 +284,21 @@ def _reshape(lowering: Lowering, op: Op) -> None:
 
 @_rule("transpose")
 def _transpose(lowering: Lowering, op: Op) -> None:
-    source, order = {"X": lowering.name(op.inputs[0])}, [int(axis) for axis in op.attrs["perm"]]
+    source, order = {"X": lowering.name(op.inputs[0])}, _axes(lowering, op, op.attrs["perm"])
     written = lowering.emit("transpose2", source, axis=order, unused=["XShape"], **_FLOAT)
     lowering.put(op.outputs[0], written)
 
 
 @_rule("concat")
 def _concat(lowering: Lowering, op: Op) -> None:
-    sources, axis = [lowering.name(value) for value in op.inputs[0]], lowering.graph.ints(op.inputs[1])[0]
+    sources, axis = [lowering.name(value) for value in op.inputs[0]], _ints(lowering, op, 1)[0]
     lowering.put(op.outputs[0], lowering.emit("concat", {"X": sources}, axis=axis, **_FLOAT))
 
 
 @_rule("split", "split_with_num")
 def _split(lowering: Lowering, op: Op) -> None:
     position = 1 if op.name == "split_with_num" else 2
-    axis = lowering.graph.ints(op.inputs[position])[0]
+    axis = _ints(lowering, op, position)[0]
     sections = [lowering.graph.shapes[output][axis] for output in op.outputs]
     source, number = {"X": lowering.name(op.inputs[0])}, len(op.outputs)
     parts = lowering.emit_many("split", source, number, axis=axis, sections=sections, **_FLOAT)
@@ -298,7 +320,7 @@ def _slice(lowering: Lowering, op: Op) -> None:
 @_rule("pad")
 def _pad(lowering: Lowering, op: Op) -> None:
     amounts, shape = [int(v) for v in op.attrs["paddings"]], list(lowering.graph.shapes[op.inputs[0]])
-    value = float(lowering.constant(op.inputs[1]).reshape(-1)[0])
+    value = _number(lowering, op, 1)
     source = lowering.name(op.inputs[0])
     if any(amounts[:2]) or any(amounts[4:]):
         raise _no_form(op, " along other axes than the channels")

@@ -16,6 +16,8 @@ from ppcls_compress.slim.quant import inference
 
 _SLOW = "runs anywhere, slower than the float network: its integers are turned to float; other formats keep them"
 
+_NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
+
 
 def write(job: Job, folder: Path) -> list[str]:
     """Write the network files of the format `paddle`, with a free batch size; gives lines for the user.
@@ -32,7 +34,8 @@ def write(job: Job, folder: Path) -> list[str]:
         notes = [binding(name, grid.clip, grid.limit) for name, grid in inputs if None not in (grid.clip, grid.limit)]
         notes.append(_SLOW)
         model = quant.to_inference(model, integers=job.quantization["options"]["onnx_format"])
-        inference.fold_batch_norms(model, [[2, *job.image_shape]])
+        if not inference.fold_batch_norms(model, [[2, *job.image_shape]]):
+            notes.append(_NOT_FOLDED)
     network, parameters = FORMATS["paddle"].files
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")
     deployed = Deployed(model, softmax=job.softmax)

@@ -139,11 +139,8 @@ def _folded_weight(grid: LayerGrid, factor: np.ndarray, node: Node) -> tuple[np.
     weight = grid.weight
     if node.op in ("MatMul", "ConvTranspose"):
         return weight.integers, weight.scale
-    # One step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
-    limit = np.iinfo(weight.integers.dtype).max
-    signs = weight.along_axis(np.where(factor < 0, -1, 1))
-    integers = np.minimum(weight.integers.astype(np.int32) * signs, limit).astype(weight.integers.dtype)
-    return integers, (np.abs(factor) * weight.scale).astype(np.float32)
+    scaled = weight.scaled(factor)
+    return scaled.integers, scaled.scale
 
 
 def _dequantized(integers: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:

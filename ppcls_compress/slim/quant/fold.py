@@ -14,9 +14,20 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import graph
 from ppcls_compress.slim.quant import layers
 
 NORMS = (paddle.nn.BatchNorm, paddle.nn.BatchNorm2D, paddle.nn.SyncBatchNorm)
+# What `paddle.nn.BatchNorm(act=...)` computes after itself, as a layer that computes the same.
+_ACTIVATIONS = {
+    None: paddle.nn.Identity,
+    "hard_swish": paddle.nn.Hardswish,
+    "relu": paddle.nn.ReLU,
+    "relu6": paddle.nn.ReLU6,
+    "sigmoid": paddle.nn.Sigmoid,
+    "swish": paddle.nn.Swish,
+    "tanh": paddle.nn.Tanh,
+}
 # Far above float rounding, far below what a batch norm folded into the wrong convolution changes.
 _TOLERANCE = 1e-3
 
@@ -27,9 +38,10 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     The network is run to see what reads what, and again to check that it still computes the same.
 
     Args:
-        model: changed in place: convolutions get a bias, folded norms become identities.
-        inputs: shapes or tensors, one per argument of `forward`; left out, an image of the first convolution's
-            channels.
+        model: changed in place: convolutions get a bias, folded norms become identities, or the activation that they
+            compute.
+        inputs: shapes, InputSpecs or tensors, one per argument of `forward`; left out, an image of the first
+            convolution's channels.
 
     Returns:
         (convolution, batch norm) names.
@@ -44,16 +56,14 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
         except UserError:
             raise
         except Exception as error:  # whatever the user's network raises on a shape that it does not take
-            shapes = [list(tensor.shape) for tensor in example]
+            shapes = [list(item.shape) if isinstance(item, paddle.Tensor) else sorted(item) for item in example]
             why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise UserError(
                 f"fuse_conv_bn runs the model once, and it does not run on inputs of {shapes}; give the shapes that it "
                 f"takes as `inputs`, or leave fuse_conv_bn off ({why})"
             ) from error
         undo = fold_pairs(model, pairs)
-        after = _flat(model(*example))
-    difference = max((np.abs(new - old).max() for new, old in zip(after, before, strict=True)), default=0.0)
-    size = max((np.abs(old).max() for old in before), default=0.0)
+        difference, size = change(before, arrays(model(*example)))
     if not difference <= _TOLERANCE * size:
         undo()
         raise UserError(
@@ -63,15 +73,15 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     return pairs
 
 
-def foldable_pairs(model: paddle.nn.Layer, inputs: Sequence[Any]) -> list[tuple[str, str]]:
-    """(convolution, batch norm) names where the norm reads a convolution's output, and nothing else does.
+def foldable_pairs(model: paddle.nn.Layer, example: Sequence[Any]) -> list[tuple[str, str]]:
+    """(convolution, batch norm) names where the norm reads a convolution's output, and no other norm does.
 
     Args:
         model: any network, quantized or not; not changed.
-        inputs: shapes or tensors, one per argument of `forward`.
+        example: the arguments of `forward`.
     """
     with layers.evaluating(model), paddle.no_grad():
-        return _trace(model, _example(model, inputs))[1]
+        return _trace(model, example)[1]
 
 
 def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Callable[[], None]:
@@ -81,26 +91,44 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Call
         A function that undoes it.
 
     Raises:
-        UserError: a name does not exist.
+        UserError: a name does not exist, or the norm computes an activation that has no layer of its own.
     """
     found = dict(model.named_sublayers())
     for pair in pairs:
         if not found.keys() >= set(pair):
             raise UserError(f"the model has no layers {' and '.join(pair)} to fold")
     convs = {name: copy.deepcopy(found[name].state_dict()) for name, _ in pairs}
-    identities = {name: paddle.nn.Identity() for _, name in pairs}
+    remainders = {name: remainder(found[name], name) for _, name in pairs}
     for conv, norm in pairs:
         _fold(found[conv], found[norm])
-    layers.replace(model, {id(found[name]): identity for name, identity in identities.items()})
+    layers.replace(model, {id(found[name]): left for name, left in remainders.items()})
 
     def undo() -> None:
-        layers.replace(model, {id(identity): found[name] for name, identity in identities.items()})
+        layers.replace(model, {id(left): found[name] for name, left in remainders.items()})
         for name, state in convs.items():
             if "bias" not in state:
                 found[name].bias = None
             found[name].set_state_dict(state)
 
     return undo
+
+
+def remainder(norm: paddle.nn.Layer, name: str) -> paddle.nn.Layer:
+    """What is left of a batch norm once it is folded: its activation, or an identity.
+
+    Raises:
+        UserError: the activation has no layer of its own.
+    """
+    kind = getattr(norm, "_act", None)
+    if kind not in _ACTIVATIONS:
+        raise UserError(f"{name}: a batch norm with the activation {kind} cannot be folded")
+    return _ACTIVATIONS[kind]()
+
+
+def change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The largest difference between two outputs of a network, and the largest magnitude of the first."""
+    difference = max((np.abs(new - old).max() for new, old in zip(after, before, strict=True)), default=0.0)
+    return difference, max((np.abs(old).max() for old in before), default=0.0)
 
 
 def affine(norm: paddle.nn.Layer) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +151,7 @@ def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:
     conv.bias.set_value((bias * factor + shift).astype(np.float32))
 
 
-def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
+def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
     """Outputs, and the pairs whose norm reads the very tensor that the convolution put out."""
     made: dict[int, list[str]] = {}
     read: dict[str, list[int]] = {}
@@ -139,9 +167,10 @@ def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[n
         return hook
 
     def before_norm(name: str):
-        def hook(layer: paddle.nn.Layer, inputs: tuple) -> None:
-            kept.append(inputs[0])  # or another tensor could get its id
-            read.setdefault(name, []).append(id(inputs[0]))
+        def hook(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> None:
+            tensor, *_ = (*inputs, *named.values())
+            kept.append(tensor)  # or another tensor could get its id
+            read.setdefault(name, []).append(id(tensor))
 
         return hook
 
@@ -149,10 +178,10 @@ def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[n
         grouped_transpose = isinstance(layer, paddle.nn.Conv2DTranspose) and layer._groups > 1
         if isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose:
             hooks.append(layer.register_forward_post_hook(after_conv(name)))
-        elif isinstance(layer, NORMS):
-            hooks.append(layer.register_forward_pre_hook(before_norm(name)))
+        elif isinstance(layer, NORMS) and getattr(layer, "_act", None) in _ACTIVATIONS:
+            hooks.append(layer.register_forward_pre_hook(before_norm(name), with_kwargs=True))
     try:
-        outputs = _flat(model(*example))
+        outputs = arrays(model(*example))
     finally:
         for hook in hooks:
             hook.remove()
@@ -169,18 +198,19 @@ def _trace(model: paddle.nn.Layer, example: list[paddle.Tensor]) -> tuple[list[n
     return outputs, pairs
 
 
-def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[paddle.Tensor]:
+def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[Any]:
     if inputs is not None:
-        return [item if isinstance(item, paddle.Tensor) else paddle.randn(list(item)) for item in inputs]
+        return graph.example(inputs)
     first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
     if first is None:
         raise UserError("fuse_conv_bn: the model has no convolution that a batch norm could be folded into")
-    return [paddle.randn([2, first._in_channels, 224, 224])]
+    return graph.example([[2, first._in_channels, 224, 224]])
 
 
-def _flat(output: Any) -> list[np.ndarray]:
+def arrays(output: Any) -> list[np.ndarray]:
+    """A network's output, a tensor or some in lists and dicts, as arrays in order."""
     if isinstance(output, paddle.Tensor):
         return [output.numpy()]
     if isinstance(output, dict):
         output = list(output.values())
-    return [array for item in output for array in _flat(item)]
+    return [array for item in output for array in arrays(item)]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import paddle
 
+from ppcls_compress.slim import graph
 from ppcls_compress.slim.quant import fake_quant, fold, layers, placement
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.paddleslim_backend import native
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
 from ppcls_compress.slim.quant.weights import WeightGrid, WeightQuantizer
+
+# Far above what a lowest integer loses where its sign turns, far below what a wrongly folded norm changes.
+_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -94,38 +99,63 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     return duplicate
 
 
-def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any]) -> None:
+def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any]) -> bool:
     """Fold batch norms into the integer convolutions before them, in place: into their ranges, signs and biases.
 
     Args:
         model: that `to_inference` gave.
         inputs: shapes of the network's inputs, to see what reads what.
+
+    Returns:
+        Whether the network computes the same with them folded; if not, it is as it was.
     """
+    example = graph.example(inputs)
     found = dict(model.named_sublayers())
-    identities = {}
-    for conv, norm in fold.foldable_pairs(model, inputs):
-        if isinstance(found[conv], InferenceConv2D) and found[conv].weight_levels is not None:
-            _fold(found[conv], found[norm])
-            identities[id(found[norm])] = paddle.nn.Identity()
-    layers.replace(model, identities)
+    swaps: list[tuple[paddle.nn.Layer, paddle.nn.Layer]] = []
+    for conv, norm in fold.foldable_pairs(model, example):
+        if isinstance(found[conv], InferenceConv2D) and found[conv].grid is not None:
+            swaps.append((found[conv], _folded(found[conv], found[norm])))
+            swaps.append((found[norm], fold.remainder(found[norm], norm)))
+    with _without_rounding(model), paddle.no_grad():
+        before = fold.arrays(model(*example))
+        layers.replace(model, {id(old): new for old, new in swaps})
+        difference, size = fold.change(before, fold.arrays(model(*example)))
+    same = bool(difference <= _TOLERANCE * size)
+    if not same:
+        layers.replace(model, {id(new): old for old, new in swaps})
+    return same
 
 
-def _fold(conv: InferenceConv2D, norm: paddle.nn.Layer) -> None:
-    if conv.bias is None:
-        layers.add_bias(conv)
+def _folded(conv: InferenceConv2D, norm: paddle.nn.Layer) -> InferenceConv2D:
+    """The convolution with the norm folded in; the given one stays as it is."""
+    other = layers.transplant(conv, type(conv))
     factor, shift = fold.affine(norm)
-    column = factor.reshape(-1, 1, 1, 1)
-    integers = conv.weight_integers.numpy()
-    # One step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
-    turned = np.minimum(integers.astype(np.int32) * np.where(column < 0, -1, 1), np.iinfo(integers.dtype).max)
-    conv.register_buffer("weight_integers", paddle.to_tensor(turned.astype(integers.dtype)))
-    limit = conv.weight_limit.numpy() * np.abs(column)
-    conv.register_buffer("weight_limit", paddle.to_tensor(limit.astype(np.float32)))
-    conv.bias.set_value((conv.bias.numpy() * factor + shift).astype(np.float32))
+    bias = 0.0 if conv.bias is None else conv.bias.numpy()
+    layers.add_bias(other)
+    other.bias.set_value((bias * factor + shift).astype(np.float32))
+    _hold(other, conv.grid.scaled(factor))
+    return other
+
+
+@contextlib.contextmanager
+def _without_rounding(model: paddle.nn.Layer) -> Iterator[None]:
+    """Activations pass as they are: a value next to a boundary may otherwise fall on its other side."""
+    inputs = [layer for layer in model.sublayers() if isinstance(layer, FixedInput)]
+    for layer in inputs:
+        layer.quantizing = False
+    try:
+        yield
+    finally:
+        for layer in inputs:
+            layer.quantizing = True
 
 
 class FixedInput(paddle.nn.Layer):
-    """Rounds to a grid whose range is fixed."""
+    """Rounds to a grid whose range is fixed.
+
+    Attributes:
+        quantizing: False lets its input pass as it is.
+    """
 
     quantizing = True
 
@@ -138,13 +168,19 @@ class FixedInput(paddle.nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape."""
+        if not self.quantizing:
+            return x
         if self.grid.clip is not None:
             x = paddle.maximum(paddle.minimum(x, self.clip), -self.clip)
         return fake_quant.round_to_grid(x, self.limit, self.grid.bits, self.grid.unsigned, self.grid.full_range)
 
 
 class InferenceLayer:
-    """A layer with a weight of integers, or of floats on the grid, and a rounded input."""
+    """A layer with a weight of integers, or of floats on the grid, and a rounded input.
+
+    Attributes:
+        weight_bits: of the integers, or None for a weight of floats.
+    """
 
     def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
         """The float layer's result on the rounded input and weight."""
@@ -153,11 +189,19 @@ class InferenceLayer:
     @property
     def weight(self) -> paddle.Tensor:
         """The weight in float."""
-        if self.weight_levels is None:
+        if self.weight_bits is None:
             return self.weight_rounded
         # Paddle before 3.3.1 divides by a Python number by multiplying with its rounded inverse; by a tensor, exactly.
-        levels = paddle.full([1], self.weight_levels, "float32")
+        levels = paddle.full([1], fake_quant.levels(self.weight_bits), "float32")
         return self.weight_integers.astype("float32") * self.weight_limit / levels
+
+    @property
+    def grid(self) -> WeightGrid | None:
+        """The integers and their ranges, or None for a weight of floats."""
+        if self.weight_bits is None:
+            return None
+        limit = self.weight_limit.numpy().reshape(-1)
+        return WeightGrid(self.weight_integers.numpy(), limit, self.channel_axis, self.weight_bits)
 
 
 class InferenceConv2D(InferenceLayer, layers.FunctionalConv2D, paddle.nn.Conv2D):
@@ -216,12 +260,10 @@ def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
         other.bias.set_value(bias)
     del other._parameters["weight"]
     if weight is None or not integers:
-        other.weight_levels = None
+        other.weight_bits = None
         other.register_buffer("weight_rounded", rounded.detach())
     else:
-        other.weight_levels = weight.levels
-        other.register_buffer("weight_integers", paddle.to_tensor(weight.integers))
-        other.register_buffer("weight_limit", paddle.to_tensor(weight.along_axis(weight.limit)))
+        _hold(other, weight)
     if isinstance(layer._fake_quant_input, placement.RoundedBefore):
         other.rounding = paddle.nn.Identity()
     elif inputs is None or inputs.limit is None:
@@ -230,3 +272,9 @@ def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
     else:
         other.rounding = FixedInput(inputs)
     return other
+
+
+def _hold(layer: paddle.nn.Layer, weight: WeightGrid) -> None:
+    layer.weight_bits = weight.bits
+    layer.register_buffer("weight_integers", paddle.to_tensor(weight.integers))
+    layer.register_buffer("weight_limit", paddle.to_tensor(weight.along_axis(weight.limit)))

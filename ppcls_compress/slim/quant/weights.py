@@ -46,6 +46,16 @@ class WeightGrid:
         shape[self.axis] = values.size
         return values.reshape(shape)
 
+    def scaled(self, factor: np.ndarray) -> WeightGrid:
+        """The weight times a factor per channel: its sign goes to the integers, its size to the limit.
+
+        A step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
+        """
+        signs = self.along_axis(np.where(factor < 0, -1, 1))
+        highest = np.iinfo(self.integers.dtype).max
+        integers = np.minimum(self.integers.astype(np.int32) * signs, highest).astype(self.integers.dtype)
+        return WeightGrid(integers, (self.limit * np.abs(factor)).astype(np.float32), self.axis, self.bits)
+
 
 class WeightQuantizer(Quantizer):
     """Rounds a weight; `axis` is that of its output channels."""

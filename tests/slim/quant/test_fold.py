@@ -9,6 +9,7 @@ import pytest
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.quant.ptq import PTQ
 
 nn = paddle.nn
 
@@ -116,3 +117,39 @@ def test_folding_without_inputs_tries_an_image():
 def test_a_network_without_convolutions_cannot_be_folded():
     with pytest.raises(UserError, match="no convolution that a batch norm could be folded into"):
         quant.fold_batch_norms(nn.Sequential(nn.Linear(3, 3)))
+
+
+def activated(kind):
+    """A convolution followed by a batch norm that computes an activation by itself."""
+    paddle.seed(0)
+    return stir(nn.Sequential(nn.Conv2D(3, 4, 3), nn.BatchNorm(4, act=kind), nn.Conv2D(4, 4, 3), nn.BatchNorm(4)))
+
+
+@pytest.mark.parametrize("kind", ["relu", "relu6", "swish", "hard_swish", "sigmoid", "tanh"])
+def test_the_activation_of_a_folded_norm_stays(kind):
+    model, images = activated(kind), paddle.randn([2, 3, 9, 9])
+    expected = model(images).numpy()
+    assert len(quant.fold_batch_norms(model, [[2, 3, 9, 9]])) == 2
+    assert type(model[3]) is nn.Identity
+    np.testing.assert_allclose(model(images).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_activation_without_a_layer_of_its_own_keeps_its_norm():
+    model = activated("elu")
+    assert quant.fold_batch_norms(model, [[2, 3, 9, 9]]) == [("2", "3")]
+    with pytest.raises(UserError, match="1: a batch norm with the activation elu cannot be folded"):
+        PTQ().quantize(activated("elu"), fuse=True, fuse_list=[["0", "1"]])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [[1, 3, 16, 16], [[None, 3, 16, 16]], paddle.static.InputSpec([-1, 3, 16, 16]), [paddle.ones([1, 3, 16, 16])]],
+    ids=["shape", "free", "spec", "tensor"],
+)
+def test_inputs_are_described_as_for_pruning(inputs):
+    assert len(quant.fold_batch_norms(activated(None), inputs)) == 2
+
+
+def test_inputs_of_another_type_are_refused():
+    with pytest.raises(UserError, match="expected a shape"):
+        quant.fold_batch_norms(activated(None), "1x3x16x16")
