@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
@@ -23,6 +24,9 @@ from ppcls_compress.slim.prune.selection import float_values, removed_count, uni
 from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure
 
 _logger = logging.getLogger(__name__)
+
+_OFF = 0.05
+"""Share of the FLOPs by which a target may be missed without a warning."""
 
 _APPLY = ("impretive", "imperative", "lazy", None)
 
@@ -85,7 +89,13 @@ class FilterPruner:
         raise TypeError(f"{type(self).__name__} does not define cal_mask")
 
     def prune_var(
-        self, var_name: str, pruned_axis: int | list[int], pruned_ratio: float, apply: str | None = "impretive"
+        self,
+        var_name: str,
+        pruned_axis: int | list[int],
+        pruned_ratio: float,
+        apply: str | None = "impretive",
+        *,
+        verify: bool = False,
     ) -> PruningPlan | None:
         """Prunes one parameter and what is coupled to it.
 
@@ -94,12 +104,14 @@ class FilterPruner:
             pruned_axis: 0 for the filters of a convolution, 1 for the outputs of a linear layer.
             pruned_ratio: share of the positions to remove, in [0, 1).
             apply: `impretive` cuts, `lazy` zeroes, None only plans.
+            verify: compare the cut network with the dense one with zeroed channels, in a forward pass of each.
 
         Returns:
             The plan; empty when the parameter is not the first of its coupled ones; None for a transposed convolution.
 
         Raises:
-            UserError: no parameter has this name, or the ratio or `apply` is out of range.
+            UserError: no parameter has this name, the ratio or `apply` is out of range, or an earlier plan has cut
+                these filters out.
         """
         axis = pruned_axis[0] if isinstance(pruned_axis, list) else pruned_axis
         _check(apply, pruned_ratio)
@@ -108,21 +120,30 @@ class FilterPruner:
             _logger.warning("%s belongs to a transposed convolution and is not pruned directly", var_name)
             return None
         plan = self._plan([(parameter, pruned_ratio)], axis)
-        self._apply(plan, apply)
+        self._apply(plan, apply, verify)
         return plan
 
     def prune_vars(
-        self, ratios: Mapping[str, float], axis: int | list[int], apply: str | None = "impretive"
+        self,
+        ratios: Mapping[str, float],
+        axis: int | list[int],
+        apply: str | None = "impretive",
+        *,
+        verify: bool = False,
     ) -> PruningPlan:
-        """Prunes several parameters, each by its ratio; one that an earlier one has pruned already is left out."""
+        """Prunes several parameters, each by its ratio; one that an earlier one has pruned already is left out.
+
+        Arguments and errors are those of `prune_var`.
+        """
         axis = axis[0] if isinstance(axis, list) else axis
         wanted = []
         for name, ratio in ratios.items():
             _check(apply, ratio)
             wanted.extend((parameter, ratio) for parameter in self._parameters(name) if parameter not in self.skip_vars)
-        self.plan = self._plan(wanted, axis)
-        self._apply(self.plan, apply)
-        return self.plan
+        plan = self._plan(wanted, axis)
+        self._apply(plan, apply, verify)
+        self.plan = plan
+        return plan
 
     def sensitive(
         self,
@@ -154,11 +175,11 @@ class FilterPruner:
         names = [name for name in masters if name not in skip and (targets is None or name in targets)]
 
         def loss_of(name: str, ratio: float, base: float) -> float:
-            plan = self.prune_var(name, 0 if self.prune_type == "conv" else 1, ratio)
+            self.prune_var(name, self._filter_axis, ratio)
             try:
                 return float((base - eval_func()) / (base + 1e-3))
             finally:
-                plan.restore(self.model, opt=self.opt)
+                self.network.undo_last()
 
         measure(self._status, names, loss_of, eval_func, save_to=sen_file, progress=progress)
         self._status.is_ckp = targets is not None or bool(skip - set(self.skip_vars))
@@ -173,7 +194,9 @@ class FilterPruner:
 
         Args:
             align: kept numbers of filters are rounded to multiples of it.
+            dims: the axis to prune; 0 means the outputs of linear layers too (`fc`), although they are on axis 1.
         """
+        dims = dims or self._filter_axis
         shapes = {p.name: p.shape for p in self.model.parameters()}
 
         def aligned(ratios: dict[str, float]) -> dict[str, float]:
@@ -189,21 +212,45 @@ class FilterPruner:
     def sensitive_prune(
         self, pruned_flops: float, skip_vars: Iterable[str] = (), align: int | None = None
     ) -> PruningPlan:
-        """Prunes by the measured sensitivities until `pruned_flops` of the FLOPs are gone."""
+        """Prunes by the measured sensitivities until `pruned_flops` of the FLOPs are gone.
+
+        PaddleSlim's search may stop off the target, with some sensitivities far off: a warning tells.
+
+        Raises:
+            UserError: nothing was measured, or not even one filter would go.
+        """
         grouped = [s for s in self.model.sublayers() if isinstance(s, nn.Conv2D) and s._groups > 1]
         skip = [*skip_vars, *(p.name for layer in grouped for p in layer.parameters(include_sublayers=False))]
         self.restore()
-        ratios, _ = self.get_ratios_by_sensitivity(pruned_flops, align=align, skip_vars=skip)
-        return self.prune_vars(ratios, 0)
+        if not self._status.sensitivies:
+            raise UserError("sensitive_prune: no sensitivities; call sensitive() first or give the pruner sen_file")
+        ratios, found = self.get_ratios_by_sensitivity(pruned_flops, align=align, skip_vars=skip)
+        if found <= 0 < pruned_flops:
+            raise UserError(f"sensitive_prune: no filter would go, {pruned_flops:.1%} of the FLOPs were asked for")
+        if abs(found - pruned_flops) > _OFF:
+            warnings.warn(
+                f"sensitive_prune removes {found:.1%} of the FLOPs where {pruned_flops:.1%} was asked", stacklevel=2
+            )
+        return self.prune_vars(ratios, self._filter_axis)
 
     def restore(self) -> None:
-        """The network, its sizes and its optimizer's states as before the last plan, bit for bit."""
-        if self.plan is not None:
-            self.plan.restore(self.model, opt=self.opt)
+        """The network, its sizes and its optimizer's states as before the first plan of this pruner, bit for bit.
 
-    def _apply(self, plan: PruningPlan, apply: str | None) -> None:
+        Raises:
+            UserError: another pruner has cut the network since.
+        """
+        self.network.restore()
+
+    @property
+    def _filter_axis(self) -> int:
+        """Where a convolution's or a linear layer's outputs are."""
+        return 0 if self.prune_type == "conv" else 1
+
+    def _apply(self, plan: PruningPlan, apply: str | None, verify: bool) -> None:
+        if verify and not self.skip_leaves:
+            raise UserError("verify: outputs that lose channels (skip_leaves=False) cannot be compared")
         if apply is not None:
-            plan.apply(self.model, lazy=apply == "lazy", opt=self.opt, prune_type=self.prune_type)
+            plan.apply(self.model, lazy=apply == "lazy", opt=self.opt, prune_type=self.prune_type, verify=verify)
 
     def _parameters(self, name: str) -> list[str]:
         """Paddle's names of the parameters that a name or glob means."""

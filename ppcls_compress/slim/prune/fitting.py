@@ -31,6 +31,7 @@ class Network:
         kinds: whose output channels may go, `conv`, `fc`.
         grouped: see `channels.solve`.
         outputs_stay: whether the network's outputs keep all channels.
+        left: mask over labels of what the plans carried out so far have left; None while that is everything.
     """
 
     model: nn.Layer
@@ -40,6 +41,8 @@ class Network:
     outputs_stay: bool = True
     tracing: Tracing = field(init=False)
     extra: Extra = field(default_factory=Extra)
+    left: np.ndarray | None = None
+    _applied: list[tuple[Surgery, np.ndarray | None]] = field(default_factory=list)
     _solved: tuple[Extra, Channels] | None = None
     _failures: dict[int, int] = field(default_factory=dict)
 
@@ -68,6 +71,53 @@ class Network:
             solved = solve(self.tracing, extra=self.extra, kinds=self.kinds, grouped=self.grouped)
             self._solved = (self.extra, solved)
         return self._solved[1]
+
+    def after_earlier(self, plan: Plan) -> Plan:
+        """A plan for the network as it was traced, as what it does to the network as earlier plans have left it.
+
+        Raises:
+            UserError: channels of the plan are gone, or something else has cut the network.
+        """
+        if self.left is not None:
+            gone = Plan(plan.channels, plan.keep | self.left).kept
+            if gone:
+                raise UserError(f"{next(iter(gone))}: an earlier plan has cut these channels out; restore it first")
+            plan = Plan(plan.channels, plan.keep & self.left, self.left)
+        shapes = plan.old_shapes()
+        for value, name in self.tracing.graph.parameters.items():
+            found = self.tracing.graph.tensors[name].shape
+            if name in plan.cuts and list(found) != list(shapes[value]):
+                raise UserError(
+                    f"{name} is {list(found)} and not {list(shapes[value])}: the network has been changed since "
+                    "this pruner traced it; make a new pruner"
+                )
+        return plan
+
+    def remember(self, surgery: Surgery, left: np.ndarray | None) -> None:
+        """Notes what was done to the network, so that `restore` undoes it."""
+        self._applied.append((surgery, self.left))
+        self.left = left
+
+    def undo_last(self) -> None:
+        """Undoes what was remembered last."""
+        surgery, self.left = self._applied.pop()
+        surgery.undo()
+
+    def restore(self) -> None:
+        """Undoes everything that was remembered, last first.
+
+        Raises:
+            UserError: something else has cut the network meanwhile; nothing is undone then.
+        """
+        shapes = {key: found for surgery, _ in self._applied for key, found in surgery.shapes().items()}
+        for tensor, shape in shapes.values():
+            if list(tensor.shape) != shape:
+                raise UserError(
+                    f"{tensor.name} is {list(tensor.shape)} and not {shape}: another pruner has changed the network "
+                    "since; restore its plans first"
+                )
+        while self._applied:
+            self.undo_last()
 
     def fit(
         self, choose: Callable[[Channels], Plan], surgery: Surgery, *, verify: bool = True
@@ -99,7 +149,7 @@ class Network:
     def _masked(self, plan: Plan) -> Proof:
         """What the network must compute once pruned: a forward pass with the removed channels zeroed."""
         masked = Surgery()
-        masked.mask(self.tracing.graph.tensors, plan.kept)
+        masked.mask(self.tracing.graph.tensors, plan.cuts)
         try:
             return Proof.of(self.model, self.inputs)
         finally:

@@ -19,10 +19,13 @@ class Plan:
 
     Attributes:
         keep: mask over labels.
+        before: mask over labels of what the network has still, all of it unless earlier plans were carried out. What
+            these removed is not in `keep` either.
     """
 
     channels: Channels
     keep: np.ndarray
+    before: np.ndarray | None = None
 
     @cached_property
     def kept(self) -> dict[str, dict[int, np.ndarray]]:
@@ -35,6 +38,25 @@ class Plan:
         order = self.channels.tracing.graph.tensors
         return {name: dict(sorted(kept[name].items())) for name in order if name in kept}
 
+    @cached_property
+    def cuts(self) -> dict[str, dict[int, np.ndarray]]:
+        """As `kept`, but in the positions that the parameters have now, and only for axes that lose some now."""
+        if self.before is None:
+            return self.kept
+        cuts: dict[str, dict[int, np.ndarray]] = {}
+        for name, axes in self.kept.items():
+            for axis in axes:
+                labels = self.channels.tracing.bindings[name, axis]
+                alive = self.keep[labels[self.before[labels]]]
+                if not alive.all():
+                    cuts.setdefault(name, {})[axis] = np.flatnonzero(alive)
+        return cuts
+
+    def old(self, size: Size) -> int:
+        """The number that a size has now."""
+        now = len(size.counted) if self.before is None else int(self.before[size.counted].sum())
+        return size.value if now == len(size.counted) else now
+
     def count(self, labels: Labels) -> int:
         """How many of these positions stay."""
         return int(self.keep[labels].sum())
@@ -45,7 +67,7 @@ class Plan:
         changed = []
         for size in self.channels.sizes:
             new = self.count(size.counted)
-            if new != len(size.counted):
+            if new != (len(size.counted) if self.before is None else int(self.before[size.counted].sum())):
                 changed.append((size, new))
         return changed
 
@@ -59,6 +81,12 @@ class Plan:
                 position = np.cumsum(alive) - 1
                 picks[name] = position[pick.index[alive[pick.index]]]
         return picks
+
+    def old_shapes(self) -> dict[str, Shape]:
+        """Every value's shape in the network as it is now."""
+        if self.before is None:
+            return self.channels.tracing.graph.shapes
+        return Plan(self.channels, self.before).shapes()
 
     def shapes(self) -> dict[str, Shape]:
         """Every value's shape in the pruned network."""

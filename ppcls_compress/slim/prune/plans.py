@@ -94,7 +94,6 @@ class PruningPlan:
         self.pruned_flops: float | None = None
         self.network = network
         self.removals: list[Callable[[Channels], list[np.ndarray]]] = []
-        self._surgery = Surgery()
 
     def add(self, var_name: str, pruning_mask: PruningMask) -> None:
         """Adds a mask; two masks on one axis keep what both keep."""
@@ -126,39 +125,60 @@ class PruningPlan:
         lazy: bool = False,
         opt: paddle.optimizer.Optimizer | None = None,
         prune_type: str = "conv",
+        *,
+        verify: bool = False,
     ) -> None:
         """Zeroes the removed channels on every parameter axis (`lazy`), or cuts them out.
 
         Args:
             opt: its accumulators and master weights are cut along.
             prune_type: accepted for PaddleSlim's callers; the plan knows its parameters.
+            verify: compare the cut network with the dense one with zeroed channels, in a forward pass of each.
 
         Raises:
-            UserError: the plan was made for another network, or the network does not follow.
+            UserError: the plan was made for another network, its channels were cut out before, or the network does not
+                follow. Nothing is changed then.
         """
         if not self.removals:
             return
-        if self.network is None or self.network.model is not (model._layers if _is_parallel(model) else model):
-            raise UserError("this pruning plan was made for another network")
+        network = self._network_of(model)
         surgery = Surgery()
-        tensors = self.network.tracing.graph.tensors
-        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        tensors = network.tracing.graph.tensors
+        shapes = {} if opt is None else {name: list(tensor.shape) for name, tensor in tensors.items()}
+        left = network.left
         try:
             if lazy:
-                surgery.mask(tensors, self.choose(self.network.channels()).kept)
+                surgery.mask(tensors, self._choose_next(network.channels()).cuts)
             else:
-                plan, _ = self.network.fit(self.choose, surgery, verify=False)
+                plan, _ = network.fit(self._choose_next, surgery, verify=verify)
                 if opt is not None:
-                    surgery.shrink_states(opt, tensors, plan.kept, shapes)
+                    surgery.shrink_states(opt, tensors, plan.cuts, shapes)
                 surgery.drop_gradients()
+                left = plan.keep
         except BaseException:
             surgery.undo()
             raise
-        self._surgery.extend(surgery)
+        network.remember(surgery, left)
 
     def restore(self, model: nn.Layer, opt: paddle.optimizer.Optimizer | None = None) -> None:
-        """Undoes every `apply` of this plan: parameters, sizes and optimizer states have the same bits as before."""
-        self._surgery.undo()
+        """Puts the network back as it was before the first plan that its pruner applied, as PaddleSlim does.
+
+        Plans that were applied before or after this one are undone with it. Parameters, sizes and optimizer states
+        have the same bits as then, whether `opt` is given or not.
+
+        Raises:
+            UserError: the plan was made for another network, or another pruner has cut this one since.
+        """
+        if self.network is not None:
+            self._network_of(model).restore()
+
+    def _choose_next(self, channels: Channels) -> Plan:
+        return self.network.after_earlier(self.choose(channels))
+
+    def _network_of(self, model: nn.Layer) -> Network:
+        if self.network is None or self.network.model is not (model._layers if _is_parallel(model) else model):
+            raise UserError("this pruning plan was made for another network")
+        return self.network
 
     def __str__(self) -> str:
         rows = [f"{name}:\t{','.join(str(mask) for mask in masks)}" for name, masks in self.masks.items()]

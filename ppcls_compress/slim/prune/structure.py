@@ -93,7 +93,7 @@ def carry_out(model: nn.Layer, inputs: Inputs, plan: Plan, surgery: Surgery, *, 
         Misfit: some size does not follow; the surgery has to be undone.
     """
     fitting = Fitting(model, inputs, plan, surgery, dict(model.named_sublayers(include_self=True)))
-    surgery.shrink(fitting.tracing.graph.tensors, plan.kept)
+    surgery.shrink(fitting.tracing.graph.tensors, plan.cuts)
     _set_known_sizes(fitting)
     for name, index in plan.picks.items():
         surgery.refill(fitting.tracing.graph.tensors[name], index)
@@ -120,7 +120,9 @@ def _set_known_sizes(fitting: Fitting) -> None:
     """The number of groups of Paddle's convolutions and group norms."""
     for size, new in fitting.plan.changed_sizes:
         for name in ("_groups", "_num_groups"):
-            if size.slot[0] == "groups" and getattr(fitting.layers[size.op.owner], name, None) == size.value:
+            if size.slot[0] == "groups" and getattr(fitting.layers[size.op.owner], name, None) == fitting.plan.old(
+                size
+            ):
                 fitting.set(size.op.owner, name, new)
 
 
@@ -169,7 +171,7 @@ def _teach(fitting: Fitting, kind: type, name: str, path: str, solved: Problem) 
             or (owner, name) in fitting.changes
         ):
             continue
-        if getattr(layer, name, None) == size.value:
+        if getattr(layer, name, None) == fitting.plan.old(size):
             fitting.set(owner, name, new)
             taught = True
     return taught
@@ -186,10 +188,11 @@ def _ancestor(owner: str, depth: int) -> str:
 
 def _suspects(fitting: Fitting, problem: Problem) -> Iterator[tuple[str, str, int, int]]:
     """(layer path, attribute, old number, new number), the likeliest first: from the operator's layer outwards."""
-    pairs = [(size.value, new) for size, new in problem.sizes if size.value != new]
-    shapes = fitting.plan.shapes()
+    plan = fitting.plan
+    pairs = [(plan.old(size), new) for size, new in problem.sizes if plan.old(size) != new]
+    shapes, old_shapes = plan.shapes(), plan.old_shapes()
     for value in [*fitting.tracing.flat_inputs(problem.op), *problem.op.outputs]:
-        for old, new in zip(fitting.tracing.shape(value), shapes[value], strict=True):
+        for old, new in zip(old_shapes[value], shapes[value], strict=True):
             if old != new and (old, new) not in pairs:
                 pairs.append((old, new))
     for old, new in [*pairs, *_fractions(pairs)]:

@@ -26,6 +26,7 @@ class _Content:
     def __init__(self, tensor: paddle.Tensor, new: paddle.Tensor) -> None:
         self.tensor = tensor
         self.other = _sharing(new)
+        self.shape = list(new.shape)
 
     def swap(self) -> None:
         current = _sharing(self.tensor)
@@ -74,10 +75,10 @@ class Surgery:
         while self._changes:
             self._changes.pop().swap()
 
-    def extend(self, later: Surgery) -> None:
-        """Takes over the changes of a surgery that was made after this one."""
-        self._changes.extend(later._changes)
-        later._changes = []
+    def shapes(self) -> dict[int, tuple[paddle.Tensor, list[int]]]:
+        """The tensors that were given new content, each by its identity and with the shape it was left with."""
+        contents = [change for change in self._changes if isinstance(change, _Content)]
+        return {id(change.tensor): (change.tensor, change.shape) for change in contents}
 
     def drop_gradients(self) -> None:
         """Gradients have the shapes from before; the next backward pass makes new ones."""
@@ -160,7 +161,7 @@ def _states(optimizer: paddle.optimizer.Optimizer, parameter: str) -> Iterator[t
 
 
 def _waiting(optimizer: paddle.optimizer.Optimizer, parameters: set[str]) -> dict[str, list[str]]:
-    """Parameter -> its entries in a loaded state from which accumulators will be made; `<parameter>_velocity_0`, say."""
+    """Parameter -> its entries, `<parameter>_velocity_0`, in a loaded state of which accumulators will be made."""
     made = {tensor.name for accumulators in optimizer._accumulators.values() for tensor in accumulators.values()}
     found: dict[str, list[str]] = {}
     for label in optimizer._accumulators_holder:

@@ -135,6 +135,37 @@ def test_fully_connected_layers():
     np.testing.assert_array_equal(net[1].weight.numpy(), weight[:, kept])
 
 
+def test_sensitivities_of_fully_connected_layers_prune_them():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))
+    inputs = random_inputs([[1, 3, 4, 4]])
+    pruner = L1NormFilterPruner(net, [1, 3, 4, 4], prune_type="fc")
+    pruner.sensitive(lambda: score(net, inputs))
+    row = {round(0.1 * k, 1): 0.1 * k for k in range(1, 10)}
+    pruner.sensitive().update(dict.fromkeys(pruner.sensitive(), row))
+    _, share = pruner.get_ratios_by_sensitivity(0.5)
+    assert share == pytest.approx(0.5, abs=0.05)
+    plan = pruner.sensitive_prune(0.5, align=4)
+    assert plan.pruned_flops == pytest.approx(0.5, abs=0.1)
+    assert 0 < net[1].weight.shape[1] < 20
+    assert net[1].weight.shape[1] % 4 == 0
+    pruner.restore()
+    assert net[1].weight.shape[1] == 20
+
+
+def test_a_target_of_sensitivities_that_is_missed_is_told():
+    net = residual()
+    pruner = L1NormFilterPruner(net, SHAPE)
+    with pytest.raises(UserError, match="sensitive_prune: no sensitivities; call sensitive"):
+        pruner.sensitive_prune(0.5)
+    pruner.sensitive().update({net.stem.weight.name: {0.1: 0.2, 0.2: 0.3}})
+    with pytest.warns(UserWarning, match=r"removes [0-9.]+% of the FLOPs where 90.0% was asked"):
+        pruner.sensitive_prune(0.9)
+    pruner.restore()
+    with pytest.raises(UserError, match=r"sensitive_prune: no filter would go, 50.0% of the FLOPs were asked for"):
+        pruner.sensitive_prune(0.5, align=16)
+    assert net.stem.weight.shape[0] == 16
+
+
 def test_leaves_are_pruned_on_request():
     net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.ReLU(), nn.Conv2D(8, 6, 1))
     assert FPGMFilterPruner(net, SHAPE).prune_var("2.weight", 0, 0.5).masks == {}

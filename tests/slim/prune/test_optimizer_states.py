@@ -79,7 +79,7 @@ def test_several_states_of_the_parameters_shape_in_one_tensor():
     net = chain()
     optimizer = paddle.optimizer.ASGD(0.1, batch_num=3, parameters=net.parameters())
     step(net, optimizer)
-    _, record = prune(net, PruneOptions(pruned_ratio=0.5), [SHAPE], optimizer=optimizer)
+    prune(net, PruneOptions(pruned_ratio=0.5), [SHAPE], optimizer=optimizer)
     assert optimizer._accumulators["y"][net[0].weight.name].shape[-4:] == net[0].weight.shape
     step(net, optimizer)
 
