@@ -131,6 +131,8 @@ def _linear(lowering: Lowering, op: Op) -> None:
     weight, shape = lowering.constant(op.inputs[1]), lowering.graph.shapes[op.inputs[0]]
     grid = lowering.grid(op)
     if grid is None:
+        if len(shape) == 4:  # its kernel in Paddle 3.3.1 misreads what a convolution writes
+            raise _no_form(op, " of images")
         x, y = (lowering.name(value) for value in op.inputs)
         turned = {"trans_x": op.attrs["transpose_x"], "trans_y": op.attrs["transpose_y"]}
         lowering.put(op.outputs[0], lowering.emit("matmul_v2", {"X": x, "Y": y}, **turned, **_FLOAT))
@@ -251,6 +253,8 @@ def _dropout(lowering: Lowering, op: Op) -> None:
 
 @_rule("pool2d")
 def _pool(lowering: Lowering, op: Op) -> None:
+    if op.attrs["data_format"] != "NCHW":
+        raise _no_form(op, " with images last")
     keys = ("strides", "paddings", "pooling_type", "ceil_mode", "exclusive", "data_format", "global_pooling")
     attributes = {key: op.attrs[key] for key in (*keys, "adaptive", "padding_algorithm")}
     size = _ints(lowering, op, 1)

@@ -6,17 +6,18 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from support.onednn_networks import CHANNELS, NETWORKS, SIZE, Between, Residual, block
 
 from ppcls_compress import models
-from ppcls_compress.deploy import fresh, onednn, onednn_kernels, paddle_export
+from ppcls_compress.deploy import fresh, onednn, onednn_kernels, onednn_ops, onednn_program, paddle_export
 from ppcls_compress.deploy.formats import Job
-from ppcls_compress.deploy.network import logits_of
+from ppcls_compress.deploy.network import Deployed, logits_of
 from ppcls_compress.deploy.paddle_inference import PaddleSession
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import prune, quant
+from ppcls_compress.slim.graph import capture
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
 
-CHANNELS, SIZE = 3, 16
 # Only values next to a rounding boundary differ. A range in the wrong place makes more than ten times as much.
 EXACT = 5e-3
 _RUN = """
@@ -69,74 +70,6 @@ def difference(found, expected):
     return np.abs(found - expected).mean() / np.abs(expected).mean()
 
 
-def block(inputs, outputs, kernel=3, act=None, groups=1):
-    layers = [nn.Conv2D(inputs, outputs, kernel, padding=kernel // 2, groups=groups), nn.BatchNorm2D(outputs)]
-    return nn.Sequential(*layers, *([act()] if act else []))
-
-
-class Residual(nn.Layer):
-    """What is rounded for a convolution must reach the sum as it was."""
-
-    def __init__(self, act):
-        super().__init__()
-        self.stem, self.left, self.right = block(3, 16, act=act), block(16, 16, act=act), block(16, 16)
-        self.linear, self.last = block(16, 16), block(16, 8)
-        self.act = act()
-
-    def forward(self, x):
-        x = self.stem(x)
-        x = self.act(x + self.right(self.left(x)))
-        x = self.linear(x)
-        return self.last(x) + x[:, :8]
-
-
-class Joined(nn.Layer):
-    """Concatenation of tensors with ranges of their own, and two layers with different ranges on one tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = block(3, 16, act=nn.ReLU), block(16, 16, act=nn.ReLU)
-        self.c, self.d = block(32, 8, 1), block(32, 8, 1)
-
-    def forward(self, x):
-        a = self.a(x)
-        joined = paddle.concat([a, self.b(a)], axis=1)
-        return self.c(joined) * self.d(joined)
-
-
-class Gated(nn.Layer):
-    """A mean whose range is far below that of what it is taken of."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.deep = block(3, 16, act=nn.Hardswish), block(16, 16, act=nn.Hardswish, groups=16)
-        self.pool, self.gate = nn.AdaptiveAvgPool2D(1), nn.Conv2D(16, 16, 1)
-        self.last = block(16, 8, 1)
-
-    def forward(self, x):
-        x = self.deep(self.stem(x))
-        return self.last(x * nn.functional.hardsigmoid(self.gate(self.pool(x))))
-
-
-NETWORKS = {
-    "relu": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 8)),
-    "relu6": lambda: nn.Sequential(block(3, 16, act=nn.ReLU6), block(16, 8)),
-    "residual": lambda: Residual(nn.ReLU),
-    "residual_hardswish": lambda: Residual(nn.Hardswish),
-    "joined": Joined,
-    "gated": Gated,
-    "max_pool": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), nn.MaxPool2D(3, 2, 1), block(16, 8)),
-    "average_pool": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), nn.AvgPool2D(2), block(16, 8)),
-    # As many inputs as outputs: Paddle's own reading of such a weight takes the wrong axis.
-    "linear": lambda: nn.Sequential(
-        block(3, 16, act=nn.ReLU), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 5)
-    ),
-    "dropout": lambda: nn.Sequential(
-        block(3, 16, act=nn.ReLU), nn.Dropout(0.5), nn.Dropout(0.5, mode="downscale_in_infer"), block(16, 8)
-    ),
-}
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_computes_what_training_saw(tmp_path, name):
     paddle.seed(0)
@@ -145,6 +78,16 @@ def test_computes_what_training_saw(tmp_path, name):
     for count in (3, 8):
         expected = logits_of(model, images(count))
         assert difference(session.run(images(count)), expected) < EXACT
+
+
+def test_every_operator_is_tried():
+    inputs = [[7, CHANNELS, SIZE, SIZE]]
+    tried = {
+        op.name
+        for network in NETWORKS.values()
+        for op in capture(Deployed(settled(network()), softmax=False), inputs).ops
+    }
+    assert not set(onednn_ops.RULES) - tried
 
 
 OPTIONS = {
@@ -300,6 +243,9 @@ class Sine(nn.Layer):
         (NETWORKS["relu"], {"activation_bits": 12}, "8-bit weights and 12-bit activations"),
         (NETWORKS["relu"], {"name": "qat", "activation_quantize_type": "abs_max"}, "0.0, 1.0: finds the range"),
         (Sine, {}, "operator sin: has no form for oneDNN"),
+        (lambda: Between(lambda x: x * x.mean()), {}, "operator mean across images: has no form for oneDNN"),
+        (lambda: Between(lambda x: x * x.mean([-4])), {}, "operator mean across images: has no form for oneDNN"),
+        (lambda: Between(lambda x: paddle.matmul(x, x)), {}, "operator matmul of images: has no form for oneDNN"),
         (
             lambda: nn.Sequential(block(3, 8), nn.Conv2D(8, 4, 3, padding=1, padding_mode="reflect")),
             {},
@@ -315,6 +261,20 @@ def test_what_has_no_form_is_told(tmp_path, network, options, message):
     with pytest.raises(UserError, match=re.escape(message)):
         onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyError("axis"), RuntimeError("(PreconditionNotMet) no such attribute\n  [Hint]")])
+def test_what_paddle_refuses_names_the_operator(tmp_path, monkeypatch, error):
+    def add(self, kind, *args, **options):
+        if kind == "pool2d":
+            raise error
+        return original(self, kind, *args, **options)
+
+    original = onednn_program.Program.add
+    monkeypatch.setattr(onednn_program.Program, "add", add)
+    model = quantized(NETWORKS["max_pool"]())
+    with pytest.raises(UserError, match=r"operator pool2d in layer 1: has no form for oneDNN as it is used here: .+"):
+        onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
 
 
 def test_float_model(tmp_path):
