@@ -107,7 +107,7 @@ def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:
 
 def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
     """Parameters and multiply-adds of the configured backbone in the structure of a record; quantizers cost nothing."""
-    pruned = {**record, "steps": [step for step in record["steps"] if step["kind"] != "quant"]}
+    pruned = {**record, "steps": [step for step in record["steps"] if step["kind"] == "prune"]}
     return cost.count(recipe.rebuild(build_dense(config), pruned), [[1, *config.Global.image_shape]])
 
 

@@ -25,11 +25,8 @@ CALIBRATION_BATCHES = 8
 # Options that change how a model trains, and neither its structure nor its numbers.
 _TRAINING = frozenset(
     {
-        "alpha_init",
         "alpha_learning_rate",
-        "alpha_percentile",
         "alpha_weight_decay",
-        "bias_correction",
         "bn_recalibration",
         "freeze_bn_epoch",
         "observer_epochs",
@@ -47,8 +44,11 @@ def rebuild(model: paddle.nn.Layer, record: Record) -> paddle.nn.Layer:
     if record.get("version") != VERSION:
         raise UserError(f"compression record: version {record.get('version')!r} found, {VERSION} is known here")
     for step in record["steps"]:
-        model = (prune if step["kind"] == "prune" else quant).apply_record(model, step)
+        model = _REBUILDING[step["kind"]](model, step)
     return model
+
+
+_REBUILDING = {"prune": prune.apply_record, "quant": quant.apply_record, "fold": quant.apply_fold}
 
 
 def keep_wanted(
@@ -57,7 +57,7 @@ def keep_wanted(
     """Square a model that was rebuilt from its record with what is asked for now.
 
     A pruned structure always stays: the removed channels are gone. Quantization that is not asked for is dropped, and
-    the trained float weights are kept.
+    the trained float weights are kept; batch norms that it folded stay folded, and a step `fold` says so.
 
     Returns:
         The model, its record, and a line for the user about each thing dropped.
@@ -66,10 +66,13 @@ def keep_wanted(
         UserError: an option contradicts the record, or pruning is asked for after quantization.
     """
     notes = []
-    if options.quant is None and step_of(record, "quant"):
-        model = quant.convert(model)
-        record = {**record, "steps": [step for step in record["steps"] if step["kind"] != "quant"]}
-        notes.append("quantization in the weights is not asked for: dropped, float weights kept")
+    quantized = step_of(record, "quant")
+    if options.quant is None and quantized is not None:
+        model, left = quant.convert(model), quant.fold_step(quantized)
+        steps = [left if step is quantized else step for step in record["steps"]]
+        record = {**record, "steps": [step for step in steps if step is not None]}
+        folded = ", batch norms stay folded" if quantized["folded"] else ""
+        notes.append(f"quantization in the weights is not asked for: dropped, float weights kept{folded}")
     for kind, wanted in (("prune", options.prune), ("quant", options.quant)):
         found = step_of(record, kind)
         if wanted is not None and found is not None:
@@ -113,9 +116,11 @@ def with_training_options(record: Record, options: SlimOptions) -> Record:
     """
     steps = []
     for step in record["steps"]:
-        wanted = getattr(options, step["kind"])
-        wanted = {} if wanted is None or _contradiction(asdict(wanted), step["options"]) else asdict(wanted)
-        current = {key: value for key, value in wanted.items() if key in _TRAINING}
+        wanted = getattr(options, step["kind"], None)
+        if wanted is None or _contradiction(asdict(wanted), step["options"]):
+            steps.append(step)
+            continue
+        current = {key: value for key, value in asdict(wanted).items() if key in _TRAINING}
         known = {key: value for key, value in current.items() if key in step["options"]}
         steps.append({**step, "options": {**step["options"], **known}})
     return {**record, "steps": steps}

@@ -1,5 +1,7 @@
 """The compression record as plain JSON: `{"version": 1, "steps": [...]}`, steps in the order in which they were taken.
 
+A step is of the kind `prune` or `quant`, or `fold`: what quantization that was dropped again left behind.
+
 Imports neither Paddle nor the algorithms, so that everything that reads or writes a record can import it.
 """
 
@@ -111,6 +113,7 @@ def _is_pair(value: object) -> bool:
 
 _OPTIONS = (_is_mapping, "an object of options")
 _NAMES = (_list_of(_is_text), "a list of names")
+_PAIRS = (_list_of(_is_pair), "a list of [convolution, batch norm]")
 _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "prune": {
         "options": _OPTIONS,
@@ -120,8 +123,9 @@ _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "quant": {
         "options": _OPTIONS,
         "quantized": _NAMES,
-        "folded": (_list_of(_is_pair), "a list of [convolution, batch norm]"),
+        "folded": _PAIRS,
         "custom": _NAMES,
     },
+    "fold": {"folded": _PAIRS, "biased": _NAMES},
 }
 """What rebuilding reads of each kind of step; the rest of a step is told to the user when the step is taken."""

@@ -35,4 +35,11 @@ def test_pruned_and_deploy_aware_training_resumes_evaluates_and_goes_back_to_flo
     record = json.loads((tmp_path / "whole/CIFARResNet8/latest.slim.json").read_text())
     assert record["steps"][1]["places"]
     assert top1(config, tmp_path, SLIM, weights) == top1(config, tmp_path, weights)
-    assert 0 <= top1(config, tmp_path, "Slim=null", weights) <= 1
+    float_again = ["Slim=null", "Global.epochs=1", f"Global.output_dir={tmp_path}/float"]
+    run("train", config, *float_again, weights)
+    trained = tmp_path / "float/CIFARResNet8/latest"
+    kinds = [step["kind"] for step in json.loads(trained.with_suffix(".slim.json").read_text())["steps"]]
+    assert kinds == ["prune", "fold"]
+    top1(config, tmp_path, "Slim=null", f"Global.pretrained_model={trained}")
+    progress = io.read_state(trained.with_suffix(".pdstates"))["progress"]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == progress["metrics"]

@@ -6,6 +6,7 @@ import pytest
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
+from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
 
 INPUTS = [[1, 3, 8, 8]]
@@ -36,8 +37,15 @@ def outputs(model):
         return model(batches()[0]).numpy()
 
 
-def compressed(options, **more):
-    return recipe.compress(network(), options, INPUTS, context=recipe.Context(batches), **more)
+def without_biases():
+    model = network()
+    for layer in (model[0], model[3], model[6]):
+        layer.bias = None
+    return model
+
+
+def compressed(options, model=None, **more):
+    return recipe.compress(model or network(), options, INPUTS, context=recipe.Context(batches), **more)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,40 @@ def test_quantization_that_is_not_asked_for_is_dropped_and_weights_stay():
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("quantization", "folded"),
+    [
+        (QuantOptions(name="ptq"), [["0", "1"]]),
+        (QuantOptions(name="ptq", fuse_conv_bn=False), []),
+        (QuantOptions(name="pact", placement="deploy"), [["0", "1"]]),
+    ],
+    ids=["ptq", "biases", "deploy"],
+)
+def test_weights_whose_quantization_was_dropped_load_into_what_their_record_rebuilds(quantization, folded):
+    model, record = compressed(SlimOptions(prune=PRUNE, quant=quantization), model=without_biases())
+    model, record, notes = recipe.keep_wanted(model, SlimOptions(), record)
+    assert [step["kind"] for step in record["steps"]] == ["prune", "fold"]
+    assert record["steps"][1]["folded"] == folded
+    assert ("batch norms stay folded" in notes[0]) == bool(folded)
+    record = compression.check(json.loads(json.dumps(record)), "a.slim.json")
+    fresh = recipe.rebuild(without_biases(), recipe.with_training_options(record, SlimOptions()))
+    assert not any(fresh.set_state_dict(model.state_dict()))
+    np.testing.assert_array_equal(outputs(fresh), outputs(model))
+    again, record = recipe.compress(
+        fresh, SlimOptions(quant=quantization), INPUTS, record=record, context=recipe.Context(batches)
+    )
+    assert [step["kind"] for step in record["steps"]] == ["prune", "fold", "quant"]
+    fresh = recipe.rebuild(without_biases(), record)
+    assert not any(fresh.set_state_dict(again.state_dict()))
+    np.testing.assert_array_equal(outputs(fresh), outputs(again))
+
+
+def test_a_fold_of_layers_that_a_model_does_not_have_is_refused():
+    step = {"kind": "fold", "version": 1, "folded": [], "biased": ["nowhere"]}
+    with pytest.raises(UserError, match="a layer that this model does not have: nowhere"):
+        recipe.rebuild(network(), {"version": 1, "steps": [step]})
+
+
 def test_contradictions_and_wrong_order_are_refused():
     model, record = compressed(SlimOptions(quant=QUANT))
     with pytest.raises(UserError, match=r"Slim.quant.weight_bits: the weights were made with 8, .* says 4"):
@@ -91,14 +133,34 @@ def test_contradictions_and_wrong_order_are_refused():
 
 def test_options_of_training_are_taken_over_unless_the_rest_contradicts():
     _, record = compressed(SlimOptions(quant=QUANT))
-    wanted = SlimOptions(quant=QuantOptions(alpha_init="percentile", freeze_bn_epoch=2))
+    wanted = SlimOptions(quant=QuantOptions(alpha_learning_rate=2.0, freeze_bn_epoch=2))
     options = recipe.with_training_options(record, wanted)["steps"][0]["options"]
-    assert (options["alpha_init"], options["alpha_percentile"], options["freeze_bn_epoch"]) == ("percentile", 99.99, 2)
+    assert (options["alpha_learning_rate"], options["freeze_bn_epoch"]) == (2.0, 2)
     other = SlimOptions(quant=QuantOptions(compat="paddleslim"))
     assert recipe.with_training_options(record, other) == record
     model = network()
     with pytest.raises(UserError, match=r"Slim\.quant\.grid: the weights were made with 'alpha'"):
         recipe.keep_wanted(model, other, record)
+
+
+@pytest.mark.parametrize(
+    ("made", "now", "message"),
+    [
+        (QuantOptions(name="ptq"), QuantOptions(name="ptq", bias_correction=False), "bias_correction: .* with True"),
+        (QUANT, QuantOptions(alpha_init="percentile"), "alpha_init: .* with 'mse'"),
+        (
+            QuantOptions(alpha_init="percentile"),
+            QuantOptions(alpha_init="percentile", alpha_percentile=99),
+            "alpha_percentile: .* with 99.99",
+        ),
+    ],
+)
+def test_options_that_shaped_the_weights_are_refused_if_they_differ(made, now, message):
+    model, record = compressed(SlimOptions(quant=made))
+    now = SlimOptions(quant=now)
+    assert recipe.with_training_options(record, now) == record
+    with pytest.raises(UserError, match=f"Slim.quant.{message}"):
+        recipe.keep_wanted(model, now, record)
 
 
 def test_quantization_without_data_is_refused_before_pruning():

@@ -8,13 +8,15 @@ from ppcls_compress.slim import record as compression
 PRUNE = {"kind": "prune", "version": 1, "options": {}, "kept": {"conv.weight": {"0": [0, 2]}}, "attributes": []}
 QUANT = {"kind": "quant", "version": 1, "options": {}, "quantized": ["conv"], "folded": [["conv", "bn"]], "custom": []}
 
+FOLD = {"kind": "fold", "version": 1, "folded": [["conv", "bn"]], "biased": ["conv"]}
+
 
 def steps(*steps):
     return {"version": 1, "steps": list(steps)}
 
 
-def test_records_of_both_kinds_pass():
-    record = json.loads(json.dumps(steps(PRUNE, QUANT)))
+def test_records_of_all_kinds_pass():
+    record = json.loads(json.dumps(steps(FOLD, PRUNE, QUANT)))
     assert compression.check(record, "a.slim.json") is record
     assert compression.step_of(record, "quant") == QUANT
     assert compression.check(compression.empty_record(), "a.slim.json") == steps()
@@ -31,9 +33,9 @@ def test_records_of_both_kinds_pass():
         ({"version": 1}, "steps: expected a list, found None"),
         ({"version": 1, "steps": 3}, "steps: expected a list, found 3"),
         (steps(3), "steps[0]: expected an object, found 3"),
-        (steps({}), "steps[0].kind: None found, allowed: prune, quant"),
-        (steps(PRUNE, {"kind": "foo"}), "steps[1].kind: 'foo' found, allowed: prune, quant"),
-        (steps({"kind": ["prune"]}), "steps[0].kind: ['prune'] found, allowed: prune, quant"),
+        (steps({}), "steps[0].kind: None found, allowed: prune, quant, fold"),
+        (steps(PRUNE, {"kind": "foo"}), "steps[1].kind: 'foo' found, allowed: prune, quant, fold"),
+        (steps({"kind": ["prune"]}), "steps[0].kind: ['prune'] found, allowed: prune, quant, fold"),
         (steps({**PRUNE, "version": 2}), "steps[0].version: 2 found, 1 is known here"),
         (steps({**PRUNE, "kept": [1]}), "steps[0].kept: expected {parameter: {axis: [indices of kept channels]}}"),
         (steps({**PRUNE, "kept": {"w": {"x": [1]}}}), "steps[0].kept: expected {"),
@@ -44,7 +46,7 @@ def test_records_of_both_kinds_pass():
         (steps({**QUANT, "quantized": "conv"}), "steps[0].quantized: expected a list of names"),
         *[
             (steps({name: value for name, value in step.items() if name != key}), f"steps[0].{key} is missing")
-            for step in (PRUNE, QUANT)
+            for step in (PRUNE, QUANT, FOLD)
             for key in step
             if key not in ("kind", "version")
         ],

@@ -23,7 +23,7 @@ from ppcls_compress.slim.quant.monitor import (
 from ppcls_compress.slim.quant.paddleslim import from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.paddleslim_backend import native
 from ppcls_compress.slim.quant.placement import is_placed
-from ppcls_compress.slim.quant.prepare import apply_record, convert, prepare
+from ppcls_compress.slim.quant.prepare import apply_fold, apply_record, convert, fold_step, prepare
 from ppcls_compress.slim.quant.weights import WeightGrid
 
 __all__ = [
@@ -31,10 +31,12 @@ __all__ = [
     "InputGrid",
     "LayerGrid",
     "WeightGrid",
+    "apply_fold",
     "apply_record",
     "calibrate",
     "convert",
     "fold_batch_norms",
+    "fold_step",
     "freeze_batch_norms",
     "freeze_observers",
     "from_paddleslim",

@@ -72,6 +72,35 @@ def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
     return model
 
 
+def fold_step(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a quantization that was converted back leaves in a network, as a step for its record.
+
+    Returns:
+        {"kind": "fold", "version": 1, "folded": [[convolution, batch norm]], "biased": layers that were given a bias if
+        they had none}, or None if the float layers are as they were.
+    """
+    biased = record["quantized"] if record["options"].get("bias_correction") else []
+    if not (record["folded"] or biased):
+        return None
+    return {"kind": "fold", "version": 1, "folded": list(record["folded"]), "biased": list(biased)}
+
+
+def apply_fold(model: paddle.nn.Layer, step: Mapping[str, Any]) -> paddle.nn.Layer:
+    """Rebuild, in place, the structure that a step of `fold_step` describes.
+
+    Raises:
+        UserError: the model has no layer of a name.
+    """
+    fold.fold_pairs(model, [tuple(pair) for pair in step["folded"]])
+    found = dict(model.named_sublayers())
+    for name in step["biased"]:
+        if name not in found:
+            raise UserError(f"the record names a layer that this model does not have: {name}")
+        if found[name].bias is None:
+            layers.add_bias(found[name])
+    return model
+
+
 def apply_record(
     model: paddle.nn.Layer, record: Mapping[str, Any], *, custom: CustomParts | None = None
 ) -> paddle.nn.Layer:
