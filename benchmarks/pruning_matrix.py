@@ -65,8 +65,8 @@ class Cell:
 
     @property
     def prune_type(self) -> str:
-        """Convolutions; linear layers too in hybrids and MicroNet, some of which have no others that could shrink."""
-        return "all" if self.name in (*paddleclas_zoo.HYBRIDS, "MicroNet_M0") else "conv"
+        """Convolutions; linear layers too where some networks have no others that could shrink."""
+        return "all" if self.name in (*paddleclas_zoo.HYBRIDS, "ConvNeXt_tiny", "MicroNet_M0") else "conv"
 
 
 def cells() -> Iterator[Cell]:
