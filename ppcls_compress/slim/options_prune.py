@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import isfinite
 
 CRITERIA = ("fpgm", "l1_norm", "l2_norm", "bn_scale", "taylor")
 SCOPES = ("group", "layer")
@@ -14,13 +15,18 @@ DEFAULT_RATIO = 0.3
 _ALIASES = {"global_": "global"}
 
 
-def _alias(field: str) -> str:
+def yaml_key(field: str) -> str:
+    """How an option is written in YAML; `global` cannot be a name in Python."""
     return _ALIASES.get(field, field)
 
 
-def _check_share(name: str, value: float, *, low_open: bool) -> None:
-    low = value > 0 if low_open else value >= 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (low and value < 1):
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_share(name: str, value: object, *, low_open: bool) -> None:
+    low = _is_number(value) and (value > 0 if low_open else value >= 0)
+    if not (low and value < 1):
         raise ValueError(f"{name} must be in {'(' if low_open else '['}0, 1), found {value!r}")
 
 
@@ -29,12 +35,17 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
 
 
+def _check_integer(name: str, value: object, low: int, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be {what}, found {value!r}")
+
+
 @dataclass(frozen=True)
 class IterativeOptions:
     """Pruning in several steps with training between them.
 
     Attributes:
-        steps: how many times; the ratio or target is approached in equal factors of what is left.
+        steps: how many times; after step k, the k / steps power of the share to keep is left of the dense network.
         epochs_per_step: epochs of training after each step but the last.
     """
 
@@ -45,9 +56,7 @@ class IterativeOptions:
 
     def __post_init__(self) -> None:
         for name in ("steps", "epochs_per_step"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, found {value!r}")
+            _check_integer(name, getattr(self, name), 1, "a positive integer")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class PruneOptions:
     Attributes:
         name: `fpgm`, `l1_norm`, `l2_norm`, `bn_scale` (needs batch norms) or `taylor` (needs gradients).
         pruned_ratio: share of every group of channels to remove, a number in [0, 1), or {glob over layer paths:
-            number}, where layers that no glob matches stay. 0.3 when no target is given.
+            number}, where layers that no glob matches stay and the first glob that matches a layer counts. 0.3 when no
+            target is given.
         scope: `group` sums the scores of all coupled layers, each divided by its mean; `layer` looks at the first
             of them only.
         prune_type: `conv` removes output channels of convolutions, `fc` those of linear layers, `all` both.
@@ -66,7 +76,7 @@ class PruneOptions:
         target_latency_ms: latency to reach, instead of a ratio; measured by the function given to `prune`.
         global_: (`global` in YAML) one ranking over all layers, normalised, instead of the same ratio everywhere.
         align: numbers of kept channels are rounded to multiples of it.
-        skip: layers to leave alone: paths, globs over paths, or layer types; each must match something.
+        skip: layers that keep all output channels: paths, globs over paths, or layer types; each must hold something.
         iterative: prune in steps with training between them.
         bn_recalibration: batches of training data to renew batch norm statistics with after pruning.
         backend: who chooses the channels: `native`, or an installed PaddleSlim 2.6.0 (`paddleslim`), which knows one
@@ -74,7 +84,7 @@ class PruneOptions:
         verify: check by forward passes that the pruned network equals the dense one with the channels zeroed.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "alias_generator": _alias}  # noqa: RUF012  read by pydantic
+    __pydantic_config__ = {"extra": "forbid", "alias_generator": yaml_key}  # noqa: RUF012  read by pydantic
 
     name: str = "fpgm"
     pruned_ratio: float | dict[str, float] | None = None
@@ -96,16 +106,23 @@ class PruneOptions:
         _check_choice("scope", self.scope, SCOPES)
         _check_choice("prune_type", self.prune_type, PRUNE_TYPES)
         self._check_amount()
-        if self.align is not None and (isinstance(self.align, bool) or self.align < 1):
-            raise ValueError(f"align must be a positive integer, found {self.align!r}")
-        if isinstance(self.bn_recalibration, bool) or self.bn_recalibration < 0:
-            raise ValueError(f"bn_recalibration must be a number of batches, found {self.bn_recalibration!r}")
-        if isinstance(self.skip, str):
-            raise ValueError(f"skip must be a list of names, globs or layer types, found {self.skip!r}")
+        self._check_types()
         object.__setattr__(self, "skip", tuple(self.skip))
         _check_choice("backend", self.backend, BACKENDS)
         if self.backend == "paddleslim":
             self._check_paddleslim()
+
+    def _check_types(self) -> None:
+        if self.align is not None:
+            _check_integer("align", self.align, 1, "a positive integer")
+        _check_integer("bn_recalibration", self.bn_recalibration, 0, "a number of batches")
+        for name in ("global_", "verify"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{yaml_key(name)} must be true or false, found {getattr(self, name)!r}")
+        if not isinstance(self.skip, list | tuple) or not all(isinstance(rule, str) for rule in self.skip):
+            raise ValueError(f"skip must be a list of names, globs or layer types, found {self.skip!r}")
+        if self.iterative is not None and not isinstance(self.iterative, IterativeOptions):
+            raise ValueError(f"iterative must be IterativeOptions(steps, epochs_per_step), found {self.iterative!r}")
 
     def _check_paddleslim(self) -> None:
         if self.scope != "layer":
@@ -131,8 +148,9 @@ class PruneOptions:
         for name in ("target_flops", "target_params"):
             if getattr(self, name) is not None:
                 _check_share(name, getattr(self, name), low_open=True)
-        if self.target_latency_ms is not None and not self.target_latency_ms > 0:
-            raise ValueError(f"target_latency_ms must be positive, found {self.target_latency_ms!r}")
+        wanted = self.target_latency_ms
+        if wanted is not None and not (_is_number(wanted) and wanted > 0 and isfinite(wanted)):
+            raise ValueError(f"target_latency_ms must be a positive number, found {wanted!r}")
         if not isinstance(self.pruned_ratio, Mapping):
             _check_share("pruned_ratio", self.ratio, low_open=False)
             return
@@ -141,34 +159,14 @@ class PruneOptions:
         if not self.pruned_ratio:
             raise ValueError("pruned_ratio is empty: give a number or at least one glob with a number")
         for glob, ratio in self.pruned_ratio.items():
+            if not isinstance(glob, str):
+                raise ValueError(f"pruned_ratio takes globs over layer names, found {glob!r}")
             _check_share(f"pruned_ratio[{glob!r}]", ratio, low_open=False)
 
     @property
     def ratio(self) -> float | dict[str, float]:
         """`pruned_ratio` with its default."""
         return DEFAULT_RATIO if self.pruned_ratio is None else self.pruned_ratio
-
-    def one_iteration(self, left: int, latency_ms: float | None = None) -> PruneOptions:
-        """Options of the next of `left` iterations, relative to the network as it is by then.
-
-        Every iteration keeps the same factor of what is left, so that all of them together meet the ratio or target.
-
-        Args:
-            latency_ms: of the network as it is; needed for `target_latency_ms`.
-        """
-        if self.iterative is None:
-            return self
-        steps = self.iterative.steps
-        if self.target_latency_ms is not None:
-            goal = latency_ms * (self.target_latency_ms / latency_ms) ** (1 / left)
-            return replace(self, iterative=None, target_latency_ms=goal)
-        if self.target is not None:
-            name = f"target_{self.target[0]}"
-            return replace(self, iterative=None, **{name: getattr(self, name) ** (1 / steps)})
-        if isinstance(self.ratio, Mapping):
-            ratios = {glob: 1 - (1 - ratio) ** (1 / steps) for glob, ratio in self.ratio.items()}
-            return replace(self, iterative=None, pruned_ratio=ratios)
-        return replace(self, iterative=None, pruned_ratio=1 - (1 - self.ratio) ** (1 / steps))
 
     @property
     def target(self) -> tuple[str, float] | None:

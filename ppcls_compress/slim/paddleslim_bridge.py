@@ -25,7 +25,6 @@ from ppcls_compress.slim.graph import Inputs, example, first_line, inference_mod
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group
 from ppcls_compress.slim.prune.plan import Plan
-from ppcls_compress.slim.prune.selection import group_ratios
 
 PRUNERS = {"fpgm": "FPGMFilterPruner", "l1_norm": "L1NormFilterPruner", "l2_norm": "L2NormFilterPruner"}
 """Our criterion's name -> PaddleSlim's class."""
@@ -91,7 +90,12 @@ def load(section: str = "Slim.prune") -> ModuleType:
 
 
 def plan(
-    model: paddle.nn.Layer, inputs: Inputs, channels: Channels, groups: list[Group], options: PruneOptions
+    model: paddle.nn.Layer,
+    inputs: Inputs,
+    channels: Channels,
+    groups: list[Group],
+    shares: Sequence[float],
+    options: PruneOptions,
 ) -> Plan:
     """PaddleSlim's choice, as a plan of ours.
 
@@ -99,16 +103,15 @@ def plan(
         model: the network that `channels` were traced from.
         channels: which channels are the same, and which have to stay.
         groups: those of `channels` that may be pruned; PaddleSlim is asked about their layers and no others.
-        options: criterion, ratio and kind of layer.
+        shares: of each group's filters to remove.
+        options: criterion and kind of layer.
 
     Raises:
         UserError: PaddleSlim cannot prune this network, or removes channels that have to stay.
         MissingDependencyError: PaddleSlim is not installed.
     """
     ratios = {
-        member.origin.weight: ratio
-        for group, ratio in zip(groups, group_ratios(groups, options.ratio), strict=True)
-        for member in group.members
+        member.origin.weight: share for group, share in zip(groups, shares, strict=True) for member in group.members
     }
     removed = choose(model, example(inputs), options.name, ratios, prune_type=options.prune_type)
     roots = [

@@ -17,6 +17,7 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, SlimOptions
+from ppcls_compress.slim.options_prune import yaml_key
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 
 Inputs = Sequence[Any]
@@ -174,14 +175,13 @@ def _prune(
     for iteration in range(done, iterations):
         if options.name == "taylor":
             context.gradients(model)
-        now = context.latency(model) if options.target_latency_ms and options.iterative else None
-        this = options.one_iteration(iterations - iteration, now)
-        model, step = prune.prune(model, this, inputs, latency=context.latency)
+        earlier = [step for step in record["steps"] if step["kind"] == "prune"]
+        model, step = prune.prune(model, options, inputs, latency=context.latency, earlier=earlier)
         for parameter in model.parameters():
             parameter.clear_gradient(False)  # those of `taylor` are no part of the training that follows
         if options.bn_recalibration:
             prune.recalibrate(model, itertools.islice(context.batches(), options.bn_recalibration))
-        record = _with_step(record, {**step, "options": asdict(options)})
+        record = _with_step(record, step)
         if iteration + 1 < iterations:
             context.train(model, record)
     return model, record
@@ -243,8 +243,8 @@ def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
     key = _contradiction(wanted, found)
     if key is not None:
         raise UserError(
-            f"Slim.{kind}.{key}: the weights were made with {found[key]!r}, the configuration says {wanted[key]!r}; "
-            f"make them equal, or start from other weights"
+            f"Slim.{kind}.{yaml_key(key)}: the weights were made with {found[key]!r}, "
+            f"the configuration says {wanted[key]!r}; make them equal, or start from other weights"
         )
 
 

@@ -8,6 +8,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+from ppcls_compress.slim.options_prune import IterativeOptions
 
 INPUTS = [[1, 3, 8, 8]]
 PRUNE = PruneOptions(name="l1_norm", pruned_ratio=0.5)
@@ -173,3 +174,32 @@ def test_quantization_without_data_is_refused_before_pruning():
 def test_a_record_of_the_future_is_refused():
     with pytest.raises(UserError, match="version 9 found, 1 is known"):
         recipe.rebuild(network(), {"version": 9, "steps": []})
+
+
+def test_a_contradiction_is_told_by_the_key_in_yaml():
+    _, record = compressed(SlimOptions(prune=PRUNE))
+    other = SlimOptions(prune=PruneOptions(name="l1_norm", pruned_ratio=0.5, global_=True))
+    with pytest.raises(UserError, match=r"Slim\.prune\.global: the weights were made with False, .* says True"):
+        recipe.keep_wanted(network(), other, record)
+
+
+def test_iterations_in_which_nothing_goes_are_steps_too_and_any_of_them_can_be_taken_up():
+    options = SlimOptions(
+        prune=PruneOptions(name="l1_norm", pruned_ratio=0.5, align=4, iterative=IterativeOptions(steps=4))
+    )
+    saved = []
+
+    def train(model, record):
+        state = {name: value.numpy() for name, value in model.state_dict().items()}
+        saved.append((json.loads(json.dumps(record)), state))
+
+    context = recipe.Context(train=train)
+    model, record = recipe.compress(network(), options, INPUTS, context=context)
+    assert [len(earlier["steps"]) for earlier, _ in saved] == [1, 2, 3]
+    assert [step["kept"].get("0.weight", {}).get("0", []) != [] for step in record["steps"]].count(True) == 1
+    for earlier, state in saved[:3]:
+        again = recipe.rebuild(network(), earlier)
+        assert not any(again.set_state_dict(state))
+        again, whole = recipe.compress(again, options, INPUTS, record=earlier, context=context)
+        assert len(whole["steps"]) == 4
+        np.testing.assert_array_equal(outputs(again), outputs(model))

@@ -26,6 +26,7 @@ class Origin:
         kind: `conv` or `fc`.
         labels: one per output channel.
         owner: path of the layer.
+        output: value id of what the layer computes.
     """
 
     weight: str
@@ -33,6 +34,7 @@ class Origin:
     kind: str
     labels: Labels
     owner: str
+    output: str
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
-import numpy as np
 import paddle
 from paddle import nn
 
@@ -15,12 +14,18 @@ from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
 from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group
+from ppcls_compress.slim.prune.context import Origin
 from ppcls_compress.slim.prune.fitting import Network
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.record import write
-from ppcls_compress.slim.prune.selection import Scorer, select, skipped
+from ppcls_compress.slim.prune.selection import Scorer, glob_of, group_ratios, select, still_to_remove
+from ppcls_compress.slim.prune.skips import rules_of, skipped
+from ppcls_compress.slim.prune.stage import Stage
 from ppcls_compress.slim.prune.structure import carry_out
 from ppcls_compress.slim.prune.surgery import Surgery
+
+Hold = tuple[str, str]
+"""Why channels stay: operator or option, and the reason."""
 
 KINDS = {"conv": frozenset({"conv"}), "fc": frozenset({"fc"}), "all": frozenset({"conv", "fc"})}
 
@@ -32,6 +37,7 @@ def prune(
     *,
     optimizer: paddle.optimizer.Optimizer | None = None,
     latency: Callable[[nn.Layer], float] | None = None,
+    earlier: Sequence[Mapping[str, object]] = (),
 ) -> tuple[nn.Layer, dict[str, object]]:
     """Removes channels from `model` in place and returns it with the record of what was done.
 
@@ -39,6 +45,7 @@ def prune(
         inputs: shapes of the network's inputs, `[[1, 3, 224, 224]]`, or InputSpecs or tensors.
         optimizer: its state for the pruned parameters is pruned along.
         latency: network -> milliseconds; needed for `target_latency_ms`.
+        earlier: records of the steps that `iterative` has taken so far; this call takes the next one.
 
     Raises:
         UserError: the forward pass fails, an option names what is not there, a target cannot be met, nothing can be
@@ -47,9 +54,9 @@ def prune(
     inner = model._layers if isinstance(model, paddle.DataParallel) else model
     if options.target and options.target[0] == "latency_ms" and latency is None:
         raise UserError("target_latency_ms: needs a function that measures latency")
-    skips = skipped(inner, options.skip)
+    stage = Stage.of(options, earlier)
     network = Network(inner, inputs, KINDS[options.prune_type])
-    chooser = _Chooser(network, options, skips, latency)
+    chooser = _Chooser(network, options, stage, latency)
     surgery = Surgery()
     try:
         plan, changes = network.fit(chooser.choose, surgery, verify=options.verify)
@@ -63,9 +70,9 @@ def prune(
     surgery.drop_gradients()
     if model is not inner and getattr(model, "_reducer", None) is not None:
         model.init_reducer()
-    pinned = whole_layers(plan.channels, network.kinds, skips)
+    pinned = whole_layers(plan.channels, network.kinds, chooser.holds(plan.channels))
     record = write(plan, options, changes, (chooser.cost(), chooser.cost(plan)), pinned)
-    record["warnings"] = _shortfall(plan, options, network.kinds, pinned)
+    record["warnings"] = _shortfalls(plan, options, stage, network.kinds, pinned)
     for text in record["warnings"]:
         warnings.warn(text, stacklevel=2)
     return model, record
@@ -78,14 +85,15 @@ class _Chooser:
         self,
         network: Network,
         options: PruneOptions,
-        skips: dict[str, str],
+        stage: Stage,
         latency: Callable[[nn.Layer], float] | None,
     ) -> None:
         self.network = network
         self.options = options
-        self.skips = skips
+        self.stage = stage
+        self.skips = skipped(network.model, options.skip, network.tracing)
         self.latency = latency
-        self.scorer = Scorer(options)
+        self.scorer = Scorer(options, network.tracing, stage)
         self.params = {id(p): prod(p.shape) for p in counted_parameters(network.model)}
 
     def choose(self, channels: Channels) -> Plan:
@@ -94,24 +102,47 @@ class _Chooser:
         Raises:
             UserError: no channel can be removed, or none is by these options.
         """
-        groups = [g for g in channels.groups if len(g) > 1 and not _skip_rule(g, self.skips)]
+        holds = self.holds(channels)
+        groups = [group for group, hold in zip(channels.groups, holds, strict=True) if hold is None]
         if not groups:
-            causes = _causes(whole_layers(channels, self.network.kinds, self.skips))
+            causes = _causes(whole_layers(channels, self.network.kinds, holds))
             raise UserError(f"no layer of this network can be pruned{causes}")
         plan = self._select(channels, groups)
-        if not plan.kept:
+        if not plan.kept and not self.stage.may_change_nothing:
             raise UserError(
                 f"pruning would change nothing: {self._amount()} of {len(groups)} groups rounds to no channel"
             )
         return plan
 
+    def holds(self, channels: Channels) -> list[Hold | None]:
+        """Per group why the options leave it whole, None where they do not."""
+        found: list[Hold | None] = []
+        for group, rule in zip(channels.groups, rules_of(channels, self.skips), strict=True):
+            if rule is not None:
+                found.append(("skip", f"skip: {rule}"))
+            elif self.stage.dense_units(group) == 1:
+                found.append(("", "all of its channels must go together"))
+            elif not self.scorer.members(group):
+                found.append((self.options.name, "no batch normalization with a scale follows"))
+            else:
+                found.append(None)
+        return found
+
     def _select(self, channels: Channels, groups: list[Group]) -> Plan:
         if self.options.backend == "native":
-            return select(self.scorer.score(channels, groups), self.options, self._measure)
+            candidates = self.scorer.score(channels, groups)
+            return select(candidates, self.options, self.stage, self._measure)
         # Here, because most people do not have PaddleSlim and never come this way.
         from ppcls_compress.slim import paddleslim_bridge
 
-        return paddleslim_bridge.plan(self.network.model, self.network.inputs, channels, groups, self.options)
+        ratios = group_ratios(groups, self.options.ratio)
+        if self.stage.steps > 1:
+            ratios = [self._ratio_now(*pair) for pair in zip(groups, ratios, strict=True)]
+        return paddleslim_bridge.plan(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
+
+    def _ratio_now(self, group: Group, goal: float) -> float:
+        """The share of the present units that brings the group to where this step of several is to be."""
+        return still_to_remove(len(group), self.stage.dense_units(group), self.stage.ratio(goal)) / len(group)
 
     def _amount(self) -> str:
         target = self.options.target
@@ -133,7 +164,7 @@ class _Chooser:
     def _measure(self, plan: Plan) -> float:
         name = self.options.target[0]
         if name != "latency_ms":
-            return getattr(self.cost(plan), name) / getattr(self.cost(), name)
+            return getattr(self.cost(plan), name) / self.stage.dense_cost(name, getattr(self.cost(), name))
         surgery = Surgery()
         try:
             carry_out(self.network.model, self.network.inputs, plan, surgery)
@@ -142,31 +173,15 @@ class _Chooser:
             surgery.undo()
 
 
-def _skip_rule(group: Group, skips: dict[str, str]) -> str | None:
-    """The rule by which a group stays, because it names a layer of the group or a layer around one."""
-    for member in group.members:
-        path = member.origin.owner
-        while True:
-            if path in skips:
-                return skips[path]
-            if "." not in path:
-                break
-            path = path.rpartition(".")[0]
-    return None
-
-
-def whole_layers(channels: Channels, kinds: frozenset[str], skips: dict[str, str]) -> list[dict[str, str]]:
+def whole_layers(channels: Channels, kinds: frozenset[str], holds: list[Hold | None]) -> list[dict[str, str]]:
     """Layers that keep all output channels, each with the operator and the reason."""
-    reasons: dict[str, tuple[str, str]] = {}
-    for group in channels.groups:
-        rule = _skip_rule(group, skips)
+    reasons: dict[str, Hold] = {}
+    for group, hold in zip(channels.groups, holds, strict=True):
         for member in group.members:
-            if rule is not None:
-                reasons[member.origin.weight] = ("skip", f"skip: {rule}")
-            elif len(group) == 1:
-                reasons.setdefault(member.origin.weight, ("", "all of its channels must go together"))
-            else:
+            if hold is None:
                 reasons[member.origin.weight] = ("", "")
+            else:
+                reasons.setdefault(member.origin.weight, hold)
     found = []
     for origin in channels.tracing.origins.values():
         if origin.kind not in kinds:
@@ -188,12 +203,32 @@ def _causes(pinned: list[dict[str, str]]) -> str:
     return "; ".join(["", *(f"{text} ({n} layers)" for text, n in sorted(counts.items(), key=lambda c: -c[1])[:5])])
 
 
-def _shortfall(plan: Plan, options: PruneOptions, kinds: frozenset[str], pinned: list[dict[str, str]]) -> list[str]:
-    """One warning when less than half of the asked share of channels was removed."""
-    if options.target is not None or not isinstance(options.ratio, int | float):
+def _shortfalls(
+    plan: Plan, options: PruneOptions, stage: Stage, kinds: frozenset[str], pinned: list[dict[str, str]]
+) -> list[str]:
+    """A warning for each ratio of which less than half was removed in the end."""
+    if options.target is not None or not stage.is_last:
         return []
-    labels = [o.labels for o in plan.channels.tracing.origins.values() if o.kind in kinds]
-    achieved = 1 - float(np.mean(plan.keep[np.concatenate(labels)]))
-    if achieved >= options.ratio / 2:
+    origins = [origin for origin in plan.channels.tracing.origins.values() if origin.kind in kinds]
+    if not isinstance(options.ratio, Mapping):
+        return _shortfall("", plan, stage, origins, options.ratio, pinned)
+    return [
+        text
+        for glob, ratio in options.ratio.items()
+        for own in [[origin for origin in origins if glob_of(origin, options.ratio) == glob]]
+        for text in _shortfall(f"pruned_ratio[{glob!r}]: ", plan, stage, own, ratio, pinned)
+    ]
+
+
+def _shortfall(
+    prefix: str, plan: Plan, stage: Stage, origins: list[Origin], ratio: float, pinned: list[dict[str, str]]
+) -> list[str]:
+    if not origins:  # a glob that means only layers of another kind
         return []
-    return [f"pruned {achieved:.0%} of the channels where {options.ratio:.0%} was asked{_causes(pinned)}"]
+    left = sum(plan.count(origin.labels) for origin in origins)
+    achieved = 1 - left / sum(stage.dense_channels(origin) for origin in origins)
+    if achieved >= ratio / 2:
+        return []
+    owners = {origin.owner for origin in origins}
+    causes = _causes([pin for pin in pinned if pin["layer"] in owners])
+    return [f"{prefix}pruned {achieved:.0%} of the channels where {ratio:.0%} was asked{causes}"]

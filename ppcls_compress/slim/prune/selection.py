@@ -9,14 +9,15 @@ from math import gcd
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim.options_prune import PruneOptions
-from ppcls_compress.slim.prune.channels import Channels, Group
-from ppcls_compress.slim.prune.context import Origin
+from ppcls_compress.slim.prune.channels import Channels, Group, Member
+from ppcls_compress.slim.prune.context import Origin, Tracing
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
+from ppcls_compress.slim.prune.norms import norms_behind
 from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.prune.stage import Stage
 from ppcls_compress.slim.prune.surgery import view
 
 _GLOBAL_FLOOR = 0.1
@@ -30,25 +31,19 @@ class Candidates:
     Attributes:
         orders: per group, its units from the least important to the most.
         scores: per group, one score per unit, divided by the group's mean.
+        sizes: per group, how many units it had before the first of several steps.
     """
 
     channels: Channels
     groups: list[Group]
     scores: list[np.ndarray]
     orders: list[np.ndarray]
+    sizes: list[int]
 
     def plan(self, counts: list[int]) -> Plan:
         """Removes the `counts[i]` least important units of group i."""
         removed = [g.roots[order[:n]] for g, order, n in zip(self.groups, self.orders, counts, strict=True)]
         return Plan(self.channels, self.channels.mask(removed))
-
-
-def filters_of(channels: Channels, origin: Origin, *, gradient: bool, norm: bool) -> Filters:
-    """A layer's weight (and what a criterion asks for beside it) with its output axis first."""
-    tensor = channels.tracing.graph.tensors[origin.weight]
-    weight = _rows(tensor, origin.axis)
-    slope = _rows(tensor.grad, origin.axis) if gradient and tensor.grad is not None else None
-    return Filters(origin.weight, weight, slope, _norm_scale(channels, origin) if norm else None)
 
 
 def _rows(tensor: paddle.Tensor, axis: int) -> np.ndarray:
@@ -62,18 +57,6 @@ def float_values(tensor: paddle.Tensor) -> np.ndarray:
     return tensor.astype("float32").numpy() if values is None else values
 
 
-def _norm_scale(channels: Channels, origin: Origin) -> np.ndarray | None:
-    tracing = channels.tracing
-    labels = channels.root[origin.labels]
-    for op in tracing.graph.ops:
-        if op.name in ("batch_norm", "sync_batch_norm") and op.inputs[3] in tracing.graph.parameters:
-            name = tracing.graph.parameters[op.inputs[3]]
-            bound = tracing.bindings.get((name, 0))
-            if bound is not None and np.array_equal(channels.root[bound], labels):
-                return tracing.graph.tensors[name].numpy()
-    return None
-
-
 def unit_means(scores: np.ndarray, units: np.ndarray, count: int) -> np.ndarray:
     """Mean of the scores of each unit's channels."""
     ours = units >= 0
@@ -84,32 +67,49 @@ def unit_means(scores: np.ndarray, units: np.ndarray, count: int) -> np.ndarray:
 class Scorer:
     """Scores units by the options' criterion; every layer is scored once, however often the groups are asked for."""
 
-    def __init__(self, options: PruneOptions) -> None:
+    def __init__(self, options: PruneOptions, tracing: Tracing, stage: Stage) -> None:
         self.options = options
+        self.stage = stage
         self.criterion = CRITERIA.get(options.name, where="Slim.prune.name")
+        self._tensors = tracing.graph.tensors
+        self._norms = norms_behind(tracing) if options.name == "bn_scale" else None
         self._layers: dict[str, np.ndarray] = {}
+
+    def members(self, group: Group) -> tuple[Member, ...]:
+        """The layers that have a say in a group: for `bn_scale` those with a batch norm; with `scope: layer` one."""
+        able = tuple(m for m in group.members if self._norms is None or m.origin.weight in self._norms)
+        return able if self.options.scope == "group" else able[:1]
 
     def score(self, channels: Channels, groups: list[Group]) -> Candidates:
         """With `scope: group` the mean over the coupled layers, each divided by its mean; else the first layer's."""
         scores = []
         for group in groups:
-            members = group.members if self.options.scope == "group" else group.members[:1]
+            members = self.members(group)
             total = np.zeros(len(group))
             for member in members:
-                own = unit_means(self._layer(channels, member.origin), member.units, len(group))
+                own = unit_means(self._layer(member.origin), member.units, len(group))
                 total += own / max(float(own.mean()), np.finfo(np.float64).tiny)
             scores.append(total / len(members))
-        return Candidates(channels, groups, scores, [ranking(s) for s in scores])
+        sizes = [self.stage.dense_units(group) for group in groups]
+        return Candidates(channels, groups, scores, [ranking(s) for s in scores], sizes)
 
-    def _layer(self, channels: Channels, origin: Origin) -> np.ndarray:
+    def _layer(self, origin: Origin) -> np.ndarray:
         if origin.weight not in self._layers:
-            name = self.options.name
-            filters = filters_of(channels, origin, gradient=name == "taylor", norm=name == "bn_scale")
-            self._layers[origin.weight] = self.criterion(filters)
+            self._layers[origin.weight] = self.criterion(self._filters(origin))
         return self._layers[origin.weight]
 
+    def _filters(self, origin: Origin) -> Filters:
+        """The weight with its output axis first, and what the criterion asks for beside it."""
+        tensor = self._tensors[origin.weight]
+        taylor = self.options.name == "taylor" and tensor.grad is not None
+        slope = _rows(tensor.grad, origin.axis) if taylor else None
+        scale = float_values(self._tensors[self._norms[origin.weight]]) if self._norms is not None else None
+        return Filters(origin.weight, _rows(tensor, origin.axis), slope, scale)
 
-def select(candidates: Candidates, options: PruneOptions, measure: Callable[[Plan], float] | None = None) -> Plan:
+
+def select(
+    candidates: Candidates, options: PruneOptions, stage: Stage, measure: Callable[[Plan], float] | None = None
+) -> Plan:
     """The plan that the options ask for.
 
     Args:
@@ -119,47 +119,82 @@ def select(candidates: Candidates, options: PruneOptions, measure: Callable[[Pla
         UserError: a glob matches no layer that can be pruned, or the target cannot be met within two points.
     """
     if options.target is None:
-        return candidates.plan(_counts(candidates, options, group_ratios(candidates.groups, options.ratio)))
-    name, wanted = options.target
+        ratios = [stage.ratio(ratio) for ratio in group_ratios(candidates.groups, options.ratio)]
+        return candidates.plan(_counts(candidates, options, ratios))
+
+    def plan_of(ratio: float) -> Plan:
+        return candidates.plan(_counts(candidates, options, [ratio] * len(candidates.groups)))
+
+    name, goal = options.target
+    tolerance = 0.02 if name != "latency_ms" else 0.1 * goal
+    if stage.number < stage.steps and not stage.earlier:
+        least = measure(plan_of(1.0))
+        if least > goal + tolerance:  # told before hours of training, not after them
+            raise _unreachable(options, least)
+    wanted = stage.latency(goal, measure(plan_of(0.0))) if name == "latency_ms" else stage.share(goal)
     low, high = 0.0, 1.0
     best: tuple[float, Plan] | None = None
     for _ in range(24 if name != "latency_ms" else 8):
         middle = (low + high) / 2
-        plan = candidates.plan(_counts(candidates, options, [middle] * len(candidates.groups)))
+        plan = plan_of(middle)
         cost = measure(plan)
         if best is None or abs(cost - wanted) < abs(best[0] - wanted):
             best = (cost, plan)
         low, high = (middle, high) if cost > wanted else (low, middle)
-    tolerance = 0.02 if name != "latency_ms" else 0.1 * wanted
-    if abs(best[0] - wanted) > tolerance:
-        raise UserError(f"target_{name}: {wanted} cannot be met; the nearest that these layers allow is {best[0]:.3g}")
+    if stage.is_last and abs(best[0] - wanted) > tolerance:
+        raise _unreachable(options, best[0])
     return best[1]
 
 
 def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> list[float]:
     """The share of each group's channels to remove.
 
+    Of several globs that match a layer the first counts. Within a group a later glob gives way to an earlier one when
+    it matches the earlier one's layers too, as `*` does.
+
     Raises:
-        UserError: a glob matches no layer of these groups.
+        UserError: a glob matches no layer of these groups, never counts, or contradicts another one within a group.
     """
     if not isinstance(ratio, Mapping):
         return [ratio] * len(groups)
     used: set[str] = set()
     ratios = []
     for group in groups:
-        found = 0.0
+        chosen: dict[str, list[Origin]] = {}
         for member in group.members:
-            glob = next((g for g in ratio if matches(member.origin, g)), None)
+            glob = glob_of(member.origin, ratio)
             if glob is not None:
-                used |= {g for g in ratio if any(matches(m.origin, g) for m in group.members)}
-                found = ratio[glob]
-                break
-        ratios.append(found)
+                chosen.setdefault(glob, []).append(member.origin)
+        used.update(chosen)
+        ratios.append(_common_ratio(chosen, ratio))
     for glob in ratio:
         if glob not in used:
-            names = [member.origin.owner for group in groups for member in group.members]
-            raise UserError(f"pruned_ratio: {unknown('prunable layer', glob, names)}")
+            origins = [member.origin for group in groups for member in group.members]
+            first = next((glob_of(origin, ratio) for origin in origins if matches(origin, glob)), None)
+            if first is not None:
+                raise UserError(f"pruned_ratio: {glob!r} has no effect behind {first!r}; put it before that")
+            raise UserError(f"pruned_ratio: {unknown('prunable layer', glob, [origin.owner for origin in origins])}")
     return ratios
+
+
+def _common_ratio(chosen: Mapping[str, list[Origin]], ratio: Mapping[str, float]) -> float:
+    """The ratio of a group, from the globs that count for its layers."""
+    globs = [glob for glob in ratio if glob in chosen]
+    if not globs:
+        return 0.0
+    first = globs[0]
+    for other in globs[1:]:
+        if ratio[other] != ratio[first] and not all(matches(origin, other) for origin in chosen[first]):
+            raise UserError(
+                f"pruned_ratio: {first!r} says {ratio[first]} and {other!r} says {ratio[other]}, but "
+                f"{chosen[first][0].owner} and {chosen[other][0].owner} lose the same channels; give both one ratio"
+            )
+    return ratio[first]
+
+
+def glob_of(origin: Origin, ratio: Mapping[str, float]) -> str | None:
+    """The first glob that means this layer."""
+    return next((glob for glob in ratio if matches(origin, glob)), None)
 
 
 def matches(origin: Origin, pattern: str) -> bool:
@@ -167,16 +202,26 @@ def matches(origin: Origin, pattern: str) -> bool:
     return fnmatchcase(origin.owner, pattern) or fnmatchcase(origin.weight, pattern)
 
 
+def _unreachable(options: PruneOptions, nearest: float) -> UserError:
+    name, goal = options.target
+    return UserError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
+
+
 def _counts(candidates: Candidates, options: PruneOptions, ratios: list[float]) -> list[int]:
-    """How many units each group loses."""
-    sizes = [len(group) for group in candidates.groups]
+    """How many units each group loses when these shares of the dense network's are to be gone."""
+    groups = candidates.groups
     if options.global_:
         wanted = _global_counts(candidates, ratios[0])
     else:
-        wanted = [removed_count(size, ratio) for size, ratio in zip(sizes, ratios, strict=True)]
+        wanted = [still_to_remove(*sizes) for sizes in zip(map(len, groups), candidates.sizes, ratios, strict=True)]
     if options.align is None:
         return wanted
-    return [_aligned(g, n, options.align) if n else 0 for g, n in zip(candidates.groups, wanted, strict=True)]
+    return [_aligned(g, n, options.align) if n else 0 for g, n in zip(groups, wanted, strict=True)]
+
+
+def still_to_remove(size: int, dense: int, ratio: float) -> int:
+    """Units to remove of `size` when `ratio` of the `dense` ones are to be gone."""
+    return max(0, size - (dense - removed_count(dense, ratio)))
 
 
 def removed_count(size: int, ratio: float) -> int:
@@ -185,17 +230,23 @@ def removed_count(size: int, ratio: float) -> int:
 
 
 def _global_counts(candidates: Candidates, ratio: float) -> list[int]:
-    """The lowest scores of all groups together; a unit counts as often as it has channels."""
-    scores = np.concatenate(candidates.scores)
-    where = np.repeat(np.arange(len(candidates.groups)), [len(s) for s in candidates.scores])
-    weights = np.array([sum(int((m.units >= 0).sum()) for m in g.members) / len(g) for g in candidates.groups])[where]
-    order = ranking(scores)
-    chosen = order[np.cumsum(weights[order]) <= ratio * weights.sum()]
-    counts = np.bincount(where[chosen], minlength=len(candidates.groups))
-    return [
-        min(int(n), len(g) - max(1, round(len(g) * _GLOBAL_FLOOR)))
-        for n, g in zip(counts, candidates.groups, strict=True)
-    ]
+    """The lowest scores of all groups together; a unit counts as often as it has channels.
+
+    What a group at its floor keeps, the others lose.
+    """
+    groups = candidates.groups
+    where = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    order = ranking(np.concatenate(candidates.scores))
+    weights = np.array([sum(int((m.units >= 0).sum()) for m in g.members) / len(g) for g in groups])
+    gone = sum(w * (dense - len(g)) for w, dense, g in zip(weights, candidates.sizes, groups, strict=True))
+    budget = ratio * float(weights @ candidates.sizes) - gone
+    free = np.zeros(len(order), dtype=bool)
+    for index, (group, dense) in enumerate(zip(groups, candidates.sizes, strict=True)):
+        most = max(0, len(group) - max(1, round(dense * _GLOBAL_FLOOR)))
+        free[np.flatnonzero(where[order] == index)[:most]] = True
+    order = order[free]
+    chosen = order[np.cumsum(weights[where[order]]) <= budget]
+    return np.bincount(where[chosen], minlength=len(groups)).tolist()
 
 
 def _aligned(group: Group, removed: int, align: int) -> int:
@@ -208,23 +259,3 @@ def _aligned(group: Group, removed: int, align: int) -> int:
     kept = len(group) - removed
     kept = max(step, round(kept / step) * step)
     return len(group) - min(kept, len(group))
-
-
-def skipped(model: nn.Layer, rules: tuple[str, ...]) -> dict[str, str]:
-    """Path of each layer that a rule names -> the rule.
-
-    Raises:
-        UserError: a rule matches no layer.
-    """
-    found: dict[str, str] = {}
-    for pattern in rules:
-        hits = [
-            path
-            for path, layer in model.named_sublayers(include_self=True)
-            if fnmatchcase(path, pattern) or type(layer).__name__ == pattern
-        ]
-        if not hits:
-            names = [path for path, _ in model.named_sublayers()]
-            raise UserError(f"skip: {unknown('layer name, glob or type', pattern, names)}")
-        found.update({path: found.get(path, pattern) for path in hits})
-    return found

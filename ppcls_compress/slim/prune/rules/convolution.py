@@ -27,7 +27,7 @@ def origin_of(tracing: Tracing, op: Op, weight: str, axis: int, kind: str, label
             return
         source = maker.inputs[0]
     name = tracing.graph.parameters[source]
-    tracing.origins.setdefault(name, Origin(name, axis, kind, labels, op.owner))
+    tracing.origins.setdefault(name, Origin(name, axis, kind, labels, op.owner, op.outputs[0]))
 
 
 @rule("conv2d", "depthwise_conv2d", "conv3d")
