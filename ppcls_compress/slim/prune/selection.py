@@ -159,10 +159,13 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> lis
         return [ratio] * len(groups)
     used: set[str] = set()
     ratios = []
+    leaders = {group.members[0].origin.weight for group in groups}
     for group in groups:
         chosen: dict[str, list[Origin]] = {}
         for member in group.members:
             glob = glob_of(member.origin, ratio)
+            if chosen and member.origin.weight in leaders - {group.members[0].origin.weight}:
+                continue  # its ratio is for the group that it leads, as `tools/sensitivity.py` means it
             if glob is not None:
                 chosen.setdefault(glob, []).append(member.origin)
         used.update(chosen)

@@ -107,6 +107,15 @@ def test_globs_that_contradict_each_other_within_coupled_layers_are_refused():
     assert kept_count(PruneOptions(pruned_ratio={"c2": 0.5})) == 4
 
 
+def test_a_layer_with_channels_of_its_own_beside_shared_ones_may_have_another_ratio():
+    # The shortcut pads 16 channels to 32: half of the second block's output is the first one's, half its own.
+    net, record = prune(
+        models.build("CIFARResNet8"), PruneOptions(pruned_ratio={"stem.conv": 0.25, "blocks.1.conv1.conv": 0.75}), SHAPE
+    )
+    assert net.stem.conv.weight.shape[0] == 12
+    assert len(record["kept"]["blocks.1.conv1.conv.weight"]["0"]) == 12 + 4
+
+
 def test_a_glob_for_the_rest_gives_way_and_one_that_never_counts_is_refused():
     assert kept_count(PruneOptions(pruned_ratio={"c2": 0.75, "*": 0.25})) == 2
     with pytest.raises(UserError, match=r"pruned_ratio: 'c2' has no effect behind '\*'; put it before that"):
