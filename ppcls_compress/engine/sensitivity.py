@@ -59,7 +59,8 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
         images: validation images to evaluate on; None for all.
 
     Raises:
-        UserError: the criterion has no pruner, or the weights cannot be used.
+        UserError: the criterion has no pruner, the weights cannot be used, or `file` holds measurements of another
+            criterion, of other weights or on another number of images.
     """
     criterion = config.Slim.prune.name if config.Slim and config.Slim.prune else "fpgm"
     if criterion not in _PRUNERS:
@@ -84,7 +85,8 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
             left,
         )
 
-    measured = pruner.sensitive(score, sen_file=file, progress=tell)
+    about = {"images": "all" if images is None else images}
+    measured = pruner.sensitive(score, sen_file=file, progress=tell, about=about)
     unknown = [name for name in measured if name not in layers]
     if unknown:
         raise UserError(f"{file}: is of another network, which has a parameter {unknown[0]}; remove it or change --out")

@@ -19,9 +19,17 @@ from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
-from ppcls_compress.slim.prune.plans import Collection, Detail, LayerView, PruningMask, PruningPlan
+from ppcls_compress.slim.prune.plans import Collection, LayerView, PruningMask, PruningPlan, collect
 from ppcls_compress.slim.prune.selection import float_values, removed_count, unit_means
-from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, Status, aligned_ratio, bisect, measure
+from ppcls_compress.slim.prune.sensitivity import (
+    Progress,
+    Sensitivities,
+    Status,
+    aligned_ratio,
+    bisect,
+    checksum,
+    measure,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +90,9 @@ class FilterPruner:
         transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]
         self.skip_vars = [p.name for layer in transposed for p in layer.parameters()]
         self._layers = dict(inner.named_sublayers(include_self=True))
-        self.collections = self._collect(self.network.channels())
+        self.collections = collect(self.network.channels(), self._values, self._layer)
+        for line in self._status.differences(self._measured()) if self._status.source else []:
+            warnings.warn(f"{sen_file}: {line}", stacklevel=2)
 
     def cal_mask(self, pruned_ratio: float, collection: Collection, num_head: int = -1) -> np.ndarray:
         """1 for each kept position of the master's axis, 0 for each removed one. Subclasses define it."""
@@ -153,6 +163,7 @@ class FilterPruner:
         skip_vars: Iterable[str] = (),
         *,
         progress: Callable[[Progress], None] | None = None,
+        about: Mapping[str, object] | None = None,
     ) -> Sensitivities:
         """Loss of the score when each layer alone is pruned by 0.1, 0.2 .. 0.9.
 
@@ -162,11 +173,19 @@ class FilterPruner:
             target_vars: only these parameters.
             skip_vars: not these.
             progress: called after every measurement, with the estimated time to the end.
+            about: what else decides the score, as the number of images: strings and numbers, kept in the file.
+
+        Raises:
+            UserError: the file holds measurements of another criterion, of other weights or of something else `about`,
+                or the score has changed since.
         """
         if eval_func is None and sen_file is None:
             return self._status.sensitivies
         if sen_file is not None and Path(sen_file).is_file():
             self._status.load(sen_file)
+            self._status.check(self._measured() | dict(about or {}), sen_file)
+        elif not self._status.sensitivies:
+            self._status.source = self._measured() | dict(about or {})
         if not self._status.is_ckp or eval_func is None:
             return self._status.sensitivies
         skip = {self._parameter(name) for name in skip_vars} | set(self.skip_vars)
@@ -186,6 +205,11 @@ class FilterPruner:
         if sen_file is not None:
             self._status.save(sen_file)
         return self._status.sensitivies
+
+    def _measured(self) -> dict[str, object]:
+        """What sensitivities depend on, as a `Status` keeps it."""
+        criterion = getattr(self, "criterion", type(self).__name__)
+        return {"criterion": criterion, "weights": checksum(self.network.model.state_dict())}
 
     def get_ratios_by_sensitivity(
         self, pruned_flops: float, align: int | None = None, dims: int = 0, skip_vars: Iterable[str] = ()
@@ -266,23 +290,6 @@ class FilterPruner:
         if len(found) > 1:
             raise UserError(f"{name!r} means {len(found)} parameters; prune_vars takes several")
         return found[0]
-
-    def _collect(self, channels: Channels) -> list[Collection]:
-        tensors = channels.tracing.graph.tensors
-        group_of = np.full(len(channels.root), -1)
-        for index, group in enumerate(channels.groups):
-            group_of[group.roots] = index
-        details: list[list[Detail]] = [[] for _ in channels.groups]
-        for (name, axis), labels in channels.tracing.bindings.items():
-            for index in np.unique(group_of[channels.root[labels]]).tolist():
-                if index >= 0:
-                    details[index].append(Detail(tensors[name].name, axis, self._layer(name)))
-        collections = []
-        for group, found in zip(channels.groups, details, strict=True):
-            master = group.members[0]
-            parameter = tensors[master.origin.weight].name
-            collections.append(Collection(parameter, master.origin.axis, self._values, master.units, tuple(found)))
-        return collections
 
     def _collection(self, parameter: str, axis: int) -> Collection | None:
         """The parameter's collection; a layer whose channels fall into several groups has them joined."""

@@ -62,6 +62,32 @@ class Collection:
         return list(self.details)
 
 
+def collect(
+    channels: Channels, values: Mapping[str, np.ndarray], layer_of: Callable[[str], LayerView]
+) -> list[Collection]:
+    """One collection for each group of channels.
+
+    Args:
+        values: Paddle's parameter name -> values in the dense network.
+        layer_of: structured parameter name -> its layer.
+    """
+    tensors = channels.tracing.graph.tensors
+    group_of = np.full(len(channels.root), -1)
+    for index, group in enumerate(channels.groups):
+        group_of[group.roots] = index
+    details: list[list[Detail]] = [[] for _ in channels.groups]
+    for (name, axis), labels in channels.tracing.bindings.items():
+        for index in np.unique(group_of[channels.root[labels]]).tolist():
+            if index >= 0:
+                details[index].append(Detail(tensors[name].name, axis, layer_of(name)))
+    collections = []
+    for group, found in zip(channels.groups, details, strict=True):
+        master = group.members[0]
+        parameter = tensors[master.origin.weight].name
+        collections.append(Collection(parameter, master.origin.axis, values, master.units, tuple(found)))
+    return collections
+
+
 class PruningMask:
     """Which positions along one axis of a parameter stay.
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import paddle
 
 from ppcls_compress import io
 from ppcls_compress.errors import UserError
@@ -18,6 +24,9 @@ _FINEST = 1e-6
 
 _CLOSE = 0.01
 """A share that is this near the target and comes back ends a patient search."""
+
+_SAME_SCORE = 0.01
+"""Scores of one network on the same images differ by less, whatever the machine."""
 
 RATIOS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -46,19 +55,22 @@ class Status:
     Attributes:
         sensitivies: (PaddleSlim's spelling) what has been measured.
         is_ckp: False once every measurement is made.
+        source: what was measured: `criterion`, checksum of the `weights`, `base` score and what the caller adds. Empty
+            for a file that does not tell, as PaddleSlim's do not.
     """
 
     def __init__(self, src: str | Path | None = None) -> None:
         self.sensitivies: Sensitivities = {}
         self.accumulates: dict[str, object] = {}
         self.is_ckp = True
+        self.source: dict[str, object] = {}
         if src is not None and Path(src).is_file():
             self.load(src)
 
     def save(self, dst: str | Path) -> None:
         """Writes JSON; a reader never sees half a file."""
         table = {name: {str(ratio): loss for ratio, loss in row.items()} for name, row in self.sensitivies.items()}
-        io.write_json(dst, {"sensitivities": table, "complete": not self.is_ckp})
+        io.write_json(dst, {"sensitivities": table, "complete": not self.is_ckp, "source": self.source})
 
     def load(self, src: str | Path) -> None:
         """Reads JSON, or a file pickled by PaddleSlim, of which nothing but plain data is accepted.
@@ -79,6 +91,45 @@ class Status:
         except (AttributeError, TypeError, ValueError) as error:
             raise UserError(f"{src}: not a sensitivity file ({error})") from error
         self.is_ckp = not found.get("complete", False)
+        self.source = dict(found.get("source") or {})
+
+    def differences(self, now: Mapping[str, object]) -> list[str]:
+        """What is not as it was measured, a line each; nothing for what the source does not tell."""
+        return [
+            f"{key}: measured with {self.source[key]}, now {value}"
+            for key, value in now.items()
+            if key in self.source and not _same(self.source[key], value)
+        ]
+
+    def check(self, now: Mapping[str, object], file: str | Path | None) -> None:
+        """Compares what was loaded from `file` with what is to be measured; notes it where nothing is measured yet.
+
+        Raises:
+            UserError: they differ.
+        """
+        if not self.sensitivies:
+            self.source = {**self.source, **now}
+            return
+        for line in self.differences(now):
+            raise UserError(f"{file or 'sensitivities'}: {line}; remove the file or name another")
+        if not self.source:
+            warnings.warn(f"{file}: does not tell what was measured; its numbers are taken as they are", stacklevel=3)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=_SAME_SCORE)
+    return a == b
+
+
+def checksum(state: Mapping[str, paddle.Tensor]) -> str:
+    """Of the names, types, shapes and values of a state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        array = np.ascontiguousarray(tensor.numpy())
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(array)
+    return digest.hexdigest()[:16]
 
 
 def read_pickled_status(src: str | Path) -> dict[str, object]:
@@ -112,10 +163,15 @@ def measure(
     Args:
         loss_of: (name, ratio, base score) -> loss.
         evaluate: score of the network as it is.
+
+    Raises:
+        UserError: that score is not the one with which earlier measurements were compared.
     """
     todo = [(name, ratio) for name in names for ratio in RATIOS if ratio not in status.sensitivies.get(name, {})]
     total = len(todo) + sum(len(row) for row in status.sensitivies.values())
-    base = evaluate() if todo else 0.0
+    base = float(evaluate()) if todo else 0.0
+    if todo and save_to is not None:
+        status.check({"base": base}, save_to)
     start = time.monotonic()
     for index, (name, ratio) in enumerate(todo, start=1):
         loss = loss_of(name, ratio, base)

@@ -299,6 +299,42 @@ def test_sensitivity_is_saved_resumed_and_used(tmp_path):
     assert net.stem.weight.shape[0] < 16
 
 
+def sensitivities(tmp_path, net, kind=L1NormFilterPruner, evaluate=lambda: 0.9, **arguments):
+    return kind(net, SHAPE).sensitive(evaluate, tmp_path / "sen.json", **arguments)
+
+
+def test_a_sensitivity_file_of_something_else_is_refused(tmp_path):
+    net, file = residual(), tmp_path / "sen.json"
+    sensitivities(tmp_path, net, about={"images": 64}, target_vars=["stem.weight"])
+    text = file.read_text()
+    source = json.loads(text)["source"]
+    assert (source["criterion"], source["images"], source["base"]) == ("l1_norm", 64, 0.9)
+    assert len(sensitivities(tmp_path, net, about={"images": 64})) == 2
+    file.write_text(text)
+    for says, change in {
+        "criterion: measured with l1_norm, now fpgm; remove the file": {"kind": FPGMFilterPruner},
+        "images: measured with 64, now 128; remove the file": {"about": {"images": 128}},
+        "base: measured with 0.9, now 0.8; remove the file": {"evaluate": lambda: 0.8},
+    }.items():
+        with pytest.raises(UserError, match=f"sen.json: {says}"):
+            sensitivities(tmp_path, net, **change)
+        assert file.read_text() == text
+    net.stem.weight.set_value(net.stem.weight * 2)
+    with pytest.raises(UserError, match=r"sen.json: weights: measured with [0-9a-f]{16}, now [0-9a-f]{16}"):
+        sensitivities(tmp_path, net)
+    with pytest.warns(UserWarning, match=r"sen.json: weights: measured with"):  # to be used, by the user's choice
+        L1NormFilterPruner(net, SHAPE, sen_file=file)
+
+
+def test_a_sensitivity_file_that_does_not_tell_is_taken_with_a_warning(tmp_path):
+    net, file = residual(), tmp_path / "sen.json"
+    file.write_text(json.dumps({"sensitivities": {net.stem.weight.name: {"0.1": 0.5}}}))
+    with pytest.warns(UserWarning, match="sen.json: does not tell what was measured; its numbers are taken as they"):
+        table = sensitivities(tmp_path, net)
+    assert table[net.stem.weight.name][0.1] == 0.5
+    assert "criterion" not in json.loads(file.read_text())["source"]
+
+
 CASES = golden.load("cases")
 
 
