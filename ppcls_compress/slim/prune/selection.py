@@ -127,23 +127,35 @@ def select(
 
     name, goal = options.target
     tolerance = 0.02 if name != "latency_ms" else 0.1 * goal
-    if stage.number < stage.steps and not stage.earlier:
-        least = measure(plan_of(1.0))
-        if least > goal + tolerance:  # told before hours of training, not after them
-            raise _unreachable(options, least)
+    if not (stage.is_last or stage.earlier):  # told before hours of training, not after them
+        _refuse_beyond(tolerance, options, _nearest(plan_of, measure, options, goal)[0])
     wanted = stage.latency(goal, measure(plan_of(0.0))) if name == "latency_ms" else stage.share(goal)
+    cost, plan = _nearest(plan_of, measure, options, wanted)
+    if stage.is_last:
+        _refuse_beyond(tolerance, options, cost)
+    return plan
+
+
+def _nearest(
+    plan_of: Callable[[float], Plan], measure: Callable[[Plan], float], options: PruneOptions, wanted: float
+) -> tuple[float, Plan]:
+    """The cost nearest to the wanted one, and its plan, by bisection over one ratio for all groups."""
     low, high = 0.0, 1.0
     best: tuple[float, Plan] | None = None
-    for _ in range(24 if name != "latency_ms" else 8):
+    for _ in range(24 if options.target_latency_ms is None else 8):
         middle = (low + high) / 2
         plan = plan_of(middle)
         cost = measure(plan)
         if best is None or abs(cost - wanted) < abs(best[0] - wanted):
             best = (cost, plan)
         low, high = (middle, high) if cost > wanted else (low, middle)
-    if stage.is_last and abs(best[0] - wanted) > tolerance:
-        raise _unreachable(options, best[0])
-    return best[1]
+    return best
+
+
+def _refuse_beyond(tolerance: float, options: PruneOptions, nearest: float) -> None:
+    name, goal = options.target
+    if abs(nearest - goal) > tolerance:
+        raise UserError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
 
 
 def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> list[float]:
@@ -203,11 +215,6 @@ def glob_of(origin: Origin, ratio: Mapping[str, float]) -> str | None:
 def matches(origin: Origin, pattern: str) -> bool:
     """Whether a path, a glob over paths, or a weight's name means this layer."""
     return fnmatchcase(origin.owner, pattern) or fnmatchcase(origin.weight, pattern)
-
-
-def _unreachable(options: PruneOptions, nearest: float) -> UserError:
-    name, goal = options.target
-    return UserError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
 
 
 def _counts(candidates: Candidates, options: PruneOptions, ratios: list[float]) -> list[int]:
