@@ -263,7 +263,7 @@ class FilterPruner:
         Raises:
             UserError: another pruner has cut the network since.
         """
-        self.network.restore()
+        self.network.restore(self.opt)
 
     @property
     def _filter_axis(self) -> int:

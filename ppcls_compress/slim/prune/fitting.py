@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
@@ -15,7 +17,7 @@ from ppcls_compress.slim.prune.context import Size, Tracing
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending
-from ppcls_compress.slim.prune.surgery import Surgery
+from ppcls_compress.slim.prune.surgery import Surgery, check_states
 from ppcls_compress.slim.prune.trace import trace
 from ppcls_compress.slim.prune.verify import Proof
 
@@ -103,8 +105,8 @@ class Network:
         surgery, self.left = self._applied.pop()
         surgery.undo()
 
-    def restore(self) -> None:
-        """Undoes everything that was remembered, last first.
+    def restore(self, optimizer: paddle.optimizer.Optimizer | None = None) -> None:
+        """Undoes everything that was remembered, last first. Warns of an optimizer that started in between.
 
         Raises:
             UserError: something else has cut the network meanwhile; nothing is undone then.
@@ -118,6 +120,12 @@ class Network:
                 )
         while self._applied:
             self.undo_last()
+        if optimizer is None:
+            return
+        try:
+            check_states(optimizer, self.tracing.graph.tensors.values())
+        except UserError as misfit:
+            warnings.warn(f"{misfit}: it started on the pruned one, make a new optimizer", stacklevel=3)
 
     def fit(
         self, choose: Callable[[Channels], Plan], surgery: Surgery, *, verify: bool = True

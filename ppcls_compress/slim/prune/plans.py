@@ -196,7 +196,7 @@ class PruningPlan:
             UserError: the plan was made for another network, or another pruner has cut this one since.
         """
         if self.network is not None:
-            self._network_of(model).restore()
+            self._network_of(model).restore(opt)
 
     def _choose_next(self, channels: Channels) -> Plan:
         return self.network.after_earlier(self.choose(channels))

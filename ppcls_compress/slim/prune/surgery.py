@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import reduce
 from math import prod
 from operator import mul
@@ -147,6 +147,18 @@ class Surgery:
                     state = state if isinstance(state, paddle.Tensor) else paddle.to_tensor(state)
                     if (cut := _taken(state, axes, shape, label)) is not None:
                         self.set_item(inner._accumulators_holder, label, cut)
+
+
+def check_states(optimizer: paddle.optimizer.Optimizer, tensors: Iterable[paddle.Tensor]) -> None:
+    """Whether what an optimizer remembers of the parameters has their shapes.
+
+    Raises:
+        UserError: it has not; Paddle's operators would read past its end.
+    """
+    inner = getattr(optimizer, "_inner_opt", optimizer)
+    for tensor in tensors:
+        for label, state in _states(inner, tensor.name):
+            _taken(state, {}, tensor.shape, f"{label} of {tensor.name}")
 
 
 def _states(optimizer: paddle.optimizer.Optimizer, parameter: str) -> Iterator[tuple[str, paddle.Tensor]]:

@@ -84,6 +84,18 @@ def test_several_states_of_the_parameters_shape_in_one_tensor():
     step(net, optimizer)
 
 
+@pytest.mark.parametrize("by_plan", [True, False])
+def test_restore_warns_of_an_optimizer_that_knows_the_pruned_network_only(by_plan):
+    net = chain()
+    optimizer = momentum(net)
+    pruner = L1NormFilterPruner(net, SHAPE, opt=optimizer)
+    plan = pruner.prune_var("0.weight", 0, 0.5)
+    step(net, optimizer)
+    with pytest.warns(UserWarning, match=r"velocity of conv2d_0.w_0 is \[8, 3, 1, 1\].*make a new optimizer"):
+        plan.restore(net, opt=optimizer) if by_plan else pruner.restore()
+    assert net[0].weight.shape == [16, 3, 1, 1]
+
+
 def test_a_state_of_another_network_is_refused_and_nothing_changes():
     net = chain()
     optimizer = momentum(net)
