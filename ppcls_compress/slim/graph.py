@@ -196,7 +196,7 @@ class _Recorder(nn.Layer):
         hooks = []
         for path, layer in self.model.named_sublayers():
             hooks.append(layer.register_forward_pre_hook(self._opener(path)))
-            hooks.append(layer.register_forward_post_hook(self._close))
+            hooks.append(layer.register_forward_post_hook(self._close, with_kwargs=True))
         try:
             return self.model(*inputs)
         finally:
@@ -206,9 +206,10 @@ class _Recorder(nn.Layer):
     def _opener(self, path: str) -> Callable[..., None]:
         return lambda *_: self.open.append((self.program.num_ops(), path))
 
-    def _close(self, _: nn.Layer, inputs: object, outputs: object) -> None:
+    def _close(self, _: nn.Layer, inputs: tuple, named: dict[str, object], outputs: object) -> None:
         start, path = self.open.pop()
-        self.closed.append(Call(path, start, self.program.num_ops(), _value_ids(inputs), _value_ids(outputs)))
+        given = _value_ids([*inputs, named])
+        self.closed.append(Call(path, start, self.program.num_ops(), given, _value_ids(outputs)))
 
     def owners(self) -> list[str]:
         """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""

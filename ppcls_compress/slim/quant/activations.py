@@ -92,6 +92,10 @@ class Fixed(_OneSided):
             self._checked = self.limit() > 0
         return fake_quant.straight_through(x, self._rounded)
 
+    def forget(self) -> None:
+        """Look again whether the range has a value."""
+        self._checked = False
+
     @property
     def corrects_bias(self) -> bool:
         """Whether calibration shifts the layer's bias too."""

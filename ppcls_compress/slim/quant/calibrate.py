@@ -12,12 +12,16 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import layers, placement
 from ppcls_compress.slim.quant.activations import Fixed
+from ppcls_compress.slim.quant.learned import ClipWeightByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.paddleslim_backend import paddleslim_layers
 from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
+from ppcls_compress.slim.quant.weights import WeightQuantizer
 
 
 def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     """Run batches through the model in float and set every activation range from what the layers read.
+
+    Observed ranges of weights start from the weights, and so do the clips of `weight_preprocess_type: PACT`.
 
     Dropout is off. A batch norm that has never been trained uses the batch's statistics, any other its running ones; no
     statistic changes. After-training quantization with `bias_correction` runs the batches a second time, and keeps them
@@ -40,6 +44,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
         for batch in batches:
             model(batch)
     observation.finish()
+    _start_weights(model, found)
     if correcting:
         _correct_biases(model, found, correcting, batches)
 
@@ -90,7 +95,10 @@ class Observation:
 
     def attach(self) -> list[Any]:
         """Observe forward passes until the returned hooks are removed."""
-        hooks = [layer.register_forward_pre_hook(self._input_hook(name)) for name, layer in self._found.items()]
+        hooks = [
+            layer.register_forward_pre_hook(self._input_hook(name), with_kwargs=True)
+            for name, layer in self._found.items()
+        ]
         return hooks + [layer.register_forward_post_hook(self._look_at_output) for layer in self._outputs.values()]
 
     def finish(self) -> None:
@@ -108,9 +116,9 @@ class Observation:
             for part, observer in observers:
                 part.calibrate(observer)
 
-    def _input_hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
-        def observe(layer: paddle.nn.Layer, inputs: tuple) -> None:
-            self._look(name, inputs[0], "input")
+    def _input_hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple, dict[str, Any]], None]:
+        def observe(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> None:
+            self._look(name, layer.arguments(inputs, named)[0], "input")
 
         return observe
 
@@ -124,6 +132,19 @@ class Observation:
         self._reached.add(name)
         for _, observer in self._observers[name]:
             observer.add(values)
+
+
+def _start_weights(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) -> None:
+    """Start the ranges that follow a weight, unless PaddleSlim's own start is asked for."""
+    with layers.evaluating(model), paddle.no_grad():
+        for layer in found.values():
+            quantizer, clip = layer._fake_quant_weight, layer._weight_preprocess
+            if isinstance(clip, PaddleSlimPact) or isinstance(layer._act_preprocess, PaddleSlimPact):
+                continue
+            if isinstance(clip, ClipWeightByAlpha):
+                clip.calibrate_from(layer.weight)
+            if isinstance(quantizer, WeightQuantizer):
+                quantizer.start(layer.preprocessed_weight())
 
 
 def corrects_bias(layer: paddle.nn.Layer) -> bool:
@@ -145,9 +166,10 @@ def _correct_biases(
     """
     sums: dict[str, list[np.ndarray]] = {name: [] for name in correcting}
 
-    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple, paddle.Tensor], None]:
-        def compare(layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
-            rounded = layer.compute(layer.quantized_input(inputs[0]), layer.quantized_weight(), *inputs[1:])
+    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple, dict[str, Any], paddle.Tensor], None]:
+        def compare(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any], output: paddle.Tensor) -> None:
+            x, rest, named = layer.arguments(inputs, named)
+            rounded = layer.compute(layer.quantized_input(x), layer.quantized_weight(), *rest, **named)
             difference = (output - rounded).astype("float32")
             channels = layers.channel_dimension(layer, difference.ndim)
             others = [axis for axis in range(difference.ndim) if axis != channels]
@@ -155,7 +177,7 @@ def _correct_biases(
 
         return compare
 
-    hooks = [layer.register_forward_post_hook(hook_for(name)) for name, layer in correcting.items()]
+    hooks = [layer.register_forward_post_hook(hook_for(name), with_kwargs=True) for name, layer in correcting.items()]
     try:
         with _computing_in_float(model, found), paddle.no_grad():
             for batch in batches:

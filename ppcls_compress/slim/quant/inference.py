@@ -182,9 +182,10 @@ class InferenceLayer:
         weight_bits: of the integers, or None for a weight of floats.
     """
 
-    def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> paddle.Tensor:
         """The float layer's result on the rounded input and weight."""
-        return self.compute(self.rounding(x), self.weight, *args)
+        x, args, kwargs = self.arguments(args, kwargs)
+        return self.compute(self.rounding(x), self.weight, *args, **kwargs)
 
     @property
     def weight(self) -> paddle.Tensor:

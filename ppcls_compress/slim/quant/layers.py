@@ -10,7 +10,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import paddle
 from paddle.nn import functional
@@ -31,7 +31,19 @@ def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn
 
 
 class Functional:
-    """A layer whose arithmetic is a function of what it is given."""
+    """A layer whose arithmetic is a function of what it is given.
+
+    Attributes:
+        input_name: what `forward` of the float layer calls its input.
+    """
+
+    input_name: ClassVar[str] = "x"
+
+    def arguments(self, given: tuple, named: dict[str, Any]) -> tuple[paddle.Tensor, tuple, dict[str, Any]]:
+        """The input among the arguments of `forward`, and the others."""
+        if given:
+            return given[0], given[1:], named
+        return named[self.input_name], (), {key: value for key, value in named.items() if key != self.input_name}
 
     def effective_bias(self) -> paddle.Tensor | None:
         """The bias that the result has."""
@@ -81,6 +93,7 @@ class FunctionalLinear(Functional):
     """x @ weight + bias with a weight given from outside, [in, out]."""
 
     channel_axis: ClassVar[int] = 1
+    input_name: ClassVar[str] = "input"
 
     def compute(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
         """The product of `x` and `weight`, and the bias."""
@@ -98,11 +111,12 @@ class QuantLayer:
 
     rounds_bias: bool = False
 
-    def forward(self, x: paddle.Tensor, *args: object) -> paddle.Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> paddle.Tensor:
         """The float layer's result on the rounded input and weight."""
+        x, args, kwargs = self.arguments(args, kwargs)
         if not self.quantizing:
-            return self.compute(x, self.weight, *args)
-        return self.compute(self.quantized_input(x), self.quantized_weight(), *args)
+            return self.compute(x, self.weight, *args, **kwargs)
+        return self.compute(self.quantized_input(x), self.quantized_weight(), *args, **kwargs)
 
     def quantized_input(self, x: paddle.Tensor) -> paddle.Tensor:
         """`x`, rounded; a half-precision input comes back as float32, which is what the rounding works in."""

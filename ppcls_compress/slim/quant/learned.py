@@ -62,7 +62,7 @@ class LearnedRange(ActivationQuantizer):
         """Clip and round `x`, any shape, float32."""
         training = self.training and paddle.in_dynamic_mode()
         if training and not self._sides_known():
-            self._calibrate_from(x)
+            self._calibrate_from_first_batch(x)
         unsigned = self.unsigned
         with paddle.no_grad():
             value = restrained(self.learned, *self._reach())
@@ -98,6 +98,10 @@ class LearnedRange(ActivationQuantizer):
         value = self._parameter_of(limit, unsigned)
         for tensor, number in ((self.learned, value), (self._previous, value), (self._sides, 1 if unsigned else 2)):
             tensor.set_value(np.array([number], np.float32))
+        self.forget()
+
+    def forget(self) -> None:
+        """Read again from the state whether the form is one-sided."""
         self._known_sides = None
 
     def clip_rate(self, reset: bool = True) -> float | None:
@@ -127,9 +131,17 @@ class LearnedRange(ActivationQuantizer):
             self._known_sides = int(self._sides.item()) or None
         return self._known_sides is not None
 
-    def _calibrate_from(self, x: paddle.Tensor) -> None:
-        if paddle.distributed.get_world_size() > 1:
+    def _calibrate_from_first_batch(self, x: paddle.Tensor) -> None:
+        if paddle.distributed.get_world_size() > 1:  # each process has a batch of its own
             raise self._uncalibrated()
+        self.calibrate_from(x)
+
+    def calibrate_from(self, x: paddle.Tensor) -> None:
+        """Choose the form and the range from one tensor.
+
+        Raises:
+            UserError: it is not finite.
+        """
         values = x.astype("float32").numpy()
         if not np.isfinite(values).all():
             raise UserError(f"{self.layer_name}: what its range is to be calibrated from is not finite")
@@ -276,7 +288,7 @@ class ClipWeightByAlpha(ClipByAlpha):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Clip a weight."""
         if paddle.in_dynamic_mode() and not self._sides_known():
-            self._calibrate_from(x)
+            self.calibrate_from(x)  # the same in every process
         return super().forward(x)
 
 

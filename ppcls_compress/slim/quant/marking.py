@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 
 from ppcls_compress.slim.quant import layers, placement
@@ -47,7 +49,7 @@ def mark_places(model: paddle.nn.Layer) -> dict[str, InputGrid]:
                 plain.bias.set_value(bias)
             if not isinstance(layer._fake_quant_input, placement.RoundedBefore):
                 grids[_put(plain, _INPUT)] = quantizer_grid(layer._fake_quant_input)
-                plain.register_forward_pre_hook(_mark_input)
+                plain.register_forward_pre_hook(_mark_input, with_kwargs=True)
     layers.replace(model, swaps)
     return grids
 
@@ -58,5 +60,9 @@ def _put(layer: paddle.nn.Layer, name: str) -> str:
     return mark.factor.name
 
 
-def _mark_input(layer: paddle.nn.Layer, inputs: tuple) -> tuple:
-    return (layer._sub_layers[_INPUT](inputs[0]), *inputs[1:])
+def _mark_input(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    mark = layer._sub_layers[_INPUT]
+    if inputs:
+        return (mark(inputs[0]), *inputs[1:]), named
+    # Under the name that the layer's kind has for it.
+    return inputs, {key: mark(value) if key in ("x", "input") else value for key, value in named.items()}

@@ -37,6 +37,14 @@ class Quantizer(paddle.nn.Layer):
         """Whether the grid has non-negative levels only."""
         return False
 
+    def forget(self) -> None:
+        """Drop what is remembered of the state from one training step to the next."""
+
+    def _state_dict_impl(self, *args: Any, **kwargs: Any) -> Any:
+        # Paddle asks each layer for its tensors before it writes a loaded state into them, and tells no layer of that.
+        self.forget()
+        return super()._state_dict_impl(*args, **kwargs)
+
     def extra_repr(self) -> str:
         """Shown by `print(model)`."""
         return f"bits={self.bits}"

@@ -13,6 +13,9 @@ import numpy as np
 
 from ppcls_compress.slim.options_quant import QuantOptions
 
+# How many ranges KL tries at most. The time for each grows with the bins: all 32,768 of 16 bits would take minutes.
+_CANDIDATES = 2048
+
 
 class RangeObserver(Protocol):
     """Takes in batches, then gives the range."""
@@ -45,14 +48,17 @@ class PercentileRange:
     def __init__(self, percent: float) -> None:
         self._percent = percent
         self._found: list[float] = []
+        self._largest = 0.0
 
     def add(self, values: np.ndarray) -> None:
         """Take in one batch."""
-        self._found.append(float(np.percentile(np.abs(values), self._percent)))
+        magnitudes = np.abs(values)
+        self._found.append(float(np.percentile(magnitudes, self._percent)))
+        self._largest = max(self._largest, float(magnitudes.max()))
 
     def range(self) -> float:
-        """The mean of the batches' percentiles."""
-        return float(np.mean(self._found))
+        """The mean of the batches' percentiles; the largest magnitude where these are all 0, as of a sparse input."""
+        return float(np.mean(self._found)) or self._largest
 
 
 class _GrowingHistogram:
@@ -95,11 +101,11 @@ class HistogramRange(_GrowingHistogram):
         self._fraction = fraction
 
     def range(self) -> float:
-        """Half a bin below the edge where the fraction is reached."""
+        """The centre of the last bin before the one in which the fraction is reached; half a bin at least."""
         if self._top == 0.0:
             return 0.0
         reached = np.cumsum(self._counts / np.sum(self._counts, dtype=np.float64))
-        return float((np.argmax(reached >= self._fraction) - 0.5) * (self._top / self._bins))
+        return float(max(np.argmax(reached >= self._fraction) - 0.5, 0.5) * (self._top / self._bins))
 
 
 class KlRange(_GrowingHistogram):
@@ -110,12 +116,13 @@ class KlRange(_GrowingHistogram):
         self._levels = 2 ** (bits - 1) - 1
 
     def range(self) -> float:
-        """The best of the upper half of the bins, at its centre."""
+        """The best of the upper half of the bins, at its centre; of very many bins, every few are tried."""
         if self._top == 0.0:
             return 0.0
         counts = self._counts.astype(np.float64)
         first = int((self._bins - 1) * 0.5)
         candidates = [size for size in range(first, self._bins) if counts[size - 1] > 0]
+        candidates = candidates[:: math.ceil(len(candidates) / _CANDIDATES) or 1]
         best = min(candidates, key=lambda size: divergence(counts, size, self._levels), default=0)
         if best == 0:
             filled = np.flatnonzero(counts[: first + 1])

@@ -62,6 +62,9 @@ class WeightQuantizer(Quantizer):
 
     axis: int
 
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start an observed range from the weight; the others need no start."""
+
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of the grid, [1] or one per channel."""
         return weight.abs().max().reshape([1])
@@ -102,12 +105,16 @@ class AbsMaxWeight(WeightQuantizer):
 class _ObservedWeight(WeightQuantizer):
     """An observed range of a weight: it can always start from the weight itself."""
 
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start from the weight's largest magnitude."""
+        self.start_from([weight.abs().max().item()])
+
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The range as observed so far."""
         return self._scale
 
     def _start(self, x: paddle.Tensor) -> None:
-        self.start_from([x.abs().max().item()])
+        self.start(x)
 
 
 class MovingAverageWeight(_ObservedWeight, MovingAverageRange):
@@ -146,6 +153,10 @@ class LsqWeight(WeightQuantizer):
                 _C_ops.assign_out_(self._current(), self.s)
                 _C_ops.assign_out_(self.s, self._previous)
         return lsq.LsqWeightFunction.apply(weight, self.s, self._current(), self.bits, self._shape(weight))
+
+    def forget(self) -> None:
+        """Look again whether the step size has a value."""
+        self._started = False
 
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of each grid."""

@@ -283,3 +283,73 @@ def test_epochs_freeze_observers_and_batch_norms():
     assert [moves(epoch) for epoch in (1, 2, 3)] == [(True, True), (False, True), (False, False)]
     quant.freeze_batch_norms(model, False)
     assert moves(1) == (True, True)
+
+
+@pytest.mark.parametrize("kind", ["moving_average_abs_max", "range_abs_max"])
+def test_observed_weights_start_from_the_weights_even_if_frozen_at_once(kind):
+    options = QuantOptions(name="qat", weight_quantize_type=kind, observer_epochs=0)
+    model, _ = quant.prepare(network(), options)
+    model.train()
+    quant.calibrate(model, [IMAGES])
+    quant.start_epoch(model, options, 1)
+    largest = model[0].weight.abs().max().item()
+    assert model[0].quantized_weight().abs().max().item() == pytest.approx(largest, rel=1e-6)
+    quant.freeze_observers(model, False)
+    model(IMAGES)
+    assert model[0]._fake_quant_weight.limits(model[0].weight).item() == pytest.approx(largest, rel=1e-6)
+
+
+def test_calibration_leaves_paddleslims_start_of_weights_alone():
+    model = prepared(compat="paddleslim", weight_quantize_type="moving_average_abs_max")
+    quant.calibrate(model, [IMAGES])
+    assert model[0]._fake_quant_weight._scale.item() == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_clipped_weights_train_in_several_processes(monkeypatch, calibrated):
+    model = prepared(name="qat", weight_preprocess_type="PACT")
+    if calibrated:
+        quant.calibrate(model, [IMAGES])
+        assert model[0]._weight_preprocess._sides.item() == 2
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda *_: 2)
+    model.train()
+    model(IMAGES).sum().backward()
+    assert model[0]._weight_preprocess.log_alpha.grad is not None
+
+
+def test_activations_are_not_calibrated_from_one_process_of_several(monkeypatch):
+    model = prepared()
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda *_: 2)
+    model.train()
+    with pytest.raises(UserError, match="not calibrated"):
+        model(IMAGES)
+
+
+def test_a_state_that_is_loaded_between_training_steps_is_obeyed():
+    model = prepared(weight_quantize_type="channel_wise_lsq_weight")
+    quant.calibrate(model, [IMAGES])
+    model.train()
+    model(IMAGES)
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    assert not model[0]._fake_quant_input.unsigned
+    model(IMAGES)
+    state["0._fake_quant_input._sides"][:] = 1
+    for key in ("s", "_previous"):
+        state[f"0._fake_quant_weight.{key}"][:] = 0
+    model.set_state_dict(state)
+    model(IMAGES)
+    assert model[0]._fake_quant_input.unsigned
+    assert (model[0]._fake_quant_weight.s.numpy() > 0).all()
+
+
+def test_a_fixed_range_that_a_loaded_state_lacks_is_refused_in_training():
+    model = prepared(name="ptq", fuse_conv_bn=False)
+    quant.calibrate(model, [IMAGES])
+    model.train()
+    model(IMAGES)
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    model(IMAGES)
+    state["0._fake_quant_input._scale"][:] = 0
+    model.set_state_dict(state)
+    with pytest.raises(UserError, match="0: its activation range is not calibrated"):
+        model(IMAGES)

@@ -240,3 +240,42 @@ def test_transposed_convolution_takes_an_output_size():
     model, _ = quant.prepare(model, QuantOptions(name="qat", quantizable_layer_type=("Conv2DTranspose",)))
     quant.calibrate(model, [IMAGES])
     assert model[0](IMAGES, [18, 18]).shape == [2, 4, 18, 18]
+
+
+class Named(nn.Layer):
+    """Calls its layers with keyword arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Conv2DTranspose(3, 4, 3, stride=2, bias_attr=False)
+        self.norm = nn.BatchNorm2D(4)
+        self.conv = nn.Conv2D(4, 2, 1)
+        self.fc = nn.Linear(18, 3)
+
+    def forward(self, x):
+        return self.fc(input=self.conv(x=self.norm(input=self.up(x, output_size=[18, 18]))))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "ptq", "activation_quantizer": "AbsmaxQuantizer"}, {"name": "pact"}, {"placement": "deploy"}],
+    ids=["ptq", "pact", "deploy"],
+)
+def test_layers_take_keyword_arguments(options):
+    paddle.seed(0)
+    model = Named()
+    model.eval()
+    expected = model(IMAGES).numpy()
+    kinds = ("Conv2D", "Conv2DTranspose", "Linear")
+    shape = [2, 3, *IMAGES.shape[2:]]
+    model, record = quant.prepare(model, QuantOptions(quantizable_layer_type=kinds, **options), inputs=[shape])
+    assert record["folded"] == ([] if options == {"name": "pact"} else [["up", "norm"]])
+    quant.calibrate(model, [IMAGES])
+    model.eval()
+    rounded = model(IMAGES).numpy()
+    assert rounded.shape == (2, 4 // 2, 18, 3)
+    np.testing.assert_allclose(rounded, expected, atol=0.05 * np.abs(expected).max())
+    np.testing.assert_allclose(quant.to_inference(model)(IMAGES).numpy(), rounded, atol=1e-5)
+    if quant.is_placed(model):
+        quant.mark_places(model)
+        assert model(IMAGES).shape == [2, 2, 18, 3]

@@ -18,6 +18,9 @@ nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype("float32"))
 
 
+PERCENTILE_60 = {"activation_quantizer": "PercentileQuantizer", "percentile": 60.0}
+
+
 def network() -> nn.Layer:
     paddle.seed(5)
     model = nn.Sequential(
@@ -182,3 +185,22 @@ def test_saving_without_data_is_refused(tmp_path):
     model = ptq.quantize(network())
     with pytest.raises(UserError, match="calibration needs at least one batch"):
         ptq.save_quantized_model(model, str(tmp_path / "model"), [paddle.static.InputSpec([None, 3, 8, 8])])
+
+
+@pytest.mark.parametrize("settings", [{"activation_quantizer": "HistQuantizer", "hist_percent": 0.6}, PERCENTILE_60])
+def test_a_sparse_input_gets_a_range_from_its_values(settings):
+    values = np.zeros(1000, "float32")
+    values[:300] = np.linspace(0.1, 50, 300)
+    observer = ranges.build(QuantOptions(name="ptq", **settings))
+    observer.add(values)
+    # Half a bin, as the fraction is reached in the first one; the largest magnitude, as the percentile is 0.
+    assert observer.range() == pytest.approx(50 / 1024 / 2 if "hist_percent" in settings else 50)
+
+
+def test_kl_tries_some_of_very_many_bins(monkeypatch):
+    tried = []
+    monkeypatch.setattr(ranges, "divergence", lambda counts, size, levels: tried.append(size) or abs(size - 50_000))
+    observer = ranges.build(QuantOptions(name="ptq", activation_bits=16))
+    observer.add(np.linspace(0, 1, 200_000, dtype="float32"))
+    assert observer.range() == pytest.approx(50_000 / 65_536, rel=1e-3)
+    assert 1024 < len(tried) <= 2048
