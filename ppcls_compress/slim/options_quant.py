@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from ppcls_compress.errors import ConfigError, unknown
@@ -169,14 +169,20 @@ class QuantOptions:
             value = getattr(self, key)
             if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not holds(value)):
                 raise ConfigError(f"{key}: {value!r} is not {allowed}")
-        if self.activation_quantizer == "KLQuantizer" and self.bins < 2**self.activation_bits:
-            least = 2**self.activation_bits
-            raise ConfigError(
-                f"bins: {self.bins} are too few for {self.activation_bits} bits, at least {least} are needed"
-            )
-        self._check_unsigned()
+        bits, least = self.activation_bits, 2**self.activation_bits
+        if self.activation_quantizer == "KLQuantizer" and self.bins < least:
+            raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
+        if self.unsigned is True and bits == 16:
+            raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
+        if self.compat and self.observer_epochs == 0:
+            raise ConfigError("observer_epochs: 0 would keep compat: paddleslim's start, which knows no data")
         if self.placement == "deploy":
             _check_deploy(self)
+        for index, rule in enumerate(self.per_layer):
+            try:
+                self.with_rule(rule)
+            except ConfigError as error:
+                raise ConfigError(f"per_layer[{index}]: {error}") from error
         if self.backend == "paddleslim":
             options_paddleslim.check(self)
 
@@ -198,12 +204,16 @@ class QuantOptions:
         rules = tuple(LayerRule(**rule) for rule in values.get("per_layer", ()))
         return cls(**{**values, "per_layer": rules})
 
-    def _check_unsigned(self) -> None:
-        if self.unsigned is True and self.activation_bits == 16:
-            raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
-        for rule in self.per_layer:
-            if rule.unsigned is not None and self.unsigned is None:
-                raise ConfigError(f"per_layer: unsigned has no effect with name: {self.name}; leave it out")
+    def with_rule(self, rule: LayerRule) -> QuantOptions:
+        """The options of a layer that a rule of `per_layer` is for.
+
+        Raises:
+            ConfigError: the rule contradicts the other options.
+        """
+        changes = rule.overrides()
+        if self.bins == _default_bins(self.activation_bits) and "activation_bits" in changes:
+            changes["bins"] = _default_bins(changes["activation_bits"])
+        return replace(self, **changes, per_layer=())
 
 
 # Both are read by pydantic, which then refuses keys that do not exist.
@@ -240,6 +250,8 @@ def _check_deploy(options: QuantOptions) -> None:
     """Refuse what the integer graph of `placement: deploy` cannot hold."""
     if not options.fuse_conv_bn:
         raise ConfigError("fuse_conv_bn: placement: deploy trains with the batch norms folded; leave fuse_conv_bn out")
+    if options.freeze_bn_epoch is not None:
+        raise ConfigError("freeze_bn_epoch: placement: deploy trains with the batch norms folded; leave it out")
     for bits in (options, *options.per_layer):
         if bits.activation_bits not in (None, 8):
             raise ConfigError(f"activation_bits: placement: deploy needs 8, found {bits.activation_bits}")
@@ -253,10 +265,8 @@ def _check_deploy(options: QuantOptions) -> None:
             f"{key}: placement: deploy needs one fixed range per tensor, {getattr(options, key)} has none"
         )
     if options.name == "pact" and options.activation_quantize_type is not None:
-        raise ConfigError(
-            f"activation_quantize_type: placement: deploy needs one fixed range per tensor, and pact with "
-            f"{options.activation_quantize_type} has two; use grid: alpha"
-        )
+        two = f"pact with {options.activation_quantize_type} has two; use grid: alpha"
+        raise ConfigError(f"activation_quantize_type: placement: deploy needs one fixed range per tensor, and {two}")
 
 
 def _fill(options: QuantOptions) -> None:
@@ -278,12 +288,16 @@ def _ptq(options: QuantOptions) -> dict[str, Any]:
         "fuse_conv_bn": True,
     }
     if found["activation_quantizer"] in ("KLQuantizer", "HistQuantizer"):
-        found |= {"bins": max(1024, 2**options.activation_bits), "upsample_bins": 64}
+        found |= {"bins": _default_bins(options.activation_bits), "upsample_bins": 64}
     if found["activation_quantizer"] == "HistQuantizer":
         found["hist_percent"] = 0.99999
     if found["activation_quantizer"] == "PercentileQuantizer":
         found["percentile"] = 99.99
     return found
+
+
+def _default_bins(bits: int) -> int:
+    return max(1024, 2**bits)
 
 
 def _training(options: QuantOptions) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import paddle
@@ -58,7 +58,7 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
         settings = options
         for rule in options.per_layer:
             if any(_matches(pattern, name, layer, ends) for pattern in rule.layers):
-                settings = replace(settings, **rule.overrides())
+                settings = settings.with_rule(rule)
         chosen[name] = settings
     if not chosen:
         why = "; ".join(f"{item.layer}: {item.reason}" for item in skipped[:5]) or "it has no layer with a weight"

@@ -185,6 +185,14 @@ def test_later_rules_win_and_the_rest_keeps_the_section():
     assert not model.block.depthwise._fake_quant_input.unsigned
 
 
+def test_rules_of_after_training_quantization_take_more_bits_than_the_section():
+    rules = (LayerRule(("last",), activation_bits=12),)
+    model, record = quant.prepare(net(), QuantOptions(name="ptq", fuse_conv_bn=False, per_layer=rules))
+    assert list(quant.quant_layers(quant.apply_record(net(), record))) == record["quantized"]
+    bits = [layer._fake_quant_input.bits for layer in quant.quant_layers(model).values()]
+    assert bits == [8] * (len(bits) - 1) + [12]
+
+
 def test_the_one_sided_form_follows_the_data_or_the_rule():
     model, _ = ready()
     forms = {row["layer"]: row["unsigned"] for row in quant.statistics(model)}

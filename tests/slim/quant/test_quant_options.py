@@ -58,7 +58,26 @@ def test_defaults_follow_the_method(options, expected):
         ({"unsigned": True, "activation_bits": 16}, "unsigned: an unsigned grid has at most 15 bits"),
         ({"skip": "conv"}, "skip: a list of layer names, globs or types is needed, found 'conv'"),
         ({"quantizable_layer_type": ()}, "quantizable_layer_type: is empty"),
-        ({"name": "qat", "per_layer": (LayerRule(("a",), unsigned=True),)}, "per_layer: unsigned has no effect"),
+        (
+            {"name": "qat", "per_layer": (LayerRule(("a",), unsigned=True),)},
+            r"per_layer\[0\]: unsigned: True has",
+        ),
+        (
+            {"unsigned": True, "per_layer": (LayerRule(("a",), weight_bits=4), LayerRule(("b",), activation_bits=16))},
+            r"per_layer\[1\]: unsigned: an unsigned grid has at most 15 bits",
+        ),
+        (
+            {"name": "ptq", "bins": 2048, "per_layer": (LayerRule(("a",), activation_bits=12),)},
+            r"per_layer\[0\]: bins: 2048 are too few for 12 bits",
+        ),
+        (
+            {"placement": "deploy", "freeze_bn_epoch": 3},
+            "freeze_bn_epoch: placement: deploy trains with",
+        ),
+        (
+            {"compat": "paddleslim", "weight_quantize_type": "range_abs_max", "observer_epochs": 0},
+            "observer_epochs: 0 would keep compat: paddleslim's start",
+        ),
         ({"freeze_bn_epoch": 0}, "freeze_bn_epoch: 0 is not a whole number from 1"),
         ({"alpha_learning_rate": float("nan")}, "alpha_learning_rate: nan is not a finite number"),
     ],
@@ -66,6 +85,15 @@ def test_defaults_follow_the_method(options, expected):
 def test_what_has_no_effect_or_no_meaning_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         QuantOptions(**options)
+
+
+def test_a_rule_has_the_bins_that_its_bits_need():
+    options = QuantOptions(name="ptq", per_layer=(LayerRule(("a",), activation_bits=12),))
+    again = QuantOptions.from_dict(json.loads(json.dumps(options.as_dict())))
+    assert again == options
+    wider = again.with_rule(options.per_layer[0])
+    assert (options.bins, wider.bins, wider.activation_bits, wider.per_layer) == (1024, 4096, 12, ())
+    assert wider.with_rule(LayerRule(("a",), activation_bits=4)).bins == 1024
 
 
 def test_a_rule_without_layers_or_changes_is_refused():
