@@ -39,6 +39,10 @@ def run(args: argparse.Namespace) -> None:
     folders = named_folders("--artifacts", args.artifacts)
     from ppcls_compress import io
     from ppcls_compress.deploy import machine
+
+    cores = len(machine.cores())
+    if max(args.threads) > cores:
+        raise ConfigError(f"--threads: this process may use only {cores} cores, found {max(args.threads)}")
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.report import benchmark
 
@@ -50,17 +54,21 @@ def run(args: argparse.Namespace) -> None:
                 f"--artifacts: take images {list(shape)}, Global.image_shape is {list(config.Global.image_shape)}"
             )
         output = io.make_folder(args.output or Path(config.Global.output_dir) / config.Arch.name / "benchmark")
-        logger.info("%s, %d cores", machine.cpu_name(), len(machine.cores()))
-        if note := machine.int8_note():
-            logger.warning(note)
+        logger.info("%s, %d cores", machine.cpu_name(), cores)
+        for note in (machine.int8_note(), benchmark.reference_note(models)):
+            if note:
+                logger.warning(note)
         rows = []
-        for threads in dict.fromkeys(args.threads):
-            for batch in dict.fromkeys(args.batch):
-                rows += benchmark.measure(models, threads=threads, batch=batch, rounds=args.rounds)
-        benchmark.show(rows)
+        try:
+            for threads in dict.fromkeys(args.threads):
+                for batch in dict.fromkeys(args.batch):
+                    rows += benchmark.measure(models, threads=threads, batch=batch, rounds=args.rounds)
+                    benchmark.write_csv(rows, output / "benchmark.csv")
+        finally:
+            if rows:
+                benchmark.show(rows)
+                logger.info("written: %s", output / "benchmark.csv")
         for line in benchmark.slower_than_float(models, rows):
             logger.warning(line)
-        benchmark.write_csv(rows, output / "benchmark.csv")
-        logger.info("written: %s", output / "benchmark.csv")
         benchmark.plot(rows, output / "benchmark.png")
         logger.info("written: %s", output / "benchmark.png")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ppcls_compress.deploy.extras import require
+from ppcls_compress.deploy.extras import TO_ONNX, require
 from ppcls_compress.errors import ConfigError, UserError, unknown
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ class Format:
         write: writes the files into a folder; gives lines for the user.
         open: loads them, with a number of threads.
         integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
-        extra: of this package, which brings `modules`.
-        modules: what must be importable to write and to run it, beside this package's own dependencies.
+        extra: of this package, which brings `writes` and `runs`.
+        writes: what must be importable to write it, beside this package's own dependencies.
+        runs: the same to run it.
         calibrated: whether quantized networks need calibration images.
         companions: formats that are written along with it for a quantized network.
         selectable: whether a user may ask for it; what is a companion only, may not.
@@ -77,18 +78,27 @@ class Format:
     open: Callable[[Path, int], Session]
     integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
     extra: str = ""
-    modules: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     calibrated: bool = False
     companions: tuple[str, ...] = ()
     selectable: bool = True
 
     def require(self) -> None:
-        """Check that the packages of the format are there.
+        """Check that the packages are there that an export takes, which writes the format and runs it to compare.
 
         Raises:
             MissingDependencyError: says which extra brings them.
         """
-        require(self.modules, self.extra)
+        require(tuple(dict.fromkeys((*self.writes, *self.runs))), self.extra)
+
+    def require_runtime(self) -> None:
+        """Check that the packages are there that run the format.
+
+        Raises:
+            MissingDependencyError: says which extra brings them.
+        """
+        require(self.runs, self.extra)
 
 
 def get(name: str) -> Format:
@@ -234,7 +244,8 @@ _ALL = (
         open=_onnx_opener("onnxruntime"),
         integer_kernels=_onnx_kernels("onnxruntime"),
         extra="onnx",
-        modules=("paddle2onnx", "onnx", "onnxruntime"),
+        writes=(*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
+        runs=("onnxruntime",),
         calibrated=True,
     ),
     Format(
@@ -248,7 +259,8 @@ _ALL = (
         open=_onnx_opener("openvino"),
         integer_kernels=_onnx_kernels("openvino"),
         extra="openvino",
-        modules=("paddle2onnx", "onnx", "openvino"),
+        writes=TO_ONNX,
+        runs=("openvino",),
     ),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}

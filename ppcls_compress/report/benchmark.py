@@ -79,6 +79,7 @@ def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
     Where the processor knows bfloat16, what OpenVINO runs is there a second time, in the precision that it chooses.
 
     Raises:
+        MissingDependencyError: a runtime is not installed; says which extra brings it.
         UserError: a folder holds no artifact, one is damaged, or they take images of different shapes.
     """
     found = [
@@ -88,7 +89,7 @@ def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
         for reduced in _precisions(exported)
     ]
     for entry in found:
-        formats.get(entry.exported.description.format).require()
+        formats.get(entry.exported.description.format).require_runtime()
         shapes = [list(item.exported.description.image_shape) for item in (found[0], entry)]
         if shapes[0] != shapes[1]:
             raise UserError(f"{entry.name}: takes images {shapes[1]}, {found[0].name} takes {shapes[0]}")
@@ -139,6 +140,14 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
             )
         )
     return rows
+
+
+def reference_note(models: Sequence[Entry]) -> str | None:
+    """A line for the user if all ratios are to a quantized model, or None."""
+    first = models[0]
+    if not first.exported.quantized or all(item.exported.quantized for item in models):
+        return None
+    return f"all ratios are to {first.name}, which is quantized; for ratios to a float model give that one first"
 
 
 def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]:

@@ -6,8 +6,9 @@ import pytest
 from support.project import SIZE, make_project
 
 from ppcls_compress.cli import main
-from ppcls_compress.deploy import artifact, machine
+from ppcls_compress.deploy import artifact, latency, machine
 from ppcls_compress.deploy.export import export
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
@@ -85,13 +86,37 @@ def test_without_matplotlib_the_numbers_are_kept(root, tmp_path, capsys, monkeyp
     assert (tmp_path / "benchmark.csv").is_file()
 
 
+def test_what_was_measured_before_a_failure_is_kept(root, tmp_path, capsys, monkeypatch):
+    measure = latency.measure
+
+    def failing(candidates, shape, **options):
+        if shape[0] == 3:
+            raise UserError("no room for 3 images")
+        return measure(candidates, shape, **options)
+
+    monkeypatch.setattr(latency, "measure", failing)
+    options = ("--batch", "1", "3", "--rounds", "1", "--output", str(tmp_path))
+    assert run(root, "--artifacts", str(root / "int8"), *options) == 2
+    told = capsys.readouterr()
+    assert "error: no room for 3 images" in told.err
+    assert "batch 1, 1 thread" in told.out
+    with open(tmp_path / "benchmark.csv", newline="") as file:
+        assert {row["batch"] for row in csv.DictReader(file)} == {"1"}
+
+
+def test_too_many_threads_are_refused_before_anything_is_measured(root, capsys, monkeypatch):
+    monkeypatch.setattr(latency, "measure", None)
+    assert run(root, "--artifacts", str(root / "int8"), "--threads", "1", "999") == 2
+    assert "error: --threads: this process may use only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (("--artifacts", "{root}/float", "--threads", "0"), "--threads: expected 1 or more, found 0"),
         (("--artifacts", "{root}/float", "--batch", "1", "-2"), "--batch: expected 1 or more, found -2"),
         (("--artifacts", "{root}/float", "--rounds", "0"), "--rounds: expected 1 or more, found 0"),
-        (("--artifacts", "{root}/float", "--threads", "999"), "999 threads: this process may use only"),
+        (("--artifacts", "{root}/float", "--threads", "999"), "--threads: this process may use only"),
         (("--artifacts", "{root}/nowhere"), "--artifacts: {root}/nowhere does not exist"),
         (("--artifacts", "{root}/images"), "not a complete exported model"),
         (("--artifacts", "{root}/float", "{root}/float"), "two artifacts are called"),

@@ -1,10 +1,13 @@
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.artifact import Artifact, Description
-from ppcls_compress.report.benchmark import Entry, Row, slower_than_float
+from ppcls_compress.errors import MissingDependencyError
+from ppcls_compress.report.benchmark import Entry, Row, entries, reference_note, slower_than_float
 
 
 def entry(name, model="Net"):
@@ -43,3 +46,26 @@ def test_int8_that_is_slower_than_float_is_told(rows, expected):
 def test_a_companion_counts_as_the_runtime_of_its_format():
     exported = Artifact(Path("a"), Description((3, 8, 8), format="onednn"), {"version": 1, "steps": []}, {})
     assert Entry("a", exported).runtime == entry("a").runtime == "Paddle Inference"
+
+
+def quantized(name):
+    record = {"version": 1, "steps": [{"kind": "quant"}]}
+    return Entry(name, Artifact(Path(name), Description((3, 8, 8), model_name="Net"), record, {}))
+
+
+def test_ratios_to_a_quantized_model_are_told():
+    assert reference_note([entry("a"), quantized("b")]) is None
+    assert reference_note([quantized("a"), quantized("b")]) is None
+    assert reference_note([quantized("b"), entry("a")]).startswith("all ratios are to b, which is quantized")
+
+
+def test_what_only_an_export_needs_may_be_missing(tmp_path, monkeypatch):
+    exported = Artifact(tmp_path, Description((3, 8, 8), format="onnx-ort"), {"version": 1, "steps": []}, {})
+    monkeypatch.setattr(artifact, "load", lambda folder: exported)
+    find = importlib.util.find_spec
+    there = {"onnxruntime": find("numpy"), "paddle2onnx": None, "onnx": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there[name] if name in there else find(name))
+    assert [item.exported for item in entries({"a": tmp_path})] == [exported]
+    there["onnxruntime"] = None
+    with pytest.raises(MissingDependencyError, match="^onnxruntime not installed"):
+        entries({"a": tmp_path})

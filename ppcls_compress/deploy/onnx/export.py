@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.deploy.onnx import (
     convert,
@@ -28,29 +29,8 @@ from ppcls_compress.slim.quant import inference
 FILE = "model.onnx"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the integer graph is laid out, and what it takes.
-
-    Attributes:
-        name: `ort` or `openvino`.
-        folder: of the artifact, below the directory of all exports.
-        extra: the extra of this package that brings `modules`.
-        modules: what must be importable for the export.
-        exact: whether only what training rounded is rounded.
-    """
-
-    name: str
-    folder: str
-    extra: str
-    modules: tuple[str, ...]
-    exact: bool
-
-
-LAYOUTS: Mapping[str, Layout] = {
-    "ort": Layout("ort", "onnx-ort", "onnx", ("paddle2onnx", "onnx", "onnxruntime"), exact=False),
-    "openvino": Layout("openvino", "onnx-openvino", "openvino", ("paddle2onnx", "onnx"), exact=True),
-}
+LAYOUTS = ("ort", "openvino")
+"""How an integer graph is laid out; `deploy.formats` has what each is good for."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,8 @@ def export(
     """
     if layout not in LAYOUTS:
         raise UserError(unknown("ONNX layout", layout, LAYOUTS))
-    require(LAYOUTS[layout].modules, LAYOUTS[layout].extra)
+    kind = formats.get(f"onnx-{layout}")
+    require(kind.writes, kind.extra)
     images = None if calibration is None else list(calibration)
     model = quant.native(model)
     if not quant.quant_layers(model):
