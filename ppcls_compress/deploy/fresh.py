@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppcls_compress.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MARK = re.compile(r"^(ppcls_compress|__main__)[\w.]*Error: |^.*\[ERROR\]\s*")
 
 
 def run_module(module: str, *arguments: str | Path, threads: int = 1, timeout: float = 1800) -> None:
@@ -26,18 +30,23 @@ def run_module(module: str, *arguments: str | Path, threads: int = 1, timeout: f
         UserError: it failed, crashed or took too long; the message ends with the last line it wrote.
     """
     try:
-        done = subprocess.run(
-            command(module, *map(str, arguments)),
-            env=environment(threads),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = _finish(command(module, *map(str, arguments)), environment(threads), timeout)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{module}: stopped, because it took longer than {timeout:.0f} seconds") from error
     if done.returncode:
-        raise UserError(f"{module}: {failure(done.returncode, done.stderr)}")
+        raise UserError(f"{module}: {failure(done.returncode, done.stderr, done.stdout)}")
+
+
+def _finish(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """As `subprocess.run`, but what is stopped ends with all that it started."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, env=variables, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -53,9 +62,17 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "KMP_BLOCKTIME": "1"}
 
 
-def failure(code: int, errors: str) -> str:
-    """How a process ended that failed: by which signal or exit, and the last line that it wrote to standard error."""
-    lines = [line for line in errors.splitlines() if line.strip()]
-    last = lines[-1].removeprefix("ppcls_compress.errors.UserError: ") if lines else "it wrote nothing"
-    ending = f"crashed with {signal.Signals(-code).name}" if code < 0 else "failed"
-    return f"{ending}: {last}"
+def failure(code: int, errors: str, output: str = "") -> str:
+    """How a process ended that failed: by which signal or exit, and the line that tells most of why.
+
+    It is the last one on standard error; where there is none, the last on standard output that is marked as an error.
+    """
+    told = [line for line in _lines(output) if "[ERROR]" in line] or _lines(output)
+    lines = _lines(errors) or told or ["it wrote nothing"]
+    names = {item.value: item.name for item in signal.Signals}
+    ending = f"crashed with {names.get(-code, f'signal {-code}')}" if code < 0 else "failed"
+    return f"{ending}: {_MARK.sub('', lines[-1])}"
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in _COLOUR.sub("", text).splitlines() if line.strip()]

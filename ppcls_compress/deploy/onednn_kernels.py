@@ -19,6 +19,7 @@ from ppcls_compress.deploy.paddle_inference import PaddleSession
 from ppcls_compress.errors import UserError
 
 _CONVOLUTION = ",exec,cpu,convolution,"
+_TIME_LIMIT = 600.0
 _INTEGERS = re.compile(r"\bsrc:[su]8:\S* wei:s8:")
 
 
@@ -29,11 +30,16 @@ def count(folder: Path) -> dict[str, tuple[int, int]]:
         folder: that `onednn.export` wrote to.
 
     Raises:
-        UserError: the program does not run.
+        UserError: the program does not run, or not within ten minutes.
     """
     environment = {**fresh.environment(1), "ONEDNN_VERBOSE": "1"}
     command = fresh.command(__name__, str(folder))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:  # in this process's own group: what ends the comparison ends this as well
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{folder}: stopped, because it took longer than {_TIME_LIMIT:.0f} seconds") from error
     if done.returncode:
         raise UserError(f"{folder}: {fresh.failure(done.returncode, done.stderr)}")
     lines = [line for line in done.stdout.splitlines() if _CONVOLUTION in line]

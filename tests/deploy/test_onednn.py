@@ -171,6 +171,12 @@ def test_kernels_of_a_program_that_does_not_run(tmp_path):
         onednn_kernels.count(tmp_path)
 
 
+def test_kernels_of_a_program_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(onednn_kernels, "_TIME_LIMIT", 0.01)
+    with pytest.raises(UserError, match="stopped, because it took longer than"):
+        onednn_kernels.count(tmp_path)
+
+
 FAMILIES = [
     "CIFARResNet8",
     "CIFARMobileNetV3",

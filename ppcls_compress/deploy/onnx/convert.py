@@ -11,6 +11,7 @@ from pathlib import Path
 
 import paddle
 
+from ppcls_compress import io
 from ppcls_compress.deploy import fresh
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.onnx import graph as onnx_graph
@@ -47,8 +48,16 @@ def _convert(prefix: Path) -> None:
     try:
         fresh.run_module(_CONVERTER, "convert", prefix, str(onnx_graph.OPSET))
     except UserError as failure:
-        try:
-            fresh.run_module(_CONVERTER, "explain", prefix)
-        except UserError as reason:
-            raise UserError(f"the network has no ONNX form: {reason}") from failure
-        raise UserError(f"the network has no ONNX form: {failure}") from failure
+        raise UserError(f"the network has no ONNX form: {_reason(prefix, failure)}") from failure
+
+
+def _reason(prefix: Path, failure: UserError) -> str:
+    try:
+        fresh.run_module(_CONVERTER, "explain", prefix)
+    except UserError:
+        return str(failure)  # the first error is the one that matters
+    operators = io.read_json(prefix.with_suffix(".operators"))
+    unknown = [name for name, known in operators.items() if not known]
+    if unknown:
+        return f"paddle2onnx knows no ONNX form of {', '.join(unknown)}"
+    return f"{failure}; the operators of the network: {', '.join(operators)}"

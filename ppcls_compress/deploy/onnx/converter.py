@@ -1,7 +1,7 @@
 """The process that calls paddle2onnx.
 
 `python -m ppcls_compress.deploy.onnx.converter convert PREFIX OPSET` writes PREFIX.onnx from PREFIX.json;
-`... explain PREFIX` fails with the names of the operators that paddle2onnx does not list.
+`... explain PREFIX` writes PREFIX.operators: the names of the network's operators, and whether paddle2onnx lists each.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ppcls_compress import io
 from ppcls_compress.errors import UserError
 
-_NO_OPERATION = ("data", "feed", "fetch")
+_NO_OPERATION = ("data", "feed", "fetch", "full", "full_int_array", "shadow_feed")
 # What paddle2onnx lists under the names of Paddle 2.
 _OLD_NAMES = {
     "add": "elementwise_add",
@@ -48,14 +49,14 @@ def _explain(prefix: str) -> None:
     import paddle
     from paddle2onnx.paddle2onnx_cpp2py_export import get_all_supported_operators_pir
 
-    known = {*get_all_supported_operators_pir(), *_NO_OPERATION}
+    known = set(get_all_supported_operators_pir())
     network = paddle.jit.load(prefix)
     program = network.program()  # kept, or the block loses its operators
     names = {op.name() for op in program.global_block().ops}
     used = {name.removeprefix("pd_op.").removesuffix("_") for name in names if name.startswith("pd_op.")}
-    unknown = sorted(name for name in used if not {name, f"{name}_", _OLD_NAMES.get(name)} & known)
-    if unknown:
-        raise UserError(f"paddle2onnx knows no ONNX form of {', '.join(unknown)}")
+    used = used.difference(_NO_OPERATION)
+    listed = {name: bool({name, f"{name}_", _OLD_NAMES.get(name)} & known) for name in sorted(used)}
+    io.write_json(f"{prefix}.operators", listed)
 
 
 if __name__ == "__main__":
