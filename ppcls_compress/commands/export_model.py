@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.config.paths import exists
+from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import formats
 
 
@@ -40,15 +42,28 @@ def run(args: argparse.Namespace) -> None:
         require_weights(config)
     for kind in chosen:
         kind.require()
-    from ppcls_compress.deploy import configured
+    from ppcls_compress.deploy import artifact, configured
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logging_to
 
+    directory = Path(config.Global.save_inference_dir)
     with logging_to():
         assemble.start(config)
+        for kind in chosen:
+            artifact.check_writable(directory / kind.folder)
+        names = _class_names(config, optional=args.synthetic_calibration)
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model
         model, record = build(config)
         plan = configured.plan(config, chosen, record, speed_only=args.synthetic_calibration)
-        directory = Path(config.Global.save_inference_dir)
-        names = assemble.class_names(config)
         configured.export_all(config, model, record, directory, plan, class_names=names)
+
+
+def _class_names(config: Config, *, optional: bool) -> list[str] | None:
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.logs import logger
+
+    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
+    if optional and path and not exists(path):
+        logger.info("Infer.PostProcess.class_id_map_file: %s does not exist; the artifact has no class names", path)
+        return None
+    return assemble.class_names(config)

@@ -42,8 +42,9 @@ class Global(Options):
         image_channel: the first of `image_shape` once more, as some PaddleClas files have it.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
-        export_agreement: fraction of them whose most likely class an exported quantized model must share with the
-            trained one, instead of the format's default; for all formats, or by format.
+        export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
+            instead of the default; for all formats, or by format. The mean difference of logits, relative to the
+            largest, may then be 1 minus it.
     """
 
     checkpoints: str | None = None

@@ -48,6 +48,7 @@ class Description:
         format: of the network files, a name in `deploy.formats`.
         parity: what the comparison with the trained model found, as plain JSON; empty when there was none.
         notes: what a user should know: ranges of random images, layers that stay float, and the like.
+        network: a fingerprint of the model's weights, by which exports of one model are known; empty when not taken.
     """
 
     image_shape: tuple[int, int, int]
@@ -61,6 +62,7 @@ class Description:
     format: str = "paddle"
     parity: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    network: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def write_description(folder: Path, description: Description) -> None:
         "Artifact": {
             "version": VERSION,
             "format": description.format,
+            "network": description.network,
             "image_shape": list(description.image_shape),
             "output": description.output,
             "params": description.params,
@@ -137,6 +140,41 @@ def load(directory: str | Path) -> Artifact:
         UserError: a file is missing, cut short or not what it should be; the message names it.
     """
     directory = Path(directory)
+    description, files = _described(directory)
+    _check_files(directory, files)
+    record = compression.empty_record()
+    if RECORD in files:
+        record = compression.check(io.read_json(directory / RECORD), directory / RECORD)
+    sizes = {name: size for name, (size, _) in files.items()}
+    return Artifact(directory, description, record, {**sizes, DESCRIPTION: (directory / DESCRIPTION).stat().st_size})
+
+
+def strangers(directory: Path, places: Mapping[str, Path]) -> list[str]:
+    """Lines on artifacts that lie together and are not all of one network, or cannot be told; empty if they are.
+
+    Args:
+        directory: of all of them.
+        places: folder by format; those without an artifact do not count.
+    """
+    lines, networks = [], {}
+    for name, place in places.items():
+        if not (place / DESCRIPTION).is_file():
+            continue
+        try:
+            network = _described(place)[0].network
+        except UserError as error:
+            lines.append(str(error))
+            continue
+        if network:
+            networks.setdefault(network, []).append(name)
+    if len(networks) > 1:
+        groups = " and ".join(", ".join(names) for names in networks.values())
+        lines.append(f"{directory}: {groups} are of different networks; --format all exports all formats of one")
+    return lines
+
+
+def _described(directory: Path) -> tuple[Description, dict[str, tuple[int, str]]]:
+    """The description in a folder, and size and checksum of each file it lists, which may be another one by now."""
     if not directory.is_dir():
         raise UserError(f"{directory}: no such folder; an exported model is a folder with {DESCRIPTION}")
     path = directory / DESCRIPTION
@@ -144,19 +182,13 @@ def load(directory: str | Path) -> Artifact:
         raise UserError(f"{directory}: not a complete exported model, {DESCRIPTION} missing; export it again")
     content = read_yaml(path)
     try:
-        description, files = _parse(content)
+        return _parse(content)
     except pydantic.ValidationError as error:
         (reason, *_) = explain(error, {}, "PreProcess.transform_ops")
         raise UserError(f"{path}: {reason}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"no key {error.args[0]!r}" if isinstance(error, KeyError) else error
         raise UserError(f"{path}: not the description of an exported model: {reason}") from error
-    _check_files(directory, files)
-    record = compression.empty_record()
-    if RECORD in files:
-        record = compression.check(io.read_json(directory / RECORD), directory / RECORD)
-    sizes = {name: size for name, (size, _) in files.items()}
-    return Artifact(directory, description, record, {**sizes, DESCRIPTION: path.stat().st_size})
 
 
 def _check_files(directory: Path, files: Mapping[str, tuple[int, str]]) -> None:
@@ -198,6 +230,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         flops=own["flops"],
         format=own["format"],
         parity=dict(own["parity"]),
+        network=str(own.get("network", "")),
         notes=tuple(own["notes"]),
     )
     return description, files
@@ -218,17 +251,61 @@ def staged(directory: str | Path, names: Sequence[str]) -> Iterator[Path]:
         UserError: the folder cannot be written.
     """
     directory = Path(directory)
+    with _partial(directory) as staging:
+        yield staging
+        _replace(staging, directory, names)
+
+
+def check_writable(directory: str | Path) -> None:
+    """Find out early whether an artifact can be put into a folder; nothing of it stays.
+
+    Raises:
+        UserError: it cannot.
+    """
+    with _partial(Path(directory)):
+        pass
+
+
+def withdraw(directory: str | Path, names: Sequence[str]) -> bool:
+    """Remove an artifact, its description first, and its folder if nothing else is in it.
+
+    Args:
+        directory: of the artifact.
+        names: of its network files.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
+    directory = Path(directory)
+    if not (directory / DESCRIPTION).is_file():
+        return False
+    try:
+        for name in (DESCRIPTION, *names, RECORD):
+            (directory / name).unlink(missing_ok=True)
+        if not any(directory.iterdir()):
+            directory.rmdir()
+    except OSError as error:
+        raise UserError(f"{directory}: an earlier export cannot be removed: {error.strerror}") from error
+    return True
+
+
+@contextmanager
+def _partial(directory: Path) -> Iterator[Path]:
+    """A temporary folder in `directory`, which is made for it if need be, and removed with it if it stays empty."""
     made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for leftover in directory.glob(".partial-*"):
-            shutil.rmtree(leftover)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
+        for leftover in directory.glob(f"{_PARTIAL}*"):
+            if not _in_use(leftover):
+                shutil.rmtree(leftover, ignore_errors=True)  # a process that starts now may remove the same
+        staging = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=directory))
     except OSError as error:
         raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
     try:
         yield staging
-        _replace(staging, directory, names)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
     finally:
@@ -236,6 +313,23 @@ def staged(directory: str | Path, names: Sequence[str]) -> Iterator[Path]:
         for folder in made:
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+_PARTIAL = ".partial-"
+
+
+def _in_use(staging: Path) -> bool:
+    """Whether the process that made a temporary folder still runs."""
+    process = staging.name.removeprefix(_PARTIAL).partition("-")[0]
+    if not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _replace(staging: Path, directory: Path, names: Sequence[str]) -> None:

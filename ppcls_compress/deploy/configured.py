@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import artifact, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
+from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
@@ -34,13 +35,15 @@ class Plan:
     Attributes:
         formats: in this order.
         check: images to compare on.
-        calibration: images for ranges that training does not learn; None when there are none.
+        calibration: images for ranges that training does not learn; None where no format needs them.
+        calibrated: names of the formats that need them.
         speed_only: ranges are arbitrary, so that the comparison has no bound and the artifact says so.
     """
 
     formats: Sequence[formats.Format]
     check: samples.Samples
     calibration: samples.Samples | None = None
+    calibrated: Sequence[str] = ()
     speed_only: bool = False
 
 
@@ -48,14 +51,15 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     """What exporting to the chosen formats takes.
 
     Images to compare on are validation images, else training images, else random ones; images to calibrate on are
-    training images, else validation images.
+    training images, else validation images; they are read only if a format needs some.
 
     Raises:
         UserError: there are no calibration images, or some cannot be read.
     """
     step = recipe.step_of(record, "quant")
     quantized = step is not None
-    learned = quantized and step["options"].get("placement") == "deploy"
+    options = step.get("options", {}) if quantized else {}
+    learned = options.get("placement") == "deploy"
     companions = {kind.name: kind.companions if quantized else () for kind in chosen}
     if learned and any(companions.values()):
         # It would be another network than the one that was trained, and fail the comparison.
@@ -66,24 +70,26 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     named = {name: None for kind in chosen for name in (kind.name, *companions.get(kind.name, ()))}
     wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
     count = config.Global.export_check_images
+    # Of layers that find their range anew for each batch, no format has one either.
+    anew = options.get("activation_quantize_type") == "abs_max"
+    onnx = [kind for kind in wanted if quantized and not learned and kind.name.startswith("onnx")]
+    needing = [kind.name for kind in onnx if kind.calibrated or anew]
     if speed_only:
         images = samples.random(config, min(count, RANDOM_IMAGES))
-        return Plan(wanted, images, images, speed_only=True)
+        return Plan(wanted, images, images, needing, speed_only=True)
     check = samples.from_split(config, ("Eval", "Train"), count)
     if check is None:
         check = samples.random(config, min(count, RANDOM_IMAGES))
-    onnx = [kind for kind in wanted if kind.name.startswith("onnx")]
-    if not quantized or learned or not onnx:
+    if not needing:
         return Plan(wanted, check)
     calibration = samples.from_split(config, ("Train", "Eval"), CALIBRATION_IMAGES)
-    needing = [kind.name for kind in wanted if kind.calibrated]
-    if needing and calibration is None:
+    if calibration is None:
         raise UserError(
             f"{needing[0]}: needs calibration images, for it rounds tensors whose range training does not learn; "
             "DataLoader.Train and DataLoader.Eval name none that exist. To measure speed only, add "
             "--synthetic-calibration"
         )
-    return Plan(wanted, check, calibration)
+    return Plan(wanted, check, calibration, needing)
 
 
 def export_all(
@@ -97,14 +103,16 @@ def export_all(
 ) -> list[ExportResult]:
     """Write an artifact of each format, and tell what it holds and how far it is from the model.
 
-    Formats that are done stay when a later one fails. A companion that has no form for this network is left out.
+    A format that fails keeps none of the others from being written. A companion that has no form for this network is
+    left out; one that lies there from an earlier export goes then, for it would be of another network.
 
     Args:
         directory: of all formats; some have a sub-folder of it.
         class_names: by class index.
 
     Raises:
-        UserError: the folder cannot be written, or artifact and model disagree; nothing of that format is left behind.
+        UserError: some formats could not be written, or disagree with the model, a line for each; what was there
+            before of these is as it was.
     """
     counted = assemble.cost_of(config, record)
     description = artifact.Description(
@@ -116,6 +124,7 @@ def export_all(
         model_name=config.Arch.name,
         params=counted.params,
         flops=counted.flops,
+        network=fingerprint(model),
     )
     if not description.preprocess:
         logger.warning("Infer.transforms: not given, so the artifact will not know how to prepare an image")
@@ -123,22 +132,38 @@ def export_all(
         logger.warning("%s", SPEED_ONLY)
     check = plan.check
     reference = verify.reference(model, check.images, check.labels, source=check.source, synthetic=check.labels is None)
-    results = []
+    results, failures = [], []
     for kind in plan.formats:
         own = replace(description, format=kind.name, notes=_notes(kind, plan))
         try:
             results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
         except UserError as error:
             if kind.selectable or isinstance(error, verify.ParityError):
-                raise
-            logger.warning("%s: not written: %s", kind.name, error)
+                failures.append(error)
+            else:
+                logger.warning("%s: not written: %s", kind.name, error)
+    _withdraw_companions(directory, {result.artifact.description.format for result in results})
+    for line in artifact.strangers(directory, formats.places(directory)):
+        logger.warning("%s", line)
+    if len(failures) > 1:
+        raise UserError("\n".join(map(str, failures))) from failures[0]
+    if failures:
+        raise failures[0]
     return results
+
+
+def _withdraw_companions(directory: Path, written: Collection[str]) -> None:
+    """Remove companions that an earlier export left beside formats that are new now."""
+    for name in (name for leader in written for name in formats.get(leader).companions if name not in written):
+        kind = formats.get(name)
+        if artifact.withdraw(directory / kind.folder, kind.files):
+            logger.warning("%s: removed from %s, for it was of an earlier export", name, directory / kind.folder)
 
 
 def _notes(kind: formats.Format, plan: Plan) -> tuple[str, ...]:
     if plan.speed_only:
         return (SPEED_ONLY,)
-    if kind.calibrated and plan.calibration is not None:
+    if kind.name in plan.calibrated:
         return (f"ranges that training does not learn come from {plan.calibration}",)
     return ()
 
@@ -162,15 +187,15 @@ def _export_one(
         folder,
         description=description,
         record=record,
-        calibration=None if plan.calibration is None else plan.calibration.batches,
+        calibration=plan.calibration.batches if description.format in plan.calibrated else None,
         reference=reference,
         tolerance=tolerance,
     )
-    _tell(result)
+    _tell(result, speed_only=plan.speed_only)
     return result
 
 
-def _tell(result: ExportResult) -> None:
+def _tell(result: ExportResult, *, speed_only: bool) -> None:
     written, report = result.artifact, result.parity
     name = written.description.format
     for note in written.description.notes:
@@ -178,24 +203,20 @@ def _tell(result: ExportResult) -> None:
     for file, size in written.files.items():
         logger.info("exported: %s, %s bytes", written.directory / file, f"{size:,}")
     logger.info("%s, compared with the model: %s", name, report)
-    if report.bound < report.default_bound:
+    if report.loosened and not speed_only:
         logger.warning(
-            "%s: the bound of the comparison was %.2f%%, %.2f%% is the default; the artifact records it",
+            "%s: the bounds of the comparison were %.2f%% and a mean difference of %.3g%% of the largest logit, the "
+            "defaults are %.2f%% and %.3g%%; the artifact records them",
             name,
-            100 * report.bound,
-            100 * report.default_bound,
+            *(100 * bound for bound in (report.bound, report.mean_bound)),
+            *(100 * bound for bound in (report.default_bound, report.default_mean_bound)),
         )
     if report.integer_kernels:
         shares = ", ".join(f"{kind} {done} of {count}" for kind, (done, count) in report.integer_kernels.items())
         whole = all(done == count for done, count in report.integer_kernels.values())
         log = logger.info if whole else logger.warning
-        log(
-            "%s: layers on integer kernels of %s: %s%s",
-            name,
-            formats.get(name).runtime,
-            shares,
-            "" if whole else "; the others compute in float and gain no speed",
-        )
+        rest = "" if whole else "; the others compute in float and gain no speed"
+        log("%s: layers on integer kernels: %s%s", name, shares, rest)
 
 
 def fresh_model(config: Config) -> tuple[paddle.nn.Layer, recipe.Record]:

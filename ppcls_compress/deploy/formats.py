@@ -128,6 +128,11 @@ def chosen(names: Sequence[str]) -> list[Format]:
 _EVERY = "all"
 
 
+def places(directory: Path) -> dict[str, Path]:
+    """Where each format lies in a directory of exports."""
+    return {kind.name: directory / kind.folder for kind in FORMATS.values()}
+
+
 def open_session(exported: Artifact, threads: int) -> Session:
     """Load the network of an artifact into its runtime.
 

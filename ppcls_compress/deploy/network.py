@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import paddle
 
@@ -28,6 +30,16 @@ class Deployed(paddle.nn.Layer):
 def first_output(output: paddle.Tensor | list[paddle.Tensor] | tuple[paddle.Tensor, ...]) -> paddle.Tensor:
     """The logits; networks with auxiliary classifiers give them first."""
     return output[0] if isinstance(output, list | tuple) else output
+
+
+def fingerprint(model: paddle.nn.Layer) -> str:
+    """16 hexadecimal digits that are the same for the same weights and ranges only."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        array = np.ascontiguousarray(value.numpy())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def logits_of(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:

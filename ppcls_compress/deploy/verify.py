@@ -55,15 +55,15 @@ def default_tolerance(format_name: str, *, quantized: bool, agreement: float | N
 
     Args:
         format_name: as in `deploy.formats`.
-        quantized: whether the network is; a float one must keep to `FLOAT`.
-        agreement: instead of the format's own bound; logits may then differ as much as classes may.
+        quantized: whether the network is; the default of a float one is `FLOAT`.
+        agreement: instead of the default; logits may then differ on average as much as classes may, and single ones
+            more, unless it is 1.
     """
-    if not quantized:
-        return FLOAT
     kind = formats.get(format_name)
+    default = Tolerance(kind.agreement, kind.mean) if quantized else FLOAT
     if agreement is None:
-        return Tolerance(kind.agreement, kind.mean)
-    return Tolerance(agreement, max(kind.mean, 1 - agreement))
+        return default
+    return Tolerance(agreement, max(default.mean, 1 - agreement), default.maximum if agreement == 1 else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +119,8 @@ class ParityReport:
             difference of the model's best.
         bound: what the agreement must reach.
         default_bound: what it must reach unless configured otherwise.
+        mean_bound: what the mean difference may reach, relative to the largest logit; None for anything.
+        default_mean_bound: what it may reach unless configured otherwise.
         top1_model: fraction of images that the model classifies rightly; None without labels.
         top1_artifact: the same of the artifact.
         mean_difference: mean of |artifact - model| over all logits, each image's shifted to mean 0.
@@ -133,6 +135,8 @@ class ParityReport:
     near_agreement: float
     bound: float
     default_bound: float
+    mean_bound: float | None
+    default_mean_bound: float | None
     top1_model: float | None
     top1_artifact: float | None
     mean_difference: float
@@ -149,6 +153,12 @@ class ParityReport:
             f"{self.mean_difference:.2g} on average and {self.max_difference:.2g} at most, of up to "
             f"{self.largest_logit:.3g}"
         )
+
+    @property
+    def loosened(self) -> bool:
+        """Whether a bound is wider than the default."""
+        means = (np.inf if bound is None else bound for bound in (self.mean_bound, self.default_mean_bound))
+        return self.bound < self.default_bound or next(means) > next(means)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it, numbers rounded to what they mean."""
@@ -176,7 +186,7 @@ def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance 
     default = default_tolerance(exported.description.format, quantized=exported.quantized)
     tolerance = tolerance or default
     outputs, kernels = run_fresh(directory, reference.images)
-    report = compare(reference, outputs, tolerance, default_bound=default.agreement, kernels=kernels)
+    report = compare(reference, outputs, tolerance, default=default, kernels=kernels)
     problem = _problem(report, tolerance, strict=exported.quantized and not reference.synthetic)
     if problem is not None:
         raise ParityError(
@@ -211,7 +221,7 @@ def compare(
     outputs: np.ndarray,
     tolerance: Tolerance,
     *,
-    default_bound: float | None = None,
+    default: Tolerance | None = None,
     kernels: Mapping[str, tuple[int, int]] | None = None,
 ) -> ParityReport:
     """Measures of an artifact's logits, or logarithms of probabilities, [N, classes] beside the model's."""
@@ -223,14 +233,16 @@ def compare(
     difference = np.abs(found - expected)
     largest = float(np.abs(expected).max())
     near = expected[rows, best] - expected[rows, chosen] <= tolerance.mean * max(largest, _SMALL)
-    labels = reference.labels
+    labels, default = reference.labels, default or tolerance
     return ParityReport(
         images=reference.source,
         synthetic=reference.synthetic,
         argmax_agreement=float((best == chosen).mean()),
         near_agreement=float(near.mean()),
         bound=tolerance.agreement,
-        default_bound=tolerance.agreement if default_bound is None else default_bound,
+        default_bound=default.agreement,
+        mean_bound=_finite(tolerance.mean),
+        default_mean_bound=_finite(default.mean),
         top1_model=None if labels is None else float((best == labels).mean()),
         top1_artifact=None if labels is None else float((chosen == labels).mean()),
         mean_difference=float(difference.mean()),
@@ -238,6 +250,10 @@ def compare(
         largest_logit=largest,
         integer_kernels=dict(kernels or {}),
     )
+
+
+def _finite(bound: float) -> float | None:
+    return bound if np.isfinite(bound) else None
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:

@@ -54,9 +54,13 @@ def described(folder):
 def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(project, trained, tmp_path, capsys):
     assert call("export_model", project, *trained, "Global.export_agreement={paddle: 0.9}") == 0
     told = capsys.readouterr()
-    assert "the bound of the comparison was 90.00%, 98.00% is the default" in told.out + told.err
+    expected = (
+        "bounds of the comparison were 90.00% and a mean difference of 10% of the largest logit, the defaults are 98"
+    )
+    assert expected in told.out + told.err
     parity = described(tmp_path / "inference")["parity"]
     assert (parity["bound"], parity["default_bound"]) == (0.9, 0.98)
+    assert (parity["mean_bound"], parity["default_mean_bound"]) == (0.1, 0.02)
     assert parity["images"] == "12 images of DataLoader.Eval"
     assert parity["top1_artifact"] == parity["top1_model"]
     assert described(tmp_path / "inference" / "onednn")["parity"]["bound"] == 0.98
@@ -90,12 +94,19 @@ def test_the_float_network_of_quantized_weights(project, trained, tmp_path):
     assert described(tmp_path / "inference")["parity"]["bound"] == 1.0
 
 
-def test_speed_only_needs_neither_weights_nor_data(project, tmp_path, capsys):
-    nowhere = [f"DataLoader.{split}.dataset.image_root=/nowhere" for split in ("Train", "Eval")]
-    overrides = [QUANT, *nowhere, f"Global.save_inference_dir={tmp_path}/inference"]
-    assert call("export_model", project, *overrides, arguments=["--synthetic-calibration"]) == 0
+def test_speed_only_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch):
+    config = make_project(tmp_path / "project")
+    (tmp_path / "project" / "images").rename(tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    overrides = [QUANT, f"Global.save_inference_dir={tmp_path}/inference"]
+    assert call("export_model", config, *overrides, arguments=["--synthetic-calibration"]) == 0
     told = capsys.readouterr()
-    assert "for measuring speed only, its answers mean nothing" in told.out + told.err
+    told = told.out + told.err
+    assert "for measuring speed only, its answers mean nothing" in told
+    assert "label_list.txt does not exist; the artifact has no class names" in told
+    assert "of the comparison" not in told
+    assert "layers on integer kernels: Conv" in told
     for folder in (tmp_path / "inference", tmp_path / "inference" / "onednn"):
         description = described(folder)
         assert description["notes"][0] == configured.SPEED_ONLY
@@ -109,7 +120,8 @@ def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(project, trained
 
     monkeypatch.setattr(verify, "run_fresh", wrong)
     assert call("export_model", project, *trained) == 2
-    (line,) = errors(capsys)
+    line, companion = errors(capsys)
+    assert companion.startswith("error: onednn: the exported network does not compute")
     assert "paddle: the exported network does not compute what the trained one does" in line
     assert "is below the bound 98.00%" in line
     assert not (tmp_path / "inference").exists()

@@ -1,4 +1,6 @@
 import os
+import tempfile
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -123,6 +125,48 @@ def test_killed_export_leaves_nothing_that_loads(saved):
     with artifact.staged(saved, NAMES) as folder:
         put(folder)
     assert not list(saved.glob(".*"))
+
+
+def test_an_export_at_the_same_time_keeps_its_files(saved):
+    (saved / ".partial-99999999-dead").mkdir()
+    with artifact.staged(saved, NAMES) as first:
+        put(first, "first")
+        with artifact.staged(saved, NAMES) as second:
+            put(second, "second")
+        assert sorted(saved.glob(".*")) == [first]
+    assert (saved / NETWORK).read_text() == "first"
+
+
+def test_whether_a_folder_can_be_written_leaves_nothing(tmp_path, monkeypatch):
+    artifact.check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(UserError, match="b: cannot be written: Permission denied"):
+        artifact.check_writable(tmp_path / "a" / "b")
+
+
+def test_withdrawn(saved):
+    (saved / "notes.txt").write_text("mine")
+    assert artifact.withdraw(saved, NAMES)
+    assert list(contents(saved)) == ["notes.txt"]
+    assert not artifact.withdraw(saved, NAMES)
+
+
+def test_exports_of_different_networks_are_told(tmp_path):
+    places = {name: tmp_path / name for name in ("a", "b", "c", "d")}
+    for name, network in (("a", "1"), ("b", "1"), ("c", "")):
+        places[name].mkdir()
+        put(places[name], description=replace(DESCRIPTION, network=network))
+    assert artifact.strangers(tmp_path, places) == []
+    put(places["b"], description=replace(DESCRIPTION, network="2"))
+    (places["c"] / artifact.DESCRIPTION).write_text("[]")
+    broken, line = artifact.strangers(tmp_path, places)
+    assert str(places["c"]) in broken
+    assert line == f"{tmp_path}: a and b are of different networks; --format all exports all formats of one"
 
 
 def test_unwritable_folder(tmp_path):

@@ -132,11 +132,24 @@ def quantized(tmp_path_factory):
 
 def test_defaults_by_format():
     assert verify.default_tolerance("onnx-ort", quantized=False) == verify.FLOAT
-    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=0.5) == verify.FLOAT
+    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=0.9) == verify.Tolerance(
+        0.9, pytest.approx(0.1), None
+    )
+    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=1.0) == verify.FLOAT
     bounds = {name: verify.default_tolerance(name, quantized=True).agreement for name in FORMATS}
     assert {"paddle": 0.98, "onnx-ort": 0.98, "onnx-openvino": 0.995}.items() <= bounds.items()
     loosened = verify.default_tolerance("onnx-openvino", quantized=True, agreement=0.9)
     assert loosened == verify.Tolerance(0.9, pytest.approx(0.1))
+
+
+def test_a_loosened_bound_is_told_whole(exported):
+    def report(tolerance):
+        return verify.parity(verify.reference(linear(0), images()), exported / "one", tolerance=tolerance)
+
+    usual, loose, none = report(None), report(verify.Tolerance(1.0, 0.1)), report(verify.ANY)
+    assert [found.loosened for found in (usual, loose, none)] == [False, True, True]
+    assert (loose.plain()["mean_bound"], loose.plain()["default_mean_bound"]) == (0.1, 1e-4)
+    assert "mean_bound" not in none.plain()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
