@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats, latency, machine
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import MissingDependencyError, UserError
 from ppcls_compress.slim.record import step_of
 
@@ -97,8 +98,10 @@ def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
 
 
 def _exported(folder: Path) -> Iterator[artifact.Artifact]:
-    places = dict.fromkeys(folder / kind.folder for kind in formats.FORMATS.values())
-    present = [place for place in places if (place / artifact.DESCRIPTION).is_file()]
+    places = formats.places(folder)
+    for line in artifact.strangers(folder, places):
+        logger.warning("%s", line)
+    present = [place for place in places.values() if (place / artifact.DESCRIPTION).is_file()]
     for place in present or [folder]:
         yield artifact.load(place)
 

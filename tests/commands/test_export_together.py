@@ -8,10 +8,11 @@ from support.project import make_project
 
 from ppcls_compress.cli import main
 from ppcls_compress.config.load import load_config
-from ppcls_compress.deploy import configured, formats, verify
+from ppcls_compress.deploy import artifact, configured, formats, verify
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.errors import UserError
+from ppcls_compress.report import benchmark
 
 QUANT = "Slim.quant={name: pact}"
 
@@ -81,9 +82,7 @@ def fake_writers(monkeypatch):
         return write
 
     fakes = {
-        name: replace(
-            kind, write=writer(name), open=written.open, files=written.files, modules=(), integer_kernels=None
-        )
+        name: replace(kind, write=writer(name), open=written.open, files=written.files, integer_kernels=None)
         for name, kind in formats.FORMATS.items()
     }
     monkeypatch.setattr(formats, "FORMATS", fakes)
@@ -138,3 +137,14 @@ def test_calibration_images_are_read_only_where_needed(project, monkeypatch):
     assert needing("onnx-openvino", activation_quantize_type="abs_max") == ["onnx-openvino"]
     assert needing("onnx-ort", "onnx-openvino") == ["onnx-ort"]
     assert needing("onnx-ort", "onnx-openvino", placement="deploy") == []
+
+
+def test_a_benchmark_tells_formats_of_different_networks(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(benchmark.logger, "warning", lambda text, *values: told.append(text % values))
+    for name in ("paddle", "onednn"):
+        place = formats.places(tmp_path)[name]
+        place.mkdir(exist_ok=True)
+        artifact.write_description(place, artifact.Description((3, 8, 8), format=name, network=name))
+    assert len(benchmark.entries({"mixed": tmp_path})) == 2
+    assert told == [f"{tmp_path}: paddle and onednn are of different networks; --format all exports all formats of one"]
