@@ -320,7 +320,7 @@ def judge(result: dict[str, object]) -> str:
     limits = {
         "masked_error": TOLERANCE,
         "reload_error": 0.0,
-        "export_error": max(TOLERANCE, result["rounding"]),
+        "export_error": max(TOLERANCE, float(result.get("rounding", 0.0))),
     }
     wrong = [f"{key} {result[key]:.2e}" for key, limit in limits.items() if not result[key] <= limit]
     if result["train_problem"]:
