@@ -192,7 +192,7 @@ def test_without_paddleslim_the_extra_is_named(monkeypatch):
         ({"name": "qat", "activation_quantize_type": "abs_max"}, "activation_quantize_type: backend .* has no abs_max"),
         ({"per_layer": (LayerRule(("first",), weight_bits=8),)}, "per_layer: backend paddleslim has nothing like it"),
         ({"freeze_bn_epoch": 1}, "freeze_bn_epoch: backend paddleslim has nothing like it"),
-        ({"observer_epochs": 0}, "observer_epochs: backend paddleslim has nothing like it"),
+        ({"observer_epochs": 1}, "observer_epochs: backend paddleslim has nothing like it"),
         ({"fuse_conv_bn": True}, "fuse_conv_bn: backend paddleslim folds the batch norms of a copy"),
     ],
 )
