@@ -13,6 +13,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import inference
+from ppcls_compress.slim.tracing import save_program
 
 _SLOW = "runs anywhere, slower than the float network: its integers are turned to float; other formats keep them"
 
@@ -40,7 +41,7 @@ def write(job: Job, folder: Path) -> list[str]:
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")
     deployed = Deployed(model, softmax=job.softmax)
     with inference_mode(deployed):
-        paddle.jit.save(deployed, str(folder / Path(network).stem), input_spec=[spec])
+        save_program(deployed, str(folder / Path(network).stem), [spec])
     if not (folder / network).exists():
         raise UserError(f"PaddlePaddle wrote no {network}: export needs FLAGS_enable_pir_api=1, its default")
     if not (folder / parameters).exists():

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.jit.dy2static.parameter_recorder import _global_inplace_map, _global_parameter_recorder
 from paddle.nn import functional as F
 from paddle.static import InputSpec
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.tracing import clean_builder
 
 Shape = tuple[int, ...]
 Inputs = Sequence[object] | Mapping[str, object]
@@ -241,16 +241,6 @@ def _without_call_stacks() -> Iterator[None]:
             sys.tracebacklimit = limit
 
 
-def _forget_parameters_of(program: object) -> None:
-    """Drops what Paddle remembers of a program whose capture failed.
-
-    Paddle 3.3 keys a program's parameters by `id(program)` and clears them only after success. A later program at the
-    same address would be given values of the dead one, of other shapes, or crash the process.
-    """
-    _global_parameter_recorder.pop(program)
-    _global_inplace_map.pop(program)
-
-
 def capture(model: nn.Layer, inputs: Inputs) -> Graph:
     """The operators of `model`'s forward pass in eval mode, for inputs of these shapes; the model is left as it was.
 
@@ -258,15 +248,13 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
         CaptureError: the forward pass fails.
     """
     recorder = _Recorder(model)
-    with inference_mode(model), _without_call_stacks():
+    with inference_mode(model), _without_call_stacks(), clean_builder():
         try:
             traced = paddle.jit.to_static(recorder.forward, input_spec=[specs(inputs)], full_graph=True)
             program = traced.concrete_program
         except UserError:
             raise
         except Exception as error:  # whatever the user's forward raises
-            if recorder.program is not None:
-                _forget_parameters_of(recorder.program)
             partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.owners())
             raise CaptureError(error, partial) from error
     graph = _read(program.main_program, recorder.owners())

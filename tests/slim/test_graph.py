@@ -72,9 +72,6 @@ def test_the_network_is_left_as_it_was():
         np.testing.assert_array_equal(value.numpy(), before[name])
 
 
-@pytest.mark.xfail(
-    strict=False, reason="known defect: after other tests, on the lower bounds, the capture does not fail"
-)
 def test_a_capture_that_fails_hands_over_what_it_got_and_does_not_disturb_the_next():
     net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.ReLU(), nn.Conv2D(9, 4, 1))
     for _ in range(3):

@@ -17,6 +17,7 @@ from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.onnx import graph as onnx_graph
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import inference_mode
+from ppcls_compress.slim.tracing import save_program
 
 INPUT_NAME = "image"
 _CONVERTER = "ppcls_compress.deploy.onnx.converter"
@@ -39,7 +40,7 @@ def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> onnx_grap
         spec = paddle.static.InputSpec([None, *image_shape], "float32", INPUT_NAME)
         logits = Deployed(model, softmax=False)
         with inference_mode(logits):
-            paddle.jit.save(logits, str(prefix), input_spec=[spec])
+            save_program(logits, str(prefix), [spec])
         _convert(prefix)
         return onnx_graph.load(prefix.with_suffix(".onnx"))
 

@@ -80,8 +80,8 @@ def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
 def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.Layer:
     """A copy whose quantized layers hold their weight as int8 (int16 above 8 bits) times a range per channel.
 
-    The copy is in evaluation mode, saves with `paddle.jit.save`, dynamic batch included, and computes what the original
-    does in evaluation. The original is not touched.
+    The copy is in evaluation mode, is written by `slim.tracing.save_program`, dynamic batch included, and computes what
+    the original does in evaluation. The original is not touched.
 
     Args:
         model: prepared, and calibrated or trained.

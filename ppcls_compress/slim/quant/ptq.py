@@ -14,6 +14,7 @@ from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
+from ppcls_compress.slim.tracing import save_program
 
 _ARGUMENTS = {"quant_bits": "activation_bits", "bins": "bins", "upsample_bins": "upsample_bins"}
 
@@ -111,4 +112,4 @@ class PTQ:
             path: folder and file prefix.
             input_spec: InputSpecs or example tensors.
         """
-        paddle.jit.save(to_inference(self.convert(model)), path, input_spec=input_spec)
+        save_program(to_inference(self.convert(model)), path, input_spec)

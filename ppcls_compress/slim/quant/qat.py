@@ -13,6 +13,7 @@ from ppcls_compress.slim.options_quant import WEIGHT_TYPES, QuantOptions
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
+from ppcls_compress.slim.tracing import save_program
 
 _DEFAULTS: dict[str, Any] = {
     "weight_preprocess_type": None,
@@ -88,7 +89,7 @@ class QAT:
             path: folder and file prefix.
             input_spec: InputSpecs or example tensors.
         """
-        paddle.jit.save(to_inference(model, integers=self.config["onnx_format"]), path, input_spec=input_spec)
+        save_program(to_inference(model, integers=self.config["onnx_format"]), path, input_spec)
 
 
 def _options(config: Mapping[str, Any], custom: CustomParts, compat: str | None) -> QuantOptions:

@@ -1,0 +1,42 @@
+"""Paddle's program builder, each use of it from a clean start: whatever traces or saves a network goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import paddle
+from paddle.jit.dy2static.parameter_recorder import _global_inplace_map, _global_parameter_recorder
+
+
+@contextmanager
+def clean_builder() -> Iterator[None]:
+    """Nothing of another program is found while one is traced within, nor later what this one leaves.
+
+    Paddle 3.3 keys the parameters of a program under construction by `id(program)` and drops them only when the
+    construction succeeds. After a failure, the user's own included, the next program at the same address is given
+    values of the dead one: of other shapes, so that errors go unnoticed, or freed, which ends the process.
+    """
+    _forget()
+    try:
+        yield
+    finally:
+        _forget()
+
+
+def _forget() -> None:
+    _global_parameter_recorder.params_dict.clear()
+    _global_parameter_recorder.tensor2value.clear()
+    _global_inplace_map.params_dict.clear()
+
+
+def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[object] | None) -> None:
+    """Write `<prefix>.json` and `<prefix>.pdiparams`, as `paddle.jit.save`.
+
+    Args:
+        model: in evaluation mode for a network that is to be run only.
+        prefix: folder and file prefix.
+        input_spec: InputSpecs or example tensors, one per argument of `forward`.
+    """
+    with clean_builder():
+        paddle.jit.save(model, prefix, input_spec=input_spec)

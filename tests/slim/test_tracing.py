@@ -1,0 +1,57 @@
+"""A network that fails while it is traced leaves nothing behind that the next one finds."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.jit.dy2static import parameter_recorder
+from paddle.static import InputSpec
+
+from ppcls_compress.slim.graph import CaptureError, capture
+from ppcls_compress.slim.tracing import save_program
+
+SPEC = [InputSpec([1, 3, 4, 4])]
+
+
+@pytest.fixture(autouse=True)
+def _every_program_at_one_address(monkeypatch):
+    """What otherwise happens to some programs only: each gets the key of the one that was freed before it."""
+    monkeypatch.setattr(parameter_recorder, "_program_hash", lambda program: 1)
+
+
+def fits(width: int) -> nn.Layer:
+    return nn.Sequential(nn.Conv2D(3, width, 1), nn.Flatten(), nn.Linear(width * 16, 2)).eval()
+
+
+def fails(first: nn.Layer) -> nn.Layer:
+    """Its linear layer wants another number of features than there are."""
+    return nn.Sequential(first, nn.Flatten(), nn.Linear(7, 2))
+
+
+def test_a_failed_save_does_not_reach_the_next_one(tmp_path):
+    first = nn.Conv2D(3, 8, 1)
+    with pytest.raises(ValueError, match="K_lhs"):
+        save_program(fails(first), str(tmp_path / "bad"), SPEC)
+    good, x = nn.Sequential(first, nn.ReLU()), paddle.randn([1, 3, 4, 4])
+    save_program(good, str(tmp_path / "good"), SPEC)
+    np.testing.assert_allclose(paddle.jit.load(str(tmp_path / "good"))(x).numpy(), good(x).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("use", ["capture", "save"])
+def test_what_the_users_own_failure_left_is_not_found(use, tmp_path):
+    net = fits(8)
+    with pytest.raises(ValueError, match="K_lhs"):
+        paddle.jit.save(fails(net[0]), str(tmp_path / "bad"), input_spec=SPEC)
+    if use == "capture":
+        assert set(capture(net, [[1, 3, 4, 4]]).parameters.values()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    else:
+        save_program(net, str(tmp_path / "good"), SPEC)
+        assert paddle.jit.load(str(tmp_path / "good"))(paddle.ones([1, 3, 4, 4])).shape == [1, 2]
+
+
+def test_a_mistake_is_seen_whatever_was_captured_before():
+    net = fits(8)
+    for _ in range(2):
+        capture(net, [[1, 3, 4, 4]])
+        with pytest.raises(CaptureError):
+            capture(fails(net[0]), [[1, 3, 4, 4]])
