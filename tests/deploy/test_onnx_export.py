@@ -133,6 +133,30 @@ def test_batch_sizes_beyond_the_first_share_one_network(quantized):
     assert len(session.compiled) <= 4
 
 
+SIGNAL_AFTER_SESSIONS = """
+import os, signal, sys
+import numpy as np
+from ppcls_compress.deploy.onnx import runtime
+
+for _ in range(3):
+    session = runtime.load(sys.argv[1], "openvino", threads=1)
+    for count in (1, 2, 3, 5):
+        session.run(np.zeros((count, 3, 16, 16), np.float32))
+    del session
+heard = []
+signal.signal(signal.SIGCHLD, lambda *_: heard.append(1))
+os.kill(os.getpid(), signal.SIGCHLD)
+print(len(heard))
+"""
+
+
+def test_a_signal_after_sessions_ended_reaches_its_handler(quantized):
+    path = quantized[1]["openvino"].path
+    command = [sys.executable, "-c", SIGNAL_AFTER_SESSIONS, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr[-500:]
+
+
 @pytest.fixture(scope="module")
 def pruned():
     """The network with three of eight channels removed from each layer, batch norms measured again."""

@@ -88,9 +88,7 @@ class OpenVinoSession:
     _SIZES = 3
 
     def __init__(self, path: Path, threads: int, reduced: bool = False) -> None:
-        import openvino
-
-        openvino.Core().read_model(str(path))  # tells what is wrong with the file now, not in the first run
+        _openvino_core().read_model(str(path))  # tells what is wrong with the file now, not in the first run
         self._compile = functools.partial(_openvino_compiled, path, threads, reduced)
         self.compiled: dict[tuple[int, ...] | None, Any] = {}
 
@@ -133,17 +131,27 @@ def _onnxruntime_session(path: Path, threads: int, optimized: Path | None = None
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _openvino_compiled(path: Path, threads: int, reduced: bool = False, shape: tuple[int, ...] | None = None) -> Any:
+@functools.cache
+def _openvino_core() -> Any:
+    """One for the process, as long as it lives.
+
+    A core installs a stack for signal handlers in the thread that makes it, and at its end puts back the one it found.
+    Of two that end in the order in which they began, the second puts back the freed stack of the first, and the next
+    signal with a handler ends the process: Ctrl-C, or a child's end once a Paddle data loader had workers.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _openvino_compiled(path: Path, threads: int, reduced: bool = False, shape: tuple[int, ...] | None = None) -> Any:
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if not reduced:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    core = openvino.Core()
-    network = core.read_model(str(path))
+    network = _openvino_core().read_model(str(path))
     if shape is not None:
         network.reshape(list(shape))
-    return core.compile_model(network, "CPU", settings)
+    return _openvino_core().compile_model(network, "CPU", settings)
 
 
 _ORT_WEIGHTED = {
