@@ -180,7 +180,6 @@ def whole_convolutions(model, record: dict) -> list[str]:
 
 def make(cell: Cell, directory: Path, *, initial: bool) -> dict[str, object]:
     """First process: prune, run, train, save, export; leaves its files in `directory`."""
-    import paddle
 
     from ppcls_compress import io
     from ppcls_compress.slim.options_prune import PruneOptions
@@ -208,9 +207,7 @@ def make(cell: Cell, directory: Path, *, initial: bool) -> dict[str, object]:
         trained = outputs(model, shape)
     np.savez(directory / "trained.npz", *trained)
     io.write_state(directory / "trained.pdparams", state(model))
-    spec = [paddle.static.InputSpec([None, *shape], "float32")]
-    paddle.jit.save(model, str(directory / "inference"), input_spec=spec)
-    exported = outputs(paddle.jit.load(str(directory / "inference")), shape)
+    exported = outputs(export(model, shape, str(directory / "inference")), shape)
     return {
         "shape": shape,
         "prune_seconds": round(seconds, 3),
@@ -221,6 +218,23 @@ def make(cell: Cell, directory: Path, *, initial: bool) -> dict[str, object]:
         "train_problem": problem,
         "export_error": difference(exported, trained),
     }
+
+
+def export(model, shape: Sequence[int], prefix: str):
+    """The network written and loaded again, with a free batch size if Paddle can trace it so.
+
+    `nn.functional.fold` (MobileViTV2) asserts that the product of its input's dimensions is not negative, which one
+    that is not known, -1, makes it.
+    """
+    import paddle
+
+    from ppcls_compress.slim.tracing import save_program
+
+    try:
+        save_program(model, prefix, [paddle.static.InputSpec([None, *shape], "float32")])
+    except AssertionError:
+        save_program(model, prefix, [paddle.static.InputSpec([BATCH, *shape], "float32")])
+    return paddle.jit.load(prefix)
 
 
 def check(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object]:

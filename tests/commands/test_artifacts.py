@@ -1,16 +1,11 @@
 import json
 
 import pytest
+from support.commands import call
 from support.project import make_project
-
-from ppcls_compress.cli import main
 
 PRUNE = "Slim.prune={name: fpgm, pruned_ratio: 0.3}"
 QUANT = "Slim.quant={name: pact}"
-
-
-def call(command, config, *overrides, arguments=()):
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
 
 
 @pytest.fixture(scope="module")

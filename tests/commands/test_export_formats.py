@@ -11,50 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from support.commands import QUANT, call, errors
 from support.project import make_project
 
-from ppcls_compress.cli import main
 from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy import artifact, configured, formats, verify
 from ppcls_compress.errors import UserError
 
-QUANT = "Slim.quant={name: pact}"
 MISSING = [
     name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
 ]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
 
 
-def call(command, config, *overrides, arguments=()):
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A project whose quantized model is trained."""
-    root = tmp_path_factory.mktemp("formats")
-    config = make_project(root)
-    assert call("train", config, QUANT, "Global.epochs=2") == 0
-    return config
-
-
-@pytest.fixture
-def trained(project, tmp_path):
-    """Overrides that export the trained model into an empty folder."""
-    weights = f"Global.pretrained_model={project.parent}/output/CIFARResNet8/latest"
-    return (QUANT, weights, f"Global.save_inference_dir={tmp_path}/inference")
-
-
-def errors(capsys):
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-
-
 def described(folder):
     return yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))["Artifact"]
 
 
-def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(project, trained, tmp_path, capsys):
-    assert call("export_model", project, *trained, "Global.export_agreement={paddle: 0.9}") == 0
+def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(trained_config, trained, tmp_path, capsys):
+    assert call("export_model", trained_config, *trained, "Global.export_agreement={paddle: 0.9}") == 0
     told = capsys.readouterr()
     expected = (
         "bounds of the comparison were 90.00% and a mean difference of 10% of the largest logit, the defaults are 98"
@@ -68,16 +43,19 @@ def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(project, t
     assert described(tmp_path / "inference" / "onednn")["parity"]["bound"] == 0.98
     metrics = []
     for arguments in ([], ["--artifact", str(tmp_path / "inference")]):
-        assert call("eval", project, *trained, arguments=[*arguments, "--json", str(tmp_path / "metrics.json")]) == 0
+        assert (
+            call("eval", trained_config, *trained, arguments=[*arguments, "--json", str(tmp_path / "metrics.json")])
+            == 0
+        )
         metrics.append(json.loads((tmp_path / "metrics.json").read_text()))
     assert list(metrics[0]) == ["top1", "top2", "loss"]
     assert metrics[1] == pytest.approx(metrics[0], abs=0.01)
 
 
-def test_an_artifact_of_another_network_is_not_evaluated(project, tmp_path, capsys):
+def test_an_artifact_of_another_network_is_not_evaluated(trained_config, tmp_path, capsys):
     folder = tmp_path / "inference"
     arguments = ["--synthetic-calibration"]
-    assert call("export_model", project, f"Global.save_inference_dir={folder}", arguments=arguments) == 0
+    assert call("export_model", trained_config, f"Global.save_inference_dir={folder}", arguments=arguments) == 0
     for override, message in (
         (
             "Global.image_shape=[3, 16, 16]",
@@ -86,19 +64,19 @@ def test_an_artifact_of_another_network_is_not_evaluated(project, tmp_path, caps
         ("Arch.class_num=4", f"Arch.class_num: is 4, but {folder} tells 3 classes apart"),
     ):
         capsys.readouterr()
-        assert call("eval", project, override, arguments=["--artifact", str(folder)]) == 2
+        assert call("eval", trained_config, override, arguments=["--artifact", str(folder)]) == 2
         assert errors(capsys) == [f"error: {message}"]
 
 
-def test_the_float_network_of_quantized_weights(project, trained, tmp_path):
-    assert call("export_model", project, "Slim=null", *trained[1:]) == 0
+def test_the_float_network_of_quantized_weights(trained_config, trained, tmp_path):
+    assert call("export_model", trained_config, "Slim=null", *trained[1:]) == 0
     assert set(os.listdir(tmp_path / "inference")) == {"inference.json", "inference.pdiparams", "inference.yml"}
     assert described(tmp_path / "inference")["parity"]["bound"] == 1.0
 
 
 def test_speed_only_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch):
-    config = make_project(tmp_path / "project")
-    (tmp_path / "project" / "images").rename(tmp_path / "elsewhere")
+    config = make_project(tmp_path / "trained_config")
+    (tmp_path / "trained_config" / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     overrides = [QUANT, f"Global.save_inference_dir={tmp_path}/inference"]
@@ -116,12 +94,12 @@ def test_speed_only_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch
         assert description["parity"]["synthetic"]
 
 
-def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(project, trained, tmp_path, capsys, monkeypatch):
+def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(trained_config, trained, tmp_path, capsys, monkeypatch):
     def wrong(directory, images):
         return np.eye(3, dtype=np.float32)[np.arange(len(images)) % 3], {}
 
     monkeypatch.setattr(verify, "run_fresh", wrong)
-    assert call("export_model", project, *trained) == 2
+    assert call("export_model", trained_config, *trained) == 2
     line, companion = errors(capsys)
     assert companion.startswith("error: onednn: the exported network does not compute")
     assert "paddle: the exported network does not compute what the trained one does" in line
@@ -129,7 +107,7 @@ def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(project, trained
     assert not (tmp_path / "inference").exists()
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(project, trained, tmp_path, capsys, monkeypatch):
+def test_a_folder_that_may_not_be_written_is_one_line(trained_config, trained, tmp_path, capsys, monkeypatch):
     original = tempfile.mkdtemp
 
     def denied(*args, **options):
@@ -138,14 +116,14 @@ def test_a_folder_that_may_not_be_written_is_one_line(project, trained, tmp_path
         return original(*args, **options)
 
     monkeypatch.setattr(tempfile, "mkdtemp", denied)
-    assert call("export_model", project, *trained) == 2
+    assert call("export_model", trained_config, *trained) == 2
     assert errors(capsys) == [f"error: {tmp_path}/inference: cannot be written: Permission denied"]
     assert not list(tmp_path.rglob("inference.*"))
 
 
-def test_an_unwritable_folder_is_one_line(project, trained, tmp_path, capsys):
+def test_an_unwritable_folder_is_one_line(trained_config, trained, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert call("export_model", project, *trained, f"Global.save_inference_dir={tmp_path}/file/inference") == 2
+    assert call("export_model", trained_config, *trained, f"Global.save_inference_dir={tmp_path}/file/inference") == 2
     assert errors(capsys) == [f"error: {tmp_path}/file/inference: cannot be written: Not a directory"]
 
 
@@ -190,8 +168,8 @@ def test_a_killed_export_leaves_the_old_artifact(tmp_path):
         (["--format", "paddle", "onednn"], "--format: unknown export format 'onednn'"),
     ],
 )
-def test_an_unknown_format_is_one_line(project, trained, capsys, arguments, message):
-    assert call("export_model", project, *trained, arguments=arguments) == 2
+def test_an_unknown_format_is_one_line(trained_config, trained, capsys, arguments, message):
+    assert call("export_model", trained_config, *trained, arguments=arguments) == 2
     (line,) = errors(capsys)
     assert message in line
 
@@ -205,7 +183,7 @@ def test_an_unknown_format_is_one_line(project, trained, capsys, arguments, mess
     ],
 )
 def test_a_missing_extra_is_one_line_before_anything_is_written(
-    project, trained, tmp_path, capsys, monkeypatch, name, package, line
+    trained_config, trained, tmp_path, capsys, monkeypatch, name, package, line
 ):
     find = importlib.util.find_spec
     there = find("numpy")
@@ -214,7 +192,7 @@ def test_a_missing_extra_is_one_line_before_anything_is_written(
         "find_spec",
         lambda wanted: None if wanted == package else there if wanted in MISSING else find(wanted),
     )
-    assert call("export_model", project, *trained, arguments=["--format", "paddle", name]) == 2
+    assert call("export_model", trained_config, *trained, arguments=["--format", "paddle", name]) == 2
     assert errors(capsys) == [f"error: {line}"]
     assert not (tmp_path / "inference").exists()
 
@@ -245,8 +223,8 @@ def logarithms(answers):
 
 @needs_onnx
 @pytest.mark.slow
-def test_all_formats_lie_beside_each_other_and_answer_alike(project, trained, tmp_path, capsys):
-    assert call("export_model", project, *trained, arguments=["--format", "all"]) == 0
+def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trained, tmp_path, capsys):
+    assert call("export_model", trained_config, *trained, arguments=["--format", "all"]) == 0
     folders = [tmp_path / "inference" / kind.folder for kind in formats.FORMATS.values()]
     answers = []
     for folder in folders:
@@ -260,7 +238,7 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(project, trained, tm
             (moved / name).write_bytes(content)
         capsys.readouterr()
         topk = "Infer.PostProcess.topk=3"
-        assert call("infer", project, *trained, topk, arguments=["--artifact", str(moved)]) == 0
+        assert call("infer", trained_config, *trained, topk, arguments=["--artifact", str(moved)]) == 0
         answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
     first = verify.Reference(np.empty(0), logarithms(answers[0]))
     for kind, others in zip(formats.FORMATS.values(), answers, strict=True):
@@ -274,6 +252,6 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(project, trained, tm
     )
     assert notes[0] == expected
     before = (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns
-    assert call("export_model", project, *trained, arguments=["--format", "onnx-openvino"]) == 0
+    assert call("export_model", trained_config, *trained, arguments=["--format", "onnx-openvino"]) == 0
     assert (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns == before
     assert artifact.load(tmp_path / "inference").quantized

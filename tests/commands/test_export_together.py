@@ -4,9 +4,8 @@ import tempfile
 from dataclasses import replace
 
 import pytest
-from support.project import make_project
+from support.commands import QUANT, call, errors
 
-from ppcls_compress.cli import main
 from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy import artifact, configured, formats, verify
 from ppcls_compress.deploy.predictor import Predictor
@@ -14,35 +13,9 @@ from ppcls_compress.engine import assemble, samples
 from ppcls_compress.errors import UserError
 from ppcls_compress.report import benchmark
 
-QUANT = "Slim.quant={name: pact}"
-
-
-def call(command, config, *overrides, arguments=()):
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A project whose quantized model is trained."""
-    root = tmp_path_factory.mktemp("formats")
-    config = make_project(root)
-    assert call("train", config, QUANT, "Global.epochs=2") == 0
-    return config
-
-
-@pytest.fixture
-def trained(project, tmp_path):
-    """Overrides that export the trained model into an empty folder."""
-    weights = f"Global.pretrained_model={project.parent}/output/CIFARResNet8/latest"
-    return (QUANT, weights, f"Global.save_inference_dir={tmp_path}/inference")
-
-
-def errors(capsys):
-    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-
 
 @pytest.mark.parametrize("agreement", [1.0, 0.5])
-def test_the_bound_of_a_float_network_can_be_set(project, trained, tmp_path, monkeypatch, capsys, agreement):
+def test_the_bound_of_a_float_network_can_be_set(trained_config, trained, tmp_path, monkeypatch, capsys, agreement):
     run = verify.run_fresh
 
     def half_wrong(directory, images):
@@ -52,17 +25,17 @@ def test_the_bound_of_a_float_network_can_be_set(project, trained, tmp_path, mon
 
     monkeypatch.setattr(verify, "run_fresh", half_wrong)
     bound = f"Global.export_agreement={agreement}"
-    assert call("export_model", project, "Slim=null", *trained[1:], bound) == (0 if agreement < 1 else 2)
+    assert call("export_model", trained_config, "Slim=null", *trained[1:], bound) == (0 if agreement < 1 else 2)
     assert (tmp_path / "inference").exists() == (agreement < 1)
 
 
-def test_an_unwritable_folder_is_told_before_anything_is_built(project, trained, monkeypatch, capsys):
+def test_an_unwritable_folder_is_told_before_anything_is_built(trained_config, trained, monkeypatch, capsys):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(assemble, "build_model", lambda *_: pytest.fail("was built"))
     monkeypatch.setattr(tempfile, "mkdtemp", refuse)
-    assert call("export_model", project, *trained) == 2
+    assert call("export_model", trained_config, *trained) == 2
     (line,) = errors(capsys)
     assert line.endswith("/inference: cannot be written: Permission denied")
 
@@ -91,10 +64,10 @@ def fake_writers(monkeypatch):
     return broken
 
 
-def test_a_format_that_fails_does_not_stop_the_others(project, trained, tmp_path, capsys, fake_writers):
+def test_a_format_that_fails_does_not_stop_the_others(trained_config, trained, tmp_path, capsys, fake_writers):
     fake_writers["onnx-ort"] = UserError("onnx-ort: no such operator")
     fake_writers["onednn"] = verify.ParityError("onednn: computes something else")
-    assert call("export_model", project, *trained, arguments=["--format", "all"]) == 2
+    assert call("export_model", trained_config, *trained, arguments=["--format", "all"]) == 2
     assert errors(capsys) == ["error: onednn: computes something else", "error: onnx-ort: no such operator"]
     there = {
         name for name, place in formats.places(tmp_path / "inference").items() if (place / "inference.yml").exists()
@@ -103,8 +76,8 @@ def test_a_format_that_fails_does_not_stop_the_others(project, trained, tmp_path
 
 
 @pytest.mark.parametrize("reason", ["no form", "other values", "float"])
-def test_a_companion_of_another_network_does_not_stay(project, trained, tmp_path, capsys, fake_writers, reason):
-    assert call("export_model", project, *trained, arguments=["--format", "paddle", "onnx-openvino"]) == 0
+def test_a_companion_of_another_network_does_not_stay(trained_config, trained, tmp_path, capsys, fake_writers, reason):
+    assert call("export_model", trained_config, *trained, arguments=["--format", "paddle", "onnx-openvino"]) == 0
     assert (tmp_path / "inference" / "onednn" / "inference.yml").is_file()
     other = ["Slim=null" if reason == "float" else QUANT, *trained[1:]]
     if reason == "no form":
@@ -112,7 +85,7 @@ def test_a_companion_of_another_network_does_not_stay(project, trained, tmp_path
     if reason == "other values":
         fake_writers["onednn"] = verify.ParityError("computes something else")
     capsys.readouterr()
-    assert call("export_model", project, *other) == (2 if reason == "other values" else 0)
+    assert call("export_model", trained_config, *other) == (2 if reason == "other values" else 0)
     assert not (tmp_path / "inference" / "onednn").exists()
     told = "".join(capsys.readouterr())
     assert "onednn: removed from" in told
@@ -120,10 +93,10 @@ def test_a_companion_of_another_network_does_not_stay(project, trained, tmp_path
     assert ("paddle and onnx-openvino are of different networks" in told) == (reason == "float")
 
 
-def test_calibration_images_are_read_only_where_needed(project, monkeypatch):
+def test_calibration_images_are_read_only_where_needed(trained_config, monkeypatch):
     read = []
     monkeypatch.setattr(samples, "from_split", lambda config, modes, count: read.append(modes[0]) or "images")
-    config = load_config(project, ())
+    config = load_config(trained_config, ())
 
     def needing(*names, **options):
         read.clear()

@@ -1,14 +1,10 @@
 """A run whose loss stops being a number: it ends, names the layer, and leaves the last good checkpoint."""
 
 import pytest
+from support.commands import call, errors
 from support.project import make_project
 
 from ppcls_compress import io
-from ppcls_compress.cli import main
-
-
-def call(command, config, *overrides):
-    return main([command, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
 
 
 @pytest.mark.parametrize("grid", ["alpha", "moving_average"])
@@ -18,7 +14,7 @@ def test_the_run_stops_and_can_be_taken_up(tmp_path, capsys, grid):
     rate = "{name: Piecewise, learning_rate: 0.01, decay_epochs: [1], values: [0.01, 1.0e+38]}"
     broken = [quant, "Global.epochs=3", f"Optimizer.lr={rate}", f"Global.output_dir={tmp_path}"]
     assert call("train", config, *broken) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    (line,) = errors(capsys)
     assert "training stopped in epoch 2" in line
     assert "first layer with such values: stem.conv" in line
     folder = tmp_path / "CIFARResNet8"

@@ -5,18 +5,14 @@ import sys
 
 import numpy as np
 import pytest
+from support.commands import call
 from support.paddleslim import StandInQAT, live, pretend
 from support.project import make_project
 
 from ppcls_compress import io
-from ppcls_compress.cli import main
 
 QUANT = "Slim.quant={name: pact, backend: paddleslim}"
 PRUNE = "Slim.prune={name: fpgm, pruned_ratio: 0.3}"
-
-
-def call(command, config, *overrides, arguments=()):
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
 
 
 @pytest.mark.parametrize("which", ["stand-in", "installed"])

@@ -2,16 +2,12 @@ import json
 
 import paddle
 import pytest
+from support.commands import call
 from support.paddleslim import StandInQAT
 from support.project import make_project
 
 from ppcls_compress import io
-from ppcls_compress.cli import main
 from ppcls_compress.models import build
-
-
-def call(command, config, *overrides, arguments=()):
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
 
 
 @pytest.fixture(scope="module")

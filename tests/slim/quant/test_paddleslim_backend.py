@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
+from support import quantizing
 from support.paddleslim import Pact, StandInQAT, live, pretend
 
 from ppcls_compress.errors import MissingDependencyError, UserError
@@ -41,16 +42,7 @@ def prepared(**options):
 
 def train(model: nn.Layer, steps: int = 3) -> None:
     optimizer = paddle.optimizer.Momentum(1e-4, parameters=model.parameters())
-    model.train()
-    for _ in range(steps):
-        nn.functional.cross_entropy(model(IMAGES), LABELS).backward()
-        optimizer.step()
-        optimizer.clear_grad()
-    model.eval()
-
-
-def state_of(model: nn.Layer) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in model.state_dict().items()}
+    quantizing.train(model, IMAGES, LABELS, optimizer, steps)
 
 
 CASES = [
@@ -69,7 +61,7 @@ def test_it_trains_reloads_from_its_record_and_deploys_as_it_computes(paddleslim
     train(model)
     expected = model(IMAGES).numpy()
     again = quant.apply_record(network(), record)
-    assert again.set_state_dict(state_of(model)) == ([], [])
+    assert again.set_state_dict(quantizing.state_of(model)) == ([], [])
     again.eval()
     np.testing.assert_array_equal(again(IMAGES).numpy(), expected)
     np.testing.assert_allclose(quant.to_inference(model)(IMAGES).numpy(), expected, atol=1e-6)
@@ -100,7 +92,7 @@ def test_native_training_on_paddleslims_grid_stays_with_paddleslims(paddleslim):
 def test_converting_back_gives_the_float_layers_with_the_trained_weights(paddleslim):
     model, _ = prepared(onnx_format=False)
     train(model)
-    trained = state_of(model)
+    trained = quantizing.state_of(model)
     model = quant.convert(model)
     assert set(model.state_dict()) == set(network().state_dict())
     assert [type(layer) for layer in model] == [type(layer) for layer in network()]
@@ -144,8 +136,8 @@ def test_a_checkpoint_of_paddleslims_fits_as_it_is(paddleslim):
     StandInQAT({**config, "weight_quantize_type": "channel_wise_abs_max", "onnx_format": True}).quantize(theirs)
     train(theirs)
     ours, _ = prepared(quantizable_layer_type=("Conv2D", "Conv2DTranspose", "Linear"))
-    assert quant.is_paddleslim(state_of(theirs))
-    assert ours.set_state_dict(quant.from_paddleslim(ours, state_of(theirs))) == ([], [])
+    assert quant.is_paddleslim(quantizing.state_of(theirs))
+    assert ours.set_state_dict(quant.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
     ours.eval()
     np.testing.assert_array_equal(ours(IMAGES).numpy(), theirs(IMAGES).numpy())
 

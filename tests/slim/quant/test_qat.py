@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle.quantization import ImperativeQuantAware
+from support import quantizing
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import QAT, quant
@@ -28,16 +29,7 @@ def network() -> nn.Layer:
 
 def train(model: nn.Layer, steps: int = 4, rate: float = 0.01) -> None:
     optimizer = paddle.optimizer.SGD(rate, parameters=model.parameters())
-    model.train()
-    for _ in range(steps):
-        nn.functional.cross_entropy(model(IMAGES), LABELS).backward()
-        optimizer.step()
-        optimizer.clear_grad()
-    model.eval()
-
-
-def state_of(model: nn.Layer) -> dict[str, np.ndarray]:
-    return {key: value.numpy() for key, value in model.state_dict().items()}
+    quantizing.train(model, IMAGES, LABELS, optimizer, steps)
 
 
 class UpstreamPact(nn.Layer):
@@ -103,7 +95,7 @@ def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
     train(theirs)
     options = {"compat": "paddleslim"} if kind == "paddleslim" else {"grid": kind}
     ours, _ = quant.prepare(network(), QuantOptions(**options))
-    state = quant.from_paddleslim(ours, state_of(theirs))
+    state = quant.from_paddleslim(ours, quantizing.state_of(theirs))
     assert set(state) == set(ours.state_dict())
     assert ours.set_state_dict(state) == ([], [])
     ours.eval()
@@ -121,22 +113,22 @@ def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
 @pytest.mark.parametrize("kind", ["channel_wise_abs_max", "moving_average_abs_max", "range_abs_max", "lsq_weight"])
 def test_a_state_of_our_own_is_left_as_it_is(kind):
     model, _ = quant.prepare(network(), QuantOptions(weight_quantize_type=kind))
-    state = state_of(model)
+    state = quantizing.state_of(model)
     assert quant.from_paddleslim(model, state) == state
     assert not quant.is_paddleslim(state)
-    assert not quant.is_paddleslim(state_of(network()))
-    assert quant.is_paddleslim(state_of(upstream()))
+    assert not quant.is_paddleslim(quantizing.state_of(network()))
+    assert quant.is_paddleslim(quantizing.state_of(upstream()))
 
 
 def test_a_paddleslim_state_without_pact_goes_on_as_qat_and_as_pact():
     theirs = upstream()
     train(theirs)
     ours, _ = quant.prepare(network(), QuantOptions(name="qat"))
-    assert ours.set_state_dict(quant.from_paddleslim(ours, state_of(theirs))) == ([], [])
+    assert ours.set_state_dict(quant.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
     ours.eval()
     np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
     pact, _ = quant.prepare(network(), QuantOptions())
-    assert pact.set_state_dict(quant.from_paddleslim(pact, state_of(theirs))) == ([], [])
+    assert pact.set_state_dict(quant.from_paddleslim(pact, quantizing.state_of(theirs))) == ([], [])
     assert [row["alpha"] for row in quant.statistics(pact)] == pytest.approx(
         [row["limit"] for row in quant.statistics(ours)], rel=1e-5
     )
