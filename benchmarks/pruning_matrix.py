@@ -111,12 +111,13 @@ def smallest_input(model) -> tuple[int, int, int]:
     problem: Exception | None = None
     for shape in SHAPES:
         try:
-            outputs(model, shape)
+            found = outputs(model, shape)
         except Exception as error:
             # Whatever a network raises on an input that is too small, the next shape is tried.
             problem = error
         else:
-            return shape
+            if all(value.size for value in found):
+                return shape
     raise RuntimeError(f"no input of {SHAPES} works") from problem
 
 

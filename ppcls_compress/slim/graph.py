@@ -25,6 +25,7 @@ Inputs = Sequence[object] | Mapping[str, object]
 """One shape `[1, 3, 224, 224]`, or a list: a shape, InputSpec, tensor or dict of these per argument of `forward`."""
 
 _SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
+_WINDOWED = frozenset({"conv2d", "depthwise_conv2d", "pool2d"})
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
     """The operators of `model`'s forward pass in eval mode, for inputs of these shapes; the model is left as it was.
 
     Raises:
-        CaptureError: the forward pass fails.
+        CaptureError: the forward pass fails, or the images are smaller than a window.
     """
     recorder = _Recorder(model)
     with inference_mode(model), _without_call_stacks(), clean_builder():
@@ -261,7 +262,16 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
     _attach(graph, model, program.parameters)
     graph.outputs.extend(_value_ids(program.outputs))
     graph.calls.extend(recorder.closed)
+    _refuse_empty(graph)
     return graph
+
+
+def _refuse_empty(graph: Graph) -> None:
+    """Paddle lets a window be one pixel larger than its image; all that follows computes nothing then."""
+    for op in graph.ops:
+        if op.name in _WINDOWED and any(0 in graph.shapes[value] for value in op.outputs):
+            found = f"{op.owner or 'the network'}: {op.name} gives {list(graph.shapes[op.outputs[0]])}"
+            raise CaptureError(ValueError(f"{found}, an empty tensor; larger images are needed"), graph)
 
 
 def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:

@@ -9,7 +9,16 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.static import InputSpec
 
-from ppcls_compress.slim.graph import CaptureError, capture, example, first_line, inference_mode, specs
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.graph import (
+    CaptureError,
+    capture,
+    capture_or_refuse,
+    example,
+    first_line,
+    inference_mode,
+    specs,
+)
 
 
 class Block(nn.Layer):
@@ -130,3 +139,9 @@ def test_one_line_of_a_long_error():
     text = "Traceback\n  File x\n\nInvalidArgumentError: shapes differ\n  [Hint: a]\n"
     assert first_line(ValueError(text)) == "ValueError: InvalidArgumentError: shapes differ"
     assert first_line(KeyError()) == "KeyError: "
+
+
+def test_images_smaller_than_a_window_are_refused():
+    net = nn.Sequential(nn.Conv2D(3, 4, 3), nn.Conv2D(4, 4, 7))
+    with pytest.raises(UserError, match=r"1: conv2d gives \[1, 4, 0, 0\], an empty tensor; larger images are needed"):
+        capture_or_refuse(net, [[1, 3, 8, 8]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +23,7 @@ _AMPLIFIED = 30.0
 """How many times the answer to such a change still passes as rounding: layers round one after the other."""
 
 _CHAOTIC = 1e-2
-"""A network that answers more than this to rounding proves nothing; no rounding above it passes."""
+"""A network whose rounding may change its outputs by more than this proves nothing in single precision."""
 
 _SMALLER = 4
 """Inputs of a quarter of the height and width are enough, where the network takes them."""
@@ -50,12 +52,32 @@ def difference(pruned: list[np.ndarray], dense: list[np.ndarray]) -> float:
     return worst
 
 
+def _outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
+    """As `outputs_of`, of a copy of the network in double precision."""
+    default = paddle.get_default_dtype()
+    paddle.set_default_dtype("float64")  # for what the forward pass makes
+    try:
+        return outputs_of(copy.deepcopy(model).to(dtype="float64"), _mapped(inputs, lambda x: x.astype("float64")))
+    finally:
+        paddle.set_default_dtype(default)
+
+
 @dataclass(frozen=True)
 class Proof:
-    """What the masked dense network computes on fixed random inputs, to hold the pruned one against."""
+    """What the masked dense network computes on fixed random inputs, to hold the pruned one against.
+
+    Attributes:
+        inputs: the arguments of `forward`.
+        outputs: the floating-point ones, flattened.
+        tolerance: largest max|a - b| / max|b| that passes: a deep network without trained statistics can amplify
+            rounding to more than `TOLERANCE`, which is measured by changing the inputs as little as rounding does.
+        run: computes the outputs; in double precision for a network that amplifies rounding beyond comparison.
+    """
 
     inputs: list[object]
     outputs: list[np.ndarray]
+    tolerance: float
+    run: Callable[[nn.Layer, list[object]], list[np.ndarray]]
 
     @classmethod
     def of(cls, masked: nn.Layer, inputs: Inputs) -> Proof:
@@ -74,37 +96,42 @@ class Proof:
                     failure = error
                     continue
                 if all(np.isfinite(output).all() for output in outputs):
-                    return cls(drawn, outputs)
+                    return cls._on(masked, drawn, outputs)
         if failure is not None:
             raise UserError(f"the network's forward pass fails: {first_line(failure)}") from failure
         raise UserError("the network computes infinities or NaN on random inputs; its weights may be broken")
 
-    def fault(self, pruned: nn.Layer) -> str | None:
-        """What is wrong with the pruned network; None when it computes the same up to rounding.
+    @classmethod
+    def _on(cls, masked: nn.Layer, inputs: list[object], outputs: list[np.ndarray]) -> Proof:
+        amplified = _AMPLIFIED * difference(outputs_of(masked, _shaken(inputs)), outputs)
+        if amplified <= _CHAOTIC:
+            return cls(inputs, outputs, max(TOLERANCE, amplified), outputs_of)
+        return cls(inputs, _outputs_in_double(masked, inputs), TOLERANCE, _outputs_in_double)
 
-        A deep network without trained statistics can amplify rounding to more than `TOLERANCE`; then what passes is
-        measured by changing the inputs as little as rounding does.
-        """
+    def fault(self, pruned: nn.Layer) -> str | None:
+        """What is wrong with the pruned network; None when it computes the same up to rounding."""
         try:
-            outputs = outputs_of(pruned, self.inputs)
-            found = difference(outputs, self.outputs)
-            if found <= TOLERANCE:
-                return None
-            amplified = _AMPLIFIED * difference(outputs_of(pruned, _shaken(self.inputs)), outputs)
+            found = difference(self.run(pruned, self.inputs), self.outputs)
         except Exception as error:  # whatever the user's forward raises
             return first_line(error)
-        if found <= min(amplified, _CHAOTIC):
-            return None
-        return f"outputs differ by {found:.1e} of the largest"
+        return None if found <= self.tolerance else f"outputs differ by {found:.1e} of the largest"
 
 
 def _shaken(inputs: list[object]) -> list[object]:
     """The inputs with every float a little larger or smaller."""
 
-    def shake(value: object) -> object:
-        if not (isinstance(value, paddle.Tensor) and "float" in str(value.dtype)):
-            return value
+    def shake(value: paddle.Tensor) -> paddle.Tensor:
         signs = np.random.default_rng(0).choice([-_SHAKE, _SHAKE], value.shape)
         return value * paddle.to_tensor((1 + signs).astype("float32")).astype(value.dtype)
 
-    return paddle.utils.map_structure(shake, inputs)
+    return _mapped(inputs, shake)
+
+
+def _mapped(inputs: list[object], change: Callable[[paddle.Tensor], paddle.Tensor]) -> list[object]:
+    """The inputs with every floating-point tensor changed."""
+
+    def floats(value: object) -> object:
+        floating = isinstance(value, paddle.Tensor) and "float" in str(value.dtype)
+        return change(value) if floating else value
+
+    return paddle.utils.map_structure(floats, inputs)
