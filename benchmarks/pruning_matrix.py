@@ -271,13 +271,12 @@ def difference_in_double(model, record, shape: Sequence[int]) -> float:
     import paddle
 
     from ppcls_compress.slim.prune import apply_record
+    from ppcls_compress.slim.prune.verify import in_double
 
-    model.to(dtype="float64")
     paddle.set_default_dtype("float64")
-    masked = outputs(model, shape, "float64")
-    pruned = outputs(apply_record(model, record), shape, "float64")
+    masked = outputs(in_double(model), shape, "float64")
+    pruned = outputs(in_double(apply_record(model, record)), shape, "float64")
     paddle.set_default_dtype("float32")
-    model.to(dtype="float32")
     return difference(pruned, masked)
 
 

@@ -57,9 +57,21 @@ def _outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")  # for what the forward pass makes
     try:
-        return outputs_of(copy.deepcopy(model).to(dtype="float64"), _mapped(inputs, lambda x: x.astype("float64")))
+        return outputs_of(in_double(model), _mapped(inputs, lambda x: x.astype("float64")))
     finally:
         paddle.set_default_dtype(default)
+
+
+def in_double(model: nn.Layer) -> nn.Layer:
+    """A copy in double precision; what is no floating-point number stays as it is."""
+    types = {name: value.dtype for name, value in model.named_buffers() if "float" not in str(value.dtype)}
+    copied = copy.deepcopy(model).to(dtype="float64")  # buffers of integers included
+    for path, layer in copied.named_sublayers(include_self=True):
+        for key, value in layer._buffers.items():
+            name = f"{path}.{key}" if path else key
+            if name in types:
+                layer._buffers[key] = value.astype(types[name])
+    return copied
 
 
 @dataclass(frozen=True)
