@@ -47,7 +47,7 @@ def show(flops: dict[str, int], times: dict[str, float], batch: int) -> None:
         for name, count in flops.items():
             left = count / flops[DENSE]
             taken, dense = times[f"{name} {form}"], times[f"{DENSE} {form}"]
-            share = "" if name == DENSE else f"{(1 - taken / dense) / (1 - left):12.2f}"
+            share = "" if left == 1 else f"{(1 - taken / dense) / (1 - left):12.2f}"
             numbers = f"{count:>14,} {taken:9.2f} {1 - left:8.1%} {1 - taken / dense:8.1%} {share}"
             print(f"{batch:>5} {name:>12} {form:6} {numbers}", flush=True)
 

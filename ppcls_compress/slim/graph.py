@@ -25,7 +25,9 @@ Inputs = Sequence[object] | Mapping[str, object]
 """One shape `[1, 3, 224, 224]`, or a list: a shape, InputSpec, tensor or dict of these per argument of `forward`."""
 
 _SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
-_WINDOWED = frozenset({"conv2d", "depthwise_conv2d", "pool2d"})
+_WINDOWED = frozenset(
+    {"conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d", "max_pool2d_with_index", "pool2d", "pool3d", "unfold"}
+)
 
 
 @dataclass(frozen=True)
@@ -269,8 +271,9 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
 def _refuse_empty(graph: Graph) -> None:
     """Paddle lets a window be one pixel larger than its image; all that follows computes nothing then."""
     for op in graph.ops:
-        if op.name in _WINDOWED and any(0 in graph.shapes[value] for value in op.outputs):
-            found = f"{op.owner or 'the network'}: {op.name} gives {list(graph.shapes[op.outputs[0]])}"
+        empty = next((graph.shapes[value] for value in op.outputs if 0 in graph.shapes[value]), None)
+        if empty is not None and op.name in _WINDOWED:
+            found = f"{op.owner or 'the network'}: {op.name} gives {list(empty)}"
             raise CaptureError(ValueError(f"{found}, an empty tensor; larger images are needed"), graph)
 
 

@@ -15,7 +15,8 @@ def clean_builder() -> Iterator[None]:
 
     Paddle 3.3 keys the parameters of a program under construction by `id(program)` and drops them only when the
     construction succeeds. After a failure, the user's own included, the next program at the same address is given
-    values of the dead one: of other shapes, so that errors go unnoticed, or freed, which ends the process.
+    values of the dead one: of other shapes, so that errors go unnoticed, or freed, which ends the process. The builder
+    is one for the process: no other thread may be tracing meanwhile.
     """
     _forget()
     try:
@@ -36,7 +37,8 @@ def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[objec
     Args:
         model: in evaluation mode for a network that is to be run only.
         prefix: folder and file prefix.
-        input_spec: InputSpecs or example tensors, one per argument of `forward`.
+        input_spec: InputSpecs or example tensors, one per argument of `forward`; None for a network that has them from
+            `paddle.jit.to_static`.
     """
     with clean_builder():
         paddle.jit.save(model, prefix, input_spec=input_spec)

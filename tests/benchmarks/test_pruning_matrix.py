@@ -57,7 +57,7 @@ def test_a_run_goes_on_after_a_line_that_a_kill_cut_off(matrix, tmp_path):
         ({"train_problem": "a step changed nothing"}, "a step changed nothing"),
         ({"params": [100, 100]}, "nothing was pruned"),
         ({"export_error": 1e-3}, "export_error 1.00e-03"),
-        ({"export_error": 1e-3, "rounding": 2e-3}, ""),
+        ({"export_error": 1e-3, "rounding": 2e-3}, "export_error 1.00e-03"),
     ],
 )
 def test_a_cell_passes_only_when_everything_holds(matrix, change, reason):

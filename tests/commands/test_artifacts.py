@@ -1,11 +1,10 @@
 import json
 
 import pytest
-from support.commands import call
+from support.commands import QUANT, call
 from support.project import make_project
 
 PRUNE = "Slim.prune={name: fpgm, pruned_ratio: 0.3}"
-QUANT = "Slim.quant={name: pact}"
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,8 @@ def test_the_float_network_of_quantized_weights(trained_config, trained, tmp_pat
 
 
 def test_speed_only_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch):
-    config = make_project(tmp_path / "trained_config")
-    (tmp_path / "trained_config" / "images").rename(tmp_path / "elsewhere")
+    config = make_project(tmp_path / "project")
+    (tmp_path / "project" / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     overrides = [QUANT, f"Global.save_inference_dir={tmp_path}/inference"]

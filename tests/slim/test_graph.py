@@ -141,7 +141,15 @@ def test_one_line_of_a_long_error():
     assert first_line(KeyError()) == "KeyError: "
 
 
-def test_images_smaller_than_a_window_are_refused():
-    net = nn.Sequential(nn.Conv2D(3, 4, 3), nn.Conv2D(4, 4, 7))
-    with pytest.raises(UserError, match=r"1: conv2d gives \[1, 4, 0, 0\], an empty tensor; larger images are needed"):
-        capture_or_refuse(net, [[1, 3, 8, 8]])
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        (nn.Conv2D(4, 4, 7), r"conv2d gives \[1, 4, 0, 0\]"),
+        (nn.AvgPool2D(7, stride=1), r"pool2d gives \[1, 4, 0, 0\]"),
+        (nn.MaxPool2D(7, stride=1, return_mask=True), r"max_pool2d_with_index gives \[1, 4, 0, 0\]"),
+        (nn.Unfold(7), r"unfold gives \[1, 196, 0\]"),
+    ],
+)
+def test_images_smaller_than_a_window_are_refused(window, told):
+    with pytest.raises(UserError, match=f"1: {told}, an empty tensor; larger images are needed"):
+        capture_or_refuse(nn.Sequential(nn.Conv2D(3, 4, 3), window), [[1, 3, 8, 8]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ _AMPLIFIED = 30.0
 """How many times the answer to such a change still passes as rounding: layers round one after the other."""
 
 _CHAOTIC = 1e-2
-"""A network whose rounding may change its outputs by more than this proves nothing in single precision."""
+"""The most that passes as rounding in single precision, for a network that cannot be run in double precision."""
 
 _SMALLER = 4
 """Inputs of a quarter of the height and width are enough, where the network takes them."""
@@ -52,26 +53,19 @@ def difference(pruned: list[np.ndarray], dense: list[np.ndarray]) -> float:
     return worst
 
 
-def _outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
-    """As `outputs_of`, of a copy of the network in double precision."""
+def outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
+    """As `outputs_of`, of a copy of the network in double precision; what is no float stays as it is."""
+    copied = copy.deepcopy(model).to(dtype="float64")  # which changes buffers of integers too
+    for layer, original in zip(copied.sublayers(include_self=True), model.sublayers(include_self=True), strict=True):
+        for key, value in original._buffers.items():
+            if value is not None and "float" not in str(value.dtype):
+                layer._buffers[key] = value
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")  # for what the forward pass makes
     try:
-        return outputs_of(in_double(model), _mapped(inputs, lambda x: x.astype("float64")))
+        return outputs_of(copied, _mapped(inputs, lambda x: x.astype("float64")))
     finally:
         paddle.set_default_dtype(default)
-
-
-def in_double(model: nn.Layer) -> nn.Layer:
-    """A copy in double precision; what is no floating-point number stays as it is."""
-    types = {name: value.dtype for name, value in model.named_buffers() if "float" not in str(value.dtype)}
-    copied = copy.deepcopy(model).to(dtype="float64")  # buffers of integers included
-    for path, layer in copied.named_sublayers(include_self=True):
-        for key, value in layer._buffers.items():
-            name = f"{path}.{key}" if path else key
-            if name in types:
-                layer._buffers[key] = value.astype(types[name])
-    return copied
 
 
 @dataclass(frozen=True)
@@ -81,9 +75,10 @@ class Proof:
     Attributes:
         inputs: the arguments of `forward`.
         outputs: the floating-point ones, flattened.
-        tolerance: largest max|a - b| / max|b| that passes: a deep network without trained statistics can amplify
-            rounding to more than `TOLERANCE`, which is measured by changing the inputs as little as rounding does.
-        run: computes the outputs; in double precision for a network that amplifies rounding beyond comparison.
+        tolerance: largest max|a - b| / max|b| that passes.
+        run: computes the outputs. A deep network without trained statistics can amplify rounding to more than
+            `TOLERANCE`, which is measured by changing the inputs as little as rounding does; such a one is run in
+            double precision, or, where that fails, given what it was measured to need.
     """
 
     inputs: list[object]
@@ -103,10 +98,13 @@ class Proof:
             for scale in (_SMALLER, 1):
                 drawn = example(inputs, scale=scale, amplitude=amplitude)
                 try:
-                    outputs = outputs_of(masked, drawn)
+                    with _empty_tensors(masked) as empty:
+                        outputs = outputs_of(masked, drawn)
                 except Exception as error:  # whatever the user's forward raises; many networks take one size only
                     failure = error
                     continue
+                if scale > 1 and empty:
+                    continue  # smaller than a window somewhere, where nothing could be told apart
                 if all(np.isfinite(output).all() for output in outputs):
                     return cls._on(masked, drawn, outputs)
         if failure is not None:
@@ -116,9 +114,12 @@ class Proof:
     @classmethod
     def _on(cls, masked: nn.Layer, inputs: list[object], outputs: list[np.ndarray]) -> Proof:
         amplified = _AMPLIFIED * difference(outputs_of(masked, _shaken(inputs)), outputs)
-        if amplified <= _CHAOTIC:
-            return cls(inputs, outputs, max(TOLERANCE, amplified), outputs_of)
-        return cls(inputs, _outputs_in_double(masked, inputs), TOLERANCE, _outputs_in_double)
+        if amplified <= TOLERANCE:
+            return cls(inputs, outputs, TOLERANCE, outputs_of)
+        try:
+            return cls(inputs, outputs_in_double(masked, inputs), TOLERANCE, outputs_in_double)
+        except Exception:  # it cannot be copied, or its forward pass names a precision
+            return cls(inputs, outputs, max(TOLERANCE, min(amplified, _CHAOTIC)), outputs_of)
 
     def fault(self, pruned: nn.Layer) -> str | None:
         """What is wrong with the pruned network; None when it computes the same up to rounding."""
@@ -127,6 +128,26 @@ class Proof:
         except Exception as error:  # whatever the user's forward raises
             return first_line(error)
         return None if found <= self.tolerance else f"outputs differ by {found:.1e} of the largest"
+
+
+@contextmanager
+def _empty_tensors(model: nn.Layer) -> Iterator[list[str]]:
+    """Collects the names of the layers that give a tensor without elements."""
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_: nn.Layer, __: object, outputs: object) -> None:
+            if any(isinstance(value, paddle.Tensor) and value.size == 0 for value in paddle.utils.flatten(outputs)):
+                found.append(name)
+
+        return hook
+
+    hooks = [layer.register_forward_post_hook(watch(name)) for name, layer in model.named_sublayers()]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _shaken(inputs: list[object]) -> list[object]:
