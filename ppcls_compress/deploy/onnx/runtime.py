@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.registry import Registry
 
 _ERRORS_ONLY = 3
+_MAKING_CORE = threading.Lock()
 
 
 class Session(Protocol):
@@ -131,14 +133,19 @@ def _onnxruntime_session(path: Path, threads: int, optimized: Path | None = None
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-@functools.cache
 def _openvino_core() -> Any:
-    """One for the process, as long as it lives.
+    """One for the process and all its threads, as long as it lives.
 
     A core installs a stack for signal handlers in the thread that makes it, and at its end puts back the one it found.
     Of two that end in the order in which they began, the second puts back the freed stack of the first, and the next
     signal with a handler ends the process: Ctrl-C, or a child's end once a Paddle data loader had workers.
     """
+    with _MAKING_CORE:
+        return _made_core()
+
+
+@functools.cache
+def _made_core() -> Any:
     import openvino
 
     return openvino.Core()
