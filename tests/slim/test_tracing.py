@@ -23,14 +23,19 @@ def fits(width: int) -> nn.Layer:
     return nn.Sequential(nn.Conv2D(3, width, 1), nn.Flatten(), nn.Linear(width * 16, 2)).eval()
 
 
+class Refuses(nn.Layer):
+    def forward(self, x):
+        raise ValueError("refused")
+
+
 def fails(first: nn.Layer) -> nn.Layer:
-    """Its linear layer wants another number of features than there are."""
-    return nn.Sequential(first, nn.Flatten(), nn.Linear(7, 2))
+    """Gets as far as the first layer and its parameters."""
+    return nn.Sequential(first, Refuses())
 
 
 def test_a_failed_save_does_not_reach_the_next_one(tmp_path):
     first = nn.Conv2D(3, 8, 1)
-    with pytest.raises(ValueError, match="K_lhs"):
+    with pytest.raises(ValueError, match="refused"):
         save_program(fails(first), str(tmp_path / "bad"), SPEC)
     good, x = nn.Sequential(first, nn.ReLU()), paddle.randn([1, 3, 4, 4])
     save_program(good, str(tmp_path / "good"), SPEC)
@@ -40,7 +45,7 @@ def test_a_failed_save_does_not_reach_the_next_one(tmp_path):
 @pytest.mark.parametrize("use", ["capture", "save"])
 def test_what_the_users_own_failure_left_is_not_found(use, tmp_path):
     net = fits(8)
-    with pytest.raises(ValueError, match="K_lhs"):
+    with pytest.raises(ValueError, match="refused"):
         paddle.jit.save(fails(net[0]), str(tmp_path / "bad"), input_spec=SPEC)
     if use == "capture":
         assert set(capture(net, [[1, 3, 4, 4]]).parameters.values()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
