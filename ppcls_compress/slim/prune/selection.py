@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,6 +23,8 @@ from ppcls_compress.slim.prune.surgery import view
 
 _GLOBAL_FLOOR = 0.1
 """Under one global ranking every group keeps at least this share of its units, so that no layer runs dry."""
+_WIDEST_BLOCK = 64
+"""Output channels that oneDNN's integer kernels compute at a time with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -122,34 +125,64 @@ def select(
         ratios = [stage.ratio(ratio) for ratio in group_ratios(candidates.groups, options.ratio)]
         return candidates.plan(_counts(candidates, options, ratios))
 
-    def plan_of(ratio: float) -> Plan:
-        return candidates.plan(_counts(candidates, options, [ratio] * len(candidates.groups)))
-
     name, goal = options.target
     tolerance = 0.02 if name != "latency_ms" else 0.1 * goal
+    search = _Search(candidates, options, measure)
     if not (stage.is_last or stage.earlier):  # told before hours of training, not after them
-        _refuse_beyond(tolerance, options, _nearest(plan_of, measure, options, goal)[0])
-    wanted = stage.latency(goal, measure(plan_of(0.0))) if name == "latency_ms" else stage.share(goal)
-    cost, plan = _nearest(plan_of, measure, options, wanted)
+        _refuse_beyond(tolerance, options, search.nearest(goal)[0])
+    none = candidates.plan([0] * len(candidates.groups))
+    wanted = stage.latency(goal, measure(none)) if name == "latency_ms" else stage.share(goal)
+    cost, plan = search.nearest(wanted)
     if stage.is_last:
         _refuse_beyond(tolerance, options, cost)
     return plan
 
 
-def _nearest(
-    plan_of: Callable[[float], Plan], measure: Callable[[Plan], float], options: PruneOptions, wanted: float
-) -> tuple[float, Plan]:
-    """The cost nearest to the wanted one, and its plan, by bisection over one ratio for all groups."""
-    low, high = 0.0, 1.0
-    best: tuple[float, Plan] | None = None
-    for _ in range(24 if options.target_latency_ms is None else 8):
-        middle = (low + high) / 2
-        plan = plan_of(middle)
-        cost = measure(plan)
-        if best is None or abs(cost - wanted) < abs(best[0] - wanted):
-            best = (cost, plan)
-        low, high = (middle, high) if cost > wanted else (low, middle)
-    return best
+@dataclass(frozen=True)
+class _Search:
+    """Looks for the plan whose cost is nearest to a wanted one."""
+
+    candidates: Candidates
+    options: PruneOptions
+    measure: Callable[[Plan], float]
+
+    def nearest(self, wanted: float) -> tuple[float, Plan]:
+        """The cost that is found and its plan.
+
+        By bisection over one ratio for all groups; then, as many groups of one size change at the same ratio, over how
+        many of these change. Measured latencies are too noisy for the second step.
+        """
+        timed = self.options.target_latency_ms is not None
+        size = len(self.candidates.groups)
+        low, high = 0.0, 1.0
+        fewer, more = [0] * size, None
+        tried: list[tuple[float, Plan]] = []
+        for _ in range(8 if timed else 24):
+            middle = (low + high) / 2
+            counts = _counts(self.candidates, self.options, [middle] * size)
+            if self._costs_more(counts, wanted, tried):
+                low, fewer = middle, counts
+            else:
+                high, more = middle, counts
+        if more is not None and not timed:
+            steps = self._by_importance(fewer, more)
+            bisect_left(range(len(steps)), True, key=lambda n: not self._costs_more(steps[n], wanted, tried))
+        return min(tried, key=lambda found: abs(found[0] - wanted))
+
+    def _costs_more(self, counts: list[int], wanted: float, tried: list[tuple[float, Plan]]) -> bool:
+        plan = self.candidates.plan(counts)
+        tried.append((self.measure(plan), plan))
+        return tried[-1][0] > wanted
+
+    def _by_importance(self, fewer: list[int], more: list[int]) -> list[list[int]]:
+        """Counts between two, one group further each, the group whose units score lowest first."""
+        scored = zip(self.candidates.scores, self.candidates.orders, fewer, more, strict=True)
+        means = {i: score[order[a:b]].mean() for i, (score, order, a, b) in enumerate(scored) if b > a}
+        steps, counts = [], list(fewer)
+        for i in sorted(means, key=means.get):
+            counts[i] = more[i]
+            steps.append(list(counts))
+        return steps
 
 
 def _refuse_beyond(tolerance: float, options: PruneOptions, nearest: float) -> None:
@@ -226,7 +259,20 @@ def _counts(candidates: Candidates, options: PruneOptions, ratios: list[float]) 
         wanted = [still_to_remove(*sizes) for sizes in zip(map(len, groups), candidates.sizes, ratios, strict=True)]
     if options.align is None:
         return wanted
-    return [_aligned(g, n, options.align) if n else 0 for g, n in zip(groups, wanted, strict=True)]
+    sizes = candidates.sizes
+    blocks = [options.align if options.target is None else _block(size, options.align) for size in sizes]
+    return [_aligned(g, n, block) if n else 0 for g, n, block in zip(groups, wanted, blocks, strict=True)]
+
+
+def _block(size: int, align: int) -> int:
+    """The multiple of `align` that a group keeps multiples of where a target leaves the ratios to us.
+
+    Integer kernels compute up to 64 output channels at a time: the largest such block of which the dense group has at
+    least four. `benchmarks/pruned_latency.py` measures what that does to the latency.
+    """
+    while align < _WIDEST_BLOCK and size >= 8 * align:
+        align *= 2
+    return align
 
 
 def still_to_remove(size: int, dense: int, ratio: float) -> int:
