@@ -18,11 +18,12 @@ from ppcls_compress.slim.prune.context import Origin
 from ppcls_compress.slim.prune.fitting import Network
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.record import write
-from ppcls_compress.slim.prune.selection import Scorer, glob_of, group_ratios, select, still_to_remove
+from ppcls_compress.slim.prune.selection import Scorer, glob_of, group_ratios, still_to_remove
 from ppcls_compress.slim.prune.skips import rules_of, skipped
 from ppcls_compress.slim.prune.stage import Stage
 from ppcls_compress.slim.prune.structure import carry_out
 from ppcls_compress.slim.prune.surgery import Surgery
+from ppcls_compress.slim.prune.target import select
 
 Hold = tuple[str, str]
 """Why channels stay: operator or option, and the reason."""

@@ -1,9 +1,8 @@
-"""Which units go: scores per group, ratios, targets, alignment."""
+"""Which units go: scores per group, ratios, alignment."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import gcd
@@ -23,8 +22,6 @@ from ppcls_compress.slim.prune.surgery import view
 
 _GLOBAL_FLOOR = 0.1
 """Under one global ranking every group keeps at least this share of its units, so that no layer runs dry."""
-_WIDEST_BLOCK = 64
-"""Output channels that oneDNN's integer kernels compute at a time with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -110,87 +107,6 @@ class Scorer:
         return Filters(origin.weight, _rows(tensor, origin.axis), slope, scale)
 
 
-def select(
-    candidates: Candidates, options: PruneOptions, stage: Stage, measure: Callable[[Plan], float] | None = None
-) -> Plan:
-    """The plan that the options ask for.
-
-    Args:
-        measure: for a target: plan -> share of the dense network's cost that is left (or milliseconds).
-
-    Raises:
-        UserError: a glob matches no layer that can be pruned, or the target cannot be met within two points.
-    """
-    if options.target is None:
-        ratios = [stage.ratio(ratio) for ratio in group_ratios(candidates.groups, options.ratio)]
-        return candidates.plan(_counts(candidates, options, ratios))
-
-    name, goal = options.target
-    tolerance = 0.02 if name != "latency_ms" else 0.1 * goal
-    search = _Search(candidates, options, measure)
-    if not (stage.is_last or stage.earlier):  # told before hours of training, not after them
-        _refuse_beyond(tolerance, options, search.nearest(goal)[0])
-    none = candidates.plan([0] * len(candidates.groups))
-    wanted = stage.latency(goal, measure(none)) if name == "latency_ms" else stage.share(goal)
-    cost, plan = search.nearest(wanted)
-    if stage.is_last:
-        _refuse_beyond(tolerance, options, cost)
-    return plan
-
-
-@dataclass(frozen=True)
-class _Search:
-    """Looks for the plan whose cost is nearest to a wanted one."""
-
-    candidates: Candidates
-    options: PruneOptions
-    measure: Callable[[Plan], float]
-
-    def nearest(self, wanted: float) -> tuple[float, Plan]:
-        """The cost that is found and its plan.
-
-        By bisection over one ratio for all groups; then, as many groups of one size change at the same ratio, over how
-        many of these change. Measured latencies are too noisy for the second step.
-        """
-        timed = self.options.target_latency_ms is not None
-        size = len(self.candidates.groups)
-        low, high = 0.0, 1.0
-        fewer, more = [0] * size, None
-        tried: list[tuple[float, Plan]] = []
-        for _ in range(8 if timed else 24):
-            middle = (low + high) / 2
-            counts = _counts(self.candidates, self.options, [middle] * size)
-            if self._costs_more(counts, wanted, tried):
-                low, fewer = middle, counts
-            else:
-                high, more = middle, counts
-        if more is not None and not timed:
-            steps = self._by_importance(fewer, more)
-            bisect_left(range(len(steps)), True, key=lambda n: not self._costs_more(steps[n], wanted, tried))
-        return min(tried, key=lambda found: abs(found[0] - wanted))
-
-    def _costs_more(self, counts: list[int], wanted: float, tried: list[tuple[float, Plan]]) -> bool:
-        plan = self.candidates.plan(counts)
-        tried.append((self.measure(plan), plan))
-        return tried[-1][0] > wanted
-
-    def _by_importance(self, fewer: list[int], more: list[int]) -> list[list[int]]:
-        """Counts between two, one group further each, the group whose units score lowest first."""
-        scored = zip(self.candidates.scores, self.candidates.orders, fewer, more, strict=True)
-        means = {i: score[order[a:b]].mean() for i, (score, order, a, b) in enumerate(scored) if b > a}
-        steps, counts = [], list(fewer)
-        for i in sorted(means, key=means.get):
-            counts[i] = more[i]
-            steps.append(list(counts))
-        return steps
-
-
-def _refuse_beyond(tolerance: float, options: PruneOptions, nearest: float) -> None:
-    name, goal = options.target
-    if abs(nearest - goal) > tolerance:
-        raise UserError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
-
-
 def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> list[float]:
     """The share of each group's channels to remove.
 
@@ -250,8 +166,12 @@ def matches(origin: Origin, pattern: str) -> bool:
     return fnmatchcase(origin.owner, pattern) or fnmatchcase(origin.weight, pattern)
 
 
-def _counts(candidates: Candidates, options: PruneOptions, ratios: list[float]) -> list[int]:
-    """How many units each group loses when these shares of the dense network's are to be gone."""
+def removals(candidates: Candidates, options: PruneOptions, ratios: list[float], widest: int | None) -> list[int]:
+    """How many units each group loses when these shares of the dense network's are to be gone.
+
+    Args:
+        widest: the largest multiple of `align` that wide groups keep multiples of.
+    """
     groups = candidates.groups
     if options.global_:
         wanted = _global_counts(candidates, ratios[0])
@@ -259,18 +179,13 @@ def _counts(candidates: Candidates, options: PruneOptions, ratios: list[float]) 
         wanted = [still_to_remove(*sizes) for sizes in zip(map(len, groups), candidates.sizes, ratios, strict=True)]
     if options.align is None:
         return wanted
-    sizes = candidates.sizes
-    blocks = [options.align if options.target is None else _block(size, options.align) for size in sizes]
+    blocks = [_block(size, options.align, widest) for size in candidates.sizes]
     return [_aligned(g, n, block) if n else 0 for g, n, block in zip(groups, wanted, blocks, strict=True)]
 
 
-def _block(size: int, align: int) -> int:
-    """The multiple of `align` that a group keeps multiples of where a target leaves the ratios to us.
-
-    Integer kernels compute up to 64 output channels at a time: the largest such block of which the dense group has at
-    least four. `benchmarks/pruned_latency.py` measures what that does to the latency.
-    """
-    while align < _WIDEST_BLOCK and size >= 8 * align:
+def _block(size: int, align: int, widest: int) -> int:
+    """The largest multiple of `align` up to `widest` of which a group has at least four."""
+    while 2 * align <= widest and size >= 8 * align:
         align *= 2
     return align
 
@@ -307,11 +222,23 @@ def _global_counts(candidates: Candidates, ratio: float) -> list[int]:
 
 def _aligned(group: Group, removed: int, align: int) -> int:
     """The removal count nearest to the asked one that keeps a multiple of `align` channels in every layer."""
+    step = _units_at_once(group, align)
+    kept = len(group) - removed
+    kept = max(step, round(kept / step) * step)
+    return len(group) - min(kept, len(group))
+
+
+def one_step_more(group: Group, removed: int, align: int | None) -> int | None:
+    """The next larger removal count that keeps a multiple of `align` channels in every layer; None at the last one."""
+    step = _units_at_once(group, align or 1)
+    kept = (len(group) - removed - 1) // step * step
+    return len(group) - kept if kept > 0 else None
+
+
+def _units_at_once(group: Group, align: int) -> int:
     step = 1
     for member in group.members:
         per_unit = max(1, int((member.units >= 0).sum()) // len(group))
         need = align // gcd(align, per_unit)
         step = step * need // gcd(step, need)
-    kept = len(group) - removed
-    kept = max(step, round(kept / step) * step)
-    return len(group) - min(kept, len(group))
+    return step

@@ -94,9 +94,7 @@ def test_errors_speak_of_what_the_user_asked():
         steps(stack(), 4, target_flops=0.02, skip=("2",))
     assert net[0].weight.shape[0] == 16
     halved = PruneOptions(target_flops=0.8, align=8, iterative=IterativeOptions(4))
-    with pytest.raises(
-        UserError, match=r"target_flops: 0.8 cannot be met; the nearest that these layers allow is 1$"
-    ):
+    with pytest.raises(UserError, match=r"target_flops: 0.8 cannot be met; the nearest that these layers allow is 1$"):
         prune(net, halved, SHAPE)  # a layer loses half its channels or none: told in the first step
     with pytest.raises(UserError, match=r"pruning would change nothing: pruned_ratio 0.01 of"):
         steps(net, 2, pruned_ratio=0.01)

@@ -149,24 +149,3 @@ def test_what_a_layer_at_its_floor_keeps_others_lose():
     widths = net[0].weight.shape[0], net[2].weight.shape[0]
     assert widths == (14, 2)
     assert sum(widths) == 40 - 24
-
-
-def chain(*widths):
-    layers = [nn.Conv2D(c, n, 1) for c, n in zip((3, *widths), (*widths, 2), strict=True)]
-    return nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
-
-
-def test_a_target_keeps_wide_layers_in_blocks_and_a_ratio_the_nearest_multiple():
-    net, _ = prune(chain(24, 64, 128, 256), PruneOptions(target_flops=0.6, align=8), SHAPE)
-    for conv, block in zip((net[0], net[2], net[4], net[6]), (8, 16, 32, 64), strict=True):
-        assert conv.weight.shape[0] % block == 0
-    net, _ = prune(chain(256), PruneOptions(pruned_ratio=0.3, align=8), SHAPE)
-    assert net[0].weight.shape[0] == 176
-
-
-@pytest.mark.parametrize("goal", [0.35, 0.42, 0.5, 0.66, 0.81])
-def test_a_target_is_met_by_some_of_the_layers_that_change_at_one_ratio(goal):
-    """Ten layers of one width, in blocks: a single ratio for all has steps of a quarter of them."""
-    _, record = prune(chain(*[32] * 10), PruneOptions(target_flops=goal, align=8), SHAPE)
-    left = record["after"]["flops"] / record["before"]["flops"]
-    assert left == pytest.approx(goal, abs=0.02)
