@@ -293,7 +293,7 @@ class ClipWeightByAlpha(ClipByAlpha):
 
 
 class LsqActivation(LearnedRange):
-    """LSQ: y = round(clip(x / s, -2^(b-1), 2^(b-1) - 1)) * s, the step size s trained."""
+    """LSQ: y = round(clip(x / s, -2^(b-1), 2^(b-1) - 1)) * s, the step size s trained, from `lsq.start` on."""
 
     full_range = True
 
@@ -323,7 +323,7 @@ class LsqActivation(LearnedRange):
         return limit / fake_quant.levels(self.bits, unsigned)
 
     def _choose(self, seen: Histogram, unsigned: bool) -> float:
-        return 2 * seen.mean() * math.sqrt(fake_quant.levels(self.bits, unsigned))
+        return float(lsq.start(seen.mean(), seen.largest, fake_quant.levels(self.bits, unsigned)))
 
 
 class PaddleSlimPact(paddle.nn.Layer):

@@ -9,11 +9,30 @@ s is round(v / s) - v / s between the bounds, -Qn at the lower and Qp at the upp
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
+import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
 from ppcls_compress.slim.quant import fake_quant
+
+Magnitude = TypeVar("Magnitude", float, np.ndarray)
+
+
+def start(mean: Magnitude, largest: Magnitude, levels: int) -> Magnitude:
+    """Where the grid ends at first: 2 * mean|v| * sqrt(Qp) (section 2.1), but never beyond the largest magnitude.
+
+    The paper's start suits few bits. It grows with sqrt(Qp) while the values stay where they are: of a normal
+    distribution it is at 18 standard deviations with 8 bits, four times the largest of a few thousand values, so that
+    two bits are lost, and the step size, whose gradient is then a sum of rounding errors alone, hardly comes down.
+
+    Args:
+        mean: mean magnitude of the values; an array has one for each step size.
+        largest: their largest magnitude.
+        levels: Qp.
+    """
+    return np.minimum(2 * mean * math.sqrt(levels), largest)
 
 
 def bounds(bits: int, unsigned: bool) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,8 +127,7 @@ class RangeAbsMaxWeight(_ObservedWeight, WindowRange):
 class LsqWeight(WeightQuantizer):
     """LSQ: a trained step size for the weight, or one per output channel.
 
-    It starts at 2 * mean|w| / sqrt(Qp) of the first weight that it sees (section 2.1 of the paper), and in training
-    moves by at most a tenth per step.
+    It starts as `lsq.start` says from the first weight that it sees, and in training moves by at most a tenth per step.
     """
 
     full_range = True
@@ -178,7 +176,8 @@ class LsqWeight(WeightQuantizer):
             return
         values = np.abs(weight.numpy())
         others = tuple(axis for axis, size in enumerate(self._shape(weight)) if size == 1)
-        steps = 2 * values.mean(axis=others).reshape(-1) / math.sqrt(fake_quant.levels(self.bits))
+        levels = fake_quant.levels(self.bits)
+        steps = lsq.start(values.mean(axis=others), values.max(axis=others), levels).reshape(-1) / levels
         # A channel of zeros says nothing of its range; any positive one is exact for it.
         steps = np.where(steps > 0, steps, 1.0).astype(np.float32)
         self.s.set_value(steps)

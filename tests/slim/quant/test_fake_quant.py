@@ -227,7 +227,8 @@ def test_lsq_weight(kind, axis, bits):
     y, grad_w = through(quantizer, values, grad)
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     others = tuple(i for i in range(values.ndim) if i != axis or kind == "lsq_weight")
-    step = 2 * np.abs(values).mean(axis=others, keepdims=True) / np.sqrt(high)
+    largest, mean = (reduce(np.abs(values), axis=others, keepdims=True) for reduce in (np.max, np.mean))
+    step = np.minimum(2 * mean / np.sqrt(high), largest / high)
     np.testing.assert_allclose(quantizer.s.numpy(), step.reshape(-1), rtol=1e-5)
     ratio = values / step.astype("float32")
     whole = np.clip(np.rint(ratio), low, high)
@@ -240,6 +241,25 @@ def test_lsq_weight(kind, axis, bits):
     as_integers = quantizer.grid(paddle.to_tensor(values))
     np.testing.assert_allclose(as_integers.integers * as_integers.along_axis(as_integers.scale), y, atol=1e-5)
     assert as_integers.integers.min() >= low
+
+
+@pytest.mark.parametrize("draw", ["normal", "laplace", "uniform"])
+@pytest.mark.parametrize("bits", range(2, 17))
+def test_lsq_never_starts_beyond_the_largest_magnitude(bits, draw):
+    values = getattr(RNG, draw)(size=(6, 50)).astype("float32")
+    for unsigned in (False,) if bits == 16 else (False, True):
+        seen = np.abs(values) if unsigned else values
+        inputs = activations.build("layer", QuantOptions(name="lsq", activation_bits=bits, unsigned=unsigned))
+        inputs.calibrate_from(paddle.to_tensor(seen))
+        assert 0 < inputs.limit() <= np.abs(seen).max() * (1 + 1e-6)
+    for kind, axes in (("lsq_weight", (0, 1)), ("channel_wise_lsq_weight", (1,))):
+        options = QuantOptions(name="qat", weight_quantize_type=kind, weight_bits=bits)
+        weight = paddle.to_tensor(values)
+        quantizer = weights.build("layer", options, weight, axis=0)
+        quantizer(weight)
+        limits = quantizer.limits(weight).numpy()
+        assert (limits > 0).all()
+        assert (limits <= np.abs(values).max(axis=axes) * (1 + 1e-6)).all()
 
 
 def test_weight_preprocessing_clips_to_a_range_of_its_own():
