@@ -43,7 +43,11 @@ class Trainer:
         before_training
         for each epoch:
             before_epoch
-            for each batch: forward, backward, every `accumulate` batches an optimizer step; after_batch
+            for each batch:
+                forward, backward
+                after_backward
+                every `accumulate` batches an optimizer step
+                after_batch
             after_epoch          (evaluation, then checkpoints)
         after_training           (also when training fails)
 
@@ -86,13 +90,13 @@ class Trainer:
             last_of_group = (index + 1) % self.accumulate == 0 or index + 1 == batches
             group = min(self.accumulate, batches - index // self.accumulate * self.accumulate)
             logits, loss = self._forward_backward(parallel, images, labels, scale=1.0 / group, sync=last_of_group)
+            batch = Batch(index, images, labels, logits, loss)
+            self._call("after_backward", batch)
             if last_of_group:
                 self.precision.step(self.optimizer)
                 self.schedule.step()
                 self.progress.step += 1
-            batch = Batch(index, images, labels, logits, loss)
-            for hook in self.hooks:
-                hook.after_batch(self, batch)
+            self._call("after_batch", batch)
         self.progress.epoch = epoch + 1
         self._call("after_epoch")
 
@@ -107,7 +111,7 @@ class Trainer:
             self.precision.scaled(loss * scale if scale != 1.0 else loss).backward()
         return logits.detach(), loss.detach()
 
-    def _call(self, event: str) -> None:
+    def _call(self, event: str, *batch: Batch) -> None:
         for hook in self.hooks:
-            handler: Callable[[Trainer], None] = getattr(hook, event)
-            handler(self)
+            handler: Callable[..., None] = getattr(hook, event)
+            handler(self, *batch)

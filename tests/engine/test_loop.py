@@ -16,8 +16,11 @@ class Recorder(Hook):
     def before_epoch(self, trainer):
         self.events.append(f"before_epoch {trainer.progress.epoch}")
 
+    def after_backward(self, trainer, batch):
+        self.events.append(f"after_backward {batch.index}, {trainer.progress.step} steps")
+
     def after_batch(self, trainer, batch):
-        self.events.append(f"batch {batch.index} of {len(batch.labels)}")
+        self.events.append(f"batch {batch.index} of {len(batch.labels)}, {trainer.progress.step} steps")
 
     def after_epoch(self, trainer):
         self.events.append(f"after_epoch {trainer.progress.epoch}")
@@ -29,11 +32,15 @@ class Recorder(Hook):
 def test_hooks_are_called_in_the_documented_order():
     recorder = Recorder()
     progress = tiny_trainer(epochs=2, batches=2, hooks=[recorder]).run()
-    epoch = ["batch 0 of 6", "batch 1 of 6"]
+
+    def batches(steps):
+        first = (f"after_backward 0, {steps} steps", f"batch 0 of 6, {steps + 1} steps")
+        return [*first, f"after_backward 1, {steps + 1} steps", f"batch 1 of 6, {steps + 2} steps"]
+
     assert recorder.events == [
         "before_training",
-        "before_epoch 0", *epoch, "after_epoch 1",
-        "before_epoch 1", *epoch, "after_epoch 2",
+        "before_epoch 0", *batches(0), "after_epoch 1",
+        "before_epoch 1", *batches(2), "after_epoch 2",
         "after_training",
     ]  # fmt: skip
     assert (progress.epoch, progress.step) == (2, 4)

@@ -21,9 +21,9 @@ def tiny_network():
     )
 
 
-def tiny_trainer(*, epochs=3, hooks=(), batches=4, accumulate=1, optimizer="Momentum", rate=0.05):
+def tiny_trainer(*, epochs=3, hooks=(), batches=4, accumulate=1, optimizer="Momentum", rate=0.05, build=tiny_network):
     paddle.seed(7)
-    model = tiny_network()
+    model = build()
     schedule = Schedule(lambda step: rate / (1 + step))
     built = getattr(paddle.optimizer, optimizer)(learning_rate=schedule, parameters=model.parameters())
     loader = synthetic_loader(SHAPE, class_num=5, batch_size=6, steps=batches, seed=3)

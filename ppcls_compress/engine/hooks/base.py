@@ -39,6 +39,9 @@ class Hook:
     def before_epoch(self, trainer: Trainer) -> None:
         """Before the first batch of an epoch; `trainer.progress.epoch` epochs are completed."""
 
+    def after_backward(self, trainer: Trainer, batch: Batch) -> None:
+        """After each batch's backward pass, before the optimizer's step that may follow."""
+
     def after_batch(self, trainer: Trainer, batch: Batch) -> None:
         """After each batch."""
 
