@@ -35,9 +35,9 @@ def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
     """
     choices = sorted(choices)
     match = closest(name, choices)
-    hint = f"; did you mean {match!r}?" if match else ""
+    hint = f"; did you mean {match!r}?" if match else "."
     shown = choices
     if len(choices) > 24:
         near = difflib.get_close_matches(str(name), choices, n=12, cutoff=0.0)
         shown = [*near, f"... ({len(choices)} in all)"]
-    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(shown) or 'none'}".replace("' Allowed", "'. Allowed")
+    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(shown) or 'none'}"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim import options_paddleslim
 
-WEIGHT_TYPES = (
+WeightType = Literal[
     "abs_max",
     "channel_wise_abs_max",
     "range_abs_max",
     "moving_average_abs_max",
     "lsq_weight",
     "channel_wise_lsq_weight",
-)
-ACTIVATION_TYPES = ("abs_max", "range_abs_max", "moving_average_abs_max")
+]
 LAYER_TYPES = ("Conv2D", "Conv2DTranspose", "Linear", "depthwise")
 _OBSERVED = ("moving_average_abs_max", "range_abs_max")
 
@@ -114,17 +114,7 @@ class QuantOptions:
     placement: Literal["layers", "deploy"] = "layers"
     weight_bits: int = 8
     activation_bits: int = 8
-    weight_quantize_type: (
-        Literal[
-            "abs_max",
-            "channel_wise_abs_max",
-            "range_abs_max",
-            "moving_average_abs_max",
-            "lsq_weight",
-            "channel_wise_lsq_weight",
-        ]
-        | None
-    ) = None
+    weight_quantize_type: WeightType | None = None
     activation_quantize_type: Literal["abs_max", "range_abs_max", "moving_average_abs_max"] | None = None
     weight_preprocess_type: Literal["PACT"] | None = None
     activation_preprocess_type: Literal["PACT"] | None = None
@@ -155,9 +145,7 @@ class QuantOptions:
 
     def __post_init__(self) -> None:
         for key, choices in _CHOICES.items():
-            value = getattr(self, key)
-            if value is not None and value not in choices:
-                raise ConfigError(f"{key}: {unknown('value', value, map(str, choices))}")
+            _check_choice(key, getattr(self, key), choices)
         _check_bits(self)
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
         object.__setattr__(self, "skip", _names("skip", self.skip))
@@ -165,10 +153,9 @@ class QuantOptions:
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
         _fill(self)
-        for key, (allowed, kinds, holds) in _RANGES.items():
-            value = getattr(self, key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not holds(value)):
-                raise ConfigError(f"{key}: {value!r} is not {allowed}")
+        for key in _RANGES:
+            if getattr(self, key) is not None:
+                check_number(key, getattr(self, key))
         bits, least = self.activation_bits, 2**self.activation_bits
         if self.activation_quantizer == "KLQuantizer" and self.bins < least:
             raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
@@ -222,7 +209,7 @@ for _options in (LayerRule, QuantOptions):
 
 
 def _names(key: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ConfigError(f"{key}: a list of layer names, globs or types is needed, found {value!r}")
     return tuple(value)
 
@@ -235,6 +222,25 @@ def _layer_types(value: Any) -> tuple[str, ...]:
     if not names:
         raise ConfigError("quantizable_layer_type: is empty, so nothing would be quantized")
     return names
+
+
+def _check_choice(key: str, value: Any, choices: tuple[object, ...]) -> None:
+    # True equals 1 in Python, and means something else here.
+    if not any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices):
+        raise ConfigError(
+            f"{key}: {unknown('value', value, [str(choice) for choice in choices if choice is not None])}"
+        )
+
+
+def check_number(key: str, value: Any) -> None:
+    """Refuse a number that an option cannot be, whatever the others are.
+
+    Raises:
+        ConfigError: `value` is of another type, or out of range.
+    """
+    allowed, kinds, holds = _RANGES[key]
+    if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
+        raise ConfigError(f"{key}: {value!r} is not {allowed}")
 
 
 def _check_bits(options: QuantOptions | LayerRule) -> None:
@@ -360,25 +366,17 @@ def _situation(options: QuantOptions, key: str) -> str:
     return ", ".join([f"name: {options.name}", *parts])
 
 
-_CHOICES: dict[str, tuple[object, ...]] = {
-    "name": ("pact", "lsq", "qat", "ptq"),
-    "grid": ("alpha", "moving_average"),
-    "backend": ("native", "paddleslim"),
-    "compat": ("paddleslim",),
-    "placement": ("layers", "deploy"),
-    "weight_quantize_type": WEIGHT_TYPES,
-    "activation_quantize_type": ACTIVATION_TYPES,
-    "weight_preprocess_type": ("PACT",),
-    "activation_preprocess_type": ("PACT",),
-    "dtype": ("int8",),
-    "unsigned": ("auto", True, False),
-    "alpha_init": ("mse", "percentile"),
-    "fuse_conv_bn": (True, False),
-    "onnx_format": (True, False),
-    "activation_quantizer": ("KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"),
-    "weight_quantizer": ("PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"),
-    "bias_correction": (True, False),
-}
+def _values(hint: Any) -> tuple[object, ...]:
+    """Every value of a type that has a list of them, else nothing."""
+    if hint in (bool, NoneType):
+        return (True, False) if hint is bool else (None,)
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = [_values(part) for part in get_args(hint)] if get_origin(hint) in (Union, UnionType) else []
+    return tuple(value for part in parts for value in part) if all(parts) else ()
+
+
+_CHOICES = {key: values for key, hint in get_type_hints(QuantOptions).items() if (values := _values(hint))}
 # Everything that applies in some situations only; the other options always do.
 _SITUATIONAL = tuple(field.name for field in fields(QuantOptions) if field.default is None)
 _NUMBER = (int, float)

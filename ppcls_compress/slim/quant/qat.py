@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
-from ppcls_compress.slim.options_quant import WEIGHT_TYPES, QuantOptions
+from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
@@ -96,8 +96,6 @@ def _options(config: Mapping[str, Any], custom: CustomParts, compat: str | None)
     for key, allowed in (("weight_preprocess_type", ("PACT",)), ("activation_preprocess_type", ("PACT",))):
         if config[key] not in (None, *allowed):
             raise ConfigError(f"{key}: {unknown('value', config[key], allowed)}")
-    if config["weight_quantize_type"] not in WEIGHT_TYPES:
-        raise ConfigError(f"weight_quantize_type: {unknown('value', config['weight_quantize_type'], WEIGHT_TYPES)}")
     clipping = config["activation_preprocess_type"] == "PACT" and custom.act_preprocess is None
     kinds = (config["activation_quantize_type"], config["weight_quantize_type"])
     return QuantOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 
 import numpy as np
 import paddle
@@ -13,7 +14,7 @@ from support import quantizing
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import QAT, quant
 from ppcls_compress.slim.options import QuantOptions
-from ppcls_compress.slim.options_quant import WEIGHT_TYPES
+from ppcls_compress.slim.options_quant import WeightType
 
 nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
@@ -150,7 +151,7 @@ def test_pact_calibrates_itself_and_upstreams_start_is_a_key_away():
 
 @pytest.mark.parametrize("preprocess", [None, "PACT"])
 @pytest.mark.parametrize("activation", ["abs_max", "range_abs_max", "moving_average_abs_max"])
-@pytest.mark.parametrize("weight", WEIGHT_TYPES)
+@pytest.mark.parametrize("weight", typing.get_args(WeightType))
 def test_every_combination_of_types_trains_and_deploys(weight, activation, preprocess):
     kinds = {"weight_quantize_type": weight, "activation_quantize_type": activation, "window_size": 3}
     clips = {"weight_preprocess_type": preprocess, "activation_preprocess_type": preprocess}

@@ -43,6 +43,13 @@ def test_defaults_follow_the_method(options, expected):
     ("options", "message"),
     [
         ({"name": "pat"}, "name: unknown value 'pat'; did you mean 'pact'"),
+        ({"name": None}, "name: unknown value None. Allowed: lsq, pact, ptq, qat"),
+        ({"dtype": None}, "dtype: unknown value None. Allowed: int8"),
+        ({"fuse_conv_bn": 1}, "fuse_conv_bn: unknown value 1. Allowed: False, True"),
+        ({"onnx_format": "no"}, "onnx_format: unknown value 'no'. Allowed: False, True"),
+        ({"unsigned": 0}, "unsigned: unknown value 0. Allowed: False, True, auto"),
+        ({"skip": None}, "skip: a list of layer names, globs or types is needed, found None"),
+        ({"quantizable_layer_type": 3}, "quantizable_layer_type: a list of layer names"),
         ({"weight_bits": 1}, "weight_bits: 1 is not a whole number from 2 to 16"),
         ({"activation_bits": 17}, "activation_bits: 17 is not a whole number from 2 to 16"),
         ({"activation_bits": True}, "activation_bits: True is not a whole number"),
