@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ppcls_compress.slim.options_prune import IterativeOptions, PruneOptions
-from ppcls_compress.slim.options_quant import LayerRule, QuantOptions
+from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.options_rules import LayerRule
 
 __all__ = ["IterativeOptions", "LayerRule", "PruneOptions", "QuantOptions", "SlimOptions"]
 

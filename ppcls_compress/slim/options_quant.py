@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim import options_paddleslim
+from ppcls_compress.slim.options_rules import LAYER_TYPES, LayerRule, check_bits, names, rules
 
 WeightType = Literal[
     "abs_max",
@@ -18,40 +19,7 @@ WeightType = Literal[
     "lsq_weight",
     "channel_wise_lsq_weight",
 ]
-LAYER_TYPES = ("Conv2D", "Conv2DTranspose", "Linear", "depthwise")
 _OBSERVED = ("moving_average_abs_max", "range_abs_max")
-
-
-@dataclass(frozen=True)
-class LayerRule:
-    """Other settings for some layers; what is left out keeps the value of the section.
-
-    Attributes:
-        layers: names (`blocks.0.conv1`), globs (`blocks.*.conv1`), types (`Linear`, `depthwise`), or `first` and
-            `last`, the first and the last quantizable layer.
-        weight_bits: 2 to 16.
-        activation_bits: 2 to 16.
-        unsigned: the one-sided form for the input; pact and lsq.
-    """
-
-    layers: tuple[str, ...]
-    weight_bits: int | None = None
-    activation_bits: int | None = None
-    unsigned: bool | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", _names("layers", self.layers))
-        if not self.layers:
-            raise ConfigError("layers: names no layer; give names, globs or types")
-        if not self.overrides():
-            allowed = ", ".join(field.name for field in fields(self) if field.name != "layers")
-            raise ConfigError(f"layers: the rule for {', '.join(self.layers)} changes nothing; set one of {allowed}")
-        _check_bits(self)
-
-    def overrides(self) -> dict[str, Any]:
-        """The settings that this rule changes."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "layers"}
-        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -146,10 +114,10 @@ class QuantOptions:
     def __post_init__(self) -> None:
         for key, choices in _CHOICES.items():
             _check_choice(key, getattr(self, key), choices)
-        _check_bits(self)
+        check_bits(self)
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
-        object.__setattr__(self, "skip", _names("skip", self.skip))
-        object.__setattr__(self, "per_layer", tuple(self.per_layer))
+        object.__setattr__(self, "skip", names("skip", self.skip))
+        object.__setattr__(self, "per_layer", rules(self.per_layer))
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
         _fill(self)
@@ -188,8 +156,7 @@ class QuantOptions:
         for key in values:
             if key not in known:
                 raise ConfigError(unknown("quantization option", key, known))
-        rules = tuple(LayerRule(**rule) for rule in values.get("per_layer", ()))
-        return cls(**{**values, "per_layer": rules})
+        return cls(**values)
 
     def with_rule(self, rule: LayerRule) -> QuantOptions:
         """The options of a layer that a rule of `per_layer` is for.
@@ -203,25 +170,18 @@ class QuantOptions:
         return replace(self, **changes, per_layer=())
 
 
-# Both are read by pydantic, which then refuses keys that do not exist.
-for _options in (LayerRule, QuantOptions):
-    _options.__pydantic_config__ = {"extra": "forbid"}
-
-
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{key}: a list of layer names, globs or types is needed, found {value!r}")
-    return tuple(value)
+# It is read by pydantic, which then refuses keys that do not exist.
+QuantOptions.__pydantic_config__ = {"extra": "forbid"}
 
 
 def _layer_types(value: Any) -> tuple[str, ...]:
-    names = _names("quantizable_layer_type", value)
-    for name in names:
+    found = names("quantizable_layer_type", value)
+    for name in found:
         if name not in LAYER_TYPES:
             raise ConfigError(f"quantizable_layer_type: {unknown('layer type', name, LAYER_TYPES)}")
-    if not names:
+    if not found:
         raise ConfigError("quantizable_layer_type: is empty, so nothing would be quantized")
-    return names
+    return found
 
 
 def _check_choice(key: str, value: Any, choices: tuple[object, ...]) -> None:
@@ -241,15 +201,6 @@ def check_number(key: str, value: Any) -> None:
     allowed, kinds, holds = _RANGES[key]
     if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
         raise ConfigError(f"{key}: {value!r} is not {allowed}")
-
-
-def _check_bits(options: QuantOptions | LayerRule) -> None:
-    for key in ("weight_bits", "activation_bits"):
-        bits = getattr(options, key)
-        if bits is None and isinstance(options, LayerRule):
-            continue
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 16:
-            raise ConfigError(f"{key}: {bits!r} is not a whole number from 2 to 16")
 
 
 def _check_deploy(options: QuantOptions) -> None:

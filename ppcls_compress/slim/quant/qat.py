@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
-from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.options_quant import QuantOptions, check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
@@ -29,7 +30,9 @@ _DEFAULTS: dict[str, Any] = {
     "fuse_conv_bn": False,
     "onnx_format": True,
 }
-_SHARED = ("weight_preprocess_type", "weight_quantize_type", "weight_bits", "activation_bits", "dtype", "fuse_conv_bn")
+# PaddleSlim takes both with every type, and so does a configuration that was written for it.
+_WITHOUT_EFFECT = ("moving_rate", "window_size")
+_BY_EPOCH = {"freeze_bn_epoch": "freeze_batch_norms(model)", "observer_epochs": "freeze_observers(model)"}
 
 
 class QAT:
@@ -39,7 +42,8 @@ class QAT:
     called, where PaddleSlim starts at 100 and learns 1000 times as fast. The key `compat: paddleslim` has that back.
 
     Args:
-        config: PaddleSlim's keys; what is left out keeps PaddleSlim's value.
+        config: PaddleSlim's keys, what is left out keeping PaddleSlim's value, and those of `QuantOptions` (`name`,
+            `grid`, `skip`, `per_layer`, ...). `name` follows from `activation_preprocess_type` if it is left out.
         weight_preprocess: a layer class in place of `weight_preprocess_type`.
         act_preprocess: a layer class in place of `activation_preprocess_type`.
         weight_quantize: a layer class in place of `weight_quantize_type`.
@@ -57,14 +61,11 @@ class QAT:
         weight_quantize: type[paddle.nn.Layer] | None = None,
         act_quantize: type[paddle.nn.Layer] | None = None,
     ) -> None:
-        given = dict(config or {})
-        compat = given.pop("compat", None)
-        for key in given:
-            if key not in _DEFAULTS:
-                raise ConfigError(f"config: {unknown('key', key, _DEFAULTS)}")
+        given = {} if config is None else config
+        _check_keys(given)
         self.config = {**_DEFAULTS, **given}
         self.custom = CustomParts(weight_preprocess, act_preprocess, weight_quantize, act_quantize)
-        self.options = _options(self.config, self.custom, compat)
+        self.options = _options(given, self.custom)
 
     def quantize(
         self, model: paddle.nn.Layer, inplace: bool = True, *, inputs: Sequence[Any] | None = None
@@ -74,7 +75,7 @@ class QAT:
         Args:
             model: the float model.
             inplace: False works on a copy.
-            inputs: shapes that the model takes; `fuse_conv_bn` runs it once.
+            inputs: shapes that the model takes; `fuse_conv_bn` runs it once, `placement: deploy` traces it.
         """
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
@@ -89,22 +90,34 @@ class QAT:
             path: folder and file prefix.
             input_spec: InputSpecs or example tensors.
         """
-        save_program(to_inference(model, integers=self.config["onnx_format"]), path, input_spec)
+        save_program(to_inference(model, integers=self.options.onnx_format), path, input_spec)
 
 
-def _options(config: Mapping[str, Any], custom: CustomParts, compat: str | None) -> QuantOptions:
-    for key, allowed in (("weight_preprocess_type", ("PACT",)), ("activation_preprocess_type", ("PACT",))):
-        if config[key] not in (None, *allowed):
-            raise ConfigError(f"{key}: {unknown('value', config[key], allowed)}")
-    clipping = config["activation_preprocess_type"] == "PACT" and custom.act_preprocess is None
-    kinds = (config["activation_quantize_type"], config["weight_quantize_type"])
-    return QuantOptions(
-        name="pact" if clipping else "qat",
-        compat=compat,
-        activation_quantize_type=config["activation_quantize_type"],
-        moving_rate=config["moving_rate"] if "moving_average_abs_max" in kinds else None,
-        window_size=config["window_size"] if "range_abs_max" in kinds else None,
-        quantizable_layer_type=config["quantizable_layer_type"],
-        onnx_format=config["onnx_format"],
-        **{key: config[key] for key in _SHARED},
-    )
+def _check_keys(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"config: a dictionary of keys is needed, found {given!r}")
+    known = {field.name for field in fields(QuantOptions)}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"config: {unknown('key', key, known)}")
+        if value is None and _DEFAULTS.get(key) is not None:
+            raise ConfigError(f"{key}: None is no value of it; leave it out for {_DEFAULTS[key]!r}")
+        if key in _BY_EPOCH and value is not None:
+            raise ConfigError(f"{key}: QAT does not see the epochs; call slim.quant.{_BY_EPOCH[key]} when it is time")
+        if key in _WITHOUT_EFFECT:
+            check_number(key, value)
+    if given.get("name") == "ptq":
+        raise ConfigError("name: ptq needs no training, which is what QAT is for; use PTQ")
+
+
+def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
+    values = {key: value for key, value in given.items() if key not in _WITHOUT_EFFECT and value is not None}
+    if custom.act_preprocess is not None:
+        values.pop("activation_preprocess_type", None)
+    values.setdefault("name", "pact" if values.get("activation_preprocess_type") == "PACT" else "qat")
+    # What PaddleSlim does after its clip, unless something else is asked for.
+    if values["name"] == "pact" and not values.keys() & {"grid", "activation_quantize_type", "placement"}:
+        values["grid"] = "moving_average"
+    options = QuantOptions(**values)
+    effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
+    return replace(options, **{key: given[key] for key in effective})

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 import paddle
 
 from ppcls_compress.errors import UserError, unknown
-from ppcls_compress.slim.options_quant import LAYER_TYPES, QuantOptions
+from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.options_rules import LAYER_TYPES
 from ppcls_compress.slim.quant.layers import QuantLayer, base_type
 from ppcls_compress.slim.quant.paddleslim_backend import PaddleSlimLayer
 

@@ -229,6 +229,46 @@ def test_folding_before_training():
     assert np.abs(folded(IMAGES).numpy() - expected).max() < 0.05 * np.abs(expected).max()
 
 
+OWN_OPTIONS = [
+    ({"skip": ["0"]}, lambda model: not hasattr(model[0], "_fake_quant_input")),
+    ({"per_layer": [{"layers": ["last"], "weight_bits": 4}]}, lambda model: model[5]._fake_quant_weight.bits == 4),
+    ({"name": "lsq"}, lambda model: hasattr(model[0]._fake_quant_input, "s")),
+    ({"name": "pact"}, lambda model: hasattr(model[0]._fake_quant_input, "_scale")),
+    ({"name": "pact", "grid": "alpha"}, lambda model: not hasattr(model[0]._fake_quant_input, "_scale")),
+    ({"name": "pact", "unsigned": True}, lambda model: model[0]._fake_quant_input.unsigned),
+    (
+        {"name": "pact", "alpha_init": "percentile", "alpha_percentile": 100},
+        lambda model: abs(quant.statistics(model)[0]["alpha"] / IMAGES.abs().max().item() - 1) < 1e-6,
+    ),
+    (
+        {"name": "pact", "alpha_learning_rate": 0.5},
+        lambda model: model[0]._fake_quant_input.log_alpha.optimize_attr["learning_rate"] == 0.5,
+    ),
+    (
+        {"name": "pact", "alpha_weight_decay": 0.25},
+        lambda model: "0.25" in str(model[0]._fake_quant_input.log_alpha.regularizer),
+    ),
+    ({"placement": "deploy"}, quant.is_placed),
+    ({"name": "pact", "placement": "deploy"}, quant.is_placed),
+    ({"window_size": 3, "moving_rate": 0.5}, lambda model: model[0]._fake_quant_input.rate == 0.5),
+]
+
+
+@pytest.mark.parametrize(("config", "holds"), OWN_OPTIONS)
+def test_every_option_of_our_own_has_its_effect(config, holds):
+    model = QAT(config).quantize(network(), inputs=[[4, 3, 8, 8]])
+    quant.calibrate(model, [IMAGES])
+    assert holds(model)
+    train(model, 2)
+    assert np.isfinite(quant.to_inference(model)(IMAGES).numpy()).all()
+
+
+def test_all_options_of_a_record_are_taken():
+    options = QuantOptions(grid="moving_average", skip=("0",))
+    config = {key: value for key, value in options.as_dict().items() if value is not None}
+    assert QAT(config).options == options
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -241,6 +281,25 @@ def test_folding_before_training():
             "activation_preprocess_type: unknown value 'pact'; did you mean 'PACT'",
         ),
         ({"weight_bit": 8}, "config: unknown key 'weight_bit'; did you mean 'weight_bits'"),
+        ([1], r"config: a dictionary of keys is needed, found \[1\]"),
+        ("abc", "config: a dictionary of keys is needed, found 'abc'"),
+        ([], r"config: a dictionary of keys is needed, found \[\]"),
+        ({"quantizable_layer_type": None}, "quantizable_layer_type: None is no value of it; leave it out for"),
+        ({"weight_quantize_type": None}, "weight_quantize_type: None is no value of it"),
+        ({"window_size": "many"}, "window_size: 'many' is not a whole number from 1"),
+        ({"moving_rate": True}, "moving_rate: True is not a number above 0 and below 1"),
+        ({"fuse_conv_bn": 1}, "fuse_conv_bn: unknown value 1"),
+        ({"onnx_format": "no"}, "onnx_format: unknown value 'no'"),
+        ({"skipp": ["0"]}, "config: unknown key 'skipp'; did you mean 'skip'"),
+        ({"name": "ptq"}, "name: ptq needs no training, which is what QAT is for; use PTQ"),
+        ({"freeze_bn_epoch": 3}, r"freeze_bn_epoch: QAT .* call slim\.quant\.freeze_batch_norms\(model\) when"),
+        ({"observer_epochs": 3}, r"observer_epochs: QAT .* call slim\.quant\.freeze_observers\(model\) when"),
+        ({"bins": 2048}, "bins: 2048 has no effect with name: qat"),
+        ({"grid": "alpha"}, "grid: 'alpha' has no effect with name: qat"),
+        ({"per_layer": {"layers": ["0"]}}, "per_layer: a list of rules"),
+        ({"per_layer": [3]}, r"per_layer\[0\]: a rule such as .* is needed, found 3"),
+        ({"per_layer": [{"layers": ["0"], "bits": 4}]}, r"per_layer\[0\]: unknown key 'bits'"),
+        ({"per_layer": [{"weight_bits": 4}]}, r"per_layer\[0\]: layers: names no layer"),
         ({"quantizable_layer_type": ["Conv3D"]}, "quantizable_layer_type: unknown layer type 'Conv3D'"),
         ({"dtype": "uint8"}, "dtype: unknown value 'uint8'"),
         ({"compat": "paddleslim"}, "compat: 'paddleslim' has no effect"),
