@@ -7,13 +7,13 @@ factor = gamma / sqrt(variance + epsilon): weight <- weight * factor, bias <- (b
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import graph
 from ppcls_compress.slim.quant import layers
 
@@ -59,8 +59,8 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
             shapes = [list(item.shape) if isinstance(item, paddle.Tensor) else sorted(item) for item in example]
             why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"fuse_conv_bn runs the model once, and it does not run on inputs of {shapes}; give the shapes that it "
-                f"takes as `inputs`, or leave fuse_conv_bn off ({why})"
+                f"folding batch norms runs the model once, and it does not run on inputs of {shapes}; give the shapes "
+                f"that it takes as `inputs`, or do not fold ({why})"
             ) from error
         undo = fold_pairs(model, pairs)
         difference, size = change(before, arrays(model(*example)))
@@ -68,7 +68,7 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
         undo()
         raise UserError(
             f"folding the batch norms changed the output by {difference:.3g} (largest value {size:.3g}); the network "
-            "uses a convolution's output in another way too, so leave fuse_conv_bn off"
+            "uses a convolution's output in another way too, so do not fold"
         )
     return pairs
 
@@ -84,19 +84,19 @@ def foldable_pairs(model: paddle.nn.Layer, example: Sequence[Any]) -> list[tuple
         return _trace(model, example)[1]
 
 
-def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Callable[[], None]:
+def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[Sequence[str]]) -> Callable[[], None]:
     """Fold the named batch norms into the named convolutions, in place.
 
     Returns:
         A function that undoes it.
 
     Raises:
-        UserError: a name does not exist, or the norm computes an activation that has no layer of its own.
+        UserError: a name does not exist, the two are no convolution and a batch norm of its channels, one of them is
+            in two pairs, or the norm computes an activation that has no layer of its own.
     """
     found = dict(model.named_sublayers())
-    for pair in pairs:
-        if not found.keys() >= set(pair):
-            raise UserError(f"the model has no layers {' and '.join(pair)} to fold")
+    for index, pair in enumerate(pairs):
+        _check_pair(found, pair, pairs[:index])
     convs = {name: copy.deepcopy(found[name].state_dict()) for name, _ in pairs}
     remainders = {name: remainder(found[name], name) for _, name in pairs}
     for conv, norm in pairs:
@@ -111,6 +111,38 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[tuple[str, str]]) -> Call
             found[name].set_state_dict(state)
 
     return undo
+
+
+def _check_pair(found: Mapping[str, paddle.nn.Layer], pair: Any, earlier: Sequence[Sequence[str]]) -> None:
+    names = pair if isinstance(pair, list | tuple) else ()
+    if len(names) != 2 or not all(isinstance(name, str) for name in names):
+        raise UserError(f"a pair [convolution, batch norm] to fold is needed, found {pair!r}")
+    for name in names:
+        if name not in found:
+            raise UserError(f"{unknown('layer', name, found)}; there is none to fold")
+        if any(name in other for other in earlier):
+            raise UserError(f"{name} is in two pairs to fold")
+    conv, norm = (found[name] for name in names)
+    for name, layer, fits, wanted in ((names[0], conv, _takes_norm, "convolution"), (names[1], norm, _is_norm, "norm")):
+        if not fits(layer):
+            kind = type(layer).__name__
+            raise UserError(
+                f"{list(pair)}: {name} is a {kind}; a pair is [convolution, batch norm], this is no {wanted}"
+            )
+    if conv._out_channels != norm._mean.size:
+        raise UserError(
+            f"{list(pair)}: {names[0]} has {conv._out_channels} channels, {names[1]} normalizes {norm._mean.size}"
+        )
+
+
+def _is_norm(layer: paddle.nn.Layer) -> bool:
+    return isinstance(layer, NORMS)
+
+
+def _takes_norm(layer: paddle.nn.Layer) -> bool:
+    """A convolution whose weight has the output channels along one axis."""
+    grouped_transpose = isinstance(layer, paddle.nn.Conv2DTranspose) and layer._groups > 1
+    return isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose
 
 
 def remainder(norm: paddle.nn.Layer, name: str) -> paddle.nn.Layer:
@@ -175,10 +207,9 @@ def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndar
         return hook
 
     for name, layer in model.named_sublayers():
-        grouped_transpose = isinstance(layer, paddle.nn.Conv2DTranspose) and layer._groups > 1
-        if isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose:
+        if _takes_norm(layer):
             hooks.append(layer.register_forward_post_hook(after_conv(name)))
-        elif isinstance(layer, NORMS) and getattr(layer, "_act", None) in _ACTIVATIONS:
+        elif _is_norm(layer) and getattr(layer, "_act", None) in _ACTIVATIONS:
             hooks.append(layer.register_forward_pre_hook(before_norm(name), with_kwargs=True))
     try:
         outputs = arrays(model(*example))
@@ -203,7 +234,7 @@ def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[Any]:
         return graph.example(inputs)
     first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
     if first is None:
-        raise UserError("fuse_conv_bn: the model has no convolution that a batch norm could be folded into")
+        raise UserError("the model has no convolution that a batch norm could be folded into")
     return graph.example([[2, first._in_channels, 224, 224]])
 
 

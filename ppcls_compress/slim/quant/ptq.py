@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import paddle
@@ -16,7 +17,8 @@ from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
 from ppcls_compress.slim.tracing import save_program
 
-_ARGUMENTS = {"quant_bits": "activation_bits", "bins": "bins", "upsample_bins": "upsample_bins"}
+_SET_APART = ("name", "activation_quantizer", "weight_quantizer", "fuse_conv_bn")
+_ARGUMENTS = {field.name for field in fields(QuantOptions)} - {*_SET_APART} | {"quant_bits"}
 
 
 class PTQ:
@@ -31,7 +33,8 @@ class PTQ:
     Args:
         activation_quantizer: KLQuantizer, HistQuantizer or AbsmaxQuantizer; PercentileQuantizer too.
         weight_quantizer: PerChannelAbsmaxQuantizer or AbsmaxQuantizer.
-        **kwargs: arguments of the activation quantizer: quant_bits, bins, upsample_bins, hist_percent, percentile.
+        **kwargs: arguments of the activation quantizer: quant_bits (or activation_bits), bins, upsample_bins,
+            hist_percent, percentile; and what else `QuantOptions` has for `ptq`, such as weight_bits, skip, per_layer.
 
     Raises:
         UserError: a name or argument that does not exist.
@@ -43,17 +46,14 @@ class PTQ:
         weight_quantizer: str = "PerChannelAbsmaxQuantizer",
         **kwargs: Any,
     ) -> None:
-        allowed = {**_ARGUMENTS, "hist_percent": "hist_percent", "percentile": "percentile"}
-        for key in kwargs:
-            if key not in allowed:
-                raise ConfigError(unknown(f"argument of {activation_quantizer}", key, allowed))
+        _check_arguments(activation_quantizer, kwargs)
+        bits = {"activation_bits": kwargs.pop("quant_bits")} if "quant_bits" in kwargs else {}
         self.options = QuantOptions(
             name="ptq",
             activation_quantizer=activation_quantizer,
             weight_quantizer=weight_quantizer,
-            bias_correction=False,
             fuse_conv_bn=False,
-            **{allowed[key]: value for key, value in kwargs.items()},
+            **{**bits, "bias_correction": False, **kwargs},
         )
         # By id(model); the model itself is kept beside, so that no other can take its id.
         self._observations: dict[int, tuple[paddle.nn.Layer, Observation, list[Any]]] = {}
@@ -64,6 +64,8 @@ class PTQ:
         inplace: bool = False,
         fuse: bool = False,
         fuse_list: Sequence[Sequence[str]] | None = None,
+        *,
+        inputs: Sequence[Any] | None = None,
     ) -> paddle.nn.Layer:
         """Prepare a model and observe its forward passes from now on; it computes in float until `convert`.
 
@@ -72,14 +74,19 @@ class PTQ:
             inplace: False works on a copy.
             fuse: fold batch norms into the convolutions before them.
             fuse_list: names, [[convolution, batch norm], ...]; all that can be found when left out.
+            inputs: shapes that the model takes; `fuse` without a list runs it once. Left out, an image of 224 x 224 is
+                tried.
+
+        Raises:
+            UserError: nothing can be quantized, or a pair of `fuse_list` cannot be folded.
         """
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
         model = model if inplace else copy.deepcopy(model)
         if fuse and fuse_list is None:
-            fold.fold_batch_norms(model)
+            fold.fold_batch_norms(model, inputs)
         elif fuse:
-            fold.fold_pairs(model, [(conv, norm) for conv, norm in fuse_list])
+            _fold_list(model, fuse_list)
         model, _ = prepare(model, self.options)
         found = layers.quant_layers(model)
         for layer in found.values():
@@ -112,4 +119,33 @@ class PTQ:
             path: folder and file prefix.
             input_spec: InputSpecs or example tensors.
         """
-        save_program(to_inference(self.convert(model)), path, input_spec)
+        save_program(to_inference(self.convert(model), integers=self.options.onnx_format), path, input_spec)
+
+
+def _check_arguments(activation_quantizer: str, given: Mapping[str, Any]) -> None:
+    for key in given:
+        if key == "fuse_conv_bn":
+            raise ConfigError("fuse_conv_bn: an argument of its own says so: quantize(model, fuse=True)")
+        if key not in _ARGUMENTS:
+            raise ConfigError(unknown(f"argument of {activation_quantizer}", key, _ARGUMENTS))
+    if "quant_bits" in given and "activation_bits" in given:
+        raise ConfigError("quant_bits: is the same as activation_bits; leave one out")
+    if given.get("bias_correction"):
+        raise ConfigError(
+            "bias_correction: needs the batches twice, and PTQ sees them once; use slim.quant.prepare and calibrate, "
+            "or tools/quantize.py"
+        )
+    if given.get("placement") == "deploy":
+        raise ConfigError(
+            "placement: PTQ rounds what layers read; for deploy use slim.quant.prepare and calibrate, or "
+            "tools/quantize.py"
+        )
+
+
+def _fold_list(model: paddle.nn.Layer, pairs: object) -> None:
+    if not isinstance(pairs, list | tuple):
+        raise UserError(f"fuse_list: a list of [convolution, batch norm] is needed, found {pairs!r}")
+    try:
+        fold.fold_pairs(model, pairs)
+    except UserError as error:
+        raise UserError(f"fuse_list: {error}") from None

@@ -173,11 +173,81 @@ def test_the_class_fuses_by_itself_and_by_a_list():
         ({"quant_bits": 1}, "activation_bits: 1 is not a whole number"),
         ({"hist_percent": 0.9}, "hist_percent: 0.9 has no effect"),
         ({"bins": 128}, "bins: 128 are too few for 8 bits, at least 256 are needed"),
+        ({"skp": ["0"]}, "unknown argument of KLQuantizer 'skp'; did you mean 'skip'"),
+        ({"quant_bits": 8, "activation_bits": 8}, "quant_bits: is the same as activation_bits; leave one out"),
+        ({"bias_correction": True}, "bias_correction: needs the batches twice"),
+        ({"placement": "deploy"}, "placement: PTQ rounds what layers read"),
+        ({"fuse_conv_bn": True}, r"fuse_conv_bn: .* quantize\(model, fuse=True\)"),
+        ({"freeze_bn_epoch": 3}, "freeze_bn_epoch: 3 has no effect with name: ptq"),
+        ({"unsigned": True}, "unsigned: True has no effect with name: ptq"),
+        ({"name": "pact"}, "unknown argument of KLQuantizer 'name'"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(UserError, match=message):
         PTQ(**arguments)
+
+
+OPTIONS = [
+    ({"skip": ["0"]}, lambda model: not hasattr(model[0], "_fake_quant_input")),
+    ({"weight_bits": 4}, lambda model: model[0]._fake_quant_weight.bits == 4),
+    ({"activation_bits": 6}, lambda model: model[0]._fake_quant_input.bits == 6),
+    ({"per_layer": [{"layers": ["last"], "weight_bits": 4}]}, lambda model: model[5]._fake_quant_weight.bits == 4),
+    ({"quantizable_layer_type": ["Linear"]}, lambda model: list(quant.quant_layers(model)) == ["5"]),
+]
+
+
+@pytest.mark.parametrize(("options", "holds"), OPTIONS)
+def test_every_option_of_our_own_has_its_effect(options, holds):
+    ptq = PTQ("AbsmaxQuantizer", **options)
+    model = ptq.quantize(network())
+    model(IMAGES)
+    ptq.convert(model)
+    assert holds(model)
+    assert np.isfinite(model(IMAGES).numpy()).all()
+
+
+def test_onnx_format_says_what_is_written(tmp_path):
+    for onnx_format, expected in ((True, 3), (False, 0)):
+        ptq = PTQ(onnx_format=onnx_format)
+        model = ptq.quantize(network())
+        model(IMAGES)
+        path = str(tmp_path / str(onnx_format))
+        ptq.save_quantized_model(model, path, [paddle.static.InputSpec([None, 3, 8, 8])])
+        state = paddle.jit.load(path).state_dict()
+        assert sum(value.dtype == paddle.int8 for value in state.values()) == expected
+
+
+def test_folding_runs_the_model_on_the_shapes_that_it_takes():
+    with pytest.raises(UserError, match=r"does not run on inputs of \[\[2, 3, 224, 224\]\]; .* as `inputs`, or do not"):
+        PTQ().quantize(network(), fuse=True)
+    model = PTQ().quantize(network(), fuse=True, inputs=[[2, 3, 8, 8]])
+    assert isinstance(model[1], nn.Identity)
+    np.testing.assert_allclose(model(IMAGES).numpy(), network()(IMAGES).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fuse_list", "message"),
+    [
+        ([["0"]], r"fuse_list: a pair \[convolution, batch norm\] to fold is needed, found \['0'\]"),
+        (["01"], "fuse_list: a pair .* is needed, found '01'"),
+        ("01", "fuse_list: a list of .* is needed, found '01'"),
+        ([["5", "1"]], r"fuse_list: \['5', '1'\]: 5 is a Linear; .* this is no convolution"),
+        ([["1", "0"]], r"fuse_list: \['1', '0'\]: 1 is a BatchNorm2D; .* this is no convolution"),
+        ([["0", "2"]], r"fuse_list: \['0', '2'\]: 2 is a ReLU; .* this is no norm"),
+        ([["3", "1"]], r"fuse_list: \['3', '1'\]: 3 has 4 channels, 1 normalizes 6"),
+        ([["0", "1"], ["0", "1"]], "fuse_list: 0 is in two pairs"),
+        ([["0", "bn"]], "fuse_list: unknown layer 'bn'"),
+    ],
+)
+def test_bad_lists_to_fuse(fuse_list, message):
+    model = network()
+    before = {key: value.numpy() for key, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        PTQ().quantize(model, inplace=True, fuse=True, fuse_list=fuse_list)
+    assert {key: value.numpy().tolist() for key, value in model.state_dict().items()} == {
+        key: value.tolist() for key, value in before.items()
+    }
 
 
 def test_saving_without_data_is_refused(tmp_path):
