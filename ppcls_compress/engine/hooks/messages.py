@@ -14,6 +14,9 @@ from ppcls_compress.engine.logs import console, logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.metrics import MetricFunction
 
+# So many batches' logits are kept at most until the metric is computed.
+_KEPT = 32
+
 
 class Messages(Hook):
     """Loss, learning rate, images per second and the time left, every `every` batches and at the end of each epoch.
@@ -53,6 +56,7 @@ class Messages(Hook):
         self._seen_batches = 0
         self._correct: dict[str, float] = {}
         self._judged = 0
+        self._unjudged: list[tuple[paddle.Tensor, paddle.Tensor]] = []
 
     def after_batch(self, trainer: Trainer, batch: Batch) -> None:
         """Add up; tell every few batches."""
@@ -61,9 +65,9 @@ class Messages(Hook):
         self._images += batch.images.shape[0] * world_size()
         self._loss_sum += batch.loss.astype("float32")
         if self._metric is not None and batch.labels.ndim == 1:
-            for name, value in self._metric(batch.logits.astype("float32").numpy(), batch.labels.numpy()).items():
-                self._correct[name] = self._correct.get(name, 0.0) + value
-            self._judged += len(batch.labels)
+            self._unjudged.append((batch.logits.astype("float32"), batch.labels))
+            if len(self._unjudged) == _KEPT:
+                self._judge()
         if (batch.index + 1) % self._every == 0:
             note = self._note(trainer)
             if self._bar:
@@ -92,7 +96,18 @@ class Messages(Hook):
             self._bar.stop()
             self._bar = None
 
+    def _judge(self) -> None:
+        """Compute the metric of the batches since the last time; to read a tensor waits for the device."""
+        if not self._unjudged:
+            return
+        logits, labels = (paddle.concat(tensors).numpy() for tensors in zip(*self._unjudged, strict=True))
+        for name, value in self._metric(logits, labels).items():
+            self._correct[name] = self._correct.get(name, 0.0) + value
+        self._judged += len(labels)
+        self._unjudged.clear()
+
     def _note(self, trainer: Trainer) -> str:
+        self._judge()
         now = time.perf_counter()
         rate = self._images / max(now - self._epoch_started, 1e-9)
         left = (now - self._started) / self._batches * (self._total - self._batches)

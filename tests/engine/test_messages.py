@@ -1,0 +1,61 @@
+import logging
+
+import numpy as np
+import paddle
+import pytest
+from support.training import SHAPE, tiny_trainer
+
+from ppcls_compress.engine.hooks import messages
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.hooks.messages import Messages
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.metrics.topk import topk_correct
+
+
+class Metric:
+    """Top-1; remembers how many samples it was given at a time."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, logits, labels):
+        self.sizes.append(len(labels))
+        return topk_correct(logits, labels, (1,))
+
+
+class Logits(Hook):
+    def __init__(self):
+        self.correct = self.count = 0
+
+    def after_batch(self, trainer, batch):
+        self.correct += topk_correct(batch.logits.numpy(), batch.labels.numpy(), (1,))["top1"]
+        self.count += len(batch.labels)
+
+
+@pytest.mark.parametrize(("every", "kept", "sizes"), [(2, 32, [12, 12, 6]), (100, 32, [30]), (100, 2, [12, 12, 6])])
+def test_the_metric_is_computed_when_a_message_is_due_or_enough_is_kept(monkeypatch, caplog, every, kept, sizes):
+    """Batches of 6, five an epoch."""
+    monkeypatch.setattr(messages, "_KEPT", kept)
+    monkeypatch.setattr(logger, "propagate", True)
+    metric, seen = Metric(), Logits()
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        tiny_trainer(epochs=1, batches=5, hooks=[Messages(every, metric), seen]).run()
+    assert metric.sizes == sizes
+    assert f"top1 {100 * seen.correct / seen.count:.2f}%" in caplog.messages[-1]
+
+
+def test_a_step_reads_nothing(monkeypatch):
+    trainer = tiny_trainer(epochs=1, batches=3, hooks=[])
+    hook = Messages(100, Metric())
+    hook.before_training(trainer)
+    hook.before_epoch(trainer)
+    batch = type("Batch", (), {})()
+    batch.index, batch.images, batch.loss = 0, paddle.rand([6, *SHAPE]), paddle.zeros([])
+    batch.logits, batch.labels = paddle.rand([6, 5]), paddle.to_tensor(np.zeros(6, "int64"))
+
+    def read(tensor):
+        raise AssertionError("a tensor was read")
+
+    for name in ("numpy", "item", "__float__"):
+        monkeypatch.setattr(paddle.Tensor, name, read)
+    hook.after_batch(trainer, batch)
