@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, read_config
-from ppcls_compress.config.paths import check_can_train, check_training, check_weights
+from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.errors import ConfigError
 
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         check_can_train(config)
         check_weights(config)
+        check_teacher(config)
         from ppcls_compress.commands.dry_run import rehearse
 
         rehearse(config)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # `check_path` serves the data package too, which needs no sc
 
 
 def check_training(config: Config) -> None:
-    """What training needs: the sections, the lists and images, the weights to start from.
+    """What training needs: the sections, the lists and images, the weights to start from and to learn from.
 
     Raises:
         ConfigError: naming the key, and what it points at.
@@ -25,6 +25,7 @@ def check_training(config: Config) -> None:
     if config.Global.eval_during_train:
         check_loader(config, "Eval")
     check_weights(config)
+    check_teacher(config)
 
 
 def check_can_train(config: Config) -> None:
@@ -56,7 +57,7 @@ def check_loader(config: Config, mode: str) -> None:
 
 
 def check_weights(config: Config) -> None:
-    """`Global.pretrained_model`, `Global.checkpoints` and `Slim.distill.teacher`, where they are given.
+    """`Global.pretrained_model` and `Global.checkpoints`, where they are given.
 
     Raises:
         ConfigError: one of them does not exist.
@@ -65,6 +66,14 @@ def check_weights(config: Config) -> None:
         _check_weights_file("Global.pretrained_model", config.Global.pretrained_model)
     if config.Global.checkpoints:
         _check_weights_file("Global.checkpoints", config.Global.checkpoints)
+
+
+def check_teacher(config: Config) -> None:
+    """`Slim.distill.teacher`, where it is given; only training reads it.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
     if config.Slim and config.Slim.distill:
         _check_weights_file("Slim.distill.teacher", config.Slim.distill.teacher)
 

@@ -182,7 +182,12 @@ def test_a_smaller_student_learns_from_the_dense_teacher(trained, tmp_path, caps
     start = [*slim, f"Global.pretrained_model={dense(trained)}", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
     run("train", config, *start, f"Slim.distill.teacher={dense(trained)}")
     assert (tmp_path / "CIFARResNet8" / "train.log").read_text().count("tensors loaded") == 2
-    assert "Slim.distill.teacher: " in refused(capsys, "train", config, "Slim.distill.teacher=/nowhere/weights")
+    lost = "Slim.distill.teacher=/nowhere/weights"
+    assert "Slim.distill.teacher: " in refused(capsys, "train", config, lost)
+    assert "Slim.distill.teacher: " in refused(capsys, "train", config, lost, arguments=["--dry-run"])
+    student = [*slim, lost, f"Global.pretrained_model={tmp_path}/CIFARResNet8/latest"]
+    run("eval", config, *student)
+    run("export_model", config, *student, f"Global.save_inference_dir={tmp_path}/inference")
     misspelt = [f"Slim.distill.teacher={dense(trained)}", "Slim.distill.arch=CIFARResNet9"]
     assert "Slim.distill.arch.name: unknown architecture" in refused(capsys, "train", config, *misspelt)
 
