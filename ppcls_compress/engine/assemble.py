@@ -167,11 +167,24 @@ def _with_weights(
                 f"{path}: was trained by PaddleSlim's QAT; say how with a Slim.quant section, such as "
                 "{name: pact, compat: paddleslim}"
             )
-        model, step = quant.prepare(model, config.Slim.quant, inputs=[[1, *config.Global.image_shape]])
-        record, state = {**record, "steps": [step]}, quant.from_paddleslim(model, state)
+        model, step, state = _from_paddleslim(config, model, state, path)
+        record = {**record, "steps": [step]}
     report = weights.load_into(model, state, source=str(path), reinit_head=reinit_head)
     logger.info("weights: %s", report)
     return model, record
+
+
+def _from_paddleslim(
+    config: Config, model: paddle.nn.Layer, state: dict[str, np.ndarray], path: Path
+) -> tuple[paddle.nn.Layer, recipe.Record, dict[str, np.ndarray]]:
+    """The model quantized as `Slim.quant` says, that step, and the state that PaddleSlim's QAT wrote, for it."""
+    options = config.Slim.quant
+    try:
+        quant.check_fits(options)
+        model, step = quant.prepare(model, options, inputs=[[1, *config.Global.image_shape]])
+        return model, step, quant.from_paddleslim(model, state)
+    except UserError as error:
+        raise UserError(f"Slim.quant does not fit {path}: {error}") from None
 
 
 def weights_prefix(config: Config, *, download: bool) -> Path | None:

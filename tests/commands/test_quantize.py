@@ -50,12 +50,14 @@ def test_bad_requests_are_one_line(trained, capsys, command, overrides, expected
     assert expected in capsys.readouterr().err
 
 
-def test_a_paddleslim_checkpoint_goes_on(trained, tmp_path, capsys):
+@pytest.mark.parametrize("clips", [None, "PACT"])
+@pytest.mark.parametrize("quant", ["{name: pact, compat: paddleslim}", "{name: lsq}", "{name: qat}"])
+def test_a_paddleslim_checkpoint_goes_on(trained, tmp_path, capsys, quant, clips):
     """What `paddleslim.QAT` saves has no record; the Slim section says how it was made."""
     model = build("CIFARResNet8", class_num=3)
     kinds = {"weight_quantize_type": "channel_wise_abs_max", "quantizable_layer_type": ["Conv2D", "Linear"]}
-    clips = {"activation_preprocess_type": "PACT", "weight_preprocess_type": None}
-    StandInQAT({**kinds, **clips, "dtype": "int8", "onnx_format": True}).quantize(model)
+    types = {"activation_preprocess_type": "PACT", "weight_preprocess_type": clips}
+    StandInQAT({**kinds, **types, "dtype": "int8", "onnx_format": True}).quantize(model)
     model.train()
     model(paddle.rand([8, 3, 8, 8]))
     upstream = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -63,5 +65,8 @@ def test_a_paddleslim_checkpoint_goes_on(trained, tmp_path, capsys):
     start = [f"Global.pretrained_model={tmp_path}/theirs", f"Global.output_dir={tmp_path}", "Global.epochs=1"]
     assert call("train", trained / "config.yaml", *start) == 2
     assert "was trained by PaddleSlim's QAT; say how with a Slim.quant section" in capsys.readouterr().err
-    assert call("train", trained / "config.yaml", "Slim.quant={name: pact, compat: paddleslim}", *start) == 0
+    assert call("train", trained / "config.yaml", "Slim.quant={name: ptq}", *start) == 2
+    assert call("train", trained / "config.yaml", "Slim.quant={name: qat, fuse_conv_bn: true}", *start) == 2
+    assert "theirs.pdparams: fuse_conv_bn: weights of PaddleSlim's QAT cannot go on" in capsys.readouterr().err
+    assert call("train", trained / "config.yaml", f"Slim.quant={quant}", *start) == 0
     assert io.read_json(tmp_path / "CIFARResNet8" / "latest.slim.json")["steps"][0]["kind"] == "quant"

@@ -20,7 +20,7 @@ from ppcls_compress.slim.quant.monitor import (
     start_epoch,
     statistics,
 )
-from ppcls_compress.slim.quant.paddleslim import from_paddleslim, is_paddleslim
+from ppcls_compress.slim.quant.paddleslim import check_fits, from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.paddleslim_backend import native
 from ppcls_compress.slim.quant.placement import is_placed
 from ppcls_compress.slim.quant.prepare import apply_fold, apply_record, convert, fold_step, prepare
@@ -34,6 +34,7 @@ __all__ = [
     "apply_fold",
     "apply_record",
     "calibrate",
+    "check_fits",
     "convert",
     "fold_batch_norms",
     "fold_step",

@@ -100,6 +100,10 @@ class LearnedRange(ActivationQuantizer):
             tensor.set_value(np.array([number], np.float32))
         self.forget()
 
+    def take_over(self, limit: float) -> None:
+        """Set the range that another quantizer had, two-sided unless the options say otherwise."""
+        self.set_range(limit, unsigned=self._options.unsigned is True)
+
     def forget(self) -> None:
         """Read again from the state whether the form is one-sided."""
         self._known_sides = None

@@ -62,7 +62,7 @@ class WeightQuantizer(Quantizer):
     axis: int
 
     def start(self, weight: paddle.Tensor) -> None:
-        """Start an observed range from the weight; the others need no start."""
+        """Start a range that has a state from the weight; the others need no start."""
 
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of the grid, [1] or one per channel."""
@@ -146,7 +146,7 @@ class LsqWeight(WeightQuantizer):
         """Round `weight`."""
         if paddle.in_dynamic_mode():
             if not self._started:
-                self._start(weight)
+                self.start(weight)
             if self.training:
                 _C_ops.assign_out_(self._current(), self.s)
                 _C_ops.assign_out_(self.s, self._previous)
@@ -170,7 +170,8 @@ class LsqWeight(WeightQuantizer):
         shape[self.axis] = self.s.size
         return shape
 
-    def _start(self, weight: paddle.Tensor) -> None:
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start the step sizes from the weight, unless they have values."""
         self._started = True
         if (self.s.numpy() != 0).any():
             return
