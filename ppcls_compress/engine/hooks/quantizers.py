@@ -20,12 +20,18 @@ class Quantizers(Hook):
         quant.start_epoch(trainer.model, self._options, trainer.progress.epoch + 1)
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """One line; nothing for quantizers that learn no range."""
-        rows = [row for row in quant.statistics(trainer.model) if row["alpha"] is not None]
-        if rows:
-            logger.info("alpha (clipped): %s", ", ".join(_row(row) for row in rows))
+        """One line for inputs and one for weights; none for quantizers that learn no range."""
+        rows = quant.statistics(trainer.model)
+        inputs = [_text(row["layer"], row["alpha"], row["clip_rate"]) for row in rows if row["alpha"] is not None]
+        weights = [
+            _text(row["layer"], row["weight_alpha"], row["weight_clip_rate"])
+            for row in rows
+            if row["weight_alpha"] is not None
+        ]
+        for what, found in (("alpha", inputs), ("alpha of weights", weights)):
+            if found:
+                logger.info("%s (clipped): %s", what, ", ".join(found))
 
 
-def _row(row: dict) -> str:
-    clipped = "" if row["clip_rate"] is None else f" ({100 * row['clip_rate']:.2f}%)"
-    return f"{row['layer']} {row['alpha']:.3g}{clipped}"
+def _text(layer: str, alpha: float, clip_rate: float | None) -> str:
+    return f"{layer} {alpha:.3g}" + ("" if clip_rate is None else f" ({100 * clip_rate:.2f}%)")

@@ -14,6 +14,7 @@ from ppcls_compress.slim.quant import fake_quant, lsq, pact
 from ppcls_compress.slim.quant.histogram import Histogram
 from ppcls_compress.slim.quant.quantizers import (
     ActivationQuantizer,
+    CountsClipped,
     HistogramPerBatch,
     register_average,
     start_average,
@@ -28,7 +29,7 @@ Clipped = tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]
 """A rounded tensor, one that is +-bound wherever the input was clipped, and that bound."""
 
 
-class LearnedRange(ActivationQuantizer):
+class LearnedRange(CountsClipped, ActivationQuantizer):
     """A trained parameter that sets the range, two-sided or one-sided.
 
     The one-sided form, clip(x, 0, limit) on an unsigned grid, is chosen at calibration for inputs that were never
@@ -48,8 +49,6 @@ class LearnedRange(ActivationQuantizer):
         self.register_buffer("_previous", paddle.zeros([1]))
         self.register_buffer("_sides", paddle.zeros([1]))
         self._known_sides: int | None = None
-        self._clipped: paddle.Tensor | None = None
-        self._counted = 0
 
     @property
     def unsigned(self) -> bool:
@@ -108,13 +107,6 @@ class LearnedRange(ActivationQuantizer):
         """Read again from the state whether the form is one-sided."""
         self._known_sides = None
 
-    def clip_rate(self, reset: bool = True) -> float | None:
-        """Fraction of the inputs clipped since the last reset, over the first sample of each training batch."""
-        rate = self._clipped.item() / self._counted if self._counted else None
-        if reset:
-            self._clipped, self._counted = None, 0
-        return rate
-
     def _reach(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """How far the parameter may be from its previous value."""
         return self._previous * (1 - STEP_LIMIT), self._previous * (1 + STEP_LIMIT)
@@ -152,12 +144,6 @@ class LearnedRange(ActivationQuantizer):
         seen = self.observer()
         seen.add(values)
         self.calibrate(seen)
-
-    def _count_clipped(self, x: paddle.Tensor, limit: paddle.Tensor, unsigned: bool) -> None:
-        sample = x[:1] if unsigned else x[:1].abs()
-        rate = (sample >= limit).astype("float32").mean()
-        self._clipped = rate if self._clipped is None else self._clipped + rate
-        self._counted += 1
 
 
 def restrained(parameter: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
@@ -289,6 +275,8 @@ class ClipByAlpha(LearnedAlpha):
 class ClipWeightByAlpha(ClipByAlpha):
     """The clip before a weight quantizer; it calibrates from the weight itself."""
 
+    counts_whole = True
+
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Clip a weight."""
         if paddle.in_dynamic_mode() and not self._sides_known():
@@ -330,7 +318,7 @@ class LsqActivation(LearnedRange):
         return float(lsq.start(seen.mean(), seen.largest, fake_quant.levels(self.bits, unsigned)))
 
 
-class PaddleSlimPact(paddle.nn.Layer):
+class PaddleSlimPact(CountsClipped, paddle.nn.Layer):
     """PaddleSlim's PACT, literally: alpha starts at 100 and learns 1000 times as fast as the optimizer says."""
 
     def __init__(self) -> None:
@@ -347,5 +335,8 @@ class PaddleSlimPact(paddle.nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """x - relu(x - alpha) + relu(-alpha - x)."""
+        if self.training and paddle.in_dynamic_mode():
+            with paddle.no_grad():
+                self._count_clipped(x, self.alpha)
         relu = paddle.nn.functional.relu
         return x - relu(x - self.alpha) + relu(-self.alpha - x)

@@ -10,9 +10,8 @@ from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import placement
 from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.layers import quant_layers
-from ppcls_compress.slim.quant.learned import LearnedRange, PaddleSlimPact
 from ppcls_compress.slim.quant.paddleslim_backend import counterparts
-from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, Quantizer
+from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, CountsClipped, Quantizer
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:
@@ -24,9 +23,10 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
 
     Returns:
         Rows of layer, weight_bits, activation_bits, unsigned, limit (the largest value of the input's grid; None when
-        it is found for each batch), alpha (the trained range; None without one) and clip_rate (fraction of the inputs
+        it is found for each batch), alpha (the trained range; None without one), clip_rate (fraction of the inputs
         clipped in training since the last reset, from the first sample of each batch; None without a trained range, or
-        before training). What a class of the user's own does reads None.
+        before training), weight_alpha and weight_clip_rate (the same of a clip of the weights). What a class of the
+        user's own does reads None.
     """
     rows = [_row(name, layer, reset) for name, layer in (quant_layers(model) | counterparts(model)).items()]
     outputs = map(placement.quantizer_of, placement.outputs(model).values())
@@ -36,23 +36,36 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
 def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:
     inputs, before = layer._fake_quant_input, layer._act_preprocess
     columns = _activation_columns(name, inputs, before, reset)
-    return {**columns, "weight_bits": getattr(layer._fake_quant_weight, "bits", None)}
+    weight_alpha, weight_clip_rate = _alpha(layer._weight_preprocess, reset)
+    return {
+        **columns,
+        "weight_bits": getattr(layer._fake_quant_weight, "bits", None),
+        "weight_alpha": weight_alpha,
+        "weight_clip_rate": weight_clip_rate,
+    }
 
 
 def _activation_columns(
     name: str, inputs: paddle.nn.Layer, before: paddle.nn.Layer | None, reset: bool
 ) -> dict[str, Any]:
     known = isinstance(inputs, ActivationQuantizer)
-    trained = next((part for part in (before, inputs) if isinstance(part, LearnedRange | PaddleSlimPact)), None)
+    alpha, clip_rate = _alpha(before if isinstance(before, CountsClipped) else inputs, reset)
     return {
         "layer": name,
         "weight_bits": None,
         "activation_bits": inputs.bits if known else None,
         "unsigned": inputs.unsigned if known else None,
         "limit": inputs.limit() if known else None,
-        "alpha": None if trained is None else trained.range(),
-        "clip_rate": trained.clip_rate(reset) if isinstance(trained, LearnedRange) else None,
+        "alpha": alpha,
+        "clip_rate": clip_rate,
+        "weight_alpha": None,
+        "weight_clip_rate": None,
     }
+
+
+def _alpha(part: paddle.nn.Layer | None, reset: bool) -> tuple[float | None, float | None]:
+    """A trained range, and how much it clipped."""
+    return (part.range(), part.clip_rate(reset)) if isinstance(part, CountsClipped) else (None, None)
 
 
 def learned_parameters(model: paddle.nn.Layer) -> list[paddle.Tensor]:

@@ -88,6 +88,36 @@ class ActivationQuantizer(Quantizer):
         )
 
 
+class CountsClipped:
+    """A layer that clips, and tells how much of its input it clipped in training.
+
+    Attributes:
+        counts_whole: count over the whole tensor, as a weight needs, and not over its first sample.
+    """
+
+    counts_whole: bool = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._clipped: paddle.Tensor | None = None
+        self._counted = 0
+
+    def clip_rate(self, reset: bool = True) -> float | None:
+        """Fraction of the input clipped since the last reset, over the first sample of each training batch."""
+        rate = self._clipped.item() / self._counted if self._counted else None
+        if reset:
+            self._clipped, self._counted = None, 0
+        return rate
+
+    def _count_clipped(self, x: paddle.Tensor, limit: paddle.Tensor, unsigned: bool = False) -> None:
+        sample = x if self.counts_whole else x[:1]
+        # A value at the limit has the gradient of a clipped one, and is none: where calibration takes the largest
+        # magnitude for the limit, nothing is clipped.
+        rate = ((sample if unsigned else sample.abs()) > limit).astype("float32").mean()
+        self._clipped = rate if self._clipped is None else self._clipped + rate
+        self._counted += 1
+
+
 class HistogramPerBatch:
     """Collects one histogram of magnitudes per batch."""
 

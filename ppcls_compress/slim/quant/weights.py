@@ -211,8 +211,8 @@ def build_preprocess(layer_name: str, options: QuantOptions) -> paddle.nn.Layer 
     """The clip before the weight quantizer, or None."""
     if options.weight_preprocess_type != "PACT":
         return None
-    return (
-        learned.PaddleSlimPact()
-        if options.compat
-        else learned.ClipWeightByAlpha(layer_name, options, options.weight_bits)
-    )
+    if not options.compat:
+        return learned.ClipWeightByAlpha(layer_name, options, options.weight_bits)
+    clip = learned.PaddleSlimPact()
+    clip.counts_whole = True
+    return clip

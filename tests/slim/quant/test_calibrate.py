@@ -243,6 +243,36 @@ class TestTraining:
         assert row["alpha"] == pytest.approx(alpha)
         assert quant.statistics(model)[0]["clip_rate"] is None
 
+    def test_a_value_at_the_limit_is_not_clipped(self):
+        model = prepared(alpha_init="percentile", alpha_percentile=100, alpha_weight_decay=0.0)
+        quant.calibrate(model, [IMAGES])
+        inputs = model[0]._fake_quant_input
+        alpha = 0.5
+        inputs.set_range(alpha)
+        model.train()
+        model(paddle.clip(IMAGES, -alpha, alpha))
+        assert quant.statistics(model)[0]["clip_rate"] == 0
+
+    @pytest.mark.parametrize("compat", ["paddleslim", None])
+    def test_clips_of_weights_and_paddleslims_clip_are_counted(self, compat):
+        model = prepared(compat=compat, weight_preprocess_type="PACT")
+        if compat is None:
+            quant.calibrate(model, [IMAGES])
+        values = np.abs(model[0].weight.numpy())
+        for part in (model[0]._weight_preprocess, model[0]._act_preprocess):
+            if compat:
+                part.alpha.set_value(np.array([0.1], "float32"))
+        if compat is None:
+            model[0]._weight_preprocess.set_range(0.1)
+        model.train()
+        model(IMAGES)
+        row = quant.statistics(model)[0]
+        assert row["weight_alpha"] == pytest.approx(0.1)
+        assert row["weight_clip_rate"] == pytest.approx((values > 0.1).mean(), abs=1e-6)
+        if compat:
+            assert row["clip_rate"] == pytest.approx((np.abs(IMAGES[:1].numpy()) > 0.1).mean(), abs=1e-6)
+        assert quant.statistics(model)[0]["weight_clip_rate"] is None
+
     def test_an_uninterrupted_run_and_a_resumed_one_are_equal(self):
         def run(model, steps, optimizer):
             model.train()
