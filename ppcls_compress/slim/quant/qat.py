@@ -38,8 +38,19 @@ _BY_EPOCH = {"freeze_bn_epoch": "freeze_batch_norms(model)", "observer_epochs": 
 class QAT:
     """Quantization-aware training with PaddleSlim's arguments and defaults.
 
-    PACT differs in one thing: alpha is calibrated, from the first training batch unless `slim.quant.calibrate` was
-    called, where PaddleSlim starts at 100 and learns 1000 times as fast. The key `compat: paddleslim` has that back.
+    Clip and grid of PACT are PaddleSlim's: two-sided (unless `unsigned` says otherwise), then the moving average. Alpha
+    differs, because PaddleSlim's start of 100 clips nothing:
+
+    - it is calibrated, from the first training batch unless `slim.quant.calibrate` was called; there it starts at 100;
+    - the parameter is its logarithm, learned at the optimizer's rate; there it is alpha, at 1000 times that rate;
+    - it moves by at most a tenth per step; there by any amount, below zero too;
+    - it decays by `alpha_weight_decay`; there as the optimizer's weight decay says;
+    - its gradient is that of the clip, which counts values equal to alpha; there of four operations, which do not;
+    - evaluation clips and rounds on the smaller of alpha and the moving average; there on one after the other;
+    - the moving average starts from the batches that alpha is calibrated from; there from 0.001.
+
+    `compat: paddleslim` removes all of these differences. Without PACT there are none, unless the moving average starts
+    from `slim.quant.calibrate`.
 
     Args:
         config: PaddleSlim's keys, what is left out keeping PaddleSlim's value, and those of `QuantOptions` (`name`,
@@ -120,4 +131,6 @@ def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
         values["grid"] = "moving_average"
     options = QuantOptions(**values)
     effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
-    return replace(options, **{key: given[key] for key in effective})
+    # PaddleSlim's clip has two sides, whatever the data says.
+    two_sided = {"unsigned": False} if options.unsigned is not None and "unsigned" not in given else {}
+    return replace(options, **{key: given[key] for key in effective}, **two_sided)

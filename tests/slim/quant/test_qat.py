@@ -10,6 +10,7 @@ import paddle
 import pytest
 from paddle.quantization import ImperativeQuantAware
 from support import quantizing
+from support.paddleslim import StandInQAT
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import QAT, quant
@@ -345,6 +346,25 @@ def test_every_option_of_our_own_has_its_effect(config, holds):
     assert holds(model)
     train(model, 2)
     assert np.isfinite(quant.to_inference(model)(IMAGES).numpy()).all()
+
+
+@pytest.mark.parametrize("config", [{"activation_preprocess_type": "PACT"}, {"name": "pact", "grid": "alpha"}])
+def test_the_clip_has_two_sides_unless_it_is_said_otherwise(config):
+    for given, expected in (({}, False), ({"unsigned": False}, False), ({"unsigned": "auto"}, True)):
+        model = QAT({**config, **given}).quantize(network())
+        quant.calibrate(model, [IMAGES.abs()])
+        assert model[0]._fake_quant_input.unsigned == expected
+
+
+def test_compat_computes_and_learns_what_paddleslim_does():
+    """Three steps with PaddleSlim's own PACT, formula, start and rate, over Paddle's quantized layers."""
+    config = {"activation_preprocess_type": "PACT", "weight_preprocess_type": "PACT"}
+    theirs, ours = network(), QAT({**config, "compat": "paddleslim"}).quantize(network())
+    types = {"weight_quantize_type": "channel_wise_abs_max", "quantizable_layer_type": ["Conv2D", "Linear"]}
+    StandInQAT({**config, **types, "dtype": "int8", "onnx_format": True}).quantize(theirs)
+    for model in (theirs, ours):
+        train(model, 3)
+    np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
 
 
 def test_all_options_of_a_record_are_taken():
