@@ -158,7 +158,7 @@ def _with_weights(
     """A fresh dense model in the structure of the record beside the weights, with these weights."""
     slim = config.Slim.options if config.Slim else SlimOptions()
     record = recipe.with_training_options(checkpoint.read_record(prefix), slim)
-    model = recipe.rebuild(model, record)
+    model = recipe.rebuild(model, record, custom=recipe.named_classes(slim, record))
     path = Path(f"{prefix}.pdparams")
     state = io.read_state(path)
     if not record["steps"] and quant.is_paddleslim(state):
@@ -181,7 +181,8 @@ def _from_paddleslim(
     options = config.Slim.quant
     try:
         quant.check_fits(options)
-        model, step = quant.prepare(model, options, inputs=[[1, *config.Global.image_shape]])
+        custom = quant.named_classes(options)
+        model, step = quant.prepare(model, options, inputs=[[1, *config.Global.image_shape]], custom=custom)
         return model, step, quant.from_paddleslim(model, state)
     except UserError as error:
         raise UserError(f"Slim.quant does not fit {path}: {error}") from None

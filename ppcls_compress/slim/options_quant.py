@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
@@ -19,6 +20,8 @@ WeightType = Literal[
     "lsq_weight",
     "channel_wise_lsq_weight",
 ]
+CLASSES = ("weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize")
+"""The options that name a class of the user's own."""
 _OBSERVED = ("moving_average_abs_max", "range_abs_max")
 
 
@@ -73,6 +76,11 @@ class QuantOptions:
         hist_percent: ptq by histogram. Fraction of the magnitudes inside the range.
         percentile: ptq by percentile, of each batch's magnitudes; in percent.
         bias_correction: ptq. Shift each bias by the mean error that rounding causes in the layer's output.
+        weight_preprocess: `package.module.Class`, a layer class of the user's own in place of
+            `weight_preprocess_type`. A record never has it imported, only what the user gives.
+        act_preprocess: the same in place of `activation_preprocess_type`.
+        weight_quantize: the same in place of `weight_quantize_type`.
+        act_quantize: the same in place of `activation_quantize_type`.
     """
 
     name: Literal["pact", "lsq", "qat", "ptq"] = "pact"
@@ -110,6 +118,10 @@ class QuantOptions:
     hist_percent: float | None = None
     percentile: float | None = None
     bias_correction: bool | None = None
+    weight_preprocess: str | None = None
+    act_preprocess: str | None = None
+    weight_quantize: str | None = None
+    act_quantize: str | None = None
 
     def __post_init__(self) -> None:
         for key, choices in _CHOICES.items():
@@ -120,6 +132,9 @@ class QuantOptions:
         object.__setattr__(self, "per_layer", rules(self.per_layer))
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
+        for key, name in self.classes().items():
+            if not (isinstance(name, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name)):
+                raise ConfigError(f"{key}: a class such as package.module.Class is needed, found {name!r}")
         _fill(self)
         for key in _RANGES:
             if getattr(self, key) is not None:
@@ -140,6 +155,10 @@ class QuantOptions:
                 raise ConfigError(f"per_layer[{index}]: {error}") from error
         if self.backend == "paddleslim":
             options_paddleslim.check(self)
+
+    def classes(self) -> dict[str, str]:
+        """The classes of the user's own, by option."""
+        return {key: getattr(self, key) for key in CLASSES if getattr(self, key) is not None}
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
@@ -329,7 +348,9 @@ def _values(hint: Any) -> tuple[object, ...]:
 
 _CHOICES = {key: values for key, hint in get_type_hints(QuantOptions).items() if (values := _values(hint))}
 # Everything that applies in some situations only; the other options always do.
-_SITUATIONAL = tuple(field.name for field in fields(QuantOptions) if field.default is None)
+_SITUATIONAL = tuple(
+    field.name for field in fields(QuantOptions) if field.default is None and field.name not in CLASSES
+)
 _NUMBER = (int, float)
 _RANGES: dict[str, tuple[str, Any, Any]] = {
     "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),

@@ -6,18 +6,20 @@ saved beside the weights, and rebuilds their exact structure on a fresh dense mo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, SlimOptions
 from ppcls_compress.slim.options_prune import yaml_key
+from ppcls_compress.slim.options_quant import CLASSES
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 
 Inputs = Sequence[Any]
@@ -36,20 +38,59 @@ _TRAINING = frozenset(
 )
 
 
-def rebuild(model: paddle.nn.Layer, record: Record) -> paddle.nn.Layer:
+def rebuild(model: paddle.nn.Layer, record: Record, *, custom: quant.CustomParts | None = None) -> paddle.nn.Layer:
     """A fresh dense model in the structure that `record` tells, ready for a strict load.
 
+    Args:
+        custom: the user's classes that the record names; it never has them imported itself.
+
     Raises:
-        UserError: the record is of another version, or does not fit the model.
+        UserError: the record is of another version, does not fit the model, or names other classes.
     """
     if record.get("version") != VERSION:
         raise UserError(f"compression record: version {record.get('version')!r} found, {VERSION} is known here")
     for step in record["steps"]:
-        model = _REBUILDING[step["kind"]](model, step)
+        more = {"custom": custom} if step["kind"] == "quant" else {}
+        model = _REBUILDING[step["kind"]](model, step, **more)
     return model
 
 
 _REBUILDING = {"prune": prune.apply_record, "quant": quant.apply_record, "fold": quant.apply_fold}
+
+
+def named_classes(options: SlimOptions, record: Record) -> quant.CustomParts | None:
+    """The user's classes that rebuilding `record` takes, as the options name them.
+
+    A record comes with weights from anywhere, and must not have code run: what it names is compared, and what the
+    options name is imported.
+
+    Raises:
+        UserError: the options name others, or one cannot be imported.
+    """
+    step = step_of(record, "quant")
+    if step is None:
+        return None
+    for key in CLASSES:
+        found, given = step["options"].get(key), getattr(options.quant, key, None)
+        if found != given:
+            advice = f"set it to {found}, if you trust that code" if found else "leave it out"
+            raise ConfigError(
+                f"Slim.quant.{key}: the weights were made with {found or 'none'}, the configuration says "
+                f"{given or 'nothing'}; {advice}"
+            )
+    if options.quant is None:
+        return None
+    with _section_named():
+        return quant.named_classes(options.quant)
+
+
+@contextlib.contextmanager
+def _section_named() -> Iterator[None]:
+    """Errors about an option of quantization, which start with its key, get the section before it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"Slim.quant.{error}") from error
 
 
 def keep_wanted(
@@ -158,7 +199,9 @@ def compress(
     if options.prune is not None:
         model, record = _prune(model, options.prune, inputs, record, context)
     if quantize:
-        model, step = quant.prepare(model, options.quant, inputs=inputs)
+        with _section_named():
+            custom = quant.named_classes(options.quant)
+            model, step = quant.prepare(model, options.quant, inputs=inputs, custom=custom)
         quant.calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
         record = _with_step(record, step)
     return model, record

@@ -7,7 +7,7 @@ deployed = to_inference(model)        # or convert(model) for the float layers
 model = apply_record(fresh, record)   # elsewhere: the same structure, ready for a strict load
 """
 
-from ppcls_compress.slim.quant.building import CustomParts
+from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
@@ -46,6 +46,7 @@ __all__ = [
     "is_placed",
     "learned_parameters",
     "mark_places",
+    "named_classes",
     "native",
     "prepare",
     "quant_layers",

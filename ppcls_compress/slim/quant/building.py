@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import activations, layers, weights
 
@@ -31,7 +34,15 @@ class CustomParts:
     def __post_init__(self) -> None:
         for key, kind in self.given().items():
             if not (isinstance(kind, type) and issubclass(kind, paddle.nn.Layer)):
-                raise UserError(f"{key}: a subclass of paddle.nn.Layer is needed, found {kind!r}")
+                raise ConfigError(f"{key}: a subclass of paddle.nn.Layer is needed, found {kind!r}")
+            needed = [
+                parameter.name
+                for parameter in inspect.signature(kind).parameters.values()
+                if parameter.default is parameter.empty
+                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ]
+            if needed:
+                raise ConfigError(f"{key}: {kind.__name__} is made without arguments, and needs {', '.join(needed)}")
 
     def given(self) -> dict[str, type[paddle.nn.Layer]]:
         """The steps that are replaced."""
@@ -41,6 +52,32 @@ class CustomParts:
     def instances(self) -> dict[str, paddle.nn.Layer]:
         """One object of each given class, for one layer."""
         return {key: kind() for key, kind in self.given().items()}
+
+
+def named_classes(options: QuantOptions) -> CustomParts:
+    """Import the classes that the options name: this runs the user's code, so only for options that the user gave.
+
+    Raises:
+        ConfigError: a module or class does not exist, or is no layer that is made without arguments.
+    """
+    return CustomParts(**{key: _imported(key, name) for key, name in options.classes().items()})
+
+
+def _imported(key: str, name: str) -> object:
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's module may raise anything
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise ConfigError(
+                f"{key}: {name}: there is no module {missing}; install it, or put its folder into PYTHONPATH"
+            ) from error
+        raise ConfigError(f"{key}: {module_name} cannot be imported: {first_line(error)}") from error
+    if not hasattr(module, class_name):
+        choices = [other for other, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(f"{key}: {unknown(f'class of {module_name}', class_name, choices)}")
+    return getattr(module, class_name)
 
 
 def quantized_layer(

@@ -8,7 +8,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.quant import fold, layers, paddleslim_backend, placement
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
@@ -31,7 +31,7 @@ def prepare(
         options: what to quantize, and how.
         inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once, `placement: deploy`
             traces it. Left out, an image of the first convolution's channels is tried.
-        custom: classes that replace a step.
+        custom: classes that replace a step; those that the options name are given by `named_classes(options)`.
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
@@ -46,7 +46,10 @@ def prepare(
     """
     custom = custom or CustomParts()
     if options.placement == "deploy" and "act_quantize" in custom.given():
-        raise UserError("act_quantize: placement: deploy has quantizers of its own for activations; leave one out")
+        raise ConfigError("act_quantize: placement: deploy has quantizers of its own for activations; leave one out")
+    for key, name in options.classes().items():
+        if key not in custom.given():
+            raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
     selection = select(model, options)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
     record = _record(options, selection, folded, custom)

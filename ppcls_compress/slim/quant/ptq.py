@@ -10,14 +10,14 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
-from ppcls_compress.slim.options_quant import QuantOptions
+from ppcls_compress.slim.options_quant import CLASSES, QuantOptions
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
 from ppcls_compress.slim.tracing import save_program
 
-_SET_APART = ("name", "activation_quantizer", "weight_quantizer", "fuse_conv_bn")
+_SET_APART = ("name", "activation_quantizer", "weight_quantizer", "fuse_conv_bn", *CLASSES)
 _ARGUMENTS = {field.name for field in fields(QuantOptions)} - {*_SET_APART} | {"quant_bits"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
-from ppcls_compress.slim.options_quant import QuantOptions, check_number
+from ppcls_compress.slim.options_quant import CLASSES, QuantOptions, check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
@@ -111,6 +111,8 @@ def _check_keys(given: object) -> None:
     for key, value in given.items():
         if key not in known:
             raise ConfigError(f"config: {unknown('key', key, known)}")
+        if key in CLASSES:
+            raise ConfigError(f"{key}: QAT takes the class itself, as an argument beside config")
         if value is None and _DEFAULTS.get(key) is not None:
             raise ConfigError(f"{key}: None is no value of it; leave it out for {_DEFAULTS[key]!r}")
         if key in _BY_EPOCH and value is not None:

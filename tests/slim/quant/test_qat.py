@@ -280,6 +280,13 @@ def test_classes_of_the_users_own_replace_the_steps(tmp_path):
         QAT(act_quantize="x")
 
 
+def test_a_class_that_needs_arguments_is_refused():
+    with pytest.raises(
+        UserError, match="weight_quantize: Linear is made without arguments, and needs in_features, out"
+    ):
+        QAT(weight_quantize=nn.Linear)
+
+
 def test_the_users_quantizer_still_gets_the_clip_of_pact():
     class Keep(nn.Layer):
         def forward(self, x):
@@ -395,6 +402,7 @@ def test_all_options_of_a_record_are_taken():
         ({"fuse_conv_bn": 1}, "fuse_conv_bn: unknown value 1"),
         ({"onnx_format": "no"}, "onnx_format: unknown value 'no'"),
         ({"skipp": ["0"]}, "config: unknown key 'skipp'; did you mean 'skip'"),
+        ({"act_quantize": "a.B"}, "act_quantize: QAT takes the class itself, as an argument beside config"),
         ({"name": "ptq"}, "name: ptq needs no training, which is what QAT is for; use PTQ"),
         ({"freeze_bn_epoch": 3}, r"freeze_bn_epoch: QAT .* call slim\.quant\.freeze_batch_norms\(model\) when"),
         ({"observer_epochs": 3}, r"observer_epochs: QAT .* call slim\.quant\.freeze_observers\(model\) when"),
