@@ -35,10 +35,17 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.train import evaluator, run_folder, training_loader
+    from ppcls_compress.slim import recipe
 
     prefix = run_folder(config) / "quantized"
     with logging_to():
         assemble.start(config)
+        weights = assemble.weights_prefix(config, download=True)
+        if "prune" in recipe.pending(config.Slim.options, checkpoint.read_record(weights)):
+            raise ConfigError(
+                "Slim.prune: the weights lack this step, after which a network must be fine-tuned; train it first with "
+                "tools/train.py, or leave the section out with -o Slim.prune=null"
+            )
         context = compression_context(config, lambda: training_loader(config), calibration_batches=args.batches)
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record)

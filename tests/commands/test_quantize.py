@@ -2,7 +2,7 @@ import json
 
 import paddle
 import pytest
-from support.commands import call
+from support.commands import call, errors
 from support.paddleslim import StandInQAT
 from support.project import make_project
 
@@ -48,6 +48,20 @@ def test_what_it_writes_evaluates_and_exports_like_any_checkpoint(trained, tmp_p
 def test_bad_requests_are_one_line(trained, capsys, command, overrides, expected):
     assert call(command, trained / "config.yaml", *overrides) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_a_network_is_pruned_and_fine_tuned_before_it_is_calibrated(trained, tmp_path, capsys):
+    config, ptq, prune = trained / "config.yaml", "Slim.quant={name: ptq}", "Slim.prune={name: fpgm}"
+    output = f"Global.output_dir={tmp_path}"
+    assert call("quantize", config, ptq, prune, dense(trained), output) == 2
+    (line,) = errors(capsys)
+    assert "Slim.prune: the weights lack this step" in line
+    assert "train it first with tools/train.py" in line
+    assert not list(tmp_path.rglob("*.pdparams"))
+    assert call("train", config, prune, dense(trained), output, "Global.epochs=1") == 0
+    assert call("quantize", config, ptq, prune, f"Global.pretrained_model={tmp_path}/CIFARResNet8/latest", output) == 0
+    steps = io.read_json(tmp_path / "CIFARResNet8" / "quantized.slim.json")["steps"]
+    assert [step["kind"] for step in steps] == ["prune", "quant"]
 
 
 @pytest.mark.parametrize("clips", [None, "PACT"])
