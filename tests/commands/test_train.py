@@ -224,7 +224,8 @@ def test_unknown_keys_are_refused(trained, capsys, every_key):
         ("Slim.quant={activation_bits: 17}", "Slim.quant: activation_bits: 17 is not a whole number from 2 to 16"),
         ("Slim.quant={weight_quantize_type: absmax}", "did you mean 'abs_max'"),
         ("Slim.quant={name: qat, alpha_init: mse}", "Slim.quant: alpha_init: 'mse' has no effect with name: qat"),
-        ("Slim.quant={skip: [blok.*]}", "skip: unknown layer 'blok.*'"),
+        ("Slim.quant={skip: [blok.*]}", "Slim.quant.skip: unknown layer 'blok.*'"),
+        ("Slim.quant={per_layer: [{layers: [hed], weight_bits: 4}]}", "Slim.quant.per_layer: unknown layer 'hed'"),
         ("Slim.quant={quantizable_layer_type: [Conv2DTranspose]}", "CIFARResNet has no layer that can be quantized"),
     ],
 )

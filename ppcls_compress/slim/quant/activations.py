@@ -117,9 +117,6 @@ class Fixed(_OneSided):
         # An input that was zero throughout says nothing of its range; any positive one is exact for it.
         self._scale.set_value(paddle.full([1], seen.range() or 1.0))
 
-    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
-        return fake_quant.round_to_grid(x, self._scale, self.bits, self.unsigned, self.full_range)
-
 
 class UnitRange(ActivationQuantizer):
     """Range: 0 to 1, where gates lie; nothing to learn or to calibrate."""
@@ -144,9 +141,6 @@ class UnitRange(ActivationQuantizer):
     def current_limit(self) -> paddle.Tensor:
         """1."""
         return self._one
-
-    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
-        return fake_quant.round_to_grid(x, self._one, self.bits, True, self.full_range)
 
 
 def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:

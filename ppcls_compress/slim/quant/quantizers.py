@@ -37,6 +37,13 @@ class Quantizer(paddle.nn.Layer):
         """Whether the grid has non-negative levels only."""
         return False
 
+    def current_limit(self) -> paddle.Tensor:
+        """The largest value of the grid, [1], without a look at the number."""
+        return self._scale
+
+    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
+        return fake_quant.round_to_grid(x, self.current_limit(), self.bits, self.unsigned, self.full_range)
+
     def forget(self) -> None:
         """Drop what is remembered of the state from one training step to the next."""
 
@@ -69,10 +76,6 @@ class ActivationQuantizer(Quantizer):
             UserError: no data was seen.
         """
         return None
-
-    def current_limit(self) -> paddle.Tensor:
-        """The largest value of the grid, [1], without a look at the number."""
-        return self._scale
 
     def observer(self) -> Any:
         """Something that collects a layer's inputs by `add(array)`, for `calibrate`."""
@@ -151,9 +154,6 @@ class Observed(Quantizer):
         if not self.training and paddle.in_dynamic_mode() and not self._started():
             self._start(x)
         return self._rounded(x)
-
-    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
-        return fake_quant.round_to_grid(x, self._scale, self.bits, self.unsigned, self.full_range)
 
 
 def register_average(quantizer: Quantizer) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import paddle
 
-from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim.options_quant import QuantOptions
 from ppcls_compress.slim.options_rules import LAYER_TYPES
 from ppcls_compress.slim.quant.layers import QuantLayer, base_type
@@ -45,8 +45,12 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
     """Decide for every layer with a weight.
 
     Raises:
-        UserError: the model is quantized already, has nothing to quantize, or a rule matches no layer.
+        UserError: the model is quantized already, has nothing to quantize, or is itself the layer to quantize.
+        ConfigError: a rule matches no layer, or none that `skip` does not leave out.
     """
+    if base_type(model):
+        kind = type(model).__name__
+        raise UserError(f"the whole model is a {kind}, which nothing holds; wrap it: paddle.nn.Sequential(model)")
     candidates, skipped = _candidates(model, options)
     _check_rules(candidates, model, options)
     chosen: dict[str, QuantOptions] = {}
@@ -64,6 +68,7 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
     if not chosen:
         why = "; ".join(f"{item.layer}: {item.reason}" for item in skipped[:5]) or "it has no layer with a weight"
         raise UserError(f"{type(model).__name__} has no layer that can be quantized ({why})")
+    _check_effect(options, candidates, chosen)
     return Selection(chosen, skipped)
 
 
@@ -116,4 +121,14 @@ def _check_rules(candidates: dict[str, paddle.nn.Layer], model: paddle.nn.Layer,
     rules = [*rules, *(("per_layer", pattern) for rule in options.per_layer for pattern in rule.layers)]
     for key, pattern in rules:
         if not any(_matches(pattern, name, layer, ends) for name, layer in candidates.items()):
-            raise UserError(f"{key}: {unknown('layer', pattern, candidates)}; nothing to quantize matches it")
+            raise ConfigError(f"{key}: {unknown('layer', pattern, candidates)}; nothing to quantize matches it")
+
+
+def _check_effect(
+    options: QuantOptions, candidates: dict[str, paddle.nn.Layer], chosen: dict[str, QuantOptions]
+) -> None:
+    """Refuse a rule that is for layers that `skip` leaves out alone."""
+    ends = _ends(candidates)
+    for index, rule in enumerate(options.per_layer):
+        if not any(_matches(pattern, name, candidates[name], ends) for pattern in rule.layers for name in chosen):
+            raise ConfigError(f"per_layer[{index}]: all layers of {', '.join(rule.layers)} are left out by skip")

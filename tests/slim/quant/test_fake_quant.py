@@ -243,6 +243,23 @@ def test_lsq_weight(kind, axis, bits):
     assert as_integers.integers.min() >= low
 
 
+@pytest.mark.parametrize("name", ["pact", "moving_average", "lsq"])
+@pytest.mark.parametrize("bits", BITS)
+def test_the_one_sided_form_cuts_negative_values_off(name, bits):
+    """Calibrated where nothing was negative, and then given what is: 0, without a gradient for it or for the range."""
+    kinds = {"pact": {}, "moving_average": {"grid": "moving_average"}, "lsq": {"name": "lsq"}}
+    values, _ = activation()
+    values[np.abs(values) < 0.01] = 0.5
+    quantizer = calibrated(QuantOptions(activation_bits=bits, **kinds[name]), 1.5, unsigned=True)
+    negative = values < 0
+    y, grad_x = through(quantizer, values, negative.astype("float32"))
+    assert (y[negative] == 0).all()
+    assert y.max() <= 1.5 * (1 + 1e-6)
+    assert (grad_x == 0).all()
+    assert quantizer.learned.grad.item() == 0
+    assert quantizer.clip_rate() == pytest.approx((values[:1] > 1.5).mean(), abs=1e-6)
+
+
 @pytest.mark.parametrize("draw", ["normal", "laplace", "uniform"])
 @pytest.mark.parametrize("bits", range(2, 17))
 def test_lsq_never_starts_beyond_the_largest_magnitude(bits, draw):

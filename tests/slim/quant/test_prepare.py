@@ -207,6 +207,10 @@ def test_the_one_sided_form_follows_the_data_or_the_rule():
         ({"skip": ("blok.*",)}, r"skip: unknown layer 'blok.\*'.* nothing to quantize matches it"),
         ({"per_layer": (LayerRule(("heat",), weight_bits=4),)}, "per_layer: unknown layer 'heat'; did you mean 'head'"),
         ({"skip": ("Conv2D", "Linear")}, "Net has no layer that can be quantized"),
+        (
+            {"skip": ("head",), "per_layer": (LayerRule(("stem",), 4), LayerRule(("last", "head"), 8))},
+            r"per_layer\[1\]: all layers of last, head are left out by skip",
+        ),
     ],
 )
 def test_rules_that_match_nothing_or_leave_nothing(options, message):
@@ -217,6 +221,14 @@ def test_rules_that_match_nothing_or_leave_nothing(options, message):
 def test_a_network_without_quantizable_layers():
     with pytest.raises(UserError, match="has no layer that can be quantized .it has no layer with a weight"):
         quant.prepare(nn.Sequential(nn.ReLU(), nn.Flatten()), QuantOptions())
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(2, 2), nn.Conv2D(3, 2, 1)])
+def test_a_model_that_is_one_layer_is_to_be_wrapped(layer):
+    with pytest.raises(UserError, match=f"the whole model is a {type(layer).__name__}, .*paddle.nn.Sequential"):
+        quant.prepare(layer, QuantOptions())
+    model, _ = quant.prepare(nn.Sequential(layer), QuantOptions())
+    assert list(quant.quant_layers(model)) == ["0"]
 
 
 def test_preparing_twice_is_refused():
