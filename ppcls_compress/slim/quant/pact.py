@@ -59,6 +59,10 @@ def clip_gradients(
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Gradients of the clip with respect to `x` and `alpha`; zero for an `x` of exactly 0 when unsigned.
 
+    Paddle has no operator that gives both at once where it is fast. On a CPU these are four passes: the gradient of
+    `x`, a difference, a sum of products, and the difference undone; only the first takes fresh memory, which is what
+    costs. Elsewhere they are two.
+
     Args:
         x: the input.
         clipped: its clip; only the elements that the clip changed are looked at.
