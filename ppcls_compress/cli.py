@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ppcls_compress import __version__
 from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.stopping import Terminated, terminable
 
 COMMANDS = {
     "train": "train, with pruning and quantization as the Slim section says",
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     """Run one command; `command` is given by the scripts in `tools/`, else the first argument names it.
 
     Returns:
-        The exit code: 0; 2 after an error that the user can mend, which is told in one line; 130 after Ctrl-C.
+        The exit code: 0; 2 after an error that the user can mend, which is told in one line; 130 after
+        Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if command is None:
@@ -48,13 +50,14 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         sys.stderr.write(f"error: unknown argument {left[0]!r}{hint}\n")
         return 2
     try:
-        module.run(args)
+        with terminable():
+            module.run(args)
     except UserError as error:
         sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as reason:
         sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
-        return 130
+        return 143 if isinstance(reason, Terminated) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 from support.project import make_project
 
@@ -18,6 +20,17 @@ def stop_with(monkeypatch, command, error):
 def test_only_training_speaks_of_checkpoints_when_it_is_stopped(monkeypatch, capsys, command, text):
     assert stop_with(monkeypatch, command, KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == text
+
+
+def test_a_command_that_is_terminated_ends_like_an_interrupted_one(monkeypatch, capsys):
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr("ppcls_compress.commands.eval.run", lambda args: signal.raise_signal(signal.SIGTERM))
+        assert cli.main(["eval", "-c", "config.yaml"]) == 128 + signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert capsys.readouterr().err == "stopped\n"
 
 
 @pytest.mark.parametrize(

@@ -7,30 +7,35 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ppcls_compress.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
+_CHILD = "ppcls_compress.deploy.child"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MARK = re.compile(r"^(ppcls_compress|__main__)[\w.]*Error: |^.*\[ERROR\]\s*")
 
 
-def run_module(module: str, *arguments: str | Path, threads: int = 1, timeout: float = 1800) -> None:
-    """Run `python -m module arguments` and wait for it.
+def run_module(
+    module: str, *arguments: str | Path, threads: int = 1, timeout: float = 1800, folder: str | Path = ""
+) -> None:
+    """Run `python -m module arguments` and wait for it; it ends with this process.
 
     Args:
         module: full name of a module of this package.
         arguments: its command line.
         threads: for the arithmetic libraries.
         timeout: seconds after which it is stopped.
+        folder: a temporary one, which it removes if this process is killed.
 
     Raises:
         UserError: it failed, crashed or took too long; the message ends with the last line it wrote.
     """
     try:
-        done = _finish(command(module, *map(str, arguments)), environment(threads), timeout)
+        done = _finish(command(_CHILD, str(folder), module, *map(str, arguments)), environment(threads), timeout)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{module}: stopped, because it took longer than {timeout:.0f} seconds") from error
     if done.returncode:
@@ -39,14 +44,26 @@ def run_module(module: str, *arguments: str | Path, threads: int = 1, timeout: f
 
 def _finish(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, but what is stopped ends with all that it started."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, env=variables, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+    with _held_open() as held:
+        streams = {"stdin": held, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(words, env=variables, **streams, text=True, process_group=0) as process:
+            try:
+                output, errors = process.communicate(timeout=timeout)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+@contextmanager
+def _held_open() -> Iterator[int]:
+    """The reading end of a pipe into which nothing is written; its end is seen when this process is gone."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(writing)
+        os.close(reading)
 
 
 def command(module: str, *arguments: str) -> list[str]:

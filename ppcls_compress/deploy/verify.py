@@ -280,7 +280,7 @@ def run_fresh(directory: str | Path, images: np.ndarray) -> tuple[np.ndarray, di
         request = {Path(name).stem: str(Path(folder, name)) for name in names}
         np.save(request["images"], images)
         io.write_json(Path(folder, "request.json"), {**request, "artifact": str(Path(directory).resolve())})
-        fresh.run_module(__name__, Path(folder, "request.json"), threads=threads)
+        fresh.run_module(__name__, Path(folder, "request.json"), threads=threads, folder=folder)
         kernels = {name: (done, count) for name, (done, count) in io.read_json(request["kernels"]).items()}
         return np.load(request["outputs"], allow_pickle=False), kernels
 

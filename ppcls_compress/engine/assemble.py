@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_compress import data, io, models
+from ppcls_compress import data, io, models, stopping
 from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.paths import check_path
 from ppcls_compress.config.schema import Config
@@ -24,9 +24,12 @@ from ppcls_compress.slim.options import SlimOptions
 def start(config: Config) -> None:
     """Make `Global.device` the device that everything runs on; warn of keys that have no effect here.
 
+    SIGTERM does again what it did before Paddle was imported.
+
     Raises:
         ConfigError: this installation of Paddle has no such device.
     """
+    stopping.after_paddle()
     device = config.Global.device
     has = {"cpu": True, "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0}
     if not has.get(device, device in paddle.device.get_all_custom_device_type()):

@@ -127,8 +127,8 @@ def test_an_unwritable_folder_is_one_line(trained_config, trained, tmp_path, cap
     assert errors(capsys) == [f"error: {tmp_path}/file/inference: cannot be written: Not a directory"]
 
 
-def test_a_killed_export_leaves_the_old_artifact(tmp_path):
-    """Killed while the new files are written, and between the renames that put them in place."""
+def test_a_killed_export_leaves_the_old_artifact_or_none_that_loads(tmp_path):
+    """The old one until the renames begin that put the new files in place; between them, none."""
     put = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
@@ -146,19 +146,24 @@ def test_a_killed_export_leaves_the_old_artifact(tmp_path):
         "    artifact.write_description(staging, artifact.Description((3, 8, 8)))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    ends = []
-    for at in (99, 0, 1, 4, 99):
+
+    def export(at):
         done = subprocess.run([sys.executable, "-c", put, str(tmp_path), str(at)], env=environment, check=False)
-        ends.append(done.returncode)
+        return done.returncode
+
+    def found():
         try:
             artifact.load(tmp_path)
-            state = (tmp_path / "a").read_text()
         except UserError as error:
-            state = "nothing" if "not a complete exported model" in str(error) else str(error)
-        assert state in ("a 99", "nothing")
-    assert ends == [0, *[-signal.SIGKILL] * 3, 0]
-    assert state == "a 99"
-    assert not list(tmp_path.glob(".partial-*"))
+            return str(error)
+        return (tmp_path / "a").read_text()
+
+    incomplete = f"{tmp_path}: not a complete exported model, inference.yml missing; export it again"
+    for at, left in ((0, "a 99"), (1, incomplete), (4, incomplete)):
+        assert export(99) == 0
+        assert (found(), list(tmp_path.glob(".partial-*"))) == ("a 99", [])
+        assert export(at) == -signal.SIGKILL
+        assert found() == left
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import numpy as np
 import paddle
 import pytest
 from support.exporting import export
+from support.processes import runs
 
 from ppcls_compress.deploy import fresh, verify
 from ppcls_compress.deploy.formats import FORMATS
@@ -191,16 +192,9 @@ def test_a_process_that_hangs_ends_with_what_it_started(tmp_path, monkeypatch):
         fresh.run_module("hanging", tmp_path / "pid", timeout=5)
     started = Path("/proc", (tmp_path / "pid").read_text(), "stat")
     deadline = time.monotonic() + 30
-    while _runs(started) and time.monotonic() < deadline:
+    while runs(started) and time.monotonic() < deadline:
         time.sleep(0.05)  # a signal is delivered when the process next gets a processor
-    assert not _runs(started)
-
-
-def _runs(stat: Path) -> bool:
-    try:
-        return stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert not runs(started)
 
 
 @pytest.mark.parametrize(

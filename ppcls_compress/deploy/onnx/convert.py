@@ -47,14 +47,14 @@ def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> onnx_grap
 
 def _convert(prefix: Path) -> None:
     try:
-        fresh.run_module(_CONVERTER, "convert", prefix, str(onnx_graph.OPSET))
+        fresh.run_module(_CONVERTER, "convert", prefix, str(onnx_graph.OPSET), folder=prefix.parent)
     except UserError as failure:
         raise UserError(f"the network has no ONNX form: {_reason(prefix, failure)}") from failure
 
 
 def _reason(prefix: Path, failure: UserError) -> str:
     try:
-        fresh.run_module(_CONVERTER, "explain", prefix)
+        fresh.run_module(_CONVERTER, "explain", prefix, folder=prefix.parent)
     except UserError:
         return str(failure)  # the first error is the one that matters
     operators = io.read_json(prefix.with_suffix(".operators"))

@@ -1,0 +1,67 @@
+"""Exports that are stopped or killed while the artifact is compared, which runs in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.processes import runs
+from support.project import make_project
+
+EXPORT = """
+import sys
+from ppcls_compress import cli
+from ppcls_compress.deploy import fresh
+
+run = fresh.run_module
+fresh.run_module = lambda module, *arguments, **options: run("comparing", *arguments, **options)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+COMPARING = "import os, pathlib, time; pathlib.Path({told!r}).write_text(str(os.getpid())); time.sleep(600)"
+
+
+def wait_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def comparing(tmp_path):
+    """An export whose comparison takes long, and the process that compares."""
+    config = make_project(tmp_path / "project")
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "comparing.py").write_text(COMPARING.format(told=f"{tmp_path}/told"))
+    paths = f"{Path(__file__).parents[2]}:{tmp_path}"
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": f"{tmp_path}/temporary"}
+    words = ["export_model", "-c", config, "-o", f"Global.save_inference_dir={tmp_path}/inference"]
+    command = [sys.executable, "-c", EXPORT, *words, "--synthetic-calibration"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(), 120)
+            assert list(tmp_path.glob("temporary/*/images.npy"))
+            yield process, Path("/proc", (tmp_path / "told").read_text(), "stat")
+        finally:
+            process.kill()
+
+
+def test_a_stopped_export_says_so_and_leaves_nothing(comparing, tmp_path):
+    process, child = comparing
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert told.splitlines()[-1] == "stopped"
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not (tmp_path / "inference").exists()
+    wait_for(lambda: not runs(child), 30)
+
+
+def test_what_a_killed_export_started_ends_and_cleans_up(comparing, tmp_path):
+    process, child = comparing
+    process.kill()
+    wait_for(lambda: not runs(child), 30)
+    assert not list((tmp_path / "temporary").iterdir())
