@@ -21,6 +21,10 @@ class MissingDependencyError(UserError):
     """An optional package is needed; the message says which extra brings it."""
 
 
+class NoFormError(UserError):
+    """A network that computes what a format has no form for; other formats may have one."""
+
+
 def closest(name: object, choices: Iterable[str]) -> str | None:
     """The choice that reads most like `name`, ignoring case, or None when nothing comes close."""
     by_fold = {choice.casefold(): choice for choice in choices}

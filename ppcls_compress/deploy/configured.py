@@ -16,7 +16,7 @@ from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import NoFormError, UserError
 from ppcls_compress.slim import prune, recipe
 from ppcls_compress.slim.options import SlimOptions
 
@@ -104,7 +104,8 @@ def export_all(
     """Write an artifact of each format, and tell what it holds and how far it is from the model.
 
     A format that fails keeps none of the others from being written. A companion that has no form for this network is
-    left out; one that lies there from an earlier export goes then, for it would be of another network.
+    left out; one that lies there from an earlier export goes then, for it would be of another network. A companion that
+    fails for any other reason is a failure like that of a format.
 
     Args:
         directory: of all formats; some have a sub-folder of it.
@@ -132,29 +133,31 @@ def export_all(
         logger.warning("%s", SPEED_ONLY)
     check = plan.check
     reference = verify.reference(model, check.images, check.labels, source=check.source, synthetic=check.labels is None)
-    results, failures = [], []
+    results, failures = [], {}
     for kind in plan.formats:
         own = replace(description, format=kind.name, notes=_notes(kind, plan))
         try:
             results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
         except UserError as error:
-            if kind.selectable or isinstance(error, verify.ParityError):
-                failures.append(error)
+            if kind.selectable or not isinstance(error, NoFormError):
+                failures[kind.name] = error
             else:
                 logger.warning("%s: not written: %s", kind.name, error)
-    _withdraw_companions(directory, {result.artifact.description.format for result in results})
+    _withdraw_companions(directory, {result.artifact.description.format for result in results}, failures)
     for line in artifact.strangers(directory, formats.places(directory)):
         logger.warning("%s", line)
     if len(failures) > 1:
-        raise UserError("\n".join(map(str, failures))) from failures[0]
-    if failures:
-        raise failures[0]
+        lines = dict.fromkeys(map(str, failures.values()))  # what fails before the formats differ, fails alike in each
+        raise UserError("\n".join(lines)) from next(iter(failures.values()))
+    for error in failures.values():
+        raise error
     return results
 
 
-def _withdraw_companions(directory: Path, written: Collection[str]) -> None:
-    """Remove companions that an earlier export left beside formats that are new now."""
-    for name in (name for leader in written for name in formats.get(leader).companions if name not in written):
+def _withdraw_companions(directory: Path, written: Collection[str], failed: Collection[str]) -> None:
+    """Remove companions that an earlier export left beside formats that are new now and have none any more."""
+    known = (*written, *failed)
+    for name in (name for leader in written for name in formats.get(leader).companions if name not in known):
         kind = formats.get(name)
         if artifact.withdraw(directory / kind.folder, kind.files):
             logger.warning("%s: removed from %s, for it was of an earlier export", name, directory / kind.folder)

@@ -48,7 +48,8 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
         softmax: end with a softmax, so that the output is probabilities, not logits.
 
     Raises:
-        UserError: a layer is not calibrated, or a layer or operator has no form for oneDNN; says which.
+        NoFormError: a layer or operator has no form for oneDNN; says which.
+        UserError: a layer is not calibrated, or the network's forward pass fails.
     """
     given = quant.grids(model)
     onednn_lower.check(given)

@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from ppcls_compress.deploy.onednn_program import Program
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import NoFormError
 from ppcls_compress.slim.graph import Graph, Op
 from ppcls_compress.slim.quant import InputGrid, LayerGrid, WeightGrid
 
@@ -92,7 +92,7 @@ class Lowering:
         if value not in self._names:
             array = self.constant(value)
             if array is None:
-                raise UserError(f"{self.graph.makers[value].name}: has no form for oneDNN where it is used here")
+                raise NoFormError(f"{self.graph.makers[value].name}: has no form for oneDNN where it is used here")
             self._names[value] = self.program.constant(f"constant_{len(self._names)}", array.astype(np.float32))
         return self._names[value]
 
@@ -200,21 +200,21 @@ def check(grids: Mapping[str, LayerGrid]) -> None:
     """Check that oneDNN has integers for every quantized layer.
 
     Raises:
-        UserError: says which layers it has none for, and why.
+        NoFormError: says which layers it has none for, and why.
     """
     own = [name for name, grid in grids.items() if grid.input is None or grid.weight is None]
     if own:
-        raise UserError(
+        raise NoFormError(
             f"{_some(own)}: quantized by a class of your own, which oneDNN does not know; leave it out by skip"
         )
     wide = [name for name, grid in grids.items() if (grid.input.bits, grid.weight.bits) != (_BITS, _BITS)]
     if wide:
         bits = sorted({(grids[name].weight.bits, grids[name].input.bits) for name in wide})
         found = ", ".join(f"{weight}-bit weights and {inputs}-bit activations" for weight, inputs in bits)
-        raise UserError(f"{_some(wide)}: {found}; oneDNN computes with 8-bit integers only")
+        raise NoFormError(f"{_some(wide)}: {found}; oneDNN computes with 8-bit integers only")
     anew = [name for name, grid in grids.items() if grid.input.limit is None]
     if anew:
-        raise UserError(f"{_some(anew)}: finds the range of its input anew for each batch; oneDNN needs a fixed one")
+        raise NoFormError(f"{_some(anew)}: finds the range of its input anew for each batch; oneDNN needs a fixed one")
 
 
 def _some(names: list[str]) -> str:

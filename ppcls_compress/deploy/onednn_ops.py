@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ppcls_compress.deploy.onednn_lower import CONVOLUTIONS, Lowering
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import NoFormError
 from ppcls_compress.registry import Registry
 from ppcls_compress.slim.graph import Op, first_line
 from ppcls_compress.slim.quant import WeightGrid
@@ -22,7 +22,7 @@ def write(lowering: Lowering) -> str:
     """Write every operator; returns the name of the network's output.
 
     Raises:
-        UserError: an operator has no rule, or is used in a way that has no form.
+        NoFormError: an operator has no rule, or is used in a way that has no form.
     """
     for op in lowering.ops:
         if lowering.pending(op):
@@ -35,16 +35,16 @@ def _write_one(lowering: Lowering, op: Op) -> None:
         raise _no_form(op)
     try:
         RULES.get(op.name)(lowering, op)
-    except UserError:
+    except NoFormError:
         raise
     except (KeyError, IndexError, ValueError, RuntimeError) as error:  # of Paddle's checks of what is added, for one
-        raise UserError(f"{_no_form(op)} as it is used here: {first_line(error)}") from error
+        raise NoFormError(f"{_no_form(op)} as it is used here: {first_line(error)}") from error
 
 
-def _no_form(op: Op, what: str = "") -> UserError:
+def _no_form(op: Op, what: str = "") -> NoFormError:
     layer = op.owner.removeprefix("network").removeprefix(".")
     where = f" in layer {layer}" if layer else ""
-    return UserError(f"operator {op.name}{what}{where}: has no form for oneDNN")
+    return NoFormError(f"operator {op.name}{what}{where}: has no form for oneDNN")
 
 
 def _ints(lowering: Lowering, op: Op, position: int) -> list[int]:

@@ -10,7 +10,7 @@ from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy import artifact, configured, formats, verify
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine import assemble, samples
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import NoFormError, UserError
 from ppcls_compress.report import benchmark
 
 
@@ -75,22 +75,44 @@ def test_a_format_that_fails_does_not_stop_the_others(trained_config, trained, t
     assert there == {"paddle", "onnx-openvino"}
 
 
-@pytest.mark.parametrize("reason", ["no form", "other values", "float"])
-def test_a_companion_of_another_network_does_not_stay(trained_config, trained, tmp_path, capsys, fake_writers, reason):
+@pytest.mark.parametrize("reason", ["no form", "float"])
+def test_a_companion_that_a_network_has_no_more_does_not_stay(
+    trained_config, trained, tmp_path, capsys, fake_writers, reason
+):
     assert call("export_model", trained_config, *trained, arguments=["--format", "paddle", "onnx-openvino"]) == 0
     assert (tmp_path / "inference" / "onednn" / "inference.yml").is_file()
     other = ["Slim=null" if reason == "float" else QUANT, *trained[1:]]
     if reason == "no form":
-        fake_writers["onednn"] = UserError("8-bit integers only")
-    if reason == "other values":
-        fake_writers["onednn"] = verify.ParityError("computes something else")
+        fake_writers["onednn"] = NoFormError("8-bit integers only")
     capsys.readouterr()
-    assert call("export_model", trained_config, *other) == (2 if reason == "other values" else 0)
+    assert call("export_model", trained_config, *other) == 0
     assert not (tmp_path / "inference" / "onednn").exists()
     told = "".join(capsys.readouterr())
     assert "onednn: removed from" in told
     assert (tmp_path / "inference" / "onnx-openvino" / "inference.yml").is_file()
     assert ("paddle and onnx-openvino are of different networks" in told) == (reason == "float")
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("verify: crashed with SIGSEGV"), verify.ParityError("onednn: computes something else")]
+)
+def test_a_companion_that_fails_is_a_failure_and_leaves_the_old_one(
+    trained_config, trained, tmp_path, capsys, fake_writers, error
+):
+    assert call("export_model", trained_config, *trained) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "inference" / "onednn").iterdir()}
+    (tmp_path / "inference" / "inference.yml").unlink()
+    fake_writers["onednn"] = error
+    assert call("export_model", trained_config, *trained) == 2
+    assert errors(capsys) == [f"error: {error}"]
+    assert {path: path.read_bytes() for path in (tmp_path / "inference" / "onednn").iterdir()} == before
+    assert (tmp_path / "inference" / "inference.yml").is_file()
+
+
+def test_what_fails_alike_in_every_format_is_told_once(trained_config, trained, capsys, fake_writers):
+    fake_writers.update(paddle=UserError("fc: not calibrated"), onednn=UserError("fc: not calibrated"))
+    assert call("export_model", trained_config, *trained) == 2
+    assert errors(capsys) == ["error: fc: not calibrated"]
 
 
 def test_calibration_images_are_read_only_where_needed(trained_config, monkeypatch):

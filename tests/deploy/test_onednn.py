@@ -13,7 +13,7 @@ from ppcls_compress.deploy import fresh, onednn, onednn_kernels, onednn_ops, one
 from ppcls_compress.deploy.formats import Job
 from ppcls_compress.deploy.network import Deployed, logits_of
 from ppcls_compress.deploy.paddle_inference import PaddleSession
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import NoFormError, UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.graph import capture
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
@@ -269,7 +269,7 @@ def test_what_has_no_form_is_told(tmp_path, network, options, message):
     if message is None:
         assert difference(exported(model, tmp_path).run(images()), logits_of(model, images())) < EXACT
         return
-    with pytest.raises(UserError, match=re.escape(message)):
+    with pytest.raises(NoFormError, match=re.escape(message)):
         onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
     assert not list(tmp_path.iterdir())
 
@@ -284,7 +284,7 @@ def test_what_paddle_refuses_names_the_operator(tmp_path, monkeypatch, error):
     original = onednn_program.Program.add
     monkeypatch.setattr(onednn_program.Program, "add", add)
     model = quantized(NETWORKS["max_pool"]())
-    with pytest.raises(UserError, match=r"operator pool2d in layer 1: has no form for oneDNN as it is used here: .+"):
+    with pytest.raises(NoFormError, match=r"operator pool2d in layer 1: has no form for oneDNN as it is used here: .+"):
         onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE))
 
 
