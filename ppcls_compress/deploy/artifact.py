@@ -48,6 +48,7 @@ class Description:
         format: of the network files, a name in `deploy.formats`.
         parity: what the comparison with the trained model found, as plain JSON; empty when there was none.
         notes: what a user should know: ranges of random images, layers that stay float, and the like.
+        speed_only: whether it is good for measuring speed only.
         network: a fingerprint of the model's weights, by which exports of one model are known; empty when not taken.
     """
 
@@ -62,6 +63,7 @@ class Description:
     format: str = "paddle"
     parity: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    speed_only: bool = False
     network: str = ""
 
 
@@ -116,6 +118,7 @@ def write_description(folder: Path, description: Description) -> None:
             "flops": description.flops,
             "parity": dict(description.parity),
             "notes": list(description.notes),
+            "speed_only": description.speed_only,
             "files": written,
         },
     }
@@ -232,6 +235,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         parity=dict(own["parity"]),
         network=str(own.get("network", "")),
         notes=tuple(own["notes"]),
+        speed_only=bool(own.get("speed_only", False)),
     )
     return description, files
 

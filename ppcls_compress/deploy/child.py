@@ -7,6 +7,7 @@ Then it removes FOLDER, the other's temporary one, and ends with all that it sta
 
 from __future__ import annotations
 
+import logging
 import os
 import runpy
 import shutil
@@ -24,6 +25,7 @@ def _end_with_parent(folder: str) -> None:
 
 def _main(folder: str, module: str, *arguments: str) -> None:
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
+    logging.getLogger("ppcls_compress").setLevel(logging.ERROR)  # only how it ends is told, by its last line
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

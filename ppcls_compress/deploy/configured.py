@@ -23,9 +23,6 @@ from ppcls_compress.slim.options import SlimOptions
 CALIBRATION_IMAGES = 256
 RANDOM_IMAGES = 64
 """The most random images that are compared on: noise does not get more telling."""
-SPEED_ONLY = (
-    "--synthetic-calibration: ranges come from random images; for measuring speed only, its answers mean nothing"
-)
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,15 @@ class Plan:
         check: images to compare on.
         calibration: images for ranges that training does not learn; None where no format needs them.
         calibrated: names of the formats that need them.
-        speed_only: ranges are arbitrary, so that the comparison has no bound and the artifact says so.
+        speed_only: what is arbitrary in it, so that the comparison has no bound and the artifact says so; empty where
+            nothing is.
     """
 
     formats: Sequence[formats.Format]
     check: samples.Samples
     calibration: samples.Samples | None = None
     calibrated: Sequence[str] = ()
-    speed_only: bool = False
+    speed_only: str = ""
 
 
 def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record, *, speed_only: bool) -> Plan:
@@ -76,7 +74,7 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
     needing = [kind.name for kind in onnx if kind.calibrated or anew]
     if speed_only:
         images = samples.random(config, min(count, RANDOM_IMAGES))
-        return Plan(wanted, images, images, needing, speed_only=True)
+        return Plan(wanted, images, images, needing, speed_only=_speed_only(config, quantized=quantized))
     check = samples.from_split(config, ("Eval", "Train"), count)
     if check is None:
         check = samples.random(config, min(count, RANDOM_IMAGES))
@@ -90,6 +88,14 @@ def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record
             "--synthetic-calibration"
         )
     return Plan(wanted, check, calibration, needing)
+
+
+def _speed_only(config: Config, *, quantized: bool) -> str:
+    arbitrary = ["weights are random"] if assemble.starts_fresh(config) else []
+    if quantized:
+        arbitrary.append("ranges come from random images")
+    what = f"{' and '.join(arbitrary)}, its answers mean nothing" if arbitrary else "not checked on real images"
+    return f"--synthetic-calibration: for measuring speed only; {what}"
 
 
 def export_all(
@@ -126,11 +132,12 @@ def export_all(
         params=counted.params,
         flops=counted.flops,
         network=fingerprint(model),
+        speed_only=bool(plan.speed_only),
     )
     if not description.preprocess:
         logger.warning("Infer.transforms: not given, so the artifact will not know how to prepare an image")
     if plan.speed_only:
-        logger.warning("%s", SPEED_ONLY)
+        logger.warning("%s", plan.speed_only)
     check = plan.check
     reference = verify.reference(model, check.images, check.labels, source=check.source, synthetic=check.labels is None)
     results, failures = [], {}
@@ -165,7 +172,7 @@ def _withdraw_companions(directory: Path, written: Collection[str], failed: Coll
 
 def _notes(kind: formats.Format, plan: Plan) -> tuple[str, ...]:
     if plan.speed_only:
-        return (SPEED_ONLY,)
+        return (plan.speed_only,)
     if kind.name in plan.calibrated:
         return (f"ranges that training does not learn come from {plan.calibration}",)
     return ()
@@ -194,7 +201,7 @@ def _export_one(
         reference=reference,
         tolerance=tolerance,
     )
-    _tell(result, speed_only=plan.speed_only)
+    _tell(result, speed_only=bool(plan.speed_only))
     return result
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ppcls_compress import data
 from ppcls_compress.deploy import artifact, formats
 from ppcls_compress.engine.infer import check_finite, classify, read_prepared
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 
 BATCH = 32
@@ -40,6 +41,8 @@ class Predictor:
     def __init__(self, directory: str | Path, *, threads: int | None = None) -> None:
         self.artifact = artifact.load(directory)
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
+        if self.artifact.description.speed_only:
+            logger.warning("%s: exported with --synthetic-calibration, for measuring speed only", directory)
         self._session = formats.open_session(self.artifact, threads)
 
     def run(self, images: np.ndarray) -> np.ndarray:

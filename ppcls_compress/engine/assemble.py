@@ -191,6 +191,14 @@ def _from_paddleslim(
         raise UserError(f"Slim.quant does not fit {path}: {error}") from None
 
 
+def starts_fresh(config: Config) -> bool:
+    """Whether a model starts from random weights, unless some are downloaded."""
+    arch = config.Arch
+    if config.Global.checkpoints or config.Global.pretrained_model:
+        return False
+    return not arch.pretrained or bool(weights.needs_download(arch.pretrained, arch.name, use_ssld=arch.use_ssld))
+
+
 def weights_prefix(config: Config, *, download: bool) -> Path | None:
     """The weights that a model starts from, without `.pdparams`; None where there are none, or not without download."""
     start = config.Global.checkpoints or config.Global.pretrained_model

@@ -83,15 +83,46 @@ def test_speed_only_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch
     assert call("export_model", config, *overrides, arguments=["--synthetic-calibration"]) == 0
     told = capsys.readouterr()
     told = told.out + told.err
-    assert "for measuring speed only, its answers mean nothing" in told
+    assert "for measuring speed only; weights are random" in told
     assert "label_list.txt does not exist; the artifact has no class names" in told
     assert "of the comparison" not in told
     assert "layers on integer kernels: Conv" in told
     for folder in (tmp_path / "inference", tmp_path / "inference" / "onednn"):
         description = described(folder)
-        assert description["notes"][0] == configured.SPEED_ONLY
+        assert description["notes"][0] == (
+            "--synthetic-calibration: for measuring speed only; "
+            "weights are random and ranges come from random images, its answers mean nothing"
+        )
+        assert description["speed_only"]
         assert description["parity"]["bound"] == 0
         assert description["parity"]["synthetic"]
+
+
+@pytest.mark.parametrize(
+    ("slim", "weights", "what"),
+    [
+        ("Slim=null", False, "weights are random, its answers mean nothing"),
+        ("Slim.prune={name: fpgm, pruned_ratio: 0.5}", False, "weights are random, its answers mean nothing"),
+        ("Slim=null", True, "not checked on real images"),
+        (QUANT, True, "ranges come from random images, its answers mean nothing"),
+    ],
+)
+def test_speed_only_says_what_is_arbitrary(trained_config, trained, slim, weights, what):
+    config = load_config(trained_config, [slim, *(trained[1:] if weights else [])])
+    steps = [{"kind": "quant"}] if slim == QUANT else []
+    plan = configured.plan(config, [formats.get("paddle")], {"version": 1, "steps": steps}, speed_only=True)
+    assert plan.speed_only == f"--synthetic-calibration: for measuring speed only; {what}"
+
+
+def test_whoever_uses_an_artifact_for_speed_is_warned_once(trained_config, tmp_path, capsys):
+    folder = tmp_path / "inference"
+    overrides = ["Slim=null", f"Global.save_inference_dir={folder}"]
+    assert call("export_model", trained_config, *overrides, arguments=["--synthetic-calibration"]) == 0
+    for command in ("eval", "infer"):
+        capsys.readouterr()
+        assert call(command, trained_config, arguments=["--artifact", str(folder)]) == 0
+        line = f"{folder}: exported with --synthetic-calibration, for measuring speed only"
+        assert capsys.readouterr().err.count(line) == 1
 
 
 def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(trained_config, trained, tmp_path, capsys, monkeypatch):

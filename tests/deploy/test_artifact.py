@@ -28,6 +28,7 @@ DESCRIPTION = artifact.Description(
     format="onnx-ort",
     parity={"bound": 0.9, "integer_kernels": {"Convolution": [1, 2]}},
     notes=("für Tempo", "fc: stays float"),
+    speed_only=True,
 )
 NETWORK, PARAMETERS = NAMES = ("inference.json", "inference.pdiparams")
 
