@@ -49,6 +49,7 @@ class Description:
         parity: what the comparison with the trained model found, as plain JSON; empty when there was none.
         notes: what a user should know: ranges of random images, layers that stay float, and the like.
         speed_only: whether it is good for measuring speed only.
+        integer_layers: how many layers have integer weights in the network files; None when it is not known.
         network: a fingerprint of the model's weights, by which exports of one model are known; empty when not taken.
     """
 
@@ -64,6 +65,7 @@ class Description:
     parity: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     speed_only: bool = False
+    integer_layers: int | None = None
     network: str = ""
 
 
@@ -85,8 +87,14 @@ class Artifact:
 
     @property
     def quantized(self) -> bool:
-        """Whether weights are stored as integers."""
+        """Whether the model was quantized, even if the format had to leave its weights in float."""
         return compression.step_of(self.record, "quant") is not None
+
+    @property
+    def integers(self) -> bool:
+        """Whether weights are stored as integers."""
+        layers = self.description.integer_layers
+        return self.quantized if layers is None else layers > 0
 
     @property
     def bytes(self) -> int:
@@ -119,6 +127,7 @@ def write_description(folder: Path, description: Description) -> None:
             "parity": dict(description.parity),
             "notes": list(description.notes),
             "speed_only": description.speed_only,
+            "integer_layers": description.integer_layers,
             "files": written,
         },
     }
@@ -236,6 +245,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         network=str(own.get("network", "")),
         notes=tuple(own["notes"]),
         speed_only=bool(own.get("speed_only", False)),
+        integer_layers=own.get("integer_layers"),
     )
     return description, files
 

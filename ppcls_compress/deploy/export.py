@@ -46,7 +46,7 @@ def export(
     Args:
         model: maps images [N, C, H, W] to logits [N, classes], or to a list of such whose first counts.
         directory: the artifact's own folder; other files and sub-folders in it are left alone.
-        description: which format, of what shape, with what beside it; parity and further notes are filled in.
+        description: which format, of what shape, with what beside it; parity, integers and further notes are filled in.
         record: the compression record of the model, `{"version", "steps"}`; None for a dense model.
         calibration: preprocessed images, float32 [N, C, H, W] each, for ranges that training does not learn.
         reference: the model's own answers, to compare with those of the artifact in a fresh process; None leaves the
@@ -69,8 +69,9 @@ def export(
     )
     report = None
     with artifact.staged(directory, kind.files) as staging:
-        notes = kind.write(job, staging)
-        description = replace(description, notes=(*description.notes, *notes))
+        written = kind.write(job, staging)
+        notes, integers = (*description.notes, *written.notes), len(written.quantized)
+        description = replace(description, notes=notes, integer_layers=integers)
         if record["steps"]:
             io.write_json(staging / artifact.RECORD, record, indent=None)
         artifact.write_description(staging, description)

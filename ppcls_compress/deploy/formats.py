@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import paddle
 
     from ppcls_compress.deploy.artifact import Artifact
+    from ppcls_compress.deploy.notes import Written
 
 
 class Session(Protocol):
@@ -57,7 +58,7 @@ class Format:
         runtime: what runs it, for messages.
         agreement: fraction of real images whose most likely class must be that of the trained quantized network.
         mean: largest mean difference of its logits, relative to the largest logit.
-        write: writes the files into a folder; gives lines for the user.
+        write: writes the files into a folder.
         open: loads them, with a number of threads.
         integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
         extra: of this package, which brings `writes` and `runs`.
@@ -74,7 +75,7 @@ class Format:
     runtime: str
     agreement: float
     mean: float
-    write: Callable[[Job, Path], Sequence[str]]
+    write: Callable[[Job, Path], Written]
     open: Callable[[Path, int], Session]
     integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
     extra: str = ""
@@ -147,7 +148,7 @@ def open_session(exported: Artifact, threads: int) -> Session:
     return kind.open(exported.directory, threads)
 
 
-def _write_paddle(job: Job, folder: Path) -> list[str]:
+def _write_paddle(job: Job, folder: Path) -> Written:
     from ppcls_compress.deploy import paddle_export
 
     return paddle_export.write(job, folder)
@@ -159,10 +160,10 @@ def _open_paddle(folder: Path, threads: int) -> Session:
     return PaddleSession(create(folder, threads))
 
 
-def _write_onednn(job: Job, folder: Path) -> list[str]:
+def _write_onednn(job: Job, folder: Path) -> Written:
     from ppcls_compress.deploy import onednn
 
-    return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax).notes
+    return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax)
 
 
 def _open_onednn(folder: Path, threads: int) -> Session:
@@ -178,11 +179,11 @@ def _onednn_kernels(folder: Path) -> dict[str, tuple[int, int]]:
     return onednn_kernels.count(folder)
 
 
-def _onnx_writer(layout: str) -> Callable[[Job, Path], list[str]]:
-    def write(job: Job, folder: Path) -> list[str]:
+def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
+    def write(job: Job, folder: Path) -> Written:
         from ppcls_compress.deploy.onnx.export import export
 
-        exported = export(
+        return export(
             job.model,
             folder,
             image_shape=job.image_shape,
@@ -190,7 +191,6 @@ def _onnx_writer(layout: str) -> Callable[[Job, Path], list[str]]:
             softmax=job.softmax,
             calibration=job.calibration,
         )
-        return exported.notes
 
     return write
 

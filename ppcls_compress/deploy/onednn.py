@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from paddle import inference
 
 from ppcls_compress.deploy import onednn_lower, onednn_ops
 from ppcls_compress.deploy.network import Deployed
-from ppcls_compress.deploy.notes import binding
+from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.onednn_program import Program
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import capture_or_refuse
@@ -25,20 +24,7 @@ _BATCH = 7
 """Of the capture; a number that hardly any layer has, for the first axis to be told from others by it."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote.
-
-    Attributes:
-        quantized: names of the layers that compute with integers.
-        notes: lines for the user.
-    """
-
-    quantized: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], softmax: bool = True) -> Exported:
+def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], softmax: bool = True) -> Written:
     """Write `folder`/inference.pdmodel and .pdiparams: int8 weights, batch norms folded, free batch size.
 
     Args:
@@ -60,7 +46,7 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     lowering = onednn_lower.Lowering(graph, grids, program)
     output = onednn_ops.write(lowering)
     program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
-    return Exported([name.removeprefix("network.") for name in lowering.quantized], _notes(model, given))
+    return Written([name.removeprefix("network.") for name in lowering.quantized], _notes(model, given))
 
 
 def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:

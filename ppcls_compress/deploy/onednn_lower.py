@@ -22,6 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ppcls_compress.deploy.notes import some
 from ppcls_compress.deploy.onednn_program import Program
 from ppcls_compress.errors import NoFormError
 from ppcls_compress.slim.graph import Graph, Op
@@ -205,20 +206,16 @@ def check(grids: Mapping[str, LayerGrid]) -> None:
     own = [name for name, grid in grids.items() if grid.input is None or grid.weight is None]
     if own:
         raise NoFormError(
-            f"{_some(own)}: quantized by a class of your own, which oneDNN does not know; leave it out by skip"
+            f"{some(own)}: quantized by a class of your own, which oneDNN does not know; leave it out by skip"
         )
     wide = [name for name, grid in grids.items() if (grid.input.bits, grid.weight.bits) != (_BITS, _BITS)]
     if wide:
         bits = sorted({(grids[name].weight.bits, grids[name].input.bits) for name in wide})
         found = ", ".join(f"{weight}-bit weights and {inputs}-bit activations" for weight, inputs in bits)
-        raise NoFormError(f"{_some(wide)}: {found}; oneDNN computes with 8-bit integers only")
+        raise NoFormError(f"{some(wide)}: {found}; oneDNN computes with 8-bit integers only")
     anew = [name for name, grid in grids.items() if grid.input.limit is None]
     if anew:
-        raise NoFormError(f"{_some(anew)}: finds the range of its input anew for each batch; oneDNN needs a fixed one")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise NoFormError(f"{some(anew)}: finds the range of its input anew for each batch; oneDNN needs a fixed one")
 
 
 def _quantizer(axis: int) -> dict[str, int]:

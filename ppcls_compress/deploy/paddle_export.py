@@ -8,7 +8,7 @@ import paddle
 
 from ppcls_compress.deploy.formats import FORMATS, Job
 from ppcls_compress.deploy.network import Deployed
-from ppcls_compress.deploy.notes import binding
+from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -20,8 +20,8 @@ _SLOW = "runs anywhere, slower than the float network: its integers are turned t
 _NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
 
 
-def write(job: Job, folder: Path) -> list[str]:
-    """Write the network files of the format `paddle`, with a free batch size; gives lines for the user.
+def write(job: Job, folder: Path) -> Written:
+    """Write the network files of the format `paddle`, with a free batch size.
 
     Weights are stored as integers if the record says so (`onnx_format`). Paddle's mode and the model are the same after
     it as before.
@@ -29,12 +29,14 @@ def write(job: Job, folder: Path) -> list[str]:
     Raises:
         UserError: the model cannot be captured, or a quantized layer is not calibrated.
     """
-    model, notes = job.model, []
+    model, names, notes = job.model, [], []
     if job.quantization is not None:
         inputs = [(name, grid.input) for name, grid in inference.grids(model).items() if grid.input is not None]
         notes = [binding(name, grid.clip, grid.limit) for name, grid in inputs if None not in (grid.clip, grid.limit)]
         notes.append(_SLOW)
-        model = quant.to_inference(model, integers=job.quantization["options"]["onnx_format"])
+        integers = job.quantization["options"]["onnx_format"]
+        names = list(quant.quant_layers(quant.native(model))) if integers else []
+        model = quant.to_inference(model, integers=integers)
         if not inference.fold_batch_norms(model, [[2, *job.image_shape]]):
             notes.append(_NOT_FOLDED)
     network, parameters = FORMATS["paddle"].files
@@ -46,4 +48,4 @@ def write(job: Job, folder: Path) -> list[str]:
         raise UserError(f"PaddlePaddle wrote no {network}: export needs FLAGS_enable_pir_api=1, its default")
     if not (folder / parameters).exists():
         raise UserError(f"{type(job.model).__name__} has no parameters: there is nothing to export")
-    return notes
+    return Written(names, notes)

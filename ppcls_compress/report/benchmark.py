@@ -46,7 +46,7 @@ class Entry:
     def compression(self) -> str:
         """`dense`, `pruned`, `int8` or `pruned int8`."""
         pruned = step_of(self.exported.record, "prune") is not None
-        words = ["pruned"] * pruned + ["int8"] * self.exported.quantized
+        words = ["pruned"] * pruned + ["int8"] * self.exported.integers
         return " ".join(words) or "dense"
 
     @property
@@ -148,7 +148,7 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
 def reference_note(models: Sequence[Entry]) -> str | None:
     """A line for the user if all ratios are to a quantized model, or None."""
     first = models[0]
-    if not first.exported.quantized or all(item.exported.quantized for item in models):
+    if not first.exported.integers or all(item.exported.integers for item in models):
         return None
     return f"all ratios are to {first.name}, which is quantized; for ratios to a float model give that one first"
 

@@ -29,6 +29,7 @@ DESCRIPTION = artifact.Description(
     parity={"bound": 0.9, "integer_kernels": {"Convolution": [1, 2]}},
     notes=("für Tempo", "fc: stays float"),
     speed_only=True,
+    integer_layers=2,
 )
 NETWORK, PARAMETERS = NAMES = ("inference.json", "inference.pdiparams")
 

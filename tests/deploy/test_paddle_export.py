@@ -82,7 +82,8 @@ def test_quantized_network_has_integer_weights_and_its_record(tmp_path):
     model, record = quantized(network())
     small = export(model, tmp_path / "small", image_shape=SHAPE, record=record, softmax=False)
     assert small.artifact.record == json.loads(json.dumps(record))
-    assert small.artifact.quantized
+    assert small.artifact.integers
+    assert small.artifact.description.integer_layers == len(record["steps"][0]["quantized"])
     parameters = FORMATS["paddle"].files[1]
     assert small.artifact.files[parameters] < 0.3 * dense.artifact.files[parameters]
     assert small.artifact.bytes == sum(path.stat().st_size for path in (tmp_path / "small").iterdir())

@@ -53,6 +53,13 @@ def quantized(name):
     return Entry(name, Artifact(Path(name), Description((3, 8, 8), model_name="Net"), record, {}))
 
 
+def test_a_quantized_model_whose_weights_stayed_float_is_no_int8():
+    exported = quantized("a").exported
+    assert Entry("a", exported).compression == "int8"
+    kept = replace(exported, description=replace(exported.description, integer_layers=0))
+    assert (kept.quantized, Entry("a", kept).compression) == (True, "dense")
+
+
 def test_ratios_to_a_quantized_model_are_told():
     assert reference_note([entry("a"), quantized("b")]) is None
     assert reference_note([quantized("a"), quantized("b")]) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import paddle
 
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.extras import require
+from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.onnx import (
     convert,
     graph,
@@ -26,26 +27,15 @@ from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.quant import inference
 
-FILE = "model.onnx"
-
-
 LAYOUTS = ("ort", "openvino")
 """How an integer graph is laid out; `deploy.formats` has what each is good for."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote.
-
-    Attributes:
-        path: the file.
-        quantized: names of the layers that hold integers.
-        notes: lines for the user, about what stays float or differs from training.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Exported(Written):
+    """What an export wrote, and the file `path`."""
 
     path: Path
-    quantized: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def export(
@@ -82,12 +72,13 @@ def export(
     if not quant.quant_layers(model):
         network = convert.float_graph(model, image_shape)
         simplify.simplify(network)
-        exported = Exported(Path(out_dir) / FILE)
+        exported = Exported(path=Path(out_dir) / kind.files[0])
     else:
         network, matched = _quantized(model, image_shape, images)
         places = _PLACE_LEARNED if quant.is_placed(model) else _PLACE
         notes = [*matched.notes, *places[layout](network, matched.nodes, images)]
-        exported = Exported(Path(out_dir) / FILE, [item.name for item in matched.nodes], notes)
+        names = [item.name for item in matched.nodes]
+        exported = Exported(path=Path(out_dir) / kind.files[0], quantized=names, notes=notes)
     if softmax:
         _append_softmax(network)
     network.sweep()

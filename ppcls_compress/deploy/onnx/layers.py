@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import paddle
 
-from ppcls_compress.deploy.notes import binding
+from ppcls_compress.deploy.notes import binding, some
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
 from ppcls_compress.errors import UserError
@@ -103,7 +104,7 @@ def match(
     Raises:
         UserError: a layer computes in a way of the user's own, or is no node of the graph.
     """
-    found, notes, seen = [], [], set()
+    found, notes, seen, wide = [], [], set(), defaultdict(list)
     for node in graph.nodes:
         origin = folded.get(node.output)
         name = names.get(origin.parameter) if origin else None
@@ -119,13 +120,15 @@ def match(
         if max(grid.input.bits, grid.weight.bits) > _STORED_BITS:
             graph.constants[node.inputs[1]] = _dequantized(integers, scale, output_channel_axis(node))
             bits = f"{grid.weight.bits}-bit weights and {grid.input.bits}-bit activations"
-            notes.append(f"{name}: {bits} have no integer kernel; it stays float, its input is not rounded")
+            wide[bits].append(name)
             continue
         limit = observed[name] if grid.input.limit is None else grid.input.limit
         inputs = InputRange(limit, grid.input.bits, grid.input.unsigned, grid.input.clip)
         if inputs.clip is not None:
             notes.append(binding(name, inputs.clip, limit))
         found.append(QuantizedNode(name, node, inputs, integers, scale, output_channel_axis(node)))
+    for bits, layers in wide.items():
+        notes.append(f"{some(layers)}: {bits} have no integer kernel; float here, inputs not rounded")
     missing = [name for name in names.values() if name not in seen]
     if missing:
         raise UserError(
