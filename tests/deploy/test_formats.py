@@ -114,7 +114,7 @@ def test_an_unknown_format(tmp_path):
 
 
 def pairs(path):
-    """(rounded tensors, rounded weights) of a graph: [(dtype, zero points, scale's size, weight's shape)]."""
+    """(rounded tensors, rounded weights) of a graph: [(dtype, zero point, scale)], [(reader, axis, weight, ...)]."""
     import onnx
 
     graph = onnx.load(str(path)).graph
@@ -123,25 +123,34 @@ def pairs(path):
     weights = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in constants]
     return (
         [(str(constants[node.input[2]].dtype), constants[node.input[2]], constants[node.input[1]]) for node in tensors],
-        [(constants[node.input[0]], constants[node.input[2]], constants[node.input[1]]) for node in weights],
+        [
+            (
+                next(reader.op_type for reader in graph.node if node.output[0] in reader.input),
+                [attribute.i for attribute in node.attribute if attribute.name == "axis"],
+                *(constants[name] for name in (node.input[0], node.input[2], node.input[1])),
+            )
+            for node in weights
+        ],
     )
 
 
 @needs_onnx
 @pytest.mark.slow
-def test_what_tensorrt_takes_is_symmetric_and_signed(tmp_path):
-    model, record = quantized("CIFARResNet8", unsigned=False)
+@pytest.mark.parametrize("placement", ["layers", "deploy"])
+@pytest.mark.parametrize("name", ["CIFARResNet8", "CIFARMobileNetV3"])
+def test_what_tensorrt_takes_is_symmetric_and_signed(tmp_path, name, placement):
+    model, record = quantized(name, unsigned=False, placement=placement)
     export(model, tmp_path, image_shape=SHAPE, record=record, format="onnx-openvino")
     tensors, weights = pairs(tmp_path / "model.onnx")
     assert len(weights) == len(record["steps"][0]["quantized"])
     for dtype, zero_point, scale in tensors:
         assert (dtype, zero_point.shape, scale.shape) == ("int8", (), ())
         assert not zero_point.any()
-    for integers, zero_points, scale in weights:
+    for reader, axis, integers, zero_points, scale in weights:
         assert (integers.dtype, zero_points.dtype, scale.dtype) == (np.int8, np.int8, np.float32)
         assert not zero_points.any()
-        assert zero_points.shape == scale.shape
-        assert scale.size in (integers.shape[0], integers.shape[-1])
+        assert axis == [{"Conv": 0, "Gemm": 1}[reader]]
+        assert zero_points.shape == scale.shape == (integers.shape[axis[0]],)
 
 
 @needs_onnx
@@ -163,14 +172,20 @@ def test_what_paddle_lite_takes_is_symmetric_and_signed(tmp_path, monkeypatch):
         return unique
 
     monkeypatch.setattr(Program, "constant", keep)
-    model, record = quantized("CIFARResNet8")
+    model, record = quantized("CIFARResNet8", unsigned=False)
     export(model, tmp_path, image_shape=SHAPE, record=record, format="onednn")
     program = paddle.base.core.ProgramDesc((tmp_path / "inference.pdmodel").read_bytes())  # owns the block
     block = program.block(0)
     ops = [block.op(index) for index in range(block.op_size())]
     rounding = [op for op in ops if op.type() in ("quantize_linear", "dequantize_linear")]
-    weights = [held[op.input("X")[0]] for op in rounding if op.input("X")[0] in held]
+    weights = [op for op in rounding if op.input("X")[0] in held]
     assert len(weights) == len(record["steps"][0]["quantized"])
-    assert {weight.dtype for weight in weights} == {np.dtype(np.int8)}
-    assert all(not held[op.input("ZeroPoint")[0]].any() for op in rounding)
+    for op in rounding:
+        operands = [held[op.input(name)[0]] for name in ("Scale", "ZeroPoint")]
+        channels = held[op.input("X")[0]].shape[:1] if op in weights else (1,)
+        assert [operand.shape for operand in operands] == [channels, channels]
+        assert [operand.dtype for operand in operands] == [np.float32, np.int32]
+        assert not operands[1].any()
+        assert op.attr("quant_axis") == (0 if op in weights else -1)
+    assert {held[op.input("X")[0]].dtype for op in weights} == {np.dtype(np.int8)}
     assert {op.attr("bit_length") for op in rounding} == {8}

@@ -51,7 +51,7 @@ def place_ort(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
 
 
 def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
-    """For OpenVINO and TensorRT, in place: signed integers with zero point 0, biases float."""
+    """For OpenVINO, in place: zero point 0 but at concatenations, biases float; signed where training rounded so."""
     for item in nodes:
         quantize_weight(graph, item.node, item.integers, item.scale, item.axis)
     _round_marks(graph, signed="int8")

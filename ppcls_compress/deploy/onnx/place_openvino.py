@@ -1,7 +1,8 @@
 """The most exact layout: pairs on the inputs of quantized layers and nowhere else, as training had them.
 
-Signed integers with zero point 0, which TensorRT wants as well; biases stay float. OpenVINO computes the layers on
-integer kernels, and fuses what is between two of them (activations, additions) into the first one in float.
+Zero point 0 but at concatenations, uint8 for unsigned grids and int8 for signed ones, of which TensorRT takes only
+the second; biases stay float. OpenVINO computes the layers on integer kernels, and fuses what is between two of them
+(activations, additions) into the first one in float.
 """
 
 from __future__ import annotations

@@ -121,14 +121,15 @@ class Fixed(_OneSided):
 class UnitRange(ActivationQuantizer):
     """Range: 0 to 1, where gates lie; nothing to learn or to calibrate."""
 
-    def __init__(self, layer_name: str, bits: int) -> None:
+    def __init__(self, layer_name: str, bits: int, *, unsigned: bool) -> None:
         super().__init__(layer_name, bits)
+        self._unsigned = unsigned
         self.register_buffer("_one", paddle.ones([1]), persistable=False)
 
     @property
     def unsigned(self) -> bool:
-        """Whether the grid has non-negative levels only: it has."""
-        return True
+        """Whether the grid has non-negative levels only."""
+        return self._unsigned
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape; the gradient passes straight through."""
@@ -169,14 +170,18 @@ def build_placed(
 
     Args:
         layer_name: for messages.
-        options: of the section.
+        options: of the section; with `unsigned: false` every grid is signed, as TensorRT wants it.
         non_negative: what the network says of the tensor; a range that is learned finds out by itself.
         unit_range: whether the tensor lies between 0 and 1.
     """
-    quantizer = UnitRange(layer_name, options.activation_bits) if unit_range else build(layer_name, options)
+    one_sided = options.unsigned is not False
+    if unit_range:
+        quantizer = UnitRange(layer_name, options.activation_bits, unsigned=one_sided)
+    else:
+        quantizer = build(layer_name, options)
     quantizer.full_range = quantizer.placed = True
     if isinstance(quantizer, _OneSided):
-        quantizer.non_negative = non_negative
+        quantizer.non_negative = non_negative and one_sided
     return quantizer
 
 

@@ -249,3 +249,10 @@ def test_quantizers_of_the_users_own_are_refused(network):
 def test_native_backbones_have_a_layer_for_every_place(name):
     _, record = quant.prepare(models.build(name), QuantOptions(**DEPLOY), inputs=[[1, 3, 32, 32]])
     assert record["unlearned"] == []
+
+
+def test_signed_grids_everywhere_where_unsigned_is_refused(network):
+    model, _ = prepared(QuantOptions(name="pact", **DEPLOY, unsigned=False), copy.deepcopy(network))
+    placed = [layer for layer in model.sublayers() if getattr(layer, "placed", False)]
+    assert len(placed) > 10
+    assert not any(quantizer.unsigned for quantizer in placed)
