@@ -320,8 +320,10 @@ def _partial(directory: Path) -> Iterator[Path]:
         raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
     try:
         yield staging
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
+    except OSError as error:  # of the writer's own temporary files too, which it names
+        outside = error.filename is not None and not Path(error.filename).is_relative_to(directory)
+        place = error.filename if outside else directory
+        raise UserError(f"{place}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         for folder in made:

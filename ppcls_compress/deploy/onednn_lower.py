@@ -230,7 +230,7 @@ def _flat(inputs: tuple[str | tuple[str, ...] | None, ...]) -> list[str]:
 
 
 def _without_detours(graph: Graph) -> list[Op]:
-    """The operators without dropout, and linear layers reading [N, C, 1, 1] before it is flattened."""
+    """The operators without dropout, which does nothing here."""
     aliases: dict[str, str] = {}
     kept = []
     for op in graph.ops:

@@ -104,6 +104,22 @@ def test_failed_replacement_is_undone(saved, monkeypatch):
     assert contents(saved) == before
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(28, "No space left on device", "/elsewhere/images.npy"),
+            "/elsewhere/images.npy: cannot be written: No",
+        ),
+        (OSError("disk gone"), "{saved}: cannot be written: disk gone"),
+    ],
+)
+def test_what_cannot_be_written_is_named(saved, error, message):
+    with pytest.raises(UserError) as told, artifact.staged(saved, NAMES):
+        raise error
+    assert str(told.value).startswith(message.format(saved=saved))
+
+
 def test_replacement_leaves_other_files_and_drops_the_old_record(saved):
     (saved / artifact.RECORD).write_text('{"version": 1, "steps": []}')
     (saved / "notes.txt").write_text("mine")
