@@ -125,6 +125,16 @@ def test_whoever_uses_an_artifact_for_speed_is_warned_once(trained_config, tmp_p
         assert capsys.readouterr().err.count(line) == 1
 
 
+@pytest.mark.parametrize("done", [1, 2])
+def test_layers_without_an_integer_kernel_are_told(trained_config, trained, capsys, monkeypatch, done):
+    run = verify.run_fresh
+    monkeypatch.setattr(verify, "run_fresh", lambda *given: (run(*given)[0], {"Conv": (done, 2)}))
+    assert call("export_model", trained_config, *trained) == 0
+    told = "".join(capsys.readouterr())
+    assert f"layers on integer kernels: Conv {done} of 2" in told
+    assert ("Conv 1 of 2; the others compute in float and gain no speed" in told) == (done == 1)
+
+
 def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(trained_config, trained, tmp_path, capsys, monkeypatch):
     def wrong(directory, images):
         return np.eye(3, dtype=np.float32)[np.arange(len(images)) % 3], {}

@@ -49,16 +49,16 @@ def _convert(prefix: Path) -> None:
     try:
         fresh.run_module(_CONVERTER, "convert", prefix, str(onnx_graph.OPSET), folder=prefix.parent)
     except UserError as failure:
-        raise UserError(f"the network has no ONNX form: {_reason(prefix, failure)}") from failure
+        raise UserError(_reason(prefix, failure)) from failure
 
 
 def _reason(prefix: Path, failure: UserError) -> str:
     try:
         fresh.run_module(_CONVERTER, "explain", prefix, folder=prefix.parent)
     except UserError:
-        return str(failure)  # the first error is the one that matters
+        return f"not converted to ONNX: {failure}"  # the first error is the one that matters
     operators = io.read_json(prefix.with_suffix(".operators"))
     unknown = [name for name, known in operators.items() if not known]
     if unknown:
-        return f"paddle2onnx knows no ONNX form of {', '.join(unknown)}"
-    return f"{failure}; the operators of the network: {', '.join(operators)}"
+        return f"the network has no ONNX form: paddle2onnx knows none of {', '.join(unknown)}"
+    return f"not converted to ONNX: {failure}; the operators of the network: {', '.join(operators)}"
