@@ -1,4 +1,5 @@
 import csv
+import functools
 import importlib.util
 
 import paddle
@@ -102,6 +103,18 @@ def test_what_was_measured_before_a_failure_is_kept(root, tmp_path, capsys, monk
     assert "batch 1, 1 thread" in told.out
     with open(tmp_path / "benchmark.csv", newline="") as file:
         assert {row["batch"] for row in csv.DictReader(file)} == {"1"}
+
+
+def test_a_processor_without_fast_integers_is_told(root, tmp_path, capsys, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n")
+    monkeypatch.setattr(machine, "int8_note", functools.partial(machine.int8_note, tmp_path / "cpuinfo"))
+
+    def stopped(*_, **options):
+        raise UserError("the note comes before this")
+
+    monkeypatch.setattr(latency, "measure", stopped)
+    assert run(root, "--artifacts", str(root / "int8"), "--output", str(tmp_path)) == 2
+    assert "neither avx512_vnni nor avx_vnni: int8 gains little here" in capsys.readouterr().err
 
 
 def test_too_many_threads_are_refused_before_anything_is_measured(root, capsys, monkeypatch):
