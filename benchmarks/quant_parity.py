@@ -93,10 +93,13 @@ class Weight:
         """What our layer computes."""
         options = QuantOptions(name="qat", weight_quantize_type=self.kind, weight_bits=self.bits)
         layer = weights.build("layer", options, paddle.to_tensor(self.values), self.axis)
+        if "lsq" in self.kind:
+            steps = self._papers_steps()
+            layer.set_state_dict({"s": steps, "_previous": steps})
         return _run(layer, [self.values])
 
     def theirs(self) -> Outputs:
-        """What Paddle's layer computes, which PaddleSlim uses, from our start where the range is trained."""
+        """What Paddle's layer computes, which PaddleSlim uses; where the range is trained, from the paper's start."""
         channels = self.values.shape[self.axis]
         if self.kind == "abs_max":
             layer = quant_layers.FakeQuantAbsMax(quant_bits=self.bits, quant_on_weight=True)
@@ -109,10 +112,15 @@ class Weight:
             layer = lsq.FakeQuantWeightLSQPlus(
                 self.bits, per_channel=per_channel, channel_num=channels if per_channel else 1
             )
-            others = tuple(axis for axis in range(self.values.ndim) if axis or not per_channel)
-            mean = np.abs(self.values).mean(axis=others).reshape(-1)
-            _start(layer, 2 * mean / np.sqrt(2 ** (self.bits - 1) - 1), [len(mean)])
+            steps = self._papers_steps()
+            _start(layer, steps, [len(steps)])
         return _run(layer, [self.values])
+
+    def _papers_steps(self) -> np.ndarray:
+        """The steps that LSQ starts with in the paper; ours starts with smaller ones at many bits."""
+        others = None if self.kind == "lsq_weight" else tuple(range(1, self.values.ndim))
+        mean = np.abs(self.values).mean(axis=others).reshape(-1)
+        return (2 * mean / np.sqrt(2 ** (self.bits - 1) - 1)).astype(np.float32)
 
 
 class Network:
