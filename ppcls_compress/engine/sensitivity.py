@@ -25,6 +25,12 @@ from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, bisec
 
 _PRUNERS = {"fpgm": "FPGMFilterPruner", "l1_norm": "L1NormFilterPruner", "l2_norm": "L2NormFilterPruner"}
 
+_TOLERANCE = 0.02
+"""Share of the dense network's cost by which a suggestion may miss its target."""
+
+_TIMING = 0.1
+"""Share of a target latency by which it may be missed: measured times differ by as much."""
+
 
 @dataclass(frozen=True)
 class Study:
@@ -105,14 +111,18 @@ def suggest(
         latency: milliseconds that a network takes.
 
     Raises:
-        UserError: even the largest measured ratios do not reach the target.
+        UserError: even the largest measured ratios do not reach the target, the dense network meets it already, or
+            what these layers allow misses it by more than two points (a tenth of a latency). Nothing is written then.
     """
     size = {
         "target_flops": lambda: cost.count(found.model, found.inputs).flops,
         "target_params": lambda: cost.count(found.model, found.inputs).params,
         "target_latency_ms": lambda: latency(found.model),
     }[target]
+    option = f"--{target.replace('_', '-')}"
     dense = size()
+    if target == "target_latency_ms" and value >= dense:
+        raise UserError(f"{option}: the dense network takes {dense:.3g} ms, so less is allowed, found {value:g}")
     wanted = 1 - (value / dense if target == "target_latency_ms" else value)
 
     def removed(ratios: dict[str, float]) -> float:
@@ -126,9 +136,15 @@ def suggest(
 
     most = removed({name: max(losses) for name, losses in found.measured.items()})
     if most < wanted:
-        raise UserError(f"--{target.replace('_', '-')}: at most {most:.0%} can be removed, {wanted:.0%} is asked for")
-    ratios, achieved = bisect(found.measured, wanted, removed)
-    by_layer = {found.layers[name]: round(ratio, 3) for name, ratio in ratios.items()}
+        raise UserError(f"{option}: at most {most:.0%} can be removed, {wanted:.0%} is asked for")
+    ratios, achieved = bisect(
+        found.measured, wanted, removed, align=lambda ratios: {name: round(r, 3) for name, r in ratios.items()}
+    )
+    if abs(achieved - wanted) > (_TIMING * (1 - wanted) if target == "target_latency_ms" else _TOLERANCE):
+        raise UserError(
+            f"{option}: the nearest that these layers allow removes {achieved:.1%}, {wanted:.1%} is asked for"
+        )
+    by_layer = {found.layers[name]: ratio for name, ratio in ratios.items()}
     section = {"Slim": {"prune": {"name": found.criterion, "scope": "layer", "pruned_ratio": by_layer}}}
     with io.atomic(file) as partial:
         partial.write_text(yaml.safe_dump(section, sort_keys=False), encoding="utf-8")

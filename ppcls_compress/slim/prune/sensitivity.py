@@ -22,6 +22,9 @@ Sensitivities = dict[str, dict[float, float]]
 _FINEST = 1e-6
 """Bounds on the loss that differ by less are not worth another try."""
 
+_FINEST_CAP = 1e-3
+"""The same for caps of the ratios, which are written with three digits."""
+
 _CLOSE = 0.01
 """A share that is this near the target and comes back ends a patient search."""
 
@@ -224,28 +227,60 @@ def bisect(
 
     Args:
         cost_removed: ratios -> share of FLOPs, parameters or latency that they remove.
-        patient: while the share is not close, try bounds until they differ by nothing, and return the closest share;
-            otherwise stop as PaddleSlim does, with the first share that comes back (to four digits), but not while
-            the bound is above or below all losses, where PaddleSlim prunes far too much, or nothing.
+        patient: while the share is not close, try bounds until they differ by nothing, cap the ratios of layers that
+            all pass the bound at once, and return the closest share; otherwise stop as PaddleSlim does, with the first
+            share that comes back (to four digits), but not while the bound is above or below all losses, where
+            PaddleSlim prunes far too much, or nothing.
 
     Returns:
         The ratios and the share that they remove.
     """
-    low, high = 0.0, 1.0
+    losses = [loss for row in sensitivities.values() for loss in row.values()]
+    low, high = min([0.0, *losses]), max([1.0, *losses])
+    fewer, more = {}, ratios_by_loss(sensitivities, high, skip)
     seen: set[float] = set()
     best: tuple[dict[str, float], float] | None = None
     before: dict[str, float] | None = None
+
+    def tried(ratios: dict[str, float]) -> tuple[dict[str, float], float]:
+        ratios = align(ratios)
+        return ratios, cost_removed(ratios)
+
     while True:
         bound = (low + high) / 2
         found = ratios_by_loss(sensitivities, bound, skip)
         moved, before = found != before, found
-        ratios = align(found)
-        removed = cost_removed(ratios)
+        ratios, removed = tried(found)
         if best is None or not patient or abs(removed - target) < abs(best[1] - target):
             best = (ratios, removed)
         enough = abs(removed - target) <= _CLOSE if patient else moved
         again = enough and round(removed, 4) in seen
         if removed == target or again or high - low < _FINEST:
-            return best
+            break
         seen.add(round(removed, 4))
-        low, high = (bound, high) if removed < target else (low, bound)
+        if removed < target:
+            low, fewer = bound, found
+        else:
+            high, more = bound, found
+    if not patient or abs(best[1] - target) <= _CLOSE:
+        return best
+    return min([best, _capped(fewer, more, target, tried)], key=lambda one: abs(one[1] - target))
+
+
+def _capped(
+    fewer: Mapping[str, float],
+    more: Mapping[str, float],
+    target: float,
+    tried: Callable[[dict[str, float]], tuple[dict[str, float], float]],
+) -> tuple[dict[str, float], float]:
+    """Ratios between those of two bounds, none above one cap, whose removed share is the nearest to `target`.
+
+    Where layers lose nothing, or the same at all ratios, no bound lies between all of a layer and none of it.
+    """
+    low, high = 0.0, 1.0
+    found = []
+    while high - low > _FINEST_CAP:
+        cap = (low + high) / 2
+        found.append(tried({name: max(fewer.get(name, 0.0), min(ratio, cap)) for name, ratio in more.items()}))
+        low, high = (cap, high) if found[-1][1] < target else (low, cap)
+    return min(found, key=lambda one: abs(one[1] - target))

@@ -80,3 +80,23 @@ def test_patience_looks_past_a_share_that_comes_back():
 
     shares = {patient: bisect(steps, 0.2, removed, patient=patient)[1] for patient in (True, False)}
     assert abs(shares[True] - 0.2) < abs(shares[False] - 0.2)
+
+
+ROW = [round(0.1 * step, 1) for step in range(1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("table", "target"),
+    [
+        ({"a": dict.fromkeys(ROW, -0.01), "b": {ratio: ratio**2 for ratio in ROW}}, 0.3),
+        ({"a": {ratio: -ratio for ratio in ROW}, "b": {ratio: -0.1 * ratio for ratio in ROW}}, 0.3),
+        ({"a": dict.fromkeys(ROW, 0.05), "b": dict.fromkeys(ROW, 0.05)}, 0.4),
+        ({"a": {ratio: 1 + ratio for ratio in ROW}, "b": {ratio: 3 * ratio for ratio in ROW}}, 0.5),
+        ({"a": dict.fromkeys(ROW, 2.0), "b": dict.fromkeys(ROW, 2.0)}, 0.6),
+    ],
+    ids=["one gains", "all gain", "flat", "above one", "flat above one"],
+)
+def test_targets_are_met_whatever_the_losses(table, target):
+    ratios, removed = bisect(table, target, lambda ratios: sum(ratios.values()) / 2)
+    assert removed == pytest.approx(target, abs=0.01)
+    assert sum(ratios.values()) / 2 == removed
