@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -156,7 +155,19 @@ def _score(config: Config, model: paddle.nn.Layer, images: int | None) -> Callab
     loader = build_loader(
         config.DataLoader.Eval, class_num=config.Arch.class_num, seed=config.Global.seed, training=False
     )
-    batch = config.DataLoader.Eval.sampler.batch_size
-    count = None if images is None else -(-images // batch)
     metric, name = build_metric(config.Metric.Eval), main_metric(config)
-    return lambda: evaluate_model(model, itertools.islice(loader, count), metric)[name]
+    return lambda: evaluate_model(model, first_images(loader, images), metric)[name]
+
+
+def first_images(
+    batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]], count: int | None
+) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+    """Batches of images and labels up to so many images, the last one cut; all of them when `count` is None."""
+    for images, labels in batches:
+        if count is None:
+            yield images, labels
+            continue
+        yield images[:count], labels[:count]
+        count -= len(labels)
+        if count <= 0:
+            return

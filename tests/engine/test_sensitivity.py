@@ -1,8 +1,9 @@
+import paddle
 import pytest
 import yaml
 from support.pruning import Net, randomize
 
-from ppcls_compress.engine.sensitivity import Study, suggest
+from ppcls_compress.engine.sensitivity import Study, first_images, suggest
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import L1NormFilterPruner
 from ppcls_compress.slim.cost import count
@@ -46,3 +47,10 @@ def test_a_target_that_cannot_be_met_is_refused_and_nothing_is_written(tmp_path,
     with pytest.raises(UserError, match=says):
         suggest(found, target, value, tmp_path / "s.yaml", milliseconds)
     assert not (tmp_path / "s.yaml").exists()
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(None, [4, 4, 2]), (3, [3]), (4, [4]), (6, [4, 2]), (99, [4, 4, 2])])
+def test_only_as_many_images_are_evaluated_as_were_asked_for(images, sizes):
+    batches = [(paddle.arange(n), paddle.arange(n)) for n in (4, 4, 2)]
+    found = [(len(x), len(y)) for x, y in first_images(batches, images)]
+    assert found == [(n, n) for n in sizes]
