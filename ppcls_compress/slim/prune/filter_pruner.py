@@ -258,7 +258,7 @@ class FilterPruner:
         return self.prune_vars(ratios, self._filter_axis)
 
     def restore(self) -> None:
-        """The network, its sizes and its optimizer's states as before the first plan of this pruner, bit for bit.
+        """The network and its optimizer as before the first plan of this pruner, bit for bit; see `PruningPlan`.
 
         Raises:
             UserError: another pruner has cut the network since.

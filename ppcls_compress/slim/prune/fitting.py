@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -14,10 +13,11 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import Inputs, Op, Shape
 from ppcls_compress.slim.prune.channels import Channels, Extra, solve
 from ppcls_compress.slim.prune.context import Size, Tracing
+from ppcls_compress.slim.prune.history import History
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending
-from ppcls_compress.slim.prune.surgery import Surgery, check_states
+from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.trace import trace
 from ppcls_compress.slim.prune.verify import Proof
 
@@ -44,12 +44,14 @@ class Network:
     tracing: Tracing = field(init=False)
     extra: Extra = field(default_factory=Extra)
     left: np.ndarray | None = None
-    _applied: list[tuple[Surgery, np.ndarray | None]] = field(default_factory=list)
+    _history: History = field(init=False)
+    _earlier: list[np.ndarray | None] = field(default_factory=list)
     _solved: tuple[Extra, Channels] | None = None
     _failures: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tracing = trace(self.model, self.inputs, outputs_stay=self.outputs_stay)
+        self._history = History(self.model)
 
     def dense_shapes(self) -> dict[str, Shape]:
         """Parameter name -> shape before pruning."""
@@ -95,37 +97,24 @@ class Network:
                 )
         return plan
 
-    def remember(self, surgery: Surgery, left: np.ndarray | None) -> None:
+    def remember(
+        self, surgery: Surgery, left: np.ndarray | None, optimizer: paddle.optimizer.Optimizer | None = None
+    ) -> None:
         """Notes what was done to the network, so that `restore` undoes it."""
-        self._applied.append((surgery, self.left))
+        self._history.remember(surgery, optimizer)
+        self._earlier.append(self.left)
         self.left = left
 
     def undo_last(self) -> None:
         """Undoes what was remembered last."""
-        surgery, self.left = self._applied.pop()
-        surgery.undo()
+        self._history.undo_last()
+        self.left = self._earlier.pop()
 
     def restore(self, optimizer: paddle.optimizer.Optimizer | None = None) -> None:
-        """Undoes everything that was remembered, last first. Warns of an optimizer that started in between.
-
-        Raises:
-            UserError: something else has cut the network meanwhile; nothing is undone then.
-        """
-        shapes = {key: found for surgery, _ in self._applied for key, found in surgery.shapes().items()}
-        for tensor, shape in shapes.values():
-            if list(tensor.shape) != shape:
-                raise UserError(
-                    f"{tensor.name} is {list(tensor.shape)} and not {shape}: another pruner has changed the network "
-                    "since; restore its plans first"
-                )
-        while self._applied:
-            self.undo_last()
-        if optimizer is None:
-            return
-        try:
-            check_states(optimizer, self.tracing.graph.tensors.values())
-        except UserError as misfit:
-            warnings.warn(f"{misfit}: it started on the pruned one, make a new optimizer", stacklevel=3)
+        """The network, and what the optimizer remembers, as before the first that was remembered; see `History`."""
+        self._history.restore(optimizer)
+        self._earlier.clear()
+        self.left = None
 
     def fit(
         self, choose: Callable[[Channels], Plan], surgery: Surgery, *, verify: bool = True

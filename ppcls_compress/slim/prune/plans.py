@@ -184,13 +184,17 @@ class PruningPlan:
         except BaseException:
             surgery.undo()
             raise
-        network.remember(surgery, left)
+        network.remember(surgery, left, opt)
 
     def restore(self, model: nn.Layer, opt: paddle.optimizer.Optimizer | None = None) -> None:
         """Puts the network back as it was before the first plan that its pruner applied, as PaddleSlim does.
 
-        Plans that were applied before or after this one are undone with it. Parameters, sizes and optimizer states
-        have the same bits as then, whether `opt` is given or not.
+        Plans that were applied before or after this one are undone with it, and so is what was trained since: sizes,
+        all parameters and buffers, and, if the plans were applied with the optimizer, its accumulators, powers of beta
+        and master weights have the same bits as then. A learning rate's schedule goes on.
+
+        Args:
+            opt: to be warned if it remembers what was not there then.
 
         Raises:
             UserError: the plan was made for another network, or another pruner has cut this one since.

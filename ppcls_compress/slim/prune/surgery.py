@@ -161,6 +161,13 @@ def check_states(optimizer: paddle.optimizer.Optimizer, tensors: Iterable[paddle
             _taken(state, {}, tensor.shape, f"{label} of {tensor.name}")
 
 
+def states_of(optimizer: paddle.optimizer.Optimizer, model: nn.Layer) -> Iterator[paddle.Tensor]:
+    """The accumulators, powers of beta and master weights of a network's parameters."""
+    inner = getattr(optimizer, "_inner_opt", optimizer)
+    for parameter in model.parameters():
+        yield from (state for _, state in _states(inner, parameter.name))
+
+
 def _states(optimizer: paddle.optimizer.Optimizer, parameter: str) -> Iterator[tuple[str, paddle.Tensor]]:
     """The accumulators and the master weight of a parameter, with names for them."""
     master = optimizer._master_weights.get(parameter)

@@ -106,3 +106,52 @@ def test_a_state_of_another_network_is_refused_and_nothing_changes():
         L1NormFilterPruner(net, SHAPE, opt=optimizer).prune_var("0.weight", 0, 0.5)
     assert net[0].weight.shape == [16, 3, 1, 1]
     assert velocities(net, optimizer)[0].shape == (16, 3, 1, 1)
+
+
+def bits(net, optimizer):
+    tensors = {**net.state_dict(), **{k: v for k, v in optimizer.state_dict().items() if isinstance(v, paddle.Tensor)}}
+    masters = {f"master {name}": value for name, value in optimizer._master_weights.items()}
+    return {name: value.numpy() for name, value in (tensors | masters).items()}
+
+
+@pytest.mark.parametrize("name", ["Momentum", "Adam", "AdamW"])
+@pytest.mark.parametrize("masters", [True, False])
+@pytest.mark.parametrize("by_plan", [True, False])
+def test_restore_forgets_what_was_trained_since(name, masters, by_plan):
+    with paddle.utils.unique_name.guard():
+        net = nn.Sequential(nn.Conv2D(3, 16, 1), nn.BatchNorm2D(16), nn.ReLU(), nn.Conv2D(16, 8, 1), nn.Conv2D(8, 4, 1))
+    optimizer = getattr(paddle.optimizer, name)(0.01, parameters=net.parameters())
+
+    def train():
+        step(net, optimizer)
+        step(net, optimizer)
+        for master in optimizer._master_weights.values():
+            master.set_value(master - 0.1)
+
+    train()
+    if masters:  # Paddle makes them for half precision, which it cannot train on a CPU
+        optimizer._master_weights.update({p.name: p.detach().clone() for p in net.parameters()})
+    before = bits(net, optimizer)
+    pruner = L1NormFilterPruner(net, SHAPE, opt=optimizer)
+    for ways in (["impretive"], ["lazy"], ["impretive", "lazy"]):
+        for layer, apply in zip(("0.weight", "3.weight"), ways, strict=False):
+            plan = pruner.prune_var(layer, 0, 0.5, apply=apply)
+            train()
+        after = bits(net, optimizer)
+        assert sum(not np.array_equal(value, before[key]) for key, value in after.items()) > len(before) // 2
+        plan.restore(net, opt=optimizer) if by_plan else pruner.restore()
+        after = bits(net, optimizer)
+        assert before.keys() == after.keys()
+        for key, value in before.items():
+            np.testing.assert_array_equal(value, after[key], err_msg=key)
+    train()
+
+
+def test_restore_warns_of_what_an_optimizer_remembers_since_even_if_it_fits():
+    net = chain()
+    optimizer = momentum(net)
+    pruner = L1NormFilterPruner(net, SHAPE, opt=optimizer)
+    pruner.prune_var("0.weight", 0, 0.5, apply="lazy")
+    step(net, optimizer)
+    with pytest.warns(UserWarning, match="velocity.* was not there before: it started on the pruned one"):
+        pruner.restore()
