@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError, unknown
-from ppcls_compress.slim.cost import upstream_flops, with_dtypes
+from ppcls_compress.slim.cost import with_dtypes
 from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
+from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.plans import Collection, LayerView, PruningMask, PruningPlan, collect
 from ppcls_compress.slim.prune.selection import float_values, removed_count, unit_means
 from ppcls_compress.slim.prune.sensitivity import (
@@ -229,7 +229,7 @@ class FilterPruner:
             return {name: aligned_ratio(shapes[name][dims], ratio, align) for name, ratio in ratios.items()}
 
         def removed(ratios: dict[str, float]) -> float:
-            return self.prune_vars(ratios, dims, apply=None).pruned_flops or 0.0
+            return self.prune_vars(ratios, dims, apply=None).pruned_flops
 
         return bisect(self._status.sensitivies, pruned_flops, removed, align=aligned, skip=skip_vars, patient=False)
 
@@ -303,33 +303,33 @@ class FilterPruner:
         details = tuple(detail for collection in own for detail in collection.details)
         return Collection(parameter, axis, self._values, units, details)
 
-    def _removed(self, channels: Channels, *, collection: Collection, mask: np.ndarray) -> list[np.ndarray]:
+    def _removed(self, channels: Channels, collection: Collection, mask: np.ndarray) -> np.ndarray:
         """Representative labels of the units whose every position the mask removes."""
         origin = channels.tracing.origins[self._names[collection.master_name]]
         roots = channels.root[origin.labels]
         if mask.shape != roots.shape:
             raise UserError(f"cal_mask: expected {len(roots)} entries for {collection.master_name}, found {mask.shape}")
         candidates = np.setdiff1d(roots[(mask == 0) & (collection.units >= 0)], roots[mask != 0])
-        return [np.array([root for root in candidates.tolist() if root not in channels.pinned], dtype=np.int64)]
+        return np.array([root for root in candidates.tolist() if root not in channels.pinned], dtype=np.int64)
 
     def _plan(self, wanted: list[tuple[str, float]], axis: int) -> PruningPlan:
         """The masks that the ratios lead to, each parameter axis decided by the first that reaches it."""
-        plan = PruningPlan(self.model.full_name(), self.network)
+        channels = self.network.channels()
+        removed: list[np.ndarray] = []
         ratios: dict[tuple[str, int], float] = {}
         for parameter, ratio in wanted:
             collection = self._collection(parameter, axis)
             if collection is None or (parameter, axis) in ratios:
                 continue
             mask = np.asarray(self.cal_mask(ratio, collection, num_head=self.num_head))
-            plan.removals.append(partial(self._removed, collection=collection, mask=mask))
+            removed.append(self._removed(channels, collection, mask))
             for detail in collection.details:
                 ratios.setdefault((detail.name, detail.axis), ratio)
-        self._spell_out(plan, ratios)
-        return plan
+        return self._spelled_out(Plan(channels, channels.mask(removed)), ratios)
 
-    def _spell_out(self, plan: PruningPlan, ratios: Mapping[tuple[str, int], float]) -> None:
-        """Fills in the masks and the share of the FLOPs that they remove."""
-        chosen = plan.choose(self.network.channels())
+    def _spelled_out(self, chosen: Plan, ratios: Mapping[tuple[str, int], float]) -> PruningPlan:
+        """The masks of what is chosen."""
+        plan = PruningPlan(self.model.full_name(), self.network)
         graph = self.network.tracing.graph
         shapes = self.network.dense_shapes()
         for name, axes in chosen.kept.items():
@@ -338,9 +338,8 @@ class FilterPruner:
                 mask = np.zeros(shapes[name][axis], dtype="int32")
                 mask[kept] = 1
                 plan.add(parameter, PruningMask(axis, mask, ratios[parameter, axis], self._layer(name)))
-        before, _ = upstream_flops(graph, graph.shapes)
-        after, _ = upstream_flops(graph, chosen.shapes())
-        plan.pruned_flops = (before - after) / before
+        plan.note_made()
+        return plan
 
     def _layer(self, name: str) -> LayerView:
         return LayerView(self._layers.get(name.rpartition(".")[0]))

@@ -10,8 +10,11 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.cost import upstream_flops
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.fitting import Network
+from ppcls_compress.slim.prune.history import History
+from ppcls_compress.slim.prune.masks import Masks, check_masks, check_plan, cut_alone, plan_of
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.surgery import Surgery
 
@@ -109,25 +112,41 @@ class PruningMask:
 class PruningPlan:
     """Masks of parameters, and the way to apply them to the network they were made for and to undo that.
 
+    The masks are what `apply` uses. One that was changed after the pruner had made the plan, or added, counts for all
+    channels that go together with its own. A plan that no pruner made cuts just the parameters that it names.
+
     Attributes:
         masks: Paddle's parameter name -> one `PruningMask` per pruned axis.
-        pruned_flops: share of the FLOPs that the plan removes; None for a plan that belongs to no network.
     """
 
     def __init__(self, model_name: str | None = None, network: Network | None = None) -> None:
         self.model_name = model_name
         self.masks: dict[str, list[PruningMask]] = {}
-        self.pruned_flops: float | None = None
         self.network = network
-        self.removals: list[Callable[[Channels], list[np.ndarray]]] = []
+        self._made: dict[tuple[str, int], np.ndarray] = {}
+        self._histories: dict[int, History] = {}
+
+    @property
+    def pruned_flops(self) -> float | None:
+        """Share of the dense network's FLOPs that the masks remove; None for a plan that belongs to no network."""
+        if self.network is None:
+            return None
+        graph = self.network.tracing.graph
+        before, _ = upstream_flops(graph, graph.shapes)
+        after, _ = upstream_flops(graph, self._choose(self.network.channels()).shapes())
+        return (before - after) / before
 
     def add(self, var_name: str, pruning_mask: PruningMask) -> None:
         """Adds a mask; two masks on one axis keep what both keep."""
         for mask in self.masks.setdefault(var_name, []):
             if mask.dims == pruning_mask.dims:
-                mask.mask = np.asarray(mask.mask) & np.asarray(pruning_mask.mask)
+                mask.mask = _both(mask.mask, pruning_mask.mask)
                 return
         self.masks[var_name].append(pruning_mask)
+
+    def note_made(self) -> None:
+        """The masks so far are a pruner's; those that differ later are the user's."""
+        self._made = {(name, mask.dims): _bits(mask) for name, masks in self.masks.items() for mask in masks}
 
     def contains(self, var_name: str, dims: int | None = None) -> bool:
         """Whether the parameter is masked, on that axis when one is given."""
@@ -135,15 +154,15 @@ class PruningPlan:
 
     def extend(self, plan: PruningPlan) -> None:
         """Takes over another plan's masks."""
+        for (name, axis), made in plan._made.items():
+            if (name, axis) in self._made:
+                self._made[name, axis] = self._made[name, axis] & made
+            elif not self.contains(name, axis):
+                self._made[name, axis] = made
         for name, masks in plan.masks.items():
             for mask in masks:
                 self.add(name, PruningMask(mask.dims, np.array(mask.mask), mask.ratio, mask.op))
         self.network = self.network or plan.network
-        self.removals.extend(plan.removals)
-
-    def choose(self, channels: Channels) -> Plan:
-        """What the plan removes among the channels of its network."""
-        return Plan(channels, channels.mask([roots for removal in self.removals for roots in removal(channels)]))
 
     def apply(
         self,
@@ -162,29 +181,28 @@ class PruningPlan:
             verify: compare the cut network with the dense one with zeroed channels, in a forward pass of each.
 
         Raises:
-            UserError: the plan was made for another network, its channels were cut out before, or the network does not
-                follow. Nothing is changed then.
+            UserError: the plan was made for another network, a mask does not fit, its channels were cut out before, or
+                the network does not follow. Nothing is changed then.
         """
-        if not self.removals:
+        if not self.masks:
             return
-        network = self._network_of(model)
+        network, inner = self._network_of(model), _inner(model)
         surgery = Surgery()
-        tensors = network.tracing.graph.tensors
-        shapes = {} if opt is None else {name: list(tensor.shape) for name, tensor in tensors.items()}
-        left = network.left
+        left = None
         try:
-            if lazy:
-                surgery.mask(tensors, self._choose_next(network.channels()).cuts)
+            if network is None:
+                self._apply_alone(inner, surgery, lazy=lazy, opt=opt, verify=verify)
             else:
-                plan, _ = network.fit(self._choose_next, surgery, verify=verify)
-                if opt is not None:
-                    surgery.shrink_states(opt, tensors, plan.cuts, shapes)
+                left = self._apply_traced(network, surgery, lazy=lazy, opt=opt, verify=verify)
+            if not lazy:
                 surgery.drop_gradients()
-                left = plan.keep
         except BaseException:
             surgery.undo()
             raise
-        network.remember(surgery, left, opt)
+        if network is None:
+            self._histories.setdefault(id(inner), History(inner)).remember(surgery, opt)
+        else:
+            network.remember(surgery, left, opt)
 
     def restore(self, model: nn.Layer, opt: paddle.optimizer.Optimizer | None = None) -> None:
         """Puts the network back as it was before the first plan that its pruner applied, as PaddleSlim does.
@@ -199,14 +217,70 @@ class PruningPlan:
         Raises:
             UserError: the plan was made for another network, or another pruner has cut this one since.
         """
-        if self.network is not None:
-            self._network_of(model).restore(opt)
+        done = self._network_of(model) or self._histories.get(id(_inner(model)))
+        if done is not None:
+            done.restore(opt)
+
+    def _apply_traced(
+        self,
+        network: Network,
+        surgery: Surgery,
+        *,
+        lazy: bool,
+        opt: paddle.optimizer.Optimizer | None,
+        verify: bool,
+    ) -> np.ndarray | None:
+        """Returns the mask over labels of what is left."""
+        tensors = network.tracing.graph.tensors
+        masks, decisive = self._by_structured_name(tensors)
+        check_masks(masks, network.dense_shapes())
+        check_plan(self._choose(network.channels()), decisive)
+        if lazy:
+            surgery.mask(tensors, self._choose_next(network.channels()).cuts)
+            return network.left
+        shapes = {} if opt is None else {name: list(tensor.shape) for name, tensor in tensors.items()}
+        plan, _ = network.fit(self._choose_next, surgery, verify=verify)
+        if opt is not None:
+            surgery.shrink_states(opt, tensors, plan.cuts, shapes)
+        return plan.keep
+
+    def _apply_alone(
+        self, model: nn.Layer, surgery: Surgery, *, lazy: bool, opt: paddle.optimizer.Optimizer | None, verify: bool
+    ) -> None:
+        if verify:
+            raise UserError("verify: this plan belongs to no pruner, which would know what goes together")
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        masks, _ = self._by_structured_name(tensors)
+        check_masks(masks, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        kept = {name: {axis: np.flatnonzero(mask) for axis, mask in axes.items()} for name, axes in masks.items()}
+        if lazy:
+            surgery.mask(tensors, kept)
+        else:
+            cut_alone(model, tensors, kept, surgery, opt)
+
+    def _by_structured_name(self, tensors: Mapping[str, paddle.Tensor]) -> tuple[Masks, Masks]:
+        """All masks, and those of them that no pruner made as they are."""
+        names = {tensor.name: name for name, tensor in tensors.items()}
+        found: Masks = {}
+        own: Masks = {}
+        for parameter, masks in self.masks.items():
+            name = names.get(parameter, parameter)
+            for mask in masks:
+                bits = _bits(mask)
+                found.setdefault(name, {})[mask.dims] = bits
+                if not np.array_equal(bits, self._made.get((parameter, mask.dims))):
+                    own.setdefault(name, {})[mask.dims] = bits
+        return found, own
+
+    def _choose(self, channels: Channels) -> Plan:
+        """What the masks remove among the channels of their network."""
+        return plan_of(channels, *self._by_structured_name(channels.tracing.graph.tensors))
 
     def _choose_next(self, channels: Channels) -> Plan:
-        return self.network.after_earlier(self.choose(channels))
+        return self.network.after_earlier(self._choose(channels))
 
-    def _network_of(self, model: nn.Layer) -> Network:
-        if self.network is None or self.network.model is not (model._layers if _is_parallel(model) else model):
+    def _network_of(self, model: nn.Layer) -> Network | None:
+        if self.network is not None and self.network.model is not _inner(model):
             raise UserError("this pruning plan was made for another network")
         return self.network
 
@@ -215,5 +289,13 @@ class PruningPlan:
         return "\n".join(["variable name\tpruned ratio\tpruned dims", *rows, f"pruned FLOPs: {self.pruned_flops}"])
 
 
-def _is_parallel(model: nn.Layer) -> bool:
-    return isinstance(model, paddle.DataParallel)
+def _bits(mask: PruningMask) -> np.ndarray:
+    return np.asarray(mask.mask).astype(bool)
+
+
+def _both(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a).astype("int32") & np.asarray(b).astype("int32")
+
+
+def _inner(model: nn.Layer) -> nn.Layer:
+    return model._layers if isinstance(model, paddle.DataParallel) else model
