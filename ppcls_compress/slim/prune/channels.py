@@ -87,7 +87,7 @@ def solve(
             whichever leaves the finer choice (`auto`).
     """
     extra = extra or Extra()
-    reduce = {g.op.index: grouped == "reduce" or g.groups >= len(g.outputs) // g.groups for g in tracing.grouped}
+    reduce = {g.op.index: grouped == "reduce" or _is_fine(g) for g in tracing.grouped}
     if grouped == "keep":
         reduce = dict.fromkeys(reduce, False)
     options = [reduce]
@@ -115,25 +115,28 @@ def _classes(tracing: Tracing, extra: Extra, reduce: dict[int, bool]) -> Channel
     return Channels(tracing, root, pinned, sizes)
 
 
+def _is_fine(conv: GroupedConv) -> bool:
+    """Whether there are at least as many groups to choose from as channels in one."""
+    return conv.wide is None or conv.groups >= len(conv.wide) // conv.groups
+
+
 def _grouped(conv: GroupedConv, reduce: bool) -> tuple[list, list, list[Size]]:
     """Equalities, pins and sizes of a grouped convolution under one of the two ways to prune it."""
     stays = Pin(conv.op.name, "a grouped convolution of channels that stay")
-    if conv.inputs is None:
-        return [], [(conv.outputs, stays), (conv.weight_inputs, stays)], []
-    inputs, outputs = conv.inputs.reshape(conv.groups, -1), conv.outputs.reshape(conv.groups, -1)
+    sides = [side for side in (conv.wide, conv.narrow) if side is not None]
+    if len(sides) < 2:
+        return [], [(side, stays) for side in (*sides, conv.weight_narrow)], []
+    wide, narrow = conv.wide.reshape(conv.groups, -1), conv.narrow.reshape(conv.groups, -1)
     pairs: list[tuple[Labels, Labels]] = []
-    pins = [(conv.outputs, stays)] if (conv.inputs == 0).any() else []
+    pins = [(side, stays) for side in sides] if any((side == 0).any() for side in sides) else []
     if reduce:
-        pairs += [
-            (inputs[:, :1].repeat(inputs.shape[1], 1), inputs),
-            (outputs[:, :1].repeat(outputs.shape[1], 1), outputs),
-        ]
-        pairs.append((inputs[:, 0], outputs[:, 0]))
-        pins.append((conv.weight_inputs, Pin(conv.op.name, "whole groups are removed")))
-        return pairs, pins, [Size(conv.op, ("groups", None), conv.groups, inputs[:, 0])]
+        pairs += [(side[:, :1].repeat(side.shape[1], 1), side) for side in (wide, narrow)]
+        pairs.append((narrow[:, 0], wide[:, 0]))
+        pins.append((conv.weight_narrow, Pin(conv.op.name, "whole groups are removed")))
+        return pairs, pins, [Size(conv.op, ("groups", None), conv.groups, narrow[:, 0])]
     pairs += [
-        (np.broadcast_to(outputs[0], outputs.shape), outputs),
-        (np.broadcast_to(conv.weight_inputs, inputs.shape), inputs),
+        (np.broadcast_to(wide[0], wide.shape), wide),
+        (np.broadcast_to(conv.weight_narrow, narrow.shape), narrow),
     ]
     return pairs, pins, []
 

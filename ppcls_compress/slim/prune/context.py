@@ -60,13 +60,19 @@ class Size:
 
 @dataclass(frozen=True)
 class GroupedConv:
-    """A convolution with 1 < groups < channels: either whole groups go, or the same positions of every group."""
+    """A convolution with 1 < groups < channels: either whole groups go, or the same positions of every group.
+
+    Attributes:
+        wide: the channels that lie along the weight's first axis: its outputs, or, of a transposed one, its inputs.
+        narrow: those on the other side, of which the second axis has one group's.
+        weight_narrow: the labels of that axis.
+    """
 
     op: Op
     groups: int
-    inputs: Labels | None
-    outputs: Labels
-    weight_inputs: Labels
+    wide: Labels | None
+    narrow: Labels | None
+    weight_narrow: Labels
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from ppcls_compress.slim.prune.stage import Stage
 from ppcls_compress.slim.prune.structure import carry_out
 from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.target import select
-
-Hold = tuple[str, str]
-"""Why channels stay: operator or option, and the reason."""
+from ppcls_compress.slim.prune.whole import Hold, causes, whole_layers
 
 KINDS = {"conv": frozenset({"conv"}), "fc": frozenset({"fc"}), "all": frozenset({"conv", "fc"})}
 
@@ -106,8 +104,8 @@ class _Chooser:
         holds = self.holds(channels)
         groups = [group for group, hold in zip(channels.groups, holds, strict=True) if hold is None]
         if not groups:
-            causes = _causes(whole_layers(channels, self.network.kinds, holds))
-            raise UserError(f"no layer of this network can be pruned{causes}")
+            whole = whole_layers(channels, self.network.kinds, holds)
+            raise UserError(f"no layer of this network can be pruned{causes(whole)}")
         plan = self._select(channels, groups)
         if not plan.kept and not self.stage.may_change_nothing:
             raise UserError(
@@ -174,36 +172,6 @@ class _Chooser:
             surgery.undo()
 
 
-def whole_layers(channels: Channels, kinds: frozenset[str], holds: list[Hold | None]) -> list[dict[str, str]]:
-    """Layers that keep all output channels, each with the operator and the reason."""
-    reasons: dict[str, Hold] = {}
-    for group, hold in zip(channels.groups, holds, strict=True):
-        for member in group.members:
-            if hold is None:
-                reasons[member.origin.weight] = ("", "")
-            else:
-                reasons.setdefault(member.origin.weight, hold)
-    found = []
-    for origin in channels.tracing.origins.values():
-        if origin.kind not in kinds:
-            continue
-        op, reason = reasons.get(origin.weight, ("", ""))
-        if origin.weight not in reasons:
-            pin = next(channels.pinned[int(r)] for r in channels.root[origin.labels] if int(r) in channels.pinned)
-            op, reason = pin.op, pin.reason
-        if reason:
-            found.append({"layer": origin.owner, "op": op, "reason": reason})
-    return found
-
-
-def _causes(pinned: list[dict[str, str]]) -> str:
-    counts: dict[str, int] = {}
-    for entry in pinned:
-        text = f"{entry['op']}: {entry['reason']}" if entry["op"] else entry["reason"]
-        counts[text] = counts.get(text, 0) + 1
-    return "; ".join(["", *(f"{text} ({n} layers)" for text, n in sorted(counts.items(), key=lambda c: -c[1])[:5])])
-
-
 def _shortfalls(
     plan: Plan, options: PruneOptions, stage: Stage, kinds: frozenset[str], pinned: list[dict[str, str]]
 ) -> list[str]:
@@ -231,5 +199,5 @@ def _shortfall(
     if achieved >= ratio / 2:
         return []
     owners = {origin.owner for origin in origins}
-    causes = _causes([pin for pin in pinned if pin["layer"] in owners])
-    return [f"{prefix}pruned {achieved:.0%} of the channels where {ratio:.0%} was asked{causes}"]
+    why = causes([pin for pin in pinned if pin["layer"] in owners])
+    return [f"{prefix}pruned {achieved:.0%} of the channels where {ratio:.0%} was asked{why}"]

@@ -58,7 +58,7 @@ def _couple(tracing: Tracing, op: Op, inputs: Labels | None, channels: int, weig
         tracing.unite(repeated, outputs, op, "a depthwise convolution of channels that stay")
         tracing.size(op, ("groups", None), groups, inputs)
     elif outputs is not None and weight_inputs is not None:
-        tracing.grouped.append(GroupedConv(op, groups, inputs, outputs, weight_inputs))
+        tracing.grouped.append(GroupedConv(op, groups, outputs, inputs, weight_inputs))
     else:
         tracing.pin(inputs, op, "a grouped convolution with a computed weight")
     return outputs
@@ -72,14 +72,18 @@ def transposed_convolution(tracing: Tracing, op: Op) -> None:
     channels, groups = tracing.shape(x)[axis], int(op.attrs["groups"])
     inputs = tracing.only(op, x, [0, axis], "a convolution slides over it")
     tracing.unite(inputs.get(axis), tracing.axis(weight, 0), op, "reads the network's input or a constant")
+    per_group = tracing.axis(weight, 1) if groups < channels else None
     if groups == 1:
-        outputs = tracing.axis(weight, 1)
-        if outputs is not None:
-            origin_of(tracing, op, weight, 1, "conv", outputs)
-    elif groups == channels and tracing.shape(weight)[1] == 1:
-        outputs = inputs.get(axis)
-        tracing.size(op, ("groups", None), groups, outputs)
-    else:
+        outputs = per_group
+    elif groups == channels:
+        outputs = None if axis not in inputs else np.repeat(inputs[axis], tracing.shape(weight)[1])
+        tracing.size(op, ("groups", None), groups, inputs.get(axis))
+    elif per_group is None:
         outputs = None
-        tracing.pin(inputs.get(axis), op, "a transposed convolution with groups")
+        tracing.pin(inputs.get(axis), op, "a grouped convolution with a computed weight")
+    else:
+        outputs = tracing.book.fresh(groups * len(per_group))
+        tracing.grouped.append(GroupedConv(op, groups, inputs.get(axis), outputs, per_group))
+    if per_group is not None:
+        origin_of(tracing, op, weight, 1, "conv", per_group)
     tracing.put(op.outputs[0], {0: inputs.get(0), axis: outputs})
