@@ -15,11 +15,12 @@ from paddle import nn
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim.cost import with_dtypes
 from ppcls_compress.slim.graph import Inputs
+from ppcls_compress.slim.prune.arguments import check_apply, check_axis, check_filters, check_ratio
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.fitting import Network
 from ppcls_compress.slim.prune.plan import Plan
-from ppcls_compress.slim.prune.plans import Collection, LayerView, PruningMask, PruningPlan, collect
+from ppcls_compress.slim.prune.plans import Collection, LayerView, PruningMask, PruningPlan, collect, collection_of
 from ppcls_compress.slim.prune.selection import float_values, removed_count, unit_means
 from ppcls_compress.slim.prune.sensitivity import (
     Progress,
@@ -30,13 +31,12 @@ from ppcls_compress.slim.prune.sensitivity import (
     checksum,
     measure,
 )
+from ppcls_compress.slim.prune.whole import refuse_all_whole
 
 _logger = logging.getLogger(__name__)
 
 _OFF = 0.05
 """Share of the FLOPs by which a target may be missed without a warning."""
-
-_APPLY = ("impretive", "imperative", "lazy", None)
 
 
 class FilterPruner:
@@ -120,12 +120,14 @@ class FilterPruner:
             The plan; empty when the parameter is not the first of its coupled ones; None for a transposed convolution.
 
         Raises:
-            UserError: no parameter has this name, the ratio or `apply` is out of range, or an earlier plan has cut
+            UserError: no parameter has this name, it belongs to a layer without filters, as a batch norm's, the axis,
+                the ratio or `apply` is out of range, nothing of the network can be pruned, or an earlier plan has cut
                 these filters out.
         """
-        axis = pruned_axis[0] if isinstance(pruned_axis, list) else pruned_axis
-        _check(apply, pruned_ratio)
+        check_apply(apply)
+        check_ratio(pruned_ratio)
         parameter = self._parameter(var_name)
+        axis = self._axis(pruned_axis, [parameter])
         if parameter in self.skip_vars:
             _logger.warning("%s belongs to a transposed convolution and is not pruned directly", var_name)
             return None
@@ -145,12 +147,15 @@ class FilterPruner:
 
         Arguments and errors are those of `prune_var`.
         """
-        axis = axis[0] if isinstance(axis, list) else axis
+        check_apply(apply)
+        if not isinstance(ratios, Mapping):
+            raise UserError(f"ratios: expected {{parameter: ratio}}, found {ratios!r}")
         wanted = []
         for name, ratio in ratios.items():
-            _check(apply, ratio)
-            wanted.extend((parameter, ratio) for parameter in self._parameters(name) if parameter not in self.skip_vars)
-        plan = self._plan(wanted, axis)
+            check_ratio(ratio)
+            wanted.extend((parameter, ratio) for parameter in self._parameters(name))
+        axis = self._axis(axis, [parameter for parameter, _ in wanted])
+        plan = self._plan([pair for pair in wanted if pair[0] not in self.skip_vars], axis)
         self._apply(plan, apply, verify)
         self.plan = plan
         return plan
@@ -291,17 +296,15 @@ class FilterPruner:
             raise UserError(f"{name!r} means {len(found)} parameters; prune_vars takes several")
         return found[0]
 
-    def _collection(self, parameter: str, axis: int) -> Collection | None:
-        """The parameter's collection; a layer whose channels fall into several groups has them joined."""
-        own = [c for c in self.collections if (c.master_name, c.master_axis) == (parameter, axis)]
-        if len(own) < 2:
-            return own[0] if own else None
-        units = np.full(len(own[0].units), -1)
-        for collection in own:
-            ours = collection.units >= 0
-            units[ours] = collection.units[ours] + units.max() + 1
-        details = tuple(detail for collection in own for detail in collection.details)
-        return Collection(parameter, axis, self._values, units, details)
+    def _axis(self, axis: int | list[int], parameters: list[str]) -> int:
+        """The axis to prune; refuses one that does not exist, and what has no filters to give."""
+        axis = axis[0] if isinstance(axis, list | tuple) and axis else axis
+        channels = self.network.channels()
+        refuse_all_whole(channels, self.network.kinds, [None] * len(channels.groups))
+        names = [self._names[parameter] for parameter in parameters]
+        check_filters(parameters, [self._layers[name.rpartition(".")[0]] for name in names])
+        check_axis(axis, parameters, [len(self.network.tracing.graph.tensors[name].shape) for name in names])
+        return axis
 
     def _removed(self, channels: Channels, collection: Collection, mask: np.ndarray) -> np.ndarray:
         """Representative labels of the units whose every position the mask removes."""
@@ -318,7 +321,7 @@ class FilterPruner:
         removed: list[np.ndarray] = []
         ratios: dict[tuple[str, int], float] = {}
         for parameter, ratio in wanted:
-            collection = self._collection(parameter, axis)
+            collection = collection_of(self.collections, parameter, axis)
             if collection is None or (parameter, axis) in ratios:
                 continue
             mask = np.asarray(self.cal_mask(ratio, collection, num_head=self.num_head))
@@ -343,13 +346,6 @@ class FilterPruner:
 
     def _layer(self, name: str) -> LayerView:
         return LayerView(self._layers.get(name.rpartition(".")[0]))
-
-
-def _check(apply: str | None, ratio: float) -> None:
-    if apply not in _APPLY:
-        raise UserError(f"apply: {unknown('way', apply, [str(way) for way in _APPLY])}")
-    if isinstance(ratio, bool) or not isinstance(ratio, int | float | np.number) or not 0 <= ratio < 1:
-        raise UserError(f"pruned_ratio must be in [0, 1), found {ratio!r}")
 
 
 class _CriterionPruner(FilterPruner):

@@ -91,6 +91,19 @@ def collect(
     return collections
 
 
+def collection_of(collections: list[Collection], parameter: str, axis: int) -> Collection | None:
+    """That of a parameter which decides; of one whose channels fall into several groups they are joined."""
+    own = [c for c in collections if (c.master_name, c.master_axis) == (parameter, axis)]
+    if len(own) < 2:
+        return own[0] if own else None
+    units = np.full(len(own[0].units), -1)
+    for collection in own:
+        ours = collection.units >= 0
+        units[ours] = collection.units[ours] + units.max() + 1
+    details = tuple(detail for collection in own for detail in collection.details)
+    return Collection(parameter, axis, own[0].values, units, details)
+
+
 class PruningMask:
     """Which positions along one axis of a parameter stay.
 

@@ -24,7 +24,7 @@ from ppcls_compress.slim.prune.stage import Stage
 from ppcls_compress.slim.prune.structure import carry_out
 from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.target import select
-from ppcls_compress.slim.prune.whole import Hold, causes, whole_layers
+from ppcls_compress.slim.prune.whole import Hold, causes, refuse_all_whole, whole_layers
 
 KINDS = {"conv": frozenset({"conv"}), "fc": frozenset({"fc"}), "all": frozenset({"conv", "fc"})}
 
@@ -102,10 +102,8 @@ class _Chooser:
             UserError: no channel can be removed, or none is by these options.
         """
         holds = self.holds(channels)
+        refuse_all_whole(channels, self.network.kinds, holds)
         groups = [group for group, hold in zip(channels.groups, holds, strict=True) if hold is None]
-        if not groups:
-            whole = whole_layers(channels, self.network.kinds, holds)
-            raise UserError(f"no layer of this network can be pruned{causes(whole)}")
         plan = self._select(channels, groups)
         if not plan.kept and not self.stage.may_change_nothing:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import Graph, Op
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.context import RULES, Tracing
@@ -50,6 +51,16 @@ def causes(whole: list[dict[str, str]]) -> str:
         text = f"{entry['op']}: {entry['reason']}" if entry["op"] else entry["reason"]
         counts[text] = counts.get(text, 0) + 1
     return "; ".join(["", *(f"{text} ({n} layers)" for text, n in sorted(counts.items(), key=lambda c: -c[1])[:5])])
+
+
+def refuse_all_whole(channels: Channels, kinds: frozenset[str], holds: list[Hold | None]) -> None:
+    """Refuses a network of which every group of channels stays.
+
+    Raises:
+        UserError: it is such a one; with the commonest reasons.
+    """
+    if all(hold is not None for hold in holds):
+        raise UserError(f"no layer of this network can be pruned{causes(whole_layers(channels, kinds, holds))}")
 
 
 def _layers(tracing: Tracing, kinds: frozenset[str]) -> list[tuple[Op, str, Labels]]:

@@ -14,8 +14,6 @@ from ppcls_compress.slim import (
     FPGMFilterPruner,
     L1NormFilterPruner,
     L2NormFilterPruner,
-    PruningMask,
-    PruningPlan,
     dygraph_flops,
 )
 
@@ -198,6 +196,12 @@ def test_subclass_defines_a_criterion():
         (lambda p: p.prune_vars({"stem.weight": -0.1}, 0), r"pruned_ratio must be in \[0, 1\), found -0.1"),
         (lambda p: p.prune_var("stem.weight", 0, 0.5, apply="eager"), "apply: unknown way 'eager'"),
         (lambda p: p.prune_var("*.weight", 0, 0.5), "means [0-9]+ parameters; prune_vars takes several"),
+        (lambda p: p.prune_var("stem.weight", 7, 0.5), "axis: conv2d_[0-9]+.w_0 has 4 axes, from 0 to 3, found 7"),
+        (lambda p: p.prune_var("stem.weight", None, 0.5), "axis: expected 0 for filters or 1 .*, found None"),
+        (lambda p: p.prune_vars({"stem.weight": 0.5}, []), r"axis: expected 0 for filters or 1 .*, found \[\]"),
+        (lambda p: p.prune_vars(None, 0), r"ratios: expected \{parameter: ratio\}, found None"),
+        (lambda p: p.prune_var("norm.weight", 0, 0.5), "w_0: a BatchNorm2D has no filters of its own; name the conv"),
+        (lambda p: p.prune_vars({"norm.*": 0.5}, 0), "a BatchNorm2D has no filters of its own"),
         (lambda p: p.prune_var("stem.weight", 0, 0.5, None).apply(residual()), "made for another network"),
     ],
 )
@@ -227,11 +231,22 @@ def test_a_network_whose_forward_fails_is_refused_and_left_alone():
     assert_untouched(net, state)
 
 
-def test_a_network_with_nothing_to_prune_gives_an_empty_plan():
+def test_a_network_with_nothing_to_prune_is_refused():
     net = nn.Sequential(nn.Conv2D(3, 8, 1), nn.Softmax(axis=1), nn.Conv2D(8, 4, 1))
-    plan = FPGMFilterPruner(net, SHAPE).prune_vars({"0.weight": 0.5, "2.weight": 0.5}, 0)
-    assert (plan.masks, plan.pruned_flops) == ({}, 0)
+    pruner = FPGMFilterPruner(net, SHAPE)
+    says = r"no layer of this network can be pruned; softmax: .* \(1 layers\); output: is an output of the network \(1"
+    with pytest.raises(UserError, match=says):
+        pruner.prune_vars({"0.weight": 0.5, "2.weight": 0.5}, 0)
+    with pytest.raises(UserError, match=says):
+        pruner.prune_var("0.weight", 0, 0.5, apply="lazy")
     assert [layer.weight.shape for layer in (net[0], net[2])] == [[8, 3, 1, 1], [4, 8, 1, 1]]
+
+
+def test_names_of_all_parameters_may_be_given():
+    net = residual()
+    FPGMFilterPruner(net, SHAPE).prune_vars({parameter.name: 0.5 for parameter in net.parameters()}, 0)
+    assert (net.stem.weight.shape[0], net.last.weight.shape[0]) == (8, 4)
+    assert FPGMFilterPruner(net, SHAPE).prune_var("stem.bias", 0, 0.5).masks == {}
 
 
 def test_filters_are_scored_by_the_values_they_have_when_the_plan_is_made():
@@ -243,15 +258,6 @@ def test_filters_are_scored_by_the_values_they_have_when_the_plan_is_made():
     plan = pruner.prune_var("stem.weight", 0, 0.25)
     assert removed(net, plan)["stem.weight"]["0"] == [3, 7, 11, 15]
     assert pruner.collections[0].values[net.stem.weight.name].shape == (16, 3, 3, 3)
-
-
-def test_two_masks_on_one_axis_keep_what_both_keep():
-    plan, other = PruningPlan(), PruningPlan()
-    plan.add("w", PruningMask(0, np.array([1, 0, 1, 1]), 0.25))
-    other.add("w", PruningMask(0, np.array([1, 1, 0, 1]), 0.25))
-    other.add("w", PruningMask(1, np.array([0, 1]), 0.5))
-    plan.extend(other)
-    assert [(m.dims, m.mask.tolist()) for m in plan.masks["w"]] == [(0, [1, 0, 0, 1]), (1, [0, 1])]
 
 
 def score(net, inputs):

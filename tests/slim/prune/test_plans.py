@@ -65,6 +65,15 @@ def test_share_of_the_flops_follows_the_masks():
     assert (net.last.weight.shape, net.fc.weight.shape) == ([4, 8, 1, 1], [4, 5])
 
 
+def test_two_masks_on_one_axis_keep_what_both_keep():
+    plan, other = PruningPlan(), PruningPlan()
+    plan.add("w", PruningMask(0, np.array([1, 0, 1, 1]), 0.25))
+    other.add("w", PruningMask(0, np.array([1, 1, 0, 1]), 0.25))
+    other.add("w", PruningMask(1, np.array([0, 1]), 0.5))
+    plan.extend(other)
+    assert [(m.dims, m.mask.tolist()) for m in plan.masks["w"]] == [(0, [1, 0, 0, 1]), (1, [0, 1])]
+
+
 def test_a_plan_made_by_hand_zeroes_or_cuts_what_it_names_and_comes_back():
     net, inputs = network(), random_inputs([SHAPE])
     optimizer = paddle.optimizer.Momentum(0.1, parameters=net.parameters())
