@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.jit.dy2static.program_translator import StaticFunction
 from paddle.nn import functional as F
 from paddle.static import InputSpec
 
@@ -150,22 +151,38 @@ def _spec(item: object) -> InputSpec:
 
 @contextmanager
 def inference_mode(model: nn.Layer) -> Iterator[None]:
-    """All layers in eval mode, SyncBatchNorm computed locally (it has no CPU kernel), no gradients; then undone."""
+    """All layers in eval mode and called as they were written, no gradients; then undone.
+
+    SyncBatchNorm is computed locally, since it has no CPU kernel, and what `paddle.jit.to_static` made of a layer is
+    not used: it cannot be traced within another program.
+    """
     layers = model.sublayers(include_self=True)
     training = [layer.training for layer in layers]
-    synced = [layer for layer in layers if isinstance(layer, nn.SyncBatchNorm) and "forward" not in vars(layer)]
+    replaced = [(layer, vars(layer).get("forward"), plain) for layer in layers if (plain := _plain_forward(layer))]
     try:
         for layer in layers:
             layer.training = False
-        for layer in synced:
-            object.__setattr__(layer, "forward", _local_batch_norm(layer))
+        for layer, _, plain in replaced:
+            object.__setattr__(layer, "forward", plain)
         with paddle.no_grad():
             yield
     finally:
         for layer, flag in zip(layers, training, strict=True):
             layer.training = flag
-        for layer in synced:
-            object.__delattr__(layer, "forward")
+        for layer, own, _ in replaced:
+            if own is None:
+                object.__delattr__(layer, "forward")
+            else:
+                object.__setattr__(layer, "forward", own)
+
+
+def _plain_forward(layer: nn.Layer) -> Callable[..., object] | None:
+    """What to call in place of a layer's `forward`; None for that itself."""
+    if isinstance(layer.forward, StaticFunction):
+        return layer.forward.dygraph_function
+    if isinstance(layer, nn.SyncBatchNorm) and "forward" not in vars(layer):
+        return _local_batch_norm(layer)
+    return None
 
 
 def _local_batch_norm(layer: nn.SyncBatchNorm) -> Callable[[paddle.Tensor], paddle.Tensor]:

@@ -10,6 +10,7 @@ from paddle.nn import functional as F
 from paddle.static import InputSpec
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import FPGMFilterPruner
 from ppcls_compress.slim.graph import (
     CaptureError,
     capture,
@@ -158,3 +159,47 @@ def test_one_line_of_a_long_error():
 def test_images_smaller_than_a_window_are_refused(window, told):
     with pytest.raises(UserError, match=f"1: {told}, an empty tensor; larger images are needed"):
         capture_or_refuse(nn.Sequential(nn.Conv2D(3, 4, 3), window), [[1, 3, 8, 8]])
+
+
+class Branch(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2D(3, 8, 1), nn.Conv2D(8, 4, 1)
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+class Decorated(Branch):
+    @paddle.jit.to_static
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+def wrapped_inside():
+    return nn.Sequential(paddle.jit.to_static(Branch()), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: paddle.jit.to_static(Branch()),
+        lambda: paddle.jit.to_static(Branch(), full_graph=True),
+        Decorated,
+        wrapped_inside,
+    ],
+    ids=["layer", "full graph", "decorated", "sublayer"],
+)
+def test_layers_made_static_are_captured_and_stay_static(build):
+    net, x = build(), paddle.rand([1, 3, 4, 4])
+    before = net(x)
+    forward = net.forward
+    assert [op.name for op in capture(net, [1, 3, 4, 4]).ops].count("conv2d") == 2
+    assert net.forward == forward
+    names = [name for name in net.state_dict() if name.endswith("a.weight")]
+    pruner = FPGMFilterPruner(net, [1, 3, 4, 4])
+    pruner.prune_vars({names[0]: 0.5}, 0, verify=True)
+    assert net.state_dict()[names[0]].shape == [4, 3, 1, 1]
+    assert net(x).shape == before.shape
+    pruner.restore()
+    np.testing.assert_allclose(net(x).numpy(), before.numpy(), rtol=1e-5)
