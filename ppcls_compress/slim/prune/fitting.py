@@ -16,7 +16,7 @@ from ppcls_compress.slim.prune.context import Size, Tracing
 from ppcls_compress.slim.prune.history import History
 from ppcls_compress.slim.prune.labels import Labels, Pin
 from ppcls_compress.slim.prune.plan import Plan
-from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, needs_mending
+from ppcls_compress.slim.prune.structure import Change, Misfit, carry_out, first_other_constant, needs_mending
 from ppcls_compress.slim.prune.surgery import Surgery
 from ppcls_compress.slim.prune.trace import trace
 from ppcls_compress.slim.prune.verify import Proof
@@ -137,10 +137,16 @@ class Network:
             fault = proof.fault(self.model) if proof else None
             if fault is None:
                 return plan, changes
-            if mend:
-                raise UserError(f"the pruned network is not the dense one without the removed channels: {fault}")
+            branch = first_other_constant(self.model, self.inputs, plan) if mend else None
+            if mend and branch is None:
+                raise UserError(
+                    f"the pruned network is not the dense one without the removed channels: {fault}; "
+                    "name layers in `skip` until it is"
+                )
             surgery.undo()
-            mend = True
+            if branch is not None:
+                self._learn(branch)
+            mend = branch is None
         raise UserError("the network's hard-coded sizes do not follow pruning; skip the layers that hold them")
 
     def _masked(self, plan: Plan) -> Proof:

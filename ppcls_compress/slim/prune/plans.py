@@ -253,6 +253,8 @@ class PruningPlan:
             return network.left
         shapes = {} if opt is None else {name: list(tensor.shape) for name, tensor in tensors.items()}
         plan, _ = network.fit(self._choose_next, surgery, verify=verify)
+        if not plan.cuts and any(not mask.all() for axes in masks.values() for mask in axes.values()):
+            raise UserError("nothing of this plan can be cut out: the network does not compute the same without it")
         if opt is not None:
             surgery.shrink_states(opt, tensors, plan.cuts, shapes)
         return plan.keep

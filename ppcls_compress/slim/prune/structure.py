@@ -258,14 +258,22 @@ def _first_problem(fitting: Fitting) -> Problem | None:
 
 
 def _ahead(fitting: Fitting, op: Op, wanted: dict[int, list[tuple[Size, int]]], reason: str) -> Problem:
-    """The problem of the operator that `op` prepares: a slice over a whole axis is not made at all, for example."""
+    """The problem of the operator that `op` prepares: a slice over a whole axis is not made at all, for example.
+
+    A constant has no channels that could stay, so it stands for the next operator that has.
+    """
     ops = fitting.tracing.graph.ops
     start = ops.index(op)
     for later in ops[start : start + _LOOK_AHEAD]:
         wrong = [(size, n) for size, n in wanted.get(later.index, []) if n != len(size.counted)]
         if wrong and later.owner == op.owner:
             return Problem(later, wrong, reason)
-    return Problem(op, [], reason)
+    after = ops[start : start + _LOOK_AHEAD]
+    return Problem(next((later for later in after if _has_channels(fitting.tracing, later)), op), [], reason)
+
+
+def _has_channels(tracing: Tracing, op: Op) -> bool:
+    return any(tracing.values.get(value) for value in [*tracing.flat_inputs(op), *op.outputs])
 
 
 def _was_built_right(dense: Graph, partial: Graph, size: Size, wanted: int) -> bool:
@@ -292,3 +300,34 @@ def _is_right(plan: Plan, graph: Graph, op: Op, size: Size, wanted: int) -> bool
         return value == wanted or value <= 0 < wanted
     length = plan.count(size.whole)
     return min(max(value + length if value < 0 else value, 0), length) == wanted
+
+
+def first_other_constant(model: nn.Layer, inputs: Inputs, plan: Plan) -> Misfit | None:
+    """The first operator on channels that the pruned network makes with another number than the dense one.
+
+    Numbers that count channels are not meant. Others depend on a branch that looks at how many there are, or are
+    computed from that; asked for when the pruned network is known to compute something else.
+    """
+    tracing = plan.channels.tracing
+    dense, pruned = tracing.graph, capture(model, inputs)
+    counted = {(size.op.index, size.slot[0]) for size in plan.channels.sizes}
+    for old, new in zip(dense.ops, pruned.ops, strict=False):
+        if old.name != new.name or not _has_channels(tracing, old):
+            continue
+        for slot, before, after in _constants(dense, old, pruned, new):
+            if before != after and (old.index, slot) not in counted:
+                return Misfit(old, [], f"{before} becomes {after} with fewer channels")
+    return None
+
+
+def _constants(dense: Graph, old: Op, pruned: Graph, new: Op) -> Iterator[tuple[int | str, object, object]]:
+    """(operand position or attribute, number in the dense network, in the pruned one)."""
+    for name, value in old.attrs.items():
+        if isinstance(value, bool | int | float | str):
+            yield name, value, new.attrs.get(name)
+    for place, (a, b) in enumerate(zip(old.inputs, new.inputs, strict=False)):
+        makers = [
+            graph.makers.get(value) if isinstance(value, str) else None for graph, value in ((dense, a), (pruned, b))
+        ]
+        if all(maker is not None and maker.name in ("full", "full_int_array") for maker in makers):
+            yield place, makers[0].attrs["value"], makers[1].attrs["value"]

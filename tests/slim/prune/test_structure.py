@@ -1,12 +1,15 @@
 """Sizes that a network has written down: found and updated, or kept from changing, or refused."""
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
 from paddle.nn import functional as F
-from support.pruning import Net, check_exact
+from support.pruning import Net, channels, check_exact, randomize
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.prune import prune
 
 SHAPE = [[1, 3, 16, 16]]
 
@@ -123,3 +126,35 @@ def test_a_number_in_the_code_pins_only_what_it_counts():
 def test_a_number_over_the_whole_axis_is_harmless():
     net, _ = check_exact(lambda: Net(lambda n, x: x[:, :16]), SHAPE)
     assert net.stem.weight.shape[0] == 11
+
+
+@pytest.mark.parametrize(
+    ("middle", "whole"),
+    [
+        (lambda n, x: n.a(x * 2 if x.shape[1] == 16 else x * 3), ["stem"]),
+        (lambda n, x: n.a(F.leaky_relu(x - 1, 0.1 if x.shape[1] == 16 else 0.9)), ["stem"]),
+        (lambda n, x: n.a(F.relu(x - 1) if x.shape[1] == 16 else F.sigmoid(x)), ["stem"]),
+        (lambda n, x: n.a(x if x.shape[1] == 16 else F.sigmoid(x)), ["stem", "a"]),
+        (lambda n, x: n.a(x / x.shape[1]), ["stem"]),
+    ],
+    ids=["constant", "attribute", "operator", "one more operator", "computed"],
+)
+def test_a_branch_on_the_number_of_channels_pins_only_what_is_near_it(middle, whole):
+    net, record = check_exact(lambda: Net(middle, a=nn.Conv2D(16, 16, 1)), SHAPE)
+    assert [pin["layer"] for pin in record["pinned"]] == whole
+    assert (channels(net, "stem"), channels(net, "last")) == (16, 6)
+
+
+def test_what_cannot_be_made_exact_says_what_to_do_and_changes_nothing():
+    def middle(net, x):  # no trace can see it
+        return x * (3 if paddle.in_dynamic_mode() and x.shape[1] < 16 else 1)
+
+    net = randomize(Net(middle))
+    before = {name: value.numpy() for name, value in net.state_dict().items()}
+    with pytest.raises(UserError, match=r"not the dense one without the removed channels.*; name layers in `skip`"):
+        prune(net, PruneOptions(), SHAPE)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    assert net.stem._out_channels == 16
+    prune(net, PruneOptions(skip=("stem",)), SHAPE)
+    assert (channels(net, "stem"), channels(net, "last")) == (16, 6)
