@@ -35,6 +35,7 @@ ARCHS = {"resnet8": "CIFARResNet8", "resnet20": "CIFARResNet20"}
 FLOAT_EPOCHS = {"resnet8": 3, "resnet20": 2}
 ENDS = "per_layer: [{layers: [first, last], weight_bits: 8, activation_bits: 8}]"
 TEACHER = "{teacher: START, weight: 0.5, temperature: 4.0}"
+BETTER_TEACHER = "{teacher: RESNET20, arch: CIFARResNet20, weight: 0.5, temperature: 4.0}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Cell:
     Attributes:
         network: `resnet8` or `resnet20`.
         name: the row's name there.
-        slim: the `Slim` section in YAML, or None; `START` in it stands for the prefix of the float weights.
+        slim: the `Slim` section in YAML, or None; `START` in it stands for the prefix of the network's float weights,
+            `RESNET20` for that of ResNet-20's after as many epochs as it gets.
         start: whether it begins with the network's float weights.
         tool: the command: `train` or `quantize`.
     """
@@ -94,6 +96,7 @@ def cells() -> list[Cell]:
         Cell("resnet20", "pact_w8a8", f"{{quant: {low_bits('name: pact', 8)}}}"),
         Cell("resnet20", "fpgm_flops50", "{prune: {name: fpgm, target_flops: 0.5}}"),
         Cell("resnet20", "float_on", None),
+        Cell("resnet8", "pact_distill20_w4a4", f"{{quant: {low_bits('name: pact', 4)}, distill: {BETTER_TEACHER}}}"),
     ]
     return rows
 
@@ -112,7 +115,8 @@ def command(cell: Cell, work: Path) -> list[str]:
         "DataLoader.Train.sampler.batch_size": 64,
     }
     if cell.slim:
-        settings["Slim"] = cell.slim.replace("START", start)
+        better = f"{work}/resnet20/float_on/{ARCHS['resnet20']}/latest"
+        settings["Slim"] = cell.slim.replace("START", start).replace("RESNET20", better)
     if (own := work / cell.key / ARCHS[cell.network] / "latest.pdstates").exists():
         settings["Global.checkpoints"] = own.with_suffix("")
     elif cell.start:
