@@ -236,6 +236,15 @@ def to_proto(graph: Graph, extra_outputs: Sequence[str] = ()) -> Any:
     return onnx.helper.make_model(proto, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="ppcls_compress")
 
 
+def tensor_shapes(graph: Graph) -> dict[str, tuple[int | str, ...]]:
+    """The shapes of computed tensors that follow from that of the input; a free dimension is its name or 0."""
+    import onnx
+
+    found = onnx.shape_inference.infer_shapes(to_proto(graph)).graph
+    values = (_value(item) for item in (*found.input, *found.value_info, *found.output))
+    return {value.name: value.shape for value in values}
+
+
 def _value(info: Any) -> Value:
     dims = info.type.tensor_type.shape.dim
     return Value(info.name, tuple(dim.dim_param or dim.dim_value for dim in dims))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ppcls_compress.deploy.onnx import pooling
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
 from ppcls_compress.deploy.onnx.place_ort import MOVING, representable
@@ -48,6 +49,7 @@ def place_ort(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
         if len(item.node.inputs) > 2:
             quantize_bias(graph, item.node, item.input.limit / item.input.levels * scale.astype(np.float64))
     _round_marks(graph, signed="uint8")
+    pooling.convolve(graph)
 
 
 def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:

@@ -4,7 +4,7 @@ Its kernels exist for unsigned activations, and a layer gets one only if its out
 between two of them carries a pair: one grid per tensor, uint8. What a layer reads keeps its trained range, zero point 0
 for what is never negative and 128 for the rest; where several layers read a tensor, the widest of their ranges holds.
 Ranges that training does not know (outputs of convolutions, sums, gates) are the smallest and the largest value on
-calibration images. Tensors that an operator only moves share one grid.
+calibration images. Tensors that an operator only moves share one grid. Average pooling becomes a convolution.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from ppcls_compress.deploy.onnx import pooling
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
 from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_bias, quantize_tensor, quantize_weight
@@ -54,6 +55,7 @@ def place(graph: Graph, nodes: Sequence[QuantizedNode], observe: Observe) -> lis
             quantize_bias(graph, item.node, source.scale * scale.astype(np.float64))
     for name in tensors:
         quantize_tensor(graph, name, grids[name])
+    pooling.convolve(graph)
     return notes
 
 
