@@ -21,7 +21,7 @@ _OPENVINO = "onnx-openvino"
 _WIDTH = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One exported model in one runtime.
 
@@ -36,9 +36,14 @@ class Entry:
     reduced: bool = False
 
     @property
+    def format(self) -> str:
+        """The name of its format."""
+        return self.exported.description.format
+
+    @property
     def runtime(self) -> str:
         """What runs it, and in which precision where there is a choice; one for a format and its companions."""
-        kind = formats.get(self.exported.description.format)
+        kind = formats.get(self.format)
         kind = next((other for other in formats.FORMATS.values() if kind.name in other.companions), kind)
         return f"{kind.runtime}, own precision" if self.reduced else kind.runtime
 
@@ -52,12 +57,16 @@ class Entry:
     @property
     def key(self) -> str:
         """Unlike that of any other entry."""
-        return f"{self.name} ({self.exported.description.format}{', own precision' if self.reduced else ''})"
+        return f"{self.name} ({self.format}{', own precision' if self.reduced else ''})"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement; `speedup` compares with the first model in the same runtime, `over_fastest` in its fastest."""
+    """One measurement, with two ratios to the first model.
+
+    `speedup` is to its time in the same runtime, there in the same format or else its fastest; `over_fastest` to its
+    fastest of all.
+    """
 
     name: str
     compression: str
@@ -120,16 +129,16 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
     shape = [batch, *models[0].exported.description.image_shape]
     candidates = {item.key: latency.Candidate(item.exported.directory, item.reduced) for item in models}
     times = latency.measure(candidates, shape, threads=threads, rounds=rounds)
-    references = {item.runtime: times[item.key].median_ms for item in models if item.name == models[0].name}
+    first = {item: times[item.key].median_ms for item in models if item.name == models[0].name}
     rows = []
     for item in models:
         found = times[item.key]
-        own = references.get(item.runtime)
+        own = _reference(item, first)
         rows.append(
             Row(
                 name=item.name,
                 compression=item.compression,
-                format=item.exported.description.format,
+                format=item.format,
                 runtime=item.runtime,
                 threads=threads,
                 batch=batch,
@@ -139,10 +148,17 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
                 peak_mb=round(found.peak_bytes / 1e6, 1),
                 disk_mb=round(item.exported.bytes / 1e6, 3),
                 speedup=None if own is None else round(own / found.median_ms, 3),
-                over_fastest=round(min(references.values()) / found.median_ms, 3),
+                over_fastest=round(min(first.values()) / found.median_ms, 3),
             )
         )
     return rows
+
+
+def _reference(item: Entry, first: Mapping[Entry, float]) -> float | None:
+    """What the first model takes in the runtime of an entry: in the same format, or else in its fastest there."""
+    there = {other: taken for other, taken in first.items() if other.runtime == item.runtime}
+    alike = [taken for other, taken in there.items() if other.format == item.format]
+    return min(alike or there.values(), default=None)
 
 
 def reference_note(models: Sequence[Entry]) -> str | None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_compress.deploy import artifact
+from ppcls_compress.deploy import artifact, latency
 from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.errors import MissingDependencyError
-from ppcls_compress.report.benchmark import Entry, Row, entries, reference_note, slower_than_float
+from ppcls_compress.report.benchmark import Entry, Row, entries, measure, reference_note, slower_than_float
 
 
 def entry(name, model="Net"):
@@ -48,9 +48,29 @@ def test_a_companion_counts_as_the_runtime_of_its_format():
     assert Entry("a", exported).runtime == entry("a").runtime == "Paddle Inference"
 
 
-def quantized(name):
+def quantized(name, kind="paddle"):
     record = {"version": 1, "steps": [{"kind": "quant"}]}
-    return Entry(name, Artifact(Path(name), Description((3, 8, 8), model_name="Net"), record, {}))
+    return Entry(name, Artifact(Path(name), Description((3, 8, 8), model_name="Net", format=kind), record, {}))
+
+
+def timed(monkeypatch, models, milliseconds):
+    """The rows of entries that take so long."""
+    times = {item.key: latency.Latency(taken, taken, 1.0, 1) for item, taken in zip(models, milliseconds, strict=True)}
+    monkeypatch.setattr(latency, "measure", lambda *_, **__: times)
+    return measure(models, threads=1, batch=1, rounds=1)
+
+
+def test_ratios_to_a_quantized_model_are_to_its_same_format(monkeypatch):
+    models = [quantized("a"), quantized("a", "onednn"), quantized("b"), quantized("b", "onednn"), entry("c")]
+    rows = timed(monkeypatch, models, [20.0, 5.0, 10.0, 4.0, 8.0])
+    assert [item.speedup for item in rows] == [1.0, 1.0, 2.0, 1.25, 2.5]
+    assert [item.over_fastest for item in rows] == [0.25, 1.0, 0.5, 1.25, 0.625]
+
+
+def test_ratios_to_a_format_that_the_first_model_lacks_are_to_its_fastest_in_the_runtime(monkeypatch):
+    models = [entry("a"), quantized("b"), quantized("b", "onednn"), quantized("b", "onnx-ort")]
+    rows = timed(monkeypatch, models, [6.0, 12.0, 2.0, 3.0])
+    assert [item.speedup for item in rows] == [1.0, 0.5, 3.0, None]
 
 
 def test_a_quantized_model_whose_weights_stayed_float_is_no_int8():
