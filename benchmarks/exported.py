@@ -60,13 +60,13 @@ def write(model, folder: Path, size: int, formats: Sequence[str], record=None) -
         export(model, folder / kind, description=description, **settings)
 
 
-def as_artifact(file: Path, folder: Path, size: int, kind: str) -> None:
-    """Put an ONNX file into a folder of its own, described as one of the formats `onnx-ort` and `onnx-openvino`."""
+def as_artifact(file: Path, folder: Path, size: int) -> None:
+    """Put an ONNX file into a folder of its own, described as `onnx-ort`, which runs in both ONNX runtimes."""
     from ppcls_compress.deploy import artifact
 
     folder.mkdir(parents=True)
     shutil.copy(file, folder / "model.onnx")
-    artifact.write_description(folder, artifact.Description((3, size, size), output="logits", format=kind))
+    artifact.write_description(folder, artifact.Description((3, size, size), output="logits", format="onnx-ort"))
 
 
 def megabytes(folder: Path) -> float:

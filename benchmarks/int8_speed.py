@@ -55,10 +55,11 @@ FORMS = (
     Form("int8/onnx-ort", "ONNX Runtime", "int8, layout ort"),
     Form("int8/onnx-openvino", "OpenVINO", "int8, layout openvino"),
     Form("int8/onnx-openvino", "OpenVINO", "int8, layout openvino", reduced=True),
-    Form("int8/ort-in-openvino", "OpenVINO", "int8, layout ort"),
+    Form("int8/onnx-ort", "OpenVINO", "int8, layout ort"),
     Form("stock/onnx-ort", "ONNX Runtime", "stock int8"),
-    Form("stock/onnx-openvino", "OpenVINO", "stock int8"),
+    Form("stock/onnx-ort", "OpenVINO", "stock int8"),
 )
+NAMES = {"Paddle": "paddle", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 OURS = ("int8, layout ort", "int8, layout openvino")
 
 
@@ -72,10 +73,8 @@ def write_forms(name: str, folder: Path, size: int) -> dict[str, float]:
     write(net, folder / "float", size, formats)
     quantized, record = compress(net, size, quant=QuantOptions(name="pact"))
     write(quantized, folder / "int8", size, FORMATS, record)
-    as_artifact(folder / "int8/onnx-ort/model.onnx", folder / "int8/ort-in-openvino", size, "onnx-openvino")
     _stock(folder / "float/onnx-ort/model.onnx", folder / "stock.onnx", size)
-    for kind in ("onnx-ort", "onnx-openvino"):
-        as_artifact(folder / "stock.onnx", folder / "stock" / kind, size, kind)
+    as_artifact(folder / "stock.onnx", folder / "stock/onnx-ort", size)
     return {form.folder: megabytes(folder / form.folder) for form in FORMS if (folder / form.folder).is_dir()}
 
 
@@ -96,7 +95,9 @@ def time_forms(folder: Path, present: list[Form], batch: int, options: argparse.
     """Median milliseconds by label."""
     from ppcls_compress.deploy import latency
 
-    candidates = {form.label: latency.Candidate(folder / form.folder, form.reduced) for form in present}
+    candidates = {
+        form.label: latency.Candidate(folder / form.folder, form.reduced, NAMES[form.runtime]) for form in present
+    }
     shape = [batch, 3, options.size, options.size]
     found = latency.measure(candidates, shape, threads=options.threads, rounds=options.rounds)
     return {label: timed.median_ms for label, timed in found.items()}
@@ -106,10 +107,9 @@ def integer_kernels(folder: Path, present: list[Form]) -> dict[str, dict[str, tu
     """(kernels that compute with integers, all of them) by kind of layer, by label, where a runtime tells."""
     from ppcls_compress.deploy.onnx import runtime
 
-    names = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
-    chosen = [form for form in present if form.runtime in names and "int8" in form.what]
+    chosen = [form for form in present if form.runtime != "Paddle" and "int8" in form.what]
     return {
-        form.label: runtime.integer_share(folder / form.folder / "model.onnx", names[form.runtime]) for form in chosen
+        form.label: runtime.integer_share(folder / form.folder / "model.onnx", NAMES[form.runtime]) for form in chosen
     }
 
 

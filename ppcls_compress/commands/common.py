@@ -9,7 +9,7 @@ from pathlib import Path
 from ppcls_compress.config.load import load_config
 from ppcls_compress.config.paths import check_path, check_weights
 from ppcls_compress.config.schema import Config
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.models import catalog
 
 
@@ -24,6 +24,31 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="replace one value, such as -o Global.epochs=10 or -o DataLoader.Train.sampler.batch_size=64",
     )
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    """`--runtime NAME`, for a command that has `--artifact`."""
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME",
+        help="run the exported model in this runtime of its format: openvino for onnx-ort (default: its own)",
+    )
+
+
+def check_runtime(args: argparse.Namespace) -> None:
+    """Refuse `--runtime` where nothing exported is run, and a runtime that there is not.
+
+    Raises:
+        ConfigError: says what is wrong.
+    """
+    from ppcls_compress.deploy.formats import RUNTIMES
+
+    if args.runtime is None:
+        return
+    if not args.artifact:
+        raise ConfigError("--runtime: is for exported models, which --artifact names")
+    if args.runtime not in RUNTIMES:
+        raise ConfigError(f"--runtime: {unknown('runtime', args.runtime, RUNTIMES)}")
 
 
 def require_weights(config: Config) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import (
+    add_config_arguments,
+    add_runtime_argument,
+    check_runtime,
+    read_config,
+    require_weights,
+)
 from ppcls_compress.config.paths import check_loader, check_path
 
 
@@ -13,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the metrics, as fractions, to this file too")
     parser.add_argument("--artifact", metavar="DIR", help="evaluate this exported model instead of a checkpoint")
+    add_runtime_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -23,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     """
     config = read_config(args)
     check_loader(config, "Eval")
+    check_runtime(args)
     if args.artifact:
         check_path("--artifact", args.artifact, "folder")
     else:
@@ -41,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
             if args.artifact:
                 from ppcls_compress.deploy.predictor import Predictor
 
-                predictor = Predictor(args.artifact)
+                predictor = Predictor(args.artifact, runtime=args.runtime)
                 shape = predictor.artifact.description.image_shape
                 metrics = evaluate_exported(config, predictor.logits, shape, args.artifact)
             else:

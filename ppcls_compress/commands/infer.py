@@ -6,7 +6,13 @@ import argparse
 import json
 import sys
 
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import (
+    add_config_arguments,
+    add_runtime_argument,
+    check_runtime,
+    read_config,
+    require_weights,
+)
 from ppcls_compress.config.paths import check_path
 from ppcls_compress.errors import ConfigError
 
@@ -15,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `infer`."""
     add_config_arguments(parser)
     parser.add_argument("--artifact", metavar="DIR", help="run this exported model instead of a checkpoint")
+    add_runtime_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration, a path or an image cannot be used.
     """
     config = read_config(args)
+    check_runtime(args)
     if config.Infer is None or not config.Infer.infer_imgs:
         raise ConfigError("Infer.infer_imgs: name an image or a folder, such as -o Infer.infer_imgs=photo.jpg")
     check_path("Infer.infer_imgs", config.Infer.infer_imgs, "any")
@@ -42,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         if args.artifact:
             from ppcls_compress.deploy.predictor import Predictor
 
-            answers = Predictor(args.artifact).classify(
+            answers = Predictor(args.artifact, runtime=args.runtime).classify(
                 paths, topk=options.PostProcess.topk, batch_size=options.batch_size
             )
         else:

@@ -213,6 +213,8 @@ def _tell(result: ExportResult, *, speed_only: bool) -> None:
     for file, size in written.files.items():
         logger.info("exported: %s, %s bytes", written.directory / file, f"{size:,}")
     logger.info("%s, compared with the model: %s", name, report)
+    for runtime, found in result.elsewhere.items():
+        _tell_elsewhere(name, runtime, found)
     if report.loosened and not speed_only:
         logger.warning(
             "%s: the bounds of the comparison were %.2f%% and a mean difference of %.3g%% of the largest logit, the "
@@ -221,6 +223,21 @@ def _tell(result: ExportResult, *, speed_only: bool) -> None:
             *(100 * bound for bound in (report.bound, report.mean_bound)),
             *(100 * bound for bound in (report.default_bound, report.default_mean_bound)),
         )
+    _tell_kernels(name, report)
+
+
+def _tell_elsewhere(name: str, runtime: str, found: verify.Elsewhere) -> None:
+    title = formats.get(name).runtime(runtime).title
+    where = f"{name} in {title}"
+    if found.report is not None:
+        logger.info("%s, compared with the model: %s", where, found.report)
+        _tell_kernels(where, found.report)
+    if found.problem is not None:
+        own = formats.get(name).runtime().title
+        logger.warning("%s: %s; use this artifact in %s, it is refused in %s", where, found.problem, own, title)
+
+
+def _tell_kernels(name: str, report: verify.ParityReport) -> None:
     if report.integer_kernels:
         shares = ", ".join(f"{kind} {done} of {count}" for kind, (done, count) in report.integer_kernels.items())
         whole = all(done == count for done, count in report.integer_kernels.values())

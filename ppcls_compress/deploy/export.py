@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ class ExportResult:
     Attributes:
         artifact: the exported model.
         parity: how far it is from the model; None when it was not compared.
+        elsewhere: the same in further runtimes, by their names; one with a problem must not be used.
     """
 
     artifact: artifact.Artifact
     parity: verify.ParityReport | None
+    elsewhere: Mapping[str, verify.Elsewhere] = field(default_factory=dict)
 
 
 def export(
@@ -67,7 +69,7 @@ def export(
         quantization=step_of(record, "quant"),
         calibration=calibration,
     )
-    report = None
+    report, elsewhere = None, {}
     with artifact.staged(directory, kind.files) as staging:
         written = kind.write(job, staging)
         notes, integers = (*description.notes, *written.notes), len(written.quantized)
@@ -77,5 +79,9 @@ def export(
         artifact.write_description(staging, description)
         if reference is not None:
             report = verify.parity(reference, staging, tolerance=tolerance)
-            artifact.write_description(staging, replace(description, parity=report.plain()))
-    return ExportResult(artifact.load(directory), report)
+            elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
+            found = report.plain()
+            if elsewhere:
+                found[formats.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}
+            artifact.write_description(staging, replace(description, parity=found))
+    return ExportResult(artifact.load(directory), report, elsewhere)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ppcls_compress.deploy.extras import TO_ONNX, require
+from ppcls_compress.deploy.extras import TO_ONNX, missing, require
 from ppcls_compress.errors import ConfigError, UserError, unknown
 
 if TYPE_CHECKING:
@@ -48,6 +48,40 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """What runs a format.
+
+    Attributes:
+        name: on the command line and in the description.
+        title: for messages.
+        open: loads the files, with a number of threads.
+        integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
+        extra: of this package, which brings `needs`.
+        needs: what must be importable, beside this package's own dependencies.
+    """
+
+    name: str
+    title: str
+    open: Callable[[Path, int], Session]
+    integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
+    extra: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be used here."""
+        return not missing(self.needs)
+
+    def require(self) -> None:
+        """Check that it is installed.
+
+        Raises:
+            MissingDependencyError: says which extra brings it.
+        """
+        require(self.needs, self.extra)
+
+
+@dataclass(frozen=True)
 class Format:
     """One format.
 
@@ -55,15 +89,12 @@ class Format:
         name: on the command line and in the description.
         folder: below the directory of all exports; empty for that directory itself.
         files: the network files.
-        runtime: what runs it, for messages.
+        runtimes: what runs it; the first is its own, which every export is compared in.
         agreement: fraction of real images whose most likely class must be that of the trained quantized network.
         mean: largest mean difference of its logits, relative to the largest logit.
         write: writes the files into a folder.
-        open: loads them, with a number of threads.
-        integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
-        extra: of this package, which brings `writes` and `runs`.
+        extra: of this package, which brings `writes`.
         writes: what must be importable to write it, beside this package's own dependencies.
-        runs: the same to run it.
         calibrated: whether quantized networks need calibration images.
         companions: formats that are written along with it for a quantized network.
         selectable: whether a user may ask for it; what is a companion only, may not.
@@ -72,15 +103,12 @@ class Format:
     name: str
     folder: str
     files: tuple[str, ...]
-    runtime: str
+    runtimes: tuple[Runtime, ...]
     agreement: float
     mean: float
     write: Callable[[Job, Path], Written]
-    open: Callable[[Path, int], Session]
-    integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
     extra: str = ""
     writes: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
     calibrated: bool = False
     companions: tuple[str, ...] = ()
     selectable: bool = True
@@ -91,15 +119,20 @@ class Format:
         Raises:
             MissingDependencyError: says which extra brings them.
         """
-        require(tuple(dict.fromkeys((*self.writes, *self.runs))), self.extra)
+        require(tuple(dict.fromkeys((*self.writes, *self.runtimes[0].needs))), self.extra)
 
-    def require_runtime(self) -> None:
-        """Check that the packages are there that run the format.
+    def runtime(self, name: str | None = None) -> Runtime:
+        """One of its runtimes; None for its own.
 
         Raises:
-            MissingDependencyError: says which extra brings them.
+            UserError: it does not run there; the message names where it does.
         """
-        require(self.runs, self.extra)
+        if name is None:
+            return self.runtimes[0]
+        names = [item.name for item in self.runtimes]
+        if name not in names:
+            raise UserError(f"the format {self.name} does not run in {name!r}; it runs in {' and '.join(names)}")
+        return self.runtimes[names.index(name)]
 
 
 def get(name: str) -> Format:
@@ -134,18 +167,39 @@ def places(directory: Path) -> dict[str, Path]:
     return {kind.name: directory / kind.folder for kind in FORMATS.values()}
 
 
-def open_session(exported: Artifact, threads: int) -> Session:
-    """Load the network of an artifact into its runtime.
+def open_session(exported: Artifact, threads: int, runtime: str | None = None) -> Session:
+    """Load the network of an artifact into a runtime of its format, None for the format's own.
 
     Raises:
         MissingDependencyError: the runtime is not installed.
-        UserError: the format is not known, or the runtime refuses the files.
+        UserError: the format is not known or does not run there, or the runtime refuses the files.
     """
     kind = get(exported.description.format)
-    missing = [name for name in kind.files if name not in exported.files]
-    if missing:
-        raise UserError(f"{exported.directory}: has no {', '.join(missing)}, which the format {kind.name} consists of")
-    return kind.open(exported.directory, threads)
+    chosen = kind.runtime(runtime)
+    lacking = [name for name in kind.files if name not in exported.files]
+    if lacking:
+        raise UserError(f"{exported.directory}: has no {', '.join(lacking)}, which the format {kind.name} consists of")
+    chosen.require()
+    return chosen.open(exported.directory, threads)
+
+
+ELSEWHERE = "elsewhere"
+"""In what an artifact tells of its comparison: what was found in further runtimes, by name."""
+
+
+def refusal(exported: Artifact, runtime: str | None) -> str | None:
+    """Why an artifact must not be used in a runtime of its format, or None.
+
+    One that was compared with its model has proven itself in the runtimes that it was compared in, and in no other.
+    """
+    found, chosen = exported.description.parity, get(exported.description.format).runtime(runtime)
+    if not found or chosen == get(exported.description.format).runtime():
+        return None
+    there = found.get(ELSEWHERE, {}).get(chosen.name)
+    if there is None:
+        return f"was not compared with its model in {chosen.title}; export it again where that is installed"
+    problem = there.get("problem")
+    return None if problem is None else f"failed the comparison with its model in {chosen.title}: {problem}"
 
 
 def _write_paddle(job: Job, folder: Path) -> Written:
@@ -214,59 +268,68 @@ def _onnx_kernels(runtime: str) -> Callable[[Path], dict[str, tuple[int, int]]]:
 
 
 _ONNX = "model.onnx"
+_ONNXRUNTIME = Runtime(
+    name="onnxruntime",
+    title="ONNX Runtime",
+    open=_onnx_opener("onnxruntime"),
+    integer_kernels=_onnx_kernels("onnxruntime"),
+    extra="onnx",
+    needs=("onnxruntime",),
+)
+_OPENVINO = Runtime(
+    name="openvino",
+    title="OpenVINO",
+    open=_onnx_opener("openvino"),
+    integer_kernels=_onnx_kernels("openvino"),
+    extra="openvino",
+    needs=("openvino",),
+)
 _ALL = (
     Format(
         name="paddle",
         folder="",
         files=("inference.json", "inference.pdiparams"),
-        runtime="Paddle Inference",
+        runtimes=(Runtime("paddle", "Paddle Inference", _open_paddle),),
         agreement=0.98,
         mean=0.02,
         write=_write_paddle,
-        open=_open_paddle,
         companions=("onednn",),
     ),
     Format(
         name="onednn",
         folder="onednn",
         files=("inference.pdmodel", "inference.pdiparams"),
-        runtime="Paddle Inference on oneDNN's integer kernels",
+        runtimes=(Runtime("paddle", "Paddle Inference on oneDNN's integer kernels", _open_onednn, _onednn_kernels),),
         agreement=0.98,
         mean=0.05,
         write=_write_onednn,
-        open=_open_onednn,
-        integer_kernels=_onednn_kernels,
         selectable=False,
     ),
     Format(
         name="onnx-ort",
         folder="onnx-ort",
         files=(_ONNX,),
-        runtime="ONNX Runtime",
+        runtimes=(_ONNXRUNTIME, _OPENVINO),
         agreement=0.98,
         mean=0.05,
         write=_onnx_writer("ort"),
-        open=_onnx_opener("onnxruntime"),
-        integer_kernels=_onnx_kernels("onnxruntime"),
         extra="onnx",
         writes=(*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
-        runs=("onnxruntime",),
         calibrated=True,
     ),
     Format(
         name="onnx-openvino",
         folder="onnx-openvino",
         files=(_ONNX,),
-        runtime="OpenVINO",
+        runtimes=(_OPENVINO,),
         agreement=0.995,
         mean=0.02,
         write=_onnx_writer("openvino"),
-        open=_onnx_opener("openvino"),
-        integer_kernels=_onnx_kernels("openvino"),
         extra="openvino",
         writes=TO_ONNX,
-        runs=("openvino",),
     ),
 )
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}
 """By name, in the order in which they are written."""
+RUNTIMES = tuple(dict.fromkeys(item.name for kind in _ALL for item in kind.runtimes))
+"""The names of all runtimes."""

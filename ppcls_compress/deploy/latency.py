@@ -31,10 +31,12 @@ class Candidate:
     Attributes:
         directory: the artifact's folder.
         reduced: let OpenVINO compute what is not in integers in the precision that it chooses, not in float32.
+        runtime: of the artifact's format; None for the format's own.
     """
 
     directory: str | Path
     reduced: bool = False
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class _Worker:
         request = {
             "directory": str(load(candidate.directory).directory.resolve()),
             "reduced": candidate.reduced,
+            "runtime": candidate.runtime,
             "shape": list(shape),
             "cores": list(cores),
         }

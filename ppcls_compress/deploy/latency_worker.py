@@ -47,7 +47,7 @@ def _open(request: Mapping[str, Any]) -> Any:
 
     exported, threads = artifact.load(request["directory"]), len(request["cores"])
     if not request["reduced"]:
-        return formats.open_session(exported, threads)
+        return formats.open_session(exported, threads, request["runtime"])
     from ppcls_compress.deploy.onnx import runtime
 
     (file,) = formats.get(exported.description.format).files

@@ -24,13 +24,15 @@ class Predictor:
     Args:
         directory: the folder of the artifact, which tells its format.
         threads: for the arithmetic; None for all the cores that this process may use.
+        runtime: of the format, where several run it: `openvino` for an `onnx-ort` artifact; None for its own.
 
     Attributes:
         artifact: the description and the record that came with the network.
 
     Raises:
         MissingDependencyError: the runtime of the format is not installed; says which extra brings it.
-        UserError: the artifact is incomplete or damaged.
+        UserError: the artifact is incomplete or damaged, does not run there, or did not prove there that it computes
+            what its model does.
 
     Example:
         >>> predictor = Predictor("inference")
@@ -38,12 +40,15 @@ class Predictor:
         [{'class_id': 281, 'score': 0.93, 'label_name': 'tabby'}]
     """
 
-    def __init__(self, directory: str | Path, *, threads: int | None = None) -> None:
+    def __init__(self, directory: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
         self.artifact = artifact.load(directory)
+        refusal = formats.refusal(self.artifact, runtime)
+        if refusal is not None:
+            raise UserError(f"{self.artifact.directory}: {refusal}")
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
         if self.artifact.description.speed_only:
             logger.warning("%s: exported with --synthetic-calibration, for measuring speed only", directory)
-        self._session = formats.open_session(self.artifact, threads)
+        self._session = formats.open_session(self.artifact, threads, runtime)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed float32 images [N, C, H, W] to the network's output [N, classes], logits or probabilities.

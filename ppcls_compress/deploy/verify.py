@@ -166,12 +166,30 @@ class ParityReport:
         return {**content, "integer_kernels": {name: list(pair) for name, pair in self.integer_kernels.items()}}
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a comparison in a further runtime found.
+
+    Attributes:
+        report: how far the artifact is from the model there; None when it did not run.
+        problem: why it must not be used there; None when it may.
+    """
+
+    report: ParityReport | None
+    problem: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        told = {} if self.problem is None else {"problem": self.problem}
+        return told if self.report is None else {**self.report.plain(), **told}
+
+
 def _rounded(value: object) -> object:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance | None = None) -> ParityReport:
-    """Compare a model's answers with those of its artifact, in a fresh process.
+    """Compare a model's answers with those of its artifact in its own runtime, in a fresh process.
 
     Args:
         reference: the model's answers.
@@ -183,17 +201,42 @@ def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance 
         UserError: the artifact does not run.
     """
     exported = artifact.load(directory)
-    default = default_tolerance(exported.description.format, quantized=exported.quantized)
-    tolerance = tolerance or default
-    outputs, kernels = run_fresh(directory, reference.images)
-    report = compare(reference, outputs, tolerance, default=default, kernels=kernels)
-    problem = _problem(report, tolerance, strict=exported.quantized and not reference.synthetic)
+    report, problem = _judged(reference, exported, tolerance)
     if problem is not None:
         raise ParityError(
             f"{exported.description.format}: the exported network does not compute what the trained one does: "
             f"{problem}; found: {report}"
         )
     return report
+
+
+def parity_elsewhere(
+    reference: Reference, directory: str | Path, *, tolerance: Tolerance | None = None
+) -> dict[str, Elsewhere]:
+    """The same comparison in the further runtimes of its format that are installed, by their names.
+
+    What fails there is no error: the artifact keeps what its own runtime promises.
+    """
+    exported, found = artifact.load(directory), {}
+    for item in formats.get(exported.description.format).runtimes[1:]:
+        if item.installed:
+            try:
+                found[item.name] = Elsewhere(*_judged(reference, exported, tolerance, item.name))
+            except UserError as error:
+                found[item.name] = Elsewhere(None, f"it does not run there: {error}")
+    return found
+
+
+def _judged(
+    reference: Reference, exported: artifact.Artifact, tolerance: Tolerance | None, runtime: str | None = None
+) -> tuple[ParityReport, str | None]:
+    """How far an artifact is from the model in a runtime, and what of it is worse than allowed."""
+    default = default_tolerance(exported.description.format, quantized=exported.quantized)
+    tolerance = tolerance or default
+    outputs, kernels = run_fresh(exported.directory, reference.images, runtime)
+    report = compare(reference, outputs, tolerance, default=default, kernels=kernels)
+    strict = exported.quantized and not reference.synthetic
+    return report, _problem(report, tolerance, strict=strict)
 
 
 def _problem(report: ParityReport, tolerance: Tolerance, *, strict: bool) -> str | None:
@@ -265,11 +308,18 @@ def _centred(logits: np.ndarray) -> np.ndarray:
 _LEAST_LOG = -80.0
 
 
-def run_fresh(directory: str | Path, images: np.ndarray) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
+def run_fresh(
+    directory: str | Path, images: np.ndarray, runtime: str | None = None
+) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
     """The logits, or logarithms of probabilities, [N, classes] of an artifact, run in a process of its own.
 
+    Args:
+        directory: the folder of the artifact.
+        images: float32 [N, C, H, W].
+        runtime: of its format; None for the format's own.
+
     Returns:
-        Them, and how many kernels compute with integers, as `Format.integer_kernels` gives it.
+        Them, and how many kernels compute with integers, as `Runtime.integer_kernels` gives it.
 
     Raises:
         UserError: it does not run.
@@ -279,19 +329,20 @@ def run_fresh(directory: str | Path, images: np.ndarray) -> tuple[np.ndarray, di
         names = ("images.npy", "outputs.npy", "kernels.json")
         request = {Path(name).stem: str(Path(folder, name)) for name in names}
         np.save(request["images"], images)
-        io.write_json(Path(folder, "request.json"), {**request, "artifact": str(Path(directory).resolve())})
+        asked = {**request, "artifact": str(Path(directory).resolve()), "runtime": runtime}
+        io.write_json(Path(folder, "request.json"), asked)
         fresh.run_module(__name__, Path(folder, "request.json"), threads=threads, folder=folder)
         kernels = {name: (done, count) for name, (done, count) in io.read_json(request["kernels"]).items()}
         return np.load(request["outputs"], allow_pickle=False), kernels
 
 
-def _answer(request: Mapping[str, str]) -> None:
-    predictor = Predictor(request["artifact"])
+def _answer(request: Mapping[str, Any]) -> None:
+    predictor = Predictor(request["artifact"], runtime=request["runtime"])
     images = np.load(request["images"], allow_pickle=False, mmap_mode="r")
     batches = [predictor.logits(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     np.save(request["outputs"], np.concatenate(batches))
     exported = predictor.artifact
-    count = formats.get(exported.description.format).integer_kernels
+    count = formats.get(exported.description.format).runtime(request["runtime"]).integer_kernels
     counted = count(exported.directory) if count is not None and exported.quantized else {}
     io.write_json(request["kernels"], counted)
 

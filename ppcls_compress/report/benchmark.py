@@ -17,7 +17,7 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import MissingDependencyError, UserError
 from ppcls_compress.slim.record import step_of
 
-_OPENVINO = "onnx-openvino"
+_OPENVINO = "openvino"
 _WIDTH = 200
 
 
@@ -29,11 +29,13 @@ class Entry:
         name: what the user calls the model.
         exported: the artifact.
         reduced: whether OpenVINO chooses the precision of what is not in integers.
+        within: the name of the runtime; None for the format's own.
     """
 
     name: str
     exported: artifact.Artifact
     reduced: bool = False
+    within: str | None = None
 
     @property
     def format(self) -> str:
@@ -45,7 +47,8 @@ class Entry:
         """What runs it, and in which precision where there is a choice; one for a format and its companions."""
         kind = formats.get(self.format)
         kind = next((other for other in formats.FORMATS.values() if kind.name in other.companions), kind)
-        return f"{kind.runtime}, own precision" if self.reduced else kind.runtime
+        title = kind.runtime(self.within).title
+        return f"{title}, own precision" if self.reduced else title
 
     @property
     def compression(self) -> str:
@@ -57,7 +60,7 @@ class Entry:
     @property
     def key(self) -> str:
         """Unlike that of any other entry."""
-        return f"{self.name} ({self.format}{', own precision' if self.reduced else ''})"
+        return f"{self.name} ({self.format} in {self.runtime})"
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,22 @@ class Row:
 def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
     """The exported models in some folders: of each folder's own format and of those in its sub-folders.
 
-    Where the processor knows bfloat16, what OpenVINO runs is there a second time, in the precision that it chooses.
+    Each is there once for every runtime of its format: its own, and those of the further ones that are installed and in
+    which it did not fail the comparison with its model. Where the processor knows bfloat16, what OpenVINO runs is there
+    a second time, in the precision that it chooses.
 
     Raises:
         MissingDependencyError: a runtime is not installed; says which extra brings it.
         UserError: a folder holds no artifact, one is damaged, or they take images of different shapes.
     """
     found = [
-        Entry(name, exported, reduced)
+        Entry(name, exported, reduced, runtime.name)
         for name, folder in folders.items()
         for exported in _exported(Path(folder))
-        for reduced in _precisions(exported)
+        for runtime in _runtimes(exported)
+        for reduced in _precisions(runtime)
     ]
     for entry in found:
-        formats.get(entry.exported.description.format).require_runtime()
         shapes = [list(item.exported.description.image_shape) for item in (found[0], entry)]
         if shapes[0] != shapes[1]:
             raise UserError(f"{entry.name}: takes images {shapes[1]}, {found[0].name} takes {shapes[0]}")
@@ -115,8 +120,21 @@ def _exported(folder: Path) -> Iterator[artifact.Artifact]:
         yield artifact.load(place)
 
 
-def _precisions(exported: artifact.Artifact) -> tuple[bool, ...]:
-    choice = exported.description.format == _OPENVINO and machine.has_bfloat16()
+def _runtimes(exported: artifact.Artifact) -> list[formats.Runtime]:
+    own, *further = formats.get(exported.description.format).runtimes
+    own.require()
+    chosen = [own]
+    for runtime in further:
+        refusal = formats.refusal(exported, runtime.name)
+        if refusal is not None:
+            logger.info("%s: not timed in %s: it %s", exported.directory, runtime.title, refusal)
+        elif runtime.installed:
+            chosen.append(runtime)
+    return chosen
+
+
+def _precisions(runtime: formats.Runtime) -> tuple[bool, ...]:
+    choice = runtime.name == _OPENVINO and machine.has_bfloat16()
     return (False, True) if choice else (False,)
 
 
@@ -127,7 +145,7 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
         UserError: a model does not run, or there are fewer cores than threads.
     """
     shape = [batch, *models[0].exported.description.image_shape]
-    candidates = {item.key: latency.Candidate(item.exported.directory, item.reduced) for item in models}
+    candidates = {item.key: latency.Candidate(item.exported.directory, item.reduced, item.within) for item in models}
     times = latency.measure(candidates, shape, threads=threads, rounds=rounds)
     first = {item: times[item.key].median_ms for item in models if item.name == models[0].name}
     rows = []

@@ -136,7 +136,7 @@ def test_layers_without_an_integer_kernel_are_told(trained_config, trained, caps
 
 
 def test_a_comparison_that_fails_is_one_line_and_leaves_nothing(trained_config, trained, tmp_path, capsys, monkeypatch):
-    def wrong(directory, images):
+    def wrong(directory, images, runtime=None):
         return np.eye(3, dtype=np.float32)[np.arange(len(images)) % 3], {}
 
     monkeypatch.setattr(verify, "run_fresh", wrong)
@@ -268,6 +268,21 @@ def logarithms(answers):
 
 
 @needs_onnx
+@pytest.mark.parametrize("command", ["infer", "eval"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--runtime", "openvino"], "--runtime: is for exported models, which --artifact names"),
+        (["--artifact", ".", "--runtime", "openvinno"], "--runtime: unknown runtime 'openvinno'; did you mean"),
+    ],
+)
+def test_a_runtime_that_cannot_be_meant_is_one_line(trained_config, trained, capsys, command, arguments, expected):
+    capsys.readouterr()
+    assert call(command, trained_config, *trained, arguments=arguments) == 2
+    (line,) = errors(capsys)
+    assert line.startswith(f"error: {expected}")
+
+
 @pytest.mark.slow
 def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trained, tmp_path, capsys):
     assert call("export_model", trained_config, *trained, arguments=["--format", "all"]) == 0
@@ -297,6 +312,9 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trai
         "ranges that training does not learn come from 24 images of DataLoader.Train, prepared as DataLoader.Eval says"
     )
     assert notes[0] == expected
+    chosen = ["--artifact", str(tmp_path / "inference" / "onnx-ort"), "--runtime", "openvino"]
+    for command in ("infer", "eval"):
+        assert call(command, trained_config, *trained, arguments=chosen) == 0
     before = (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns
     assert call("export_model", trained_config, *trained, arguments=["--format", "onnx-openvino"]) == 0
     assert (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns == before

@@ -18,8 +18,8 @@ from ppcls_compress.report import benchmark
 def test_the_bound_of_a_float_network_can_be_set(trained_config, trained, tmp_path, monkeypatch, capsys, agreement):
     run = verify.run_fresh
 
-    def half_wrong(directory, images):
-        outputs, kernels = run(directory, images)
+    def half_wrong(directory, images, runtime=None):
+        outputs, kernels = run(directory, images, runtime)
         outputs[::2] = outputs[::2, ::-1]
         return outputs, kernels
 
@@ -55,12 +55,14 @@ def fake_writers(monkeypatch):
         return write
 
     fakes = {
-        name: replace(kind, write=writer(name), open=written.open, files=written.files, integer_kernels=None)
+        name: replace(kind, write=writer(name), files=written.files, runtimes=written.runtimes)
         for name, kind in formats.FORMATS.items()
     }
     monkeypatch.setattr(formats, "FORMATS", fakes)
     monkeypatch.setattr(formats.Format, "require", lambda kind: None)
-    monkeypatch.setattr(verify, "run_fresh", lambda folder, images: (Predictor(folder).logits(images), {}))
+    monkeypatch.setattr(
+        verify, "run_fresh", lambda folder, images, runtime=None: (Predictor(folder).logits(images), {})
+    )
     return broken
 
 

@@ -117,7 +117,9 @@ def test_failed_check_keeps_the_earlier_artifact(tmp_path, monkeypatch):
     first = network(seed=1)
     export(first, tmp_path, image_shape=SHAPE, softmax=False)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (np.zeros((len(images), 7), np.float32), {}))
+    monkeypatch.setattr(
+        verify, "run_fresh", lambda directory, images, runtime=None: (np.zeros((len(images), 7), np.float32), {})
+    )
     with pytest.raises(UserError, match="does not compute what the trained one does"):
         export(network(seed=2), tmp_path, image_shape=SHAPE, images=images(4))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

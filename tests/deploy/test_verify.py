@@ -78,7 +78,7 @@ def test_another_model_is_told_apart(exported):
 
 def changed(monkeypatch, change):
     outputs = change(verify.reference(linear(0), images()).logits.copy())
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (outputs, {}))
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images, runtime=None: (outputs, {}))
 
 
 def test_every_measure_is_judged(exported, monkeypatch):
@@ -106,7 +106,7 @@ def test_every_measure_is_judged(exported, monkeypatch):
 def test_near_ties_are_the_same_class_on_noise_only(quantized, monkeypatch, synthetic):
     trained = answers([[5.0, 4.99, 0, 0, 0]] * 4, synthetic=synthetic)
     swapped = np.array([[4.99, 5.0, 0, 0, 0]] * 4, np.float32)
-    monkeypatch.setattr(verify, "run_fresh", lambda directory, images: (swapped, {}))
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images, runtime=None: (swapped, {}))
     if synthetic:
         assert verify.parity(trained, quantized).near_agreement == 1
     else:
