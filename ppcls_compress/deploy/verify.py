@@ -20,6 +20,7 @@ from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats, fresh
 from ppcls_compress.deploy.predictor import BATCH, Predictor, log_probabilities
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.record import step_of
 
 if TYPE_CHECKING:
     import paddle
@@ -205,9 +206,20 @@ def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance 
     if problem is not None:
         raise ParityError(
             f"{exported.description.format}: the exported network does not compute what the trained one does: "
-            f"{problem}; found: {report}"
+            f"{problem}; found: {report}{_advice(exported)}"
         )
     return report
+
+
+def _advice(exported: artifact.Artifact) -> str:
+    """Where a network that was trained for one format failed in another: which one it is meant for."""
+    step = step_of(exported.record, "quant") or {}
+    if step.get("options", {}).get("placement") != "deploy" or exported.description.format == _DEPLOYED:
+        return ""
+    return f"; a network trained with placement: deploy is meant for {_DEPLOYED}, which runs in OpenVINO too"
+
+
+_DEPLOYED = "onnx-ort"
 
 
 def parity_elsewhere(

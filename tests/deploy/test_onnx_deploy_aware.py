@@ -37,11 +37,11 @@ def test_onnxruntime_computes_what_training_saw(network, tmp_path, name):
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
 
 
-def test_openvino_is_close(network, tmp_path):
+def test_openvino_keeps_the_roundings_before_sums(network, tmp_path):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     _, expected, found = answers(network, tmp_path, "pact", "openvino")
     difference = np.abs(found - expected)
-    assert difference.mean() < 0.02 * np.abs(expected).max()
+    assert difference.mean() < 0.002 * np.abs(expected).max()  # 0.008 without the pooling before the sums
     ordered = np.sort(expected, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > 2 * difference.max()
     assert clear.any()

@@ -7,7 +7,7 @@ import pytest
 from support.exporting import export
 from support.processes import runs
 
-from ppcls_compress.deploy import fresh, verify
+from ppcls_compress.deploy import artifact, fresh, verify
 from ppcls_compress.deploy.formats import FORMATS
 from ppcls_compress.deploy.latency import measure
 from ppcls_compress.deploy.predictor import log_probabilities
@@ -112,6 +112,19 @@ def test_near_ties_are_the_same_class_on_noise_only(quantized, monkeypatch, synt
     else:
         with pytest.raises(UserError, match=r"the same class for 0\.00% is below the bound 98\.00%"):
             verify.parity(trained, quantized)
+
+
+@pytest.mark.parametrize(("format_name", "told"), [("onnx-openvino", True), ("onnx-ort", False)])
+def test_a_network_trained_for_another_format_is_told_of_it(exported, monkeypatch, format_name, told):
+    step = {"kind": "quant", "options": {"placement": "deploy"}}
+    description = artifact.Description(SHAPE, "logits", format=format_name)
+    trained_so = artifact.Artifact(exported / "one", description, {"version": 1, "steps": [step]}, {})
+    monkeypatch.setattr(artifact, "load", lambda directory: trained_so)
+    changed(monkeypatch, lambda outputs: outputs[:, ::-1])
+    with pytest.raises(UserError, match="does not compute") as error:
+        verify.parity(verify.reference(linear(0), images()), exported / "one")
+    expected = "; a network trained with placement: deploy is meant for onnx-ort, which runs in OpenVINO too"
+    assert str(error.value).endswith(expected) == told
 
 
 @pytest.fixture(scope="module")

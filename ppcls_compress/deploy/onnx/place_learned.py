@@ -13,7 +13,7 @@ import numpy as np
 from ppcls_compress.deploy.onnx import pooling
 from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
-from ppcls_compress.deploy.onnx.place_ort import MOVING, representable
+from ppcls_compress.deploy.onnx.place_ort import ACTIVATIONS, MOVING, representable
 from ppcls_compress.deploy.onnx.qdq import Grid, quantize_bias, quantize_tensor, quantize_weight
 from ppcls_compress.slim.quant import InputGrid
 
@@ -57,6 +57,33 @@ def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
     for item in nodes:
         quantize_weight(graph, item.node, item.integers, item.scale, item.axis)
     _round_marks(graph, signed="int8")
+    for node in list(graph.nodes):
+        if node.op == "Add":
+            _keep_roundings(graph, node)
+
+
+def _keep_roundings(graph: Graph, addition: Node) -> None:
+    """Let a sum read the rounded results of convolutions through a pooling of single values, which moves nothing.
+
+    OpenVINO 2026.4 computes a sum along with the convolution before it, and then leaves out the rounding between them
+    if the sum is rounded too, although training saw it. It cannot reach through pooling.
+    """
+    for position, name in enumerate(addition.inputs):
+        if graph.only_reader(name) is not None and _is_rounded_convolution(graph, name):
+            kept = graph.insert("MaxPool", [name], f"{name}.kept", before=addition, kernel_shape=[1, 1])
+            graph.set_input(addition, position, kept)
+
+
+def _is_rounded_convolution(graph: Graph, name: str) -> bool:
+    for op in ("DequantizeLinear", "QuantizeLinear"):
+        node = graph.producer(name)
+        if node is None or node.op != op:
+            return False
+        name = node.inputs[0]
+    source = graph.producer(name)
+    while source is not None and source.op in ACTIVATIONS:
+        source = graph.producer(source.inputs[0])
+    return source is not None and source.op == "Conv"
 
 
 def _round_marks(graph: Graph, signed: str) -> None:

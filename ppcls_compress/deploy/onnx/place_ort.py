@@ -22,7 +22,7 @@ from ppcls_compress.deploy.onnx.simplify import slope_and_offset
 MOVING = ("MaxPool", "Flatten", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split")
 """Operators whose results are some of their input's elements, so that the input's grid fits."""
 _COMBINING = ("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Pad")
-_ACTIVATIONS = ("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Elu", "Tanh", "Softmax")
+ACTIVATIONS = ("Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "LeakyRelu", "Elu", "Tanh", "Softmax")
 _FUSED = ("Relu", "Clip")
 _UNIT_RANGE = ("HardSigmoid", "Sigmoid", "Softmax")
 _KEEPS_SIGN = (*MOVING, "GlobalAveragePool", "AveragePool", "Concat", "Add", "Mul", "HardSwish", "Pad")
@@ -66,7 +66,7 @@ def _rounded_tensors(graph: Graph, quantized: set[int]) -> list[str]:
         sources = [name for name in node.inputs if name and name not in graph.constants]
         rounded = bool(sources) and all(name in chosen for name in sources)
         computed = id(node) in quantized
-        whole = node.op in (*MOVING, *_ACTIVATIONS) or (
+        whole = node.op in (*MOVING, *ACTIVATIONS) or (
             node.op in _COMBINING and (len(sources) == len(node.inputs) or node.op == "Pad")
         )
         if computed or (rounded and whole):
@@ -79,7 +79,7 @@ def _rounded_tensors(graph: Graph, quantized: set[int]) -> list[str]:
 def _after_fusion(graph: Graph, node: Node) -> Node:
     """The node itself, or the activation after it that a kernel computes along with it."""
     after = graph.only_reader(node.output)
-    fuses = after is not None and after.op in _FUSED and node.op not in (*MOVING, *_ACTIVATIONS)
+    fuses = after is not None and after.op in _FUSED and node.op not in (*MOVING, *ACTIVATIONS)
     return after if fuses else node
 
 
