@@ -80,17 +80,17 @@ def named_classes(options: SlimOptions, record: Record) -> quant.CustomParts | N
             )
     if options.quant is None:
         return None
-    with _section_named():
+    with _section_named("Slim.quant"):
         return quant.named_classes(options.quant)
 
 
 @contextlib.contextmanager
-def _section_named() -> Iterator[None]:
-    """Errors about an option of quantization, which start with its key, get the section before it."""
+def _section_named(section: str) -> Iterator[None]:
+    """Errors about an option, which start with its key where `slim` is used as a library, get the section before it."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"Slim.quant.{error}") from error
+        raise ConfigError(str(error) if str(error).startswith(section) else f"{section}.{error}") from error
 
 
 def keep_wanted(
@@ -199,7 +199,7 @@ def compress(
     if options.prune is not None:
         model, record = _prune(model, options.prune, inputs, record, context)
     if quantize:
-        with _section_named():
+        with _section_named("Slim.quant"):
             custom = quant.named_classes(options.quant)
             model, step = quant.prepare(model, options.quant, inputs=inputs, custom=custom)
         quant.calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
@@ -219,7 +219,8 @@ def _prune(
         if options.name == "taylor":
             context.gradients(model)
         earlier = [step for step in record["steps"] if step["kind"] == "prune"]
-        model, step = prune.prune(model, options, inputs, latency=context.latency, earlier=earlier)
+        with _section_named("Slim.prune"):
+            model, step = prune.prune(model, options, inputs, latency=context.latency, earlier=earlier)
         for parameter in model.parameters():
             parameter.clear_gradient(False)  # those of `taylor` are no part of the training that follows
         if options.bn_recalibration:

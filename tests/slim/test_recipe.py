@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
@@ -181,6 +181,20 @@ def test_a_contradiction_is_told_by_the_key_in_yaml():
     other = SlimOptions(prune=PruneOptions(name="l1_norm", pruned_ratio=0.5, global_=True))
     with pytest.raises(UserError, match=r"Slim\.prune\.global: the weights were made with False, .* says True"):
         recipe.keep_wanted(network(), other, record)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (PruneOptions(skip=("9",)), "Slim.prune.skip: unknown layer name, glob or type '9'"),
+        (PruneOptions(pruned_ratio={"9": 0.5}), "Slim.prune.pruned_ratio: unknown prunable layer '9'"),
+        (PruneOptions(target_flops=0.01, skip=("0",)), "Slim.prune.target_flops: 0.01 cannot be met"),
+    ],
+)
+def test_an_option_of_pruning_that_does_not_fit_is_told_by_the_key_in_yaml(options, message):
+    with pytest.raises(ConfigError) as error:
+        compressed(SlimOptions(options, None))
+    assert str(error.value).startswith(message)
 
 
 def test_iterations_in_which_nothing_goes_are_steps_too_and_any_of_them_can_be_taken_up():

@@ -9,7 +9,7 @@ from math import prod
 import paddle
 from paddle import nn
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
 from ppcls_compress.slim.graph import Inputs
 from ppcls_compress.slim.options_prune import PruneOptions
@@ -52,7 +52,7 @@ def prune(
     """
     inner = model._layers if isinstance(model, paddle.DataParallel) else model
     if options.target and options.target[0] == "latency_ms" and latency is None:
-        raise UserError("target_latency_ms: needs a function that measures latency")
+        raise ConfigError("target_latency_ms: needs a function that measures latency")
     stage = Stage.of(options, earlier)
     network = Network(inner, inputs, KINDS[options.prune_type])
     chooser = _Chooser(network, options, stage, latency)

@@ -10,7 +10,7 @@ from math import gcd
 import numpy as np
 import paddle
 
-from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Channels, Group, Member
 from ppcls_compress.slim.prune.context import Origin, Tracing
@@ -114,7 +114,7 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> lis
     it matches the earlier one's layers too, as `*` does.
 
     Raises:
-        UserError: a glob matches no layer of these groups, never counts, or contradicts another one within a group.
+        ConfigError: a glob matches no layer of these groups, never counts, or contradicts another one within a group.
     """
     if not isinstance(ratio, Mapping):
         return [ratio] * len(groups)
@@ -136,8 +136,8 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> lis
             origins = [member.origin for group in groups for member in group.members]
             first = next((glob_of(origin, ratio) for origin in origins if matches(origin, glob)), None)
             if first is not None:
-                raise UserError(f"pruned_ratio: {glob!r} has no effect behind {first!r}; put it before that")
-            raise UserError(f"pruned_ratio: {unknown('prunable layer', glob, [origin.owner for origin in origins])}")
+                raise ConfigError(f"pruned_ratio: {glob!r} has no effect behind {first!r}; put it before that")
+            raise ConfigError(f"pruned_ratio: {unknown('prunable layer', glob, [origin.owner for origin in origins])}")
     return ratios
 
 
@@ -149,7 +149,7 @@ def _common_ratio(chosen: Mapping[str, list[Origin]], ratio: Mapping[str, float]
     first = globs[0]
     for other in globs[1:]:
         if ratio[other] != ratio[first] and not all(matches(origin, other) for origin in chosen[first]):
-            raise UserError(
+            raise ConfigError(
                 f"pruned_ratio: {first!r} says {ratio[first]} and {other!r} says {ratio[other]}, but "
                 f"{chosen[first][0].owner} and {chosen[other][0].owner} lose the same channels; give both one ratio"
             )

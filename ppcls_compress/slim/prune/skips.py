@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 from paddle import nn
 
-from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.prune.channels import Channels
 from ppcls_compress.slim.prune.context import Tracing
 
@@ -17,7 +17,7 @@ def skipped(model: nn.Layer, rules: tuple[str, ...], tracing: Tracing) -> dict[s
     """Path of each layer that a rule names -> the rule.
 
     Raises:
-        UserError: a rule matches no layer, or only layers without channels of their own, such as activations.
+        ConfigError: a rule matches no layer, or only layers without channels of their own, such as activations.
     """
     found: dict[str, str] = {}
     owners = {path for place in tracing.bindings for owner in _owners(tracing, *place) for path in _around(owner)}
@@ -29,9 +29,9 @@ def skipped(model: nn.Layer, rules: tuple[str, ...], tracing: Tracing) -> dict[s
         ]
         if not hits:
             names = [path for path, _ in model.named_sublayers()]
-            raise UserError(f"skip: {unknown('layer name, glob or type', pattern, names)}")
+            raise ConfigError(f"skip: {unknown('layer name, glob or type', pattern, names)}")
         if owners.isdisjoint(hits):
-            raise UserError(
+            raise ConfigError(
                 f"skip: {pattern!r} holds nothing: {hits[0]!r} has no channels of its own; name one with weights"
             )
         found.update({path: found.get(path, pattern) for path in hits})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.channels import Group
 from ppcls_compress.slim.prune.context import Origin
@@ -30,16 +30,16 @@ class Stage:
         """The step after the `earlier` ones.
 
         Raises:
-            UserError: there is none, or the first record does not say what the dense network was.
+            ConfigError: there is none, or the first record does not say what the dense network was.
         """
         if options.iterative is None:
             return Stage()
         number, steps = len(earlier) + 1, options.iterative.steps
         if number > steps:
-            raise UserError(f"iterative: {len(earlier)} steps were taken already, steps says {steps}")
+            raise ConfigError(f"iterative: {len(earlier)} steps were taken already, steps says {steps}")
         missing = [key for key in ("before", "layers") if earlier and key not in earlier[0]]
         if missing:
-            raise UserError(
+            raise ConfigError(
                 f"iterative: the record of the first step lacks {missing[0]!r}, so the next cannot follow it"
             )
         return Stage(number, steps, tuple(earlier))

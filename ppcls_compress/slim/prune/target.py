@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune.plan import Plan
 from ppcls_compress.slim.prune.selection import Candidates, group_ratios, one_step_more, removals
@@ -39,7 +39,7 @@ def select(
         measure: for a target: plan -> share of the dense network's cost that is left (or milliseconds).
 
     Raises:
-        UserError: a glob matches no layer that can be pruned, or the target cannot be met: within two points, a
+        ConfigError: a glob matches no layer that can be pruned, or the target cannot be met: within two points, a
             latency within 10%.
     """
     if options.target is None:
@@ -61,7 +61,7 @@ def select(
 def _refuse_beyond(tolerance: float, options: PruneOptions, nearest: float) -> None:
     name, goal = options.target
     if abs(nearest - goal) > tolerance:
-        raise UserError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
+        raise ConfigError(f"target_{name}: {goal} cannot be met; the nearest that these layers allow is {nearest:.3g}")
 
 
 @dataclass(frozen=True)
