@@ -19,6 +19,8 @@ multiply-adds: see `benchmarks/pruned_latency.py`.
 """
 _NEAR = 0.01
 """What wide blocks may miss of a target before narrower ones are tried; half of what is refused."""
+_NEAR_IN_TIME = 0.05
+"""The same of a latency, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def _refuse_beyond(tolerance: float, options: PruneOptions, nearest: float) -> N
 class _Search:
     """Looks for the plan whose cost is nearest to a wanted one.
 
-    Wide blocks come first, then narrower ones where those miss, down to `align` itself. What a measured latency misses
-    is noise as much as steps, so it is searched once and by ratio alone.
+    Wide blocks come first, then narrower ones where those miss, down to `align` itself. A measured latency is searched
+    by ratio alone, because noise hides what single groups change, and may miss by half of what is refused.
     """
 
     candidates: Candidates
@@ -79,11 +81,12 @@ class _Search:
     def nearest(self, wanted: float) -> _Found:
         """The nearest plan that was found."""
         timed = self.options.target_latency_ms is not None
+        near = _NEAR_IN_TIME * wanted if timed else _NEAR
         best: _Found | None = None
         for widest in self._blocks():
             found = self._by_ratio(wanted, widest, rounds=8) if timed else self._mixed(wanted, widest)
             best = _nearer(found, best, wanted)
-            if timed or abs(best.cost - wanted) <= _NEAR:
+            if abs(best.cost - wanted) <= near:
                 break
         return best
 

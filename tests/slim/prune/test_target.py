@@ -4,6 +4,7 @@ import pytest
 from paddle import nn
 
 from ppcls_compress import models
+from ppcls_compress.slim import cost
 from ppcls_compress.slim.options_prune import PruneOptions
 from ppcls_compress.slim.prune import prune
 
@@ -46,3 +47,16 @@ def test_a_target_is_met_where_one_group_of_many_layers_weighs_much(target, goal
 def test_narrower_blocks_are_taken_where_wide_ones_miss_the_target(goal):
     _, record = prune(chain(256, 256), PruneOptions(target_flops=goal, align=8), SHAPE)
     assert record["after"]["flops"] / record["before"]["flops"] == pytest.approx(goal, abs=0.02)
+
+
+@pytest.mark.parametrize("goal", [0.8, 0.5])
+def test_a_latency_is_met_where_wide_blocks_miss_it(goal):
+    """A clock that counts multiply-adds: two layers alike, which a single ratio shrinks by a quarter at once."""
+
+    def milliseconds(model):
+        return cost.count(model, SHAPE).flops / dense * 100
+
+    dense = cost.count(chain(256, 256), SHAPE).flops
+    options = PruneOptions(target_latency_ms=100 * goal, align=8)
+    net, _ = prune(chain(256, 256), options, SHAPE, latency=milliseconds)
+    assert milliseconds(net) == pytest.approx(100 * goal, rel=0.1)
