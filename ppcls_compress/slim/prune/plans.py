@@ -246,7 +246,6 @@ class PruningPlan:
         """Returns the mask over labels of what is left."""
         tensors = network.tracing.graph.tensors
         masks, decisive = self._by_structured_name(tensors)
-        check_masks(masks, network.dense_shapes())
         check_plan(self._choose(network.channels()), decisive)
         if lazy:
             surgery.mask(tensors, self._choose_next(network.channels()).cuts)
@@ -289,7 +288,9 @@ class PruningPlan:
 
     def _choose(self, channels: Channels) -> Plan:
         """What the masks remove among the channels of their network."""
-        return plan_of(channels, *self._by_structured_name(channels.tracing.graph.tensors))
+        masks, decisive = self._by_structured_name(channels.tracing.graph.tensors)
+        check_masks(masks, self.network.dense_shapes())
+        return plan_of(channels, masks, decisive)
 
     def _choose_next(self, channels: Channels) -> Plan:
         return self.network.after_earlier(self._choose(channels))

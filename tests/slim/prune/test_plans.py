@@ -120,3 +120,11 @@ def test_masks_that_do_not_fit_are_refused(masks, says):
         stray.apply(net)
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name])
+
+
+def test_a_mask_of_another_length_is_told_when_the_plan_is_looked_at_too():
+    plan = L1NormFilterPruner(network(), SHAPE).prune_var("stem.weight", 0, 0.5, apply=None)
+    (mask,) = plan.masks[next(iter(plan.masks))][:1]
+    mask.mask = np.zeros(3)
+    with pytest.raises(UserError, match=r"\[3\] entries for axis 0"):
+        str(plan)
