@@ -38,8 +38,9 @@ _BY_EPOCH = {"freeze_bn_epoch": "freeze_batch_norms(model)", "observer_epochs": 
 class QAT:
     """Quantization-aware training with PaddleSlim's arguments and defaults.
 
-    Clip and grid of PACT are PaddleSlim's: two-sided (unless `unsigned` says otherwise), then the moving average. Alpha
-    differs, because PaddleSlim's start of 100 clips nothing:
+    Clip and grid of PACT are PaddleSlim's: two-sided (unless `unsigned` says otherwise), then the moving average; with
+    another `grid`, `name` or `placement` inputs are what they are from YAML. Alpha differs, because PaddleSlim's
+    start of 100 clips nothing:
 
     - it is calibrated, from the first training batch unless `slim.quant.calibrate` was called; there it starts at 100;
     - the parameter is its logarithm, learned at the optimizer's rate; there it is alpha, at 1000 times that rate;
@@ -133,6 +134,7 @@ def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
         values["grid"] = "moving_average"
     options = QuantOptions(**values)
     effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
-    # PaddleSlim's clip has two sides, whatever the data says.
-    two_sided = {"unsigned": False} if options.unsigned is not None and "unsigned" not in given else {}
+    # PaddleSlim's clip has two sides, whatever the data says; other methods find out, as from YAML.
+    upstream = options.name == "pact" and options.grid == "moving_average" and options.unsigned is not None
+    two_sided = {"unsigned": False} if upstream and "unsigned" not in given else {}
     return replace(options, **{key: given[key] for key in effective}, **two_sided)

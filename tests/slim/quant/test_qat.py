@@ -355,8 +355,17 @@ def test_every_option_of_our_own_has_its_effect(config, holds):
     assert np.isfinite(quant.to_inference(model)(IMAGES).numpy()).all()
 
 
-@pytest.mark.parametrize("config", [{"activation_preprocess_type": "PACT"}, {"name": "pact", "grid": "alpha"}])
-def test_the_clip_has_two_sides_unless_it_is_said_otherwise(config):
+@pytest.mark.parametrize(
+    "config", [{"name": "lsq"}, {"name": "pact", "grid": "alpha"}, {"name": "lsq", "placement": "deploy"}]
+)
+def test_other_methods_than_paddleslims_find_out_whether_an_input_is_never_negative(config):
+    model = QAT(config).quantize(network(), inputs=[[4, 3, 8, 8]])
+    quant.calibrate(model, [IMAGES.abs()])
+    assert model[0]._fake_quant_input.unsigned
+
+
+@pytest.mark.parametrize("config", [{"activation_preprocess_type": "PACT"}, {"name": "pact", "grid": "moving_average"}])
+def test_the_clip_of_paddleslim_has_two_sides_unless_it_is_said_otherwise(config):
     for given, expected in (({}, False), ({"unsigned": False}, False), ({"unsigned": "auto"}, True)):
         model = QAT({**config, **given}).quantize(network())
         quant.calibrate(model, [IMAGES.abs()])
