@@ -38,4 +38,5 @@ def _may_handle() -> bool:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up that the first one starts
     raise Terminated
