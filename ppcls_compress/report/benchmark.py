@@ -52,9 +52,12 @@ class Entry:
 
     @property
     def compression(self) -> str:
-        """`dense`, `pruned`, `int8` or `pruned int8`."""
+        """`dense`, `pruned`, `int8` or `pruned int8`; `int16` where weights of more than 8 bits are stored."""
         pruned = step_of(self.exported.record, "prune") is not None
-        words = ["pruned"] * pruned + ["int8"] * self.exported.integers
+        words = ["pruned"] * pruned
+        if self.exported.integers:
+            bits = step_of(self.exported.record, "quant")["options"]["weight_bits"]
+            words.append("int8" if bits <= 8 else "int16")
         return " ".join(words) or "dense"
 
     @property
@@ -187,18 +190,22 @@ def reference_note(models: Sequence[Entry]) -> str | None:
     return f"all ratios are to {first.name}, which is quantized; for ratios to a float model give that one first"
 
 
+def _has_integers(row: Row) -> bool:
+    return "int" in row.compression
+
+
 def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]:
-    """A line for each int8 model that is slower than a float one of the same network in the same runtime.
+    """A line for each model of integers that is slower than a float one of the same network in the same runtime.
 
     Where the runtime has no float one, the fastest of the other runtimes counts.
     """
     network = {item.name: item.exported.description.model_name for item in models}
     lines = []
-    for row in (row for row in rows if "int8" in row.compression):
+    for row in (row for row in rows if _has_integers(row)):
         floats = [
             other
             for other in rows
-            if "int8" not in other.compression
+            if not _has_integers(other)
             and network[other.name] == network[row.name]
             and (other.threads, other.batch) == (row.threads, row.batch)
         ]
@@ -261,7 +268,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     for panel, (threads, batch) in zip(panels, groups, strict=True):
         chosen = [row for row in rows if (row.threads, row.batch) == (threads, batch)][::-1]
         labels = [f"{row.name}, {row.compression}, {row.format}, {row.runtime}" for row in chosen]
-        colours = ["tab:blue" if "int8" in row.compression else "tab:gray" for row in chosen]
+        colours = ["tab:blue" if _has_integers(row) else "tab:gray" for row in chosen]
         medians = [row.median_ms for row in chosen]
         tails = [[0] * len(chosen), [max(row.p90_ms - row.median_ms, 0) for row in chosen]]
         bars = panel.barh(range(len(chosen)), medians, xerr=tails, color=colours, error_kw={"linewidth": 1})

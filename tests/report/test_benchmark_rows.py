@@ -48,8 +48,8 @@ def test_a_companion_counts_as_the_runtime_of_its_format():
     assert Entry("a", exported).runtime == entry("a").runtime == "Paddle Inference"
 
 
-def quantized(name, kind="paddle"):
-    record = {"version": 1, "steps": [{"kind": "quant"}]}
+def quantized(name, kind="paddle", bits=8):
+    record = {"version": 1, "steps": [{"kind": "quant", "options": {"weight_bits": bits}}]}
     return Entry(name, Artifact(Path(name), Description((3, 8, 8), model_name="Net", format=kind), record, {}))
 
 
@@ -78,6 +78,8 @@ def test_a_quantized_model_whose_weights_stayed_float_is_no_int8():
     assert Entry("a", exported).compression == "int8"
     kept = replace(exported, description=replace(exported.description, integer_layers=0))
     assert (kept.quantized, Entry("a", kept).compression) == (True, "dense")
+    assert quantized("a", bits=4).compression == "int8"
+    assert quantized("a", bits=12).compression == "int16"
 
 
 def test_ratios_to_a_quantized_model_are_told():
