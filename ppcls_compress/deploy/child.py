@@ -24,6 +24,8 @@ def _end_with_parent(folder: str) -> None:
 
 
 def _main(folder: str, module: str, *arguments: str) -> None:
+    if os.getpgrp() != os.getpid():
+        sys.exit("ppcls_compress.deploy.child: ends its process group, so it must be started as the leader of one")
     threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     logging.getLogger("ppcls_compress").setLevel(logging.ERROR)  # only how it ends is told, by its last line
     sys.argv = [module, *arguments]

@@ -65,3 +65,14 @@ def test_what_a_killed_export_started_ends_and_cleans_up(comparing, tmp_path):
     process.kill()
     wait_for(lambda: not runs(child), 30)
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_what_ends_its_process_group_refuses_to_run_in_that_of_another(tmp_path):
+    (tmp_path / "kept").mkdir()
+    command = [sys.executable, "-m", "ppcls_compress.deploy.child", tmp_path / "kept", "this"]
+    shell = ["sh", "-c", '"$@"; exit $?', "sh", *command]  # the leader of the group, which would be ended
+    streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    done = subprocess.run(shell, **streams, text=True, cwd=Path(__file__).parents[2], start_new_session=True)
+    assert done.returncode == 1
+    assert "must be started as the leader of one" in done.stderr
+    assert (tmp_path / "kept").exists()
