@@ -321,8 +321,8 @@ def _partial(directory: Path) -> Iterator[Path]:
     try:
         yield staging
     except OSError as error:  # of the writer's own temporary files too, which it names
-        outside = error.filename is not None and not Path(error.filename).is_relative_to(directory)
-        place = error.filename if outside else directory
+        named = Path(error.filename).resolve() if isinstance(error.filename, str) else directory.resolve()
+        place = directory if named.is_relative_to(directory.resolve()) else named
         raise UserError(f"{place}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

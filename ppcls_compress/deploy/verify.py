@@ -227,7 +227,8 @@ def parity_elsewhere(
 ) -> dict[str, Elsewhere]:
     """The same comparison in the further runtimes of its format that are installed, by their names.
 
-    What fails there is no error: the artifact keeps what its own runtime promises.
+    What fails there is no error: the artifact keeps what its own runtime promises. It must not have its own comparison
+    written down yet, for what has is opened only in the runtimes that it names.
     """
     exported, found = artifact.load(directory), {}
     for item in formats.get(exported.description.format).runtimes[1:]:
