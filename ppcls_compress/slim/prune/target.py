@@ -84,7 +84,7 @@ class _Search:
         near = _NEAR_IN_TIME * wanted if timed else _NEAR
         best: _Found | None = None
         for widest in self._blocks():
-            found = self._by_ratio(wanted, widest, rounds=8) if timed else self._mixed(wanted, widest)
+            found = self._bracket(wanted, widest, rounds=8)[0] if timed else self._mixed(wanted, widest)
             best = _nearer(found, best, wanted)
             if abs(best.cost - wanted) <= near:
                 break
@@ -98,9 +98,6 @@ class _Search:
         while 2 * blocks[-1] <= _WIDEST_BLOCK:
             blocks.append(2 * blocks[-1])
         return blocks[::-1]
-
-    def _by_ratio(self, wanted: float, widest: int | None, rounds: int) -> _Found:
-        return self._bracket(wanted, widest, rounds)[0]
 
     def _bracket(self, wanted: float, widest: int | None, rounds: int) -> tuple[_Found, list[int], list[int] | None]:
         """By bisection over one ratio for all groups: the nearest plan, and the counts on both sides of it."""
