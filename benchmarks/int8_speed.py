@@ -93,7 +93,7 @@ def _stock(source: Path, target: Path, size: int) -> None:
 
 def time_forms(folder: Path, present: list[Form], batch: int, options: argparse.Namespace) -> dict[str, float]:
     """Median milliseconds by label."""
-    from ppcls_compress.deploy import latency
+    from ppcls_compress.deploy.measure import latency
 
     candidates = {
         form.label: latency.Candidate(folder / form.folder, form.reduced, NAMES[form.runtime]) for form in present

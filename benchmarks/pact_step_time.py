@@ -43,7 +43,7 @@ def build(variant: str, images):
     from ppcls_compress import models
     from ppcls_compress.slim import quant
     from ppcls_compress.slim.options import QuantOptions
-    from ppcls_compress.slim.quant.learned import PaddleSlimPact
+    from ppcls_compress.slim.quant.quantizers.learned import PaddleSlimPact
 
     paddle.seed(0)
     model = models.build("CIFARResNet20", class_num=10)

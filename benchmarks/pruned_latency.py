@@ -69,7 +69,7 @@ def main() -> None:
         keep, align, folder = options.write
         emit(write_network(options.network, float(keep), int(align), Path(folder), options.size))
         return
-    from ppcls_compress.deploy import latency
+    from ppcls_compress.deploy.measure import latency
 
     wanted = {DENSE: (1.0, 1)} | {
         f"{keep} / {align}": (keep, align) for align in options.align for keep in options.keep

@@ -193,7 +193,7 @@ def make(cell: Cell, directory: Path, *, initial: bool) -> dict[str, object]:
     import paddle
 
     from ppcls_compress import io
-    from ppcls_compress.slim.options_prune import PruneOptions
+    from ppcls_compress.slim.options.prune import PruneOptions
     from ppcls_compress.slim.prune import prune
 
     model = build(cell)
@@ -284,7 +284,7 @@ def check(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object
 def difference_in_double(model, record, shape: Sequence[int]) -> float:
     """A masked network against what it is without the masked channels, which it stays, in double precision."""
     from ppcls_compress.slim.prune import apply_record
-    from ppcls_compress.slim.prune.verify import outputs_in_double
+    from ppcls_compress.slim.prune.cut.verify import outputs_in_double
 
     masked = outputs_in_double(model, [images_of(shape)])
     return difference(outputs_in_double(apply_record(model, record), [images_of(shape)]), masked)

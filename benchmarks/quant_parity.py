@@ -24,9 +24,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from common import draw, fill  # noqa: E402
 
-from ppcls_compress.slim import paddleslim_bridge, quant  # noqa: E402
+from ppcls_compress.slim import quant  # noqa: E402
 from ppcls_compress.slim.options import QuantOptions  # noqa: E402
-from ppcls_compress.slim.quant import activations, weights  # noqa: E402
+from ppcls_compress.slim.paddleslim import prune_backend  # noqa: E402
+from ppcls_compress.slim.quant.quantizers import activations, weights  # noqa: E402
 
 TARGET = 1e-6
 BITS = (2, 3, 4, 8, 16)
@@ -206,7 +207,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep PaddleSlim's results in this .npz")
     options = parser.parse_args()
-    paddleslim_bridge.load("Slim.quant")
+    prune_backend.load("Slim.quant")
     kept, worst = {}, 0.0
     for case in cases():
         theirs = case.theirs()

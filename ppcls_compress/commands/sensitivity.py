@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.deploy.configured import latency_of
-    from ppcls_compress.engine import assemble, sensitivity
+    from ppcls_compress.engine import assemble, sensitivity_run
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import curves
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
     folder = io.make_folder(args.out or run_folder(config) / "sensitivity")
     with logging_to():
         assemble.start(config)
-        study = sensitivity.study(config, folder / "sensitivity.json", images=args.images)
+        study = sensitivity_run.study(config, folder / "sensitivity.json", images=args.images)
         curves.plot(study.by_layer, folder / "sensitivity.png")
         for name in _TARGETS:
             if getattr(args, name) is not None:
-                sensitivity.suggest(study, name, getattr(args, name), folder / "suggested.yaml", latency_of(config))
+                sensitivity_run.suggest(study, name, getattr(args, name), folder / "suggested.yaml", latency_of(config))

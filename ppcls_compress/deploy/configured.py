@@ -272,7 +272,7 @@ def latency_of(config: Config) -> Callable[[paddle.nn.Layer], float]:
     """A function that exports a network to a temporary folder and gives its milliseconds for one image, one thread."""
 
     def measure(model: paddle.nn.Layer) -> float:
-        from ppcls_compress.deploy import latency
+        from ppcls_compress.deploy.measure import latency
 
         with tempfile.TemporaryDirectory() as folder:
             export(model, folder, description=artifact.Description(config.Global.image_shape))

@@ -203,32 +203,32 @@ def refusal(exported: Artifact, runtime: str | None) -> str | None:
 
 
 def _write_paddle(job: Job, folder: Path) -> Written:
-    from ppcls_compress.deploy import paddle_export
+    from ppcls_compress.deploy.paddle import export as paddle_export
 
     return paddle_export.write(job, folder)
 
 
 def _open_paddle(folder: Path, threads: int) -> Session:
-    from ppcls_compress.deploy.paddle_inference import PaddleSession, create
+    from ppcls_compress.deploy.paddle.inference import PaddleSession, create
 
     return PaddleSession(create(folder, threads))
 
 
 def _write_onednn(job: Job, folder: Path) -> Written:
-    from ppcls_compress.deploy import onednn
+    from ppcls_compress.deploy.paddle import onednn
 
     return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax)
 
 
 def _open_onednn(folder: Path, threads: int) -> Session:
-    from ppcls_compress.deploy import onednn
-    from ppcls_compress.deploy.paddle_inference import PaddleSession
+    from ppcls_compress.deploy.paddle import onednn
+    from ppcls_compress.deploy.paddle.inference import PaddleSession
 
     return PaddleSession(onednn.create(folder, threads))
 
 
 def _onednn_kernels(folder: Path) -> dict[str, tuple[int, int]]:
-    from ppcls_compress.deploy import onednn_kernels
+    from ppcls_compress.deploy.paddle import onednn_kernels
 
     return onednn_kernels.count(folder)
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ppcls_compress import io
-from ppcls_compress.deploy import artifact, formats, latency, machine
+from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import MissingDependencyError, UserError
 from ppcls_compress.slim.record import step_of

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader
-from ppcls_compress.deploy import artifact, latency
+from ppcls_compress.deploy import artifact
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import evaluate
 from ppcls_compress.metrics.topk import topk_correct

@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
-    "FPGMFilterPruner": "ppcls_compress.slim.prune.filter_pruner",
-    "FilterPruner": "ppcls_compress.slim.prune.filter_pruner",
-    "L1NormFilterPruner": "ppcls_compress.slim.prune.filter_pruner",
-    "L2NormFilterPruner": "ppcls_compress.slim.prune.filter_pruner",
-    "PTQ": "ppcls_compress.slim.quant.ptq",
-    "PruningMask": "ppcls_compress.slim.prune.plans",
-    "PruningPlan": "ppcls_compress.slim.prune.plans",
-    "QAT": "ppcls_compress.slim.quant.qat",
+    "FPGMFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "FilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "L1NormFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "L2NormFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "PTQ": "ppcls_compress.slim.paddleslim.ptq",
+    "PruningMask": "ppcls_compress.slim.paddleslim.pruning_plan",
+    "PruningPlan": "ppcls_compress.slim.paddleslim.pruning_plan",
+    "QAT": "ppcls_compress.slim.paddleslim.qat",
     "Status": "ppcls_compress.slim.prune.sensitivity",
     "dygraph_flops": "ppcls_compress.slim.cost",
 }

@@ -18,8 +18,8 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, SlimOptions
-from ppcls_compress.slim.options_prune import yaml_key
-from ppcls_compress.slim.options_quant import CLASSES
+from ppcls_compress.slim.options.prune import yaml_key
+from ppcls_compress.slim.options.quant import CLASSES
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 
 Inputs = Sequence[Any]

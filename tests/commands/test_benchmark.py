@@ -7,8 +7,9 @@ import pytest
 from support.project import SIZE, make_project
 
 from ppcls_compress.cli import main
-from ppcls_compress.deploy import artifact, latency, machine
+from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.export import export
+from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions

@@ -12,7 +12,7 @@ from support.exporting import export
 
 from ppcls_compress import models
 from ppcls_compress.deploy import formats, verify
-from ppcls_compress.deploy.onednn_program import Program
+from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
 from ppcls_compress.models import catalog

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from support.exporting import export
 
-from ppcls_compress.deploy import artifact, extras, formats, latency, machine, verify
+from ppcls_compress.deploy import artifact, extras, formats, verify
+from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.deploy.onnx.runtime import OpenVinoSession
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import MissingDependencyError, UserError

@@ -9,7 +9,7 @@ from support.processes import runs
 
 from ppcls_compress.deploy import artifact, fresh, verify
 from ppcls_compress.deploy.formats import FORMATS
-from ppcls_compress.deploy.latency import measure
+from ppcls_compress.deploy.measure.latency import measure
 from ppcls_compress.deploy.predictor import log_probabilities
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant

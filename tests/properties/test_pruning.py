@@ -10,7 +10,7 @@ from support.pruning import check_exact, outputs, random_inputs
 
 from ppcls_compress import models
 from ppcls_compress.models import catalog
-from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import apply_record
 
 FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "resnet18", "LeNet"]

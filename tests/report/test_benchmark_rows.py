@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_compress.deploy import artifact, latency
+from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.artifact import Artifact, Description
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import MissingDependencyError
 from ppcls_compress.report.benchmark import Entry, Row, entries, measure, reference_note, slower_than_float
 

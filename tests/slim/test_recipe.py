@@ -8,7 +8,7 @@ from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
-from ppcls_compress.slim.options_prune import IterativeOptions
+from ppcls_compress.slim.options.prune import IterativeOptions
 
 INPUTS = [[1, 3, 8, 8]]
 PRUNE = PruneOptions(name="l1_norm", pruned_ratio=0.5)

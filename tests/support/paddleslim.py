@@ -9,13 +9,13 @@ import paddle
 import pytest
 
 from ppcls_compress.errors import MissingDependencyError
-from ppcls_compress.slim import paddleslim_bridge
+from ppcls_compress.slim.paddleslim import prune_backend
 
 
 def live() -> None:
     """Skip the test where PaddleSlim is not installed."""
     try:
-        paddleslim_bridge.load()
+        prune_backend.load()
     except MissingDependencyError as error:
         pytest.skip(str(error))
 

@@ -5,7 +5,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import prune
 
 

@@ -12,19 +12,19 @@ from paddle import nn
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
 from ppcls_compress.slim.graph import Inputs
-from ppcls_compress.slim.options_prune import PruneOptions
-from ppcls_compress.slim.prune.channels import Channels, Group
-from ppcls_compress.slim.prune.context import Origin
-from ppcls_compress.slim.prune.fitting import Network
-from ppcls_compress.slim.prune.plan import Plan
+from ppcls_compress.slim.options.prune import PruneOptions
+from ppcls_compress.slim.prune.choose.selection import Scorer, glob_of, group_ratios, still_to_remove
+from ppcls_compress.slim.prune.choose.skips import rules_of, skipped
+from ppcls_compress.slim.prune.choose.stage import Stage
+from ppcls_compress.slim.prune.choose.target import select
+from ppcls_compress.slim.prune.choose.whole import Hold, causes, refuse_all_whole, whole_layers
+from ppcls_compress.slim.prune.cut.fitting import Network
+from ppcls_compress.slim.prune.cut.plan import Plan
+from ppcls_compress.slim.prune.cut.structure import carry_out
+from ppcls_compress.slim.prune.cut.surgery import Surgery
 from ppcls_compress.slim.prune.record import write
-from ppcls_compress.slim.prune.selection import Scorer, glob_of, group_ratios, still_to_remove
-from ppcls_compress.slim.prune.skips import rules_of, skipped
-from ppcls_compress.slim.prune.stage import Stage
-from ppcls_compress.slim.prune.structure import carry_out
-from ppcls_compress.slim.prune.surgery import Surgery
-from ppcls_compress.slim.prune.target import select
-from ppcls_compress.slim.prune.whole import Hold, causes, refuse_all_whole, whole_layers
+from ppcls_compress.slim.prune.trace.channels import Channels, Group
+from ppcls_compress.slim.prune.trace.context import Origin
 
 KINDS = {"conv": frozenset({"conv"}), "fc": frozenset({"fc"}), "all": frozenset({"conv", "fc"})}
 
@@ -130,12 +130,12 @@ class _Chooser:
             candidates = self.scorer.score(channels, groups)
             return select(candidates, self.options, self.stage, self._measure)
         # Here, because most people do not have PaddleSlim and never come this way.
-        from ppcls_compress.slim import paddleslim_bridge
+        from ppcls_compress.slim.paddleslim import prune_backend
 
         ratios = group_ratios(groups, self.options.ratio)
         if self.stage.steps > 1:
             ratios = [self._ratio_now(*pair) for pair in zip(groups, ratios, strict=True)]
-        return paddleslim_bridge.plan(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
+        return prune_backend.plan(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
 
     def _ratio_now(self, group: Group, goal: float) -> float:
         """The share of the present units that brings the group to where this step of several is to be."""

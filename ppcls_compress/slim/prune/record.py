@@ -12,10 +12,10 @@ from paddle import nn
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.cost import Cost
-from ppcls_compress.slim.options_prune import PruneOptions
-from ppcls_compress.slim.prune.plan import Plan
-from ppcls_compress.slim.prune.structure import Change
-from ppcls_compress.slim.prune.surgery import Surgery
+from ppcls_compress.slim.options.prune import PruneOptions
+from ppcls_compress.slim.prune.cut.plan import Plan
+from ppcls_compress.slim.prune.cut.structure import Change
+from ppcls_compress.slim.prune.cut.surgery import Surgery
 
 VERSION = 1
 

@@ -7,12 +7,13 @@ deployed = to_inference(model)        # or convert(model) for the float layers
 model = apply_record(fresh, record)   # elsewhere: the same structure, ready for a strict load
 """
 
+from ppcls_compress.slim.paddleslim.quant_backend import native
+from ppcls_compress.slim.paddleslim.state_dict import check_fits, from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
 from ppcls_compress.slim.quant.layers import quant_layers
-from ppcls_compress.slim.quant.marking import mark_places
 from ppcls_compress.slim.quant.monitor import (
     freeze_batch_norms,
     freeze_observers,
@@ -20,11 +21,10 @@ from ppcls_compress.slim.quant.monitor import (
     start_epoch,
     statistics,
 )
-from ppcls_compress.slim.quant.paddleslim import check_fits, from_paddleslim, is_paddleslim
-from ppcls_compress.slim.quant.paddleslim_backend import native
-from ppcls_compress.slim.quant.placement import is_placed
+from ppcls_compress.slim.quant.placement.marking import mark_places
+from ppcls_compress.slim.quant.placement.placement import is_placed
 from ppcls_compress.slim.quant.prepare import apply_fold, apply_record, convert, fold_step, prepare
-from ppcls_compress.slim.quant.weights import WeightGrid
+from ppcls_compress.slim.quant.quantizers.weights import WeightGrid
 
 __all__ = [
     "CustomParts",

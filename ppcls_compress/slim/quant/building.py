@@ -11,8 +11,9 @@ import paddle
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.graph import first_line
-from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import activations, layers, weights
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.quantizers import activations, weights
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.quant import layers, placement
-from ppcls_compress.slim.quant.activations import Fixed
-from ppcls_compress.slim.quant.learned import ClipWeightByAlpha, PaddleSlimPact
-from ppcls_compress.slim.quant.paddleslim_backend import paddleslim_layers
-from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
-from ppcls_compress.slim.quant.weights import WeightQuantizer
+from ppcls_compress.slim.paddleslim.quant_backend import paddleslim_layers
+from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.quantizers.activations import Fixed
+from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
+from ppcls_compress.slim.quant.quantizers.learned import ClipWeightByAlpha, PaddleSlimPact
+from ppcls_compress.slim.quant.quantizers.weights import WeightQuantizer
 
 
 def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 import paddle
 
 from ppcls_compress.slim import graph
-from ppcls_compress.slim.quant import fake_quant, fold, layers, placement
+from ppcls_compress.slim.paddleslim.quant_backend import native
+from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
-from ppcls_compress.slim.quant.learned import ClipByAlpha, PaddleSlimPact
-from ppcls_compress.slim.quant.paddleslim_backend import native
-from ppcls_compress.slim.quant.quantizers import ActivationQuantizer
-from ppcls_compress.slim.quant.weights import WeightGrid, WeightQuantizer
+from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.quantizers import fake_quant
+from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
+from ppcls_compress.slim.quant.quantizers.learned import ClipByAlpha, PaddleSlimPact
+from ppcls_compress.slim.quant.quantizers.weights import WeightGrid, WeightQuantizer
 
 # Far above what a lowest integer loses where its sign turns, far below what a wrongly folded norm changes.
 _TOLERANCE = 1e-2

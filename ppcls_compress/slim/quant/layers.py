@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import paddle
 from paddle.nn import functional
 
-from ppcls_compress.slim.quant import fake_quant
+from ppcls_compress.slim.quant.quantizers import fake_quant
 
 PARTS = ("_fake_quant_weight", "_fake_quant_input", "_act_preprocess", "_weight_preprocess")
 _CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")

@@ -6,12 +6,12 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import placement
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.paddleslim.quant_backend import counterparts
 from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.layers import quant_layers
-from ppcls_compress.slim.quant.paddleslim_backend import counterparts
-from ppcls_compress.slim.quant.quantizers import ActivationQuantizer, CountsClipped, Quantizer
+from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer, CountsClipped, Quantizer
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:

@@ -9,9 +9,11 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError
-from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.quant import fold, layers, paddleslim_backend, placement
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.paddleslim import quant_backend
+from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
+from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.select import Selection, select
 
 
@@ -68,7 +70,7 @@ def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
     """
     placement.remove(model)
     swaps = {id(layer): layers.plain(layer) for layer in layers.quant_layers(model).values()}
-    swaps |= paddleslim_backend.float_layers(model)
+    swaps |= quant_backend.float_layers(model)
     if not swaps:
         raise UserError(f"{type(model).__name__} holds no quantized layer to convert back")
     layers.replace(model, swaps)
@@ -133,7 +135,7 @@ def apply_record(
 
 def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, custom: CustomParts) -> None:
     if options.backend == "paddleslim":
-        paddleslim_backend.quantize(model, options, selection.chosen, custom)
+        quant_backend.quantize(model, options, selection.chosen, custom)
         return
     found = dict(model.named_sublayers())
     layers.replace(

@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
-from ppcls_compress.slim.options_quant import QuantOptions
-from ppcls_compress.slim.options_rules import LAYER_TYPES
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.options.rules import LAYER_TYPES
+from ppcls_compress.slim.paddleslim.quant_backend import PaddleSlimLayer
 from ppcls_compress.slim.quant.layers import QuantLayer, base_type
-from ppcls_compress.slim.quant.paddleslim_backend import PaddleSlimLayer
 
 _WEIGHTED = (
     paddle.nn.Conv1D,

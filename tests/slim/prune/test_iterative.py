@@ -4,7 +4,7 @@ import pytest
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.options_prune import IterativeOptions, PruneOptions
+from ppcls_compress.slim.options.prune import IterativeOptions, PruneOptions
 from ppcls_compress.slim.prune import apply_record, prune
 
 SHAPE = [[1, 3, 8, 8]]

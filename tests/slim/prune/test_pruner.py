@@ -10,9 +10,9 @@ from paddle.vision import models
 from support.pruning import Net, check_exact, outputs, random_inputs, randomize
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.options_prune import PruneOptions
+from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import apply_record, prune
-from ppcls_compress.slim.prune.surgery import Surgery
+from ppcls_compress.slim.prune.cut.surgery import Surgery
 
 SHAPE = [[1, 3, 16, 16]]
 

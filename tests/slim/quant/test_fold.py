@@ -9,7 +9,7 @@ import pytest
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
-from ppcls_compress.slim.quant.ptq import PTQ
+from ppcls_compress.slim.paddleslim.ptq import PTQ
 
 nn = paddle.nn
 

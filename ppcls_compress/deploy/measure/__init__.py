@@ -1,0 +1,1 @@
+"""How long an artifact takes, and on which machine."""

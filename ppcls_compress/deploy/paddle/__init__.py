@@ -1,0 +1,1 @@
+"""Paddle Inference: float programs, fake-quantized ones, and integer ones for oneDNN."""

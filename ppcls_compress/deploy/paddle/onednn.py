@@ -1,0 +1,93 @@
+"""Paddle Inference on integer kernels: a program for oneDNN, and the options for it to run as it was trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import inference
+
+from ppcls_compress.deploy.network import Deployed
+from ppcls_compress.deploy.notes import Written, binding
+from ppcls_compress.deploy.paddle import onednn_lower, onednn_ops
+from ppcls_compress.deploy.paddle.onednn_program import Program
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.graph import capture_or_refuse
+
+NETWORK = "inference.pdmodel"
+PARAMETERS = "inference.pdiparams"
+_INPUT = "image"
+_BATCH = 7
+"""Of the capture; a number that hardly any layer has, for the first axis to be told from others by it."""
+
+
+def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], softmax: bool = True) -> Written:
+    """Write `folder`/inference.pdmodel and .pdiparams: int8 weights, batch norms folded, free batch size.
+
+    Args:
+        model: fake-quantized, maps [N, C, H, W] images to [N, classes]; neither it nor Paddle's mode changes.
+        folder: exists.
+        image_shape: (C, H, W).
+        softmax: end with a softmax, so that the output is probabilities, not logits.
+
+    Raises:
+        NoFormError: a layer or operator has no form for oneDNN; says which.
+        UserError: a layer is not calibrated, or the network's forward pass fails.
+    """
+    given = quant.grids(model)
+    onednn_lower.check(given)
+    grids = {f"network.{name}": grid for name, grid in given.items()}
+    network = Deployed(quant.convert(copy.deepcopy(quant.native(model))), softmax=softmax)
+    graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
+    program = Program(_INPUT, image_shape)
+    lowering = onednn_lower.Lowering(graph, grids, program)
+    output = onednn_ops.write(lowering)
+    program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
+    return Written([name.removeprefix("network.") for name in lowering.quantized], _notes(model, given))
+
+
+def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+    clips = [(name, grid.input) for name, grid in grids.items() if grid.input.clip is not None]
+    notes = [binding(name, grid.clip, grid.limit) for name, grid in clips]
+    again = [name for name, grid in grids.items() if not _survives(grid.weight)]
+    if again:
+        others = f" and {len(again) - 1} more layers" if again[1:] else ""
+        notes.append(
+            f"{again[0]}{others}: Paddle's passes round the weights of each channel once more, to the grid of its "
+            "largest one, which is not 127 steps here"
+        )
+    if quant.is_placed(model):
+        notes.append(
+            "only inputs of layers are rounded; the sums and other tensors that placement: deploy rounds are not"
+        )
+    return notes
+
+
+def _survives(weight: quant.WeightGrid) -> bool:
+    """Whether the largest integer of every channel is 127, or the channel empty."""
+    others = tuple(axis for axis in range(weight.integers.ndim) if axis != weight.axis)
+    largest = np.abs(weight.integers.astype(np.int32)).max(axis=others)
+    return bool(np.isin(largest, (0, weight.levels)).all())
+
+
+def create(folder: str | Path, threads: int) -> inference.Predictor:
+    """The exported program, ready to run.
+
+    Args:
+        folder: that `export` wrote to.
+        threads: for the arithmetic.
+    """
+    config = inference.Config(str(Path(folder) / NETWORK), str(Path(folder) / PARAMETERS))
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    config.enable_mkldnn()
+    config.enable_mkldnn_int8()
+    # It adds a residual inside the convolution, on a range that training does not have; in Paddle 3.3.1 it is also
+    # wrong where the activation after it is not a ReLU.
+    config.delete_pass("conv_elementwise_add_onednn_fuse_pass")
+    config.enable_memory_optim()  # tensors share memory: less of it, and up to a sixth faster
+    return inference.create_predictor(config)

@@ -1,0 +1,367 @@
+"""The options of `Slim.quant`: one frozen object, checked when it is made, without importing Paddle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.slim.options import paddleslim
+from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
+
+WeightType = Literal[
+    "abs_max",
+    "channel_wise_abs_max",
+    "range_abs_max",
+    "moving_average_abs_max",
+    "lsq_weight",
+    "channel_wise_lsq_weight",
+]
+CLASSES = ("weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize")
+"""The options that name a class of the user's own."""
+_OBSERVED = ("moving_average_abs_max", "range_abs_max")
+
+
+@dataclass(frozen=True)
+class QuantOptions:
+    """Quantization of convolutions and linear layers, in training or after it.
+
+    An option that has no effect beside the others is refused; it reads None.
+
+    Attributes:
+        name: `pact`, a clipping range per layer that is trained (Choi et al. 2018, in PaddleSlim's two-sided form);
+            `lsq`, a step size per layer that is trained (Esser et al. 2020); `qat`, ranges by observation only; `ptq`,
+            ranges from calibration, without training.
+        grid: pact. `alpha`: the range is alpha, trained as exported; `moving_average`: PaddleSlim's, clip by alpha,
+            then quantize on the moving average of the largest magnitude.
+        backend: `native`, or an installed PaddleSlim 2.6.0 (`paddleslim`), for comparison: `pact` as `compat` says, or
+            `qat`. What its QAT has no counterpart of is refused.
+        compat: with PACT. `paddleslim`: PaddleSlim's grid, start (alpha = 100) and rate (1000 times), literally;
+            calibration then changes nothing.
+        placement: what is rounded. `layers`: what quantized layers read; `deploy`: every tensor that ONNX Runtime's
+            integer graph rounds (sums, activations, pooling, concatenations), batch norms folded, so that this graph
+            computes what was trained. 8-bit activations only.
+        weight_bits: 2 to 16.
+        activation_bits: 2 to 16.
+        weight_quantize_type: how the range of a weight is found; the two lsq types are trained. Not for ptq.
+        activation_quantize_type: qat, and pact in place of `grid`. How the range of an activation is found.
+        weight_preprocess_type: `PACT` clips the weights to a trained range before they are quantized. Not for ptq.
+        activation_preprocess_type: `PACT`, which is what `name: pact` means.
+        moving_rate: decay of the moving average.
+        window_size: how many batches `range_abs_max` looks back on.
+        dtype: `int8`, the only stored type that PaddleSlim knows too; 9 to 16 bits are stored as int16.
+        quantizable_layer_type: layer types to quantize; `Conv2D` includes depthwise ones, `depthwise` is only those.
+        skip: names, globs or types of layers that stay float; each must match something.
+        per_layer: other settings for some layers; a later rule wins.
+        unsigned: pact and lsq. The one-sided form, clip(x, 0, alpha) on 2^bits levels: `auto` uses it where the
+            calibration data is never negative.
+        alpha_init: How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
+        alpha_percentile: with `alpha_init: percentile`; in percent.
+        alpha_learning_rate: learning rate of alpha as a multiple of the optimizer's.
+        alpha_weight_decay: decay of alpha, in place of the optimizer's: a step shrinks it by rate times this. AdamW
+            takes it as a part of the gradient.
+        fuse_conv_bn: fold batch norms into the convolutions before quantizing; ptq does by default.
+        onnx_format: what an exported Paddle model holds: integer weights and their scales, or, if false, float weights
+            on the grid.
+        freeze_bn_epoch: from this epoch on (counted from 1), batch norms keep their running statistics.
+        observer_epochs: after so many epochs, observed ranges stay as they are.
+        activation_quantizer: ptq. PaddleSlim's `KLQuantizer`, `HistQuantizer`, `AbsmaxQuantizer`, or
+            `PercentileQuantizer`.
+        weight_quantizer: ptq. `PerChannelAbsmaxQuantizer` or `AbsmaxQuantizer`.
+        bins: ptq by KL or histogram. Bins of the histogram.
+        upsample_bins: ptq by KL or histogram. Parts into which a bin is split when the range grows.
+        hist_percent: ptq by histogram. Fraction of the magnitudes inside the range.
+        percentile: ptq by percentile, of each batch's magnitudes; in percent.
+        bias_correction: ptq. Shift each bias by the mean error that rounding causes in the layer's output.
+        weight_preprocess: `package.module.Class`, a layer class of the user's own in place of
+            `weight_preprocess_type`. A record never has it imported, only what the user gives.
+        act_preprocess: the same in place of `activation_preprocess_type`.
+        weight_quantize: the same in place of `weight_quantize_type`.
+        act_quantize: the same in place of `activation_quantize_type`.
+    """
+
+    name: Literal["pact", "lsq", "qat", "ptq"] = "pact"
+    grid: Literal["alpha", "moving_average"] | None = None
+    backend: Literal["native", "paddleslim"] = "native"
+    compat: Literal["paddleslim"] | None = None
+    placement: Literal["layers", "deploy"] = "layers"
+    weight_bits: int = 8
+    activation_bits: int = 8
+    weight_quantize_type: WeightType | None = None
+    activation_quantize_type: Literal["abs_max", "range_abs_max", "moving_average_abs_max"] | None = None
+    weight_preprocess_type: Literal["PACT"] | None = None
+    activation_preprocess_type: Literal["PACT"] | None = None
+    moving_rate: float | None = None
+    window_size: int | None = None
+    dtype: Literal["int8"] = "int8"
+    quantizable_layer_type: tuple[str, ...] = ("Conv2D", "Linear")
+    skip: tuple[str, ...] = ()
+    per_layer: tuple[LayerRule, ...] = ()
+    unsigned: Literal["auto"] | bool | None = None
+    alpha_init: Literal["mse", "percentile"] | None = None
+    alpha_percentile: float | None = None
+    alpha_learning_rate: float | None = None
+    alpha_weight_decay: float | None = None
+    fuse_conv_bn: bool | None = None
+    onnx_format: bool = True
+    freeze_bn_epoch: int | None = None
+    observer_epochs: int | None = None
+    activation_quantizer: Literal["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"] | None = (
+        None
+    )
+    weight_quantizer: Literal["PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"] | None = None
+    bins: int | None = None
+    upsample_bins: int | None = None
+    hist_percent: float | None = None
+    percentile: float | None = None
+    bias_correction: bool | None = None
+    weight_preprocess: str | None = None
+    act_preprocess: str | None = None
+    weight_quantize: str | None = None
+    act_quantize: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, choices in _CHOICES.items():
+            _check_choice(key, getattr(self, key), choices)
+        check_bits(self)
+        object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
+        object.__setattr__(self, "skip", names("skip", self.skip))
+        object.__setattr__(self, "per_layer", rules(self.per_layer))
+        if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
+            object.__setattr__(self, "compat", "paddleslim")
+        for key, name in self.classes().items():
+            if not (isinstance(name, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name)):
+                raise ConfigError(f"{key}: a class such as package.module.Class is needed, found {name!r}")
+        _fill(self)
+        for key in _RANGES:
+            if getattr(self, key) is not None:
+                check_number(key, getattr(self, key))
+        bits, least = self.activation_bits, 2**self.activation_bits
+        if self.activation_quantizer == "KLQuantizer" and self.bins < least:
+            raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
+        if self.unsigned is True and bits == 16:
+            raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
+        if self.compat and self.observer_epochs == 0:
+            raise ConfigError("observer_epochs: 0 would keep compat: paddleslim's start, which knows no data")
+        if self.placement == "deploy":
+            _check_deploy(self)
+        for index, rule in enumerate(self.per_layer):
+            try:
+                self.with_rule(rule)
+            except ConfigError as error:
+                raise ConfigError(f"per_layer[{index}]: {error}") from error
+        if self.backend == "paddleslim":
+            paddleslim.check(self)
+
+    def classes(self) -> dict[str, str]:
+        """The classes of the user's own, by option."""
+        return {key: getattr(self, key) for key in CLASSES if getattr(self, key) is not None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as plain JSON values, for a record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> QuantOptions:
+        """The options that `as_dict` wrote.
+
+        Raises:
+            ConfigError: a key or value that does not exist.
+        """
+        known = {field.name for field in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ConfigError(unknown("quantization option", key, known))
+        return cls(**values)
+
+    def with_rule(self, rule: LayerRule) -> QuantOptions:
+        """The options of a layer that a rule of `per_layer` is for.
+
+        Raises:
+            ConfigError: the rule contradicts the other options.
+        """
+        changes = rule.overrides()
+        if self.bins == _default_bins(self.activation_bits) and "activation_bits" in changes:
+            changes["bins"] = _default_bins(changes["activation_bits"])
+        return replace(self, **changes, per_layer=())
+
+
+# It is read by pydantic, which then refuses keys that do not exist.
+QuantOptions.__pydantic_config__ = {"extra": "forbid"}
+
+
+def _layer_types(value: Any) -> tuple[str, ...]:
+    found = names("quantizable_layer_type", value)
+    for name in found:
+        if name not in LAYER_TYPES:
+            raise ConfigError(f"quantizable_layer_type: {unknown('layer type', name, LAYER_TYPES)}")
+    if not found:
+        raise ConfigError("quantizable_layer_type: is empty, so nothing would be quantized")
+    return found
+
+
+def _check_choice(key: str, value: Any, choices: tuple[object, ...]) -> None:
+    # True equals 1 in Python, and means something else here.
+    if not any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices):
+        raise ConfigError(
+            f"{key}: {unknown('value', value, [str(choice) for choice in choices if choice is not None])}"
+        )
+
+
+def check_number(key: str, value: Any) -> None:
+    """Refuse a number that an option cannot be, whatever the others are.
+
+    Raises:
+        ConfigError: `value` is of another type, or out of range.
+    """
+    allowed, kinds, holds = _RANGES[key]
+    if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
+        raise ConfigError(f"{key}: {value!r} is not {allowed}")
+
+
+def _check_deploy(options: QuantOptions) -> None:
+    """Refuse what the integer graph of `placement: deploy` cannot hold."""
+    if not options.fuse_conv_bn:
+        raise ConfigError("fuse_conv_bn: placement: deploy trains with the batch norms folded; leave fuse_conv_bn out")
+    if options.freeze_bn_epoch is not None:
+        raise ConfigError("freeze_bn_epoch: placement: deploy trains with the batch norms folded; leave it out")
+    for bits in (options, *options.per_layer):
+        if bits.activation_bits not in (None, 8):
+            raise ConfigError(f"activation_bits: placement: deploy needs 8, found {bits.activation_bits}")
+        if bits.weight_bits is not None and bits.weight_bits > 8:
+            raise ConfigError(f"weight_bits: placement: deploy needs at most 8, found {bits.weight_bits}")
+    if any(rule.unsigned is not None for rule in options.per_layer):
+        raise ConfigError("per_layer: unsigned: placement: deploy has ranges of tensors that several layers share")
+    if options.grid == "moving_average" or options.activation_quantize_type == "abs_max":
+        key = "grid" if options.grid == "moving_average" else "activation_quantize_type"
+        raise ConfigError(
+            f"{key}: placement: deploy needs one fixed range per tensor, {getattr(options, key)} has none"
+        )
+    if options.name == "pact" and options.activation_quantize_type is not None:
+        two = f"pact with {options.activation_quantize_type} has two; use grid: alpha"
+        raise ConfigError(f"activation_quantize_type: placement: deploy needs one fixed range per tensor, and {two}")
+
+
+def _fill(options: QuantOptions) -> None:
+    """Give every option that applies its default, and refuse those that do not apply."""
+    applicable = _ptq(options) if options.name == "ptq" else _training(options)
+    for key in _SITUATIONAL:
+        value = getattr(options, key)
+        if key in applicable:
+            object.__setattr__(options, key, applicable[key] if value is None else value)
+        elif value is not None:
+            raise ConfigError(f"{key}: {value!r} has no effect with {_situation(options, key)}; leave it out")
+
+
+def _ptq(options: QuantOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "activation_quantizer": options.activation_quantizer or "KLQuantizer",
+        "weight_quantizer": "PerChannelAbsmaxQuantizer",
+        "bias_correction": True,
+        "fuse_conv_bn": True,
+    }
+    if found["activation_quantizer"] in ("KLQuantizer", "HistQuantizer"):
+        found |= {"bins": _default_bins(options.activation_bits), "upsample_bins": 64}
+    if found["activation_quantizer"] == "HistQuantizer":
+        found["hist_percent"] = 0.99999
+    if found["activation_quantizer"] == "PercentileQuantizer":
+        found["percentile"] = 99.99
+    return found
+
+
+def _default_bins(bits: int) -> int:
+    return max(1024, 2**bits)
+
+
+def _training(options: QuantOptions) -> dict[str, Any]:
+    weight = options.weight_quantize_type
+    weight = weight or ("channel_wise_lsq_weight" if options.name == "lsq" else "channel_wise_abs_max")
+    found: dict[str, Any] = {
+        "weight_quantize_type": weight,
+        "weight_preprocess_type": None,
+        "fuse_conv_bn": options.placement == "deploy",
+        "freeze_bn_epoch": None,
+    }
+    if options.weight_preprocess_type:
+        found["compat"] = None
+    kind = options.activation_quantize_type
+    if options.name == "pact":
+        found |= _pact(options)
+        kind = found.get("activation_quantize_type")
+    if options.name == "qat":
+        kind = found["activation_quantize_type"] = kind or "moving_average_abs_max"
+    if options.name == "lsq":
+        kind, found["unsigned"] = None, "auto"
+    if "PACT" in (found.get("activation_preprocess_type"), options.weight_preprocess_type) and not options.compat:
+        found |= {"alpha_init": "mse", "alpha_learning_rate": 1.0, "alpha_weight_decay": 1e-4}
+        if options.alpha_init == "percentile":
+            found["alpha_percentile"] = 99.99
+    if "moving_average_abs_max" in (kind, weight):
+        found["moving_rate"] = 0.9
+    if "range_abs_max" in (kind, weight):
+        found["window_size"] = 10000
+    if kind in _OBSERVED or weight in _OBSERVED:
+        found["observer_epochs"] = None
+    return found
+
+
+def _pact(options: QuantOptions) -> dict[str, Any]:
+    found: dict[str, Any] = {"activation_preprocess_type": "PACT", "compat": None}
+    kind = options.activation_quantize_type
+    if options.compat:
+        found |= {"grid": "moving_average", "activation_quantize_type": "moving_average_abs_max"}
+        if options.grid == "alpha":
+            raise ConfigError("grid: alpha contradicts compat: paddleslim, which clips and then quantizes")
+        return found
+    if kind in ("abs_max", "range_abs_max"):
+        if options.grid is not None:
+            raise ConfigError(f"grid: {options.grid} contradicts activation_quantize_type: {kind}; leave one out")
+        return found | {"activation_quantize_type": kind}
+    if kind == "moving_average_abs_max" and options.grid == "alpha":
+        raise ConfigError("grid: alpha has no moving average; leave activation_quantize_type out")
+    found["unsigned"] = "auto"
+    found["grid"] = options.grid or ("moving_average" if kind else "alpha")
+    if found["grid"] == "moving_average":
+        found["activation_quantize_type"] = "moving_average_abs_max"
+    return found
+
+
+def _situation(options: QuantOptions, key: str) -> str:
+    """The settings that decide whether others apply."""
+    deciding = ("grid", "compat", "activation_quantize_type", "weight_quantize_type", "alpha_init")
+    parts = [f"{other}: {getattr(options, other)}" for other in deciding if other != key and getattr(options, other)]
+    return ", ".join([f"name: {options.name}", *parts])
+
+
+def _values(hint: Any) -> tuple[object, ...]:
+    """Every value of a type that has a list of them, else nothing."""
+    if hint in (bool, NoneType):
+        return (True, False) if hint is bool else (None,)
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = [_values(part) for part in get_args(hint)] if get_origin(hint) in (Union, UnionType) else []
+    return tuple(value for part in parts for value in part) if all(parts) else ()
+
+
+_CHOICES = {key: values for key, hint in get_type_hints(QuantOptions).items() if (values := _values(hint))}
+# Everything that applies in some situations only; the other options always do.
+_SITUATIONAL = tuple(
+    field.name for field in fields(QuantOptions) if field.default is None and field.name not in CLASSES
+)
+_NUMBER = (int, float)
+_RANGES: dict[str, tuple[str, Any, Any]] = {
+    "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),
+    "window_size": ("a whole number from 1", int, lambda value: value >= 1),
+    "alpha_percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
+    "alpha_learning_rate": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
+    "alpha_weight_decay": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
+    "freeze_bn_epoch": ("a whole number from 1", int, lambda value: value >= 1),
+    "observer_epochs": ("a whole number from 0", int, lambda value: value >= 0),
+    "bins": ("a whole number from 128", int, lambda value: value >= 128),
+    "upsample_bins": ("a whole number from 1", int, lambda value: value >= 1),
+    "hist_percent": ("a number above 0.5 and below 1", _NUMBER, lambda value: 0.5 < value < 1),
+    "percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
+}

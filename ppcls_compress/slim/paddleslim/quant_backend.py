@@ -1,0 +1,158 @@
+"""PaddleSlim's own quantization-aware training in the place of ours (`Slim.quant.backend: paddleslim`).
+
+PaddleSlim swaps the layers and Paddle's layers train; here they are only put where the network uses them, kept beside
+their float layers, and translated into ours, which compute the same, where a quantized model is deployed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+import paddle
+from paddle.nn.quant import quant_layers
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.graph import first_line
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
+
+_QUANTIZED = (quant_layers.QuantizedConv2D, quant_layers.QuantizedConv2DTranspose, quant_layers.QuantizedLinear)
+_PARTS = {
+    "act_quantize": "_fake_quant_input",
+    "weight_quantize": "_fake_quant_weight",
+    "act_preprocess": "_act_preprocess",
+    "weight_preprocess": "_weight_preprocess",
+}
+_CONFIG = (
+    "weight_preprocess_type",
+    "activation_preprocess_type",
+    "weight_quantize_type",
+    "activation_quantize_type",
+    "weight_bits",
+    "activation_bits",
+    "dtype",
+    "moving_rate",
+    "onnx_format",
+)
+
+
+class PaddleSlimLayer(quant_layers.MAOutputScaleLayer):
+    """What PaddleSlim put in the place of a layer: that layer, quantized or not, and an observer of its output.
+
+    Attributes:
+        float_layer: the layer before, alone in a tuple, so that it is no sublayer; the parameters are shared.
+        options: how the network was quantized.
+        custom: which steps classes of the user's own take, by the names of `CustomParts`.
+    """
+
+    def counterpart(self, name: str) -> paddle.nn.Layer | None:
+        """Our own layer in the same state, sharing the parameters; None if PaddleSlim only observes this one."""
+        if not isinstance(self._layer, _QUANTIZED):
+            return None
+        given = {key: getattr(self._layer, _PARTS[key]) for key in self.custom}
+        (layer,) = self.float_layer
+        ours = quantized_layer(name, layer, replace(self.options, backend="native"), given)
+        for part in _PARTS.values():
+            own, theirs = getattr(ours, part), getattr(self._layer, part)
+            state = {} if own is None or own is theirs else own.state_dict()
+            for key, tensor in state.items():
+                tensor.set_value(theirs.state_dict()[key])
+        for sublayer in ours.sublayers(include_self=True):
+            sublayer.training = self.training
+        return ours
+
+
+def quantize(model: paddle.nn.Layer, options: QuantOptions, names: Collection[str], custom: CustomParts) -> None:
+    """Let PaddleSlim's QAT quantize the named layers, in place.
+
+    Raises:
+        UserError: it cannot; the model is as it was.
+        MissingDependencyError: PaddleSlim is not installed.
+    """
+    # Here, because most people do not have PaddleSlim and never come this way.
+    from ppcls_compress.slim.paddleslim import prune_backend
+
+    qat = prune_backend.load("Slim.quant").quant.QAT
+    before = dict(model.named_sublayers())
+    with _left_alone(layer for name, layer in before.items() if name not in names):
+        try:
+            qat(_config(options), **custom.given()).quantize(model)
+        except Exception as error:
+            # PaddleSlim meets what it cannot quantize with any exception, a bare AssertionError included.
+            layers.replace(model, {id(new): old for new, old in _changed(before, model)})
+            raise UserError(
+                f"Slim.quant.backend: paddleslim cannot quantize this network: {first_line(error)}"
+            ) from error
+    swaps = {}
+    for new, old in _changed(before, model):
+        kept = layers.transplant(new, PaddleSlimLayer)
+        kept.float_layer, kept.options, kept.custom = (old,), options, tuple(custom.given())
+        # The network may hold the float layer in a list as well and call it from there, which PaddleSlim overlooks.
+        swaps |= {id(new): kept, id(old): kept}
+    layers.replace(model, swaps)
+
+
+def paddleslim_layers(model: paddle.nn.Layer) -> dict[str, PaddleSlimLayer]:
+    """What PaddleSlim put in, by the structured name of the float layer."""
+    return {name: layer for name, layer in model.named_sublayers() if isinstance(layer, PaddleSlimLayer)}
+
+
+def float_layers(model: paddle.nn.Layer) -> dict[int, paddle.nn.Layer]:
+    """The float layers to put back, with the weights as they were trained, by `id()` of what PaddleSlim put in."""
+    swaps = {}
+    for layer in paddleslim_layers(model).values():
+        (before,) = layer.float_layer
+        for sublayer in before.sublayers(include_self=True):
+            sublayer.training = layer.training
+        swaps[id(layer)] = before
+    return swaps
+
+
+def counterparts(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
+    """Our own quantized layers in the state of PaddleSlim's, by name; the model keeps PaddleSlim's."""
+    found = {name: layer.counterpart(name) for name, layer in paddleslim_layers(model).items()}
+    return {name: layer for name, layer in found.items() if layer is not None}
+
+
+def native(model: paddle.nn.Layer) -> paddle.nn.Layer:
+    """A copy in which our own layers compute what PaddleSlim's do, with the parameters' names; without any, `model`."""
+    if not paddleslim_layers(model):
+        return model
+    duplicate = copy.deepcopy(model)
+    theirs = paddleslim_layers(duplicate)
+    translated = {id(theirs[name]): ours for name, ours in counterparts(duplicate).items()}
+    layers.replace(duplicate, float_layers(duplicate) | translated)
+    return duplicate
+
+
+def _config(options: QuantOptions) -> dict[str, object]:
+    kinds = {"Conv2D" if kind == "depthwise" else kind for kind in options.quantizable_layer_type}
+    return {**{key: getattr(options, key) for key in _CONFIG}, "quantizable_layer_type": sorted(kinds)}
+
+
+def _changed(
+    before: dict[str, paddle.nn.Layer], model: paddle.nn.Layer
+) -> list[tuple[paddle.nn.Layer, paddle.nn.Layer]]:
+    """(new, old) for the layers that are others now; what lay inside such a layer has lost its name."""
+    now = dict(model.named_sublayers())
+    return [(now[name], old) for name, old in before.items() if now.get(name, old) is not old]
+
+
+@contextlib.contextmanager
+def _left_alone(others: Iterable[paddle.nn.Layer]) -> Iterator[None]:
+    """While active, PaddleSlim passes over these layers; its word for that is an attribute of theirs."""
+    marked = [layer for layer in others if layers.base_type(layer) and not getattr(layer, "skip_quant", False)]
+    before = [layer.__dict__.get("skip_quant") for layer in marked]
+    try:
+        for layer in marked:
+            layer.__dict__["skip_quant"] = True
+        yield
+    finally:
+        for layer, value in zip(marked, before, strict=True):
+            del layer.__dict__["skip_quant"]
+            if value is not None:
+                layer.__dict__["skip_quant"] = value

@@ -1,0 +1,1 @@
+"""Which channels go: criteria, ratios, targets, and what stays whole."""

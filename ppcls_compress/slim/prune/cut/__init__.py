@@ -1,0 +1,1 @@
+"""From the channels that go to a smaller network: masks, removal, undoing, verification."""

@@ -1,0 +1,1 @@
+"""From a network to channels with labels: which parameters shrink together."""

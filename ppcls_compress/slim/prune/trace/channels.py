@@ -1,0 +1,199 @@
+"""From labels to units of pruning: classes of united labels, and groups of classes that are interchangeable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppcls_compress.slim.prune.trace.context import GroupedConv, Origin, Size, Tracing
+from ppcls_compress.slim.prune.trace.labels import Labels, Pin, components
+
+
+@dataclass(frozen=True)
+class Member:
+    """One layer of a group.
+
+    Attributes:
+        units: the unit (0 .. len(group) - 1) that each output channel belongs to, -1 for another group's.
+    """
+
+    origin: Origin
+    units: Labels
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units (classes of united channels) that touch the same parameter axes equally often; ratios are per group.
+
+    Attributes:
+        roots: the representative label of each unit, in the order of the first layer's channels.
+        members: the layers whose output channels these are, in the order in which the network registers them.
+    """
+
+    roots: Labels
+    members: tuple[Member, ...]
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    @property
+    def name(self) -> str:
+        """The first layer's weight."""
+        return self.members[0].origin.weight
+
+
+@dataclass
+class Channels:
+    """A solved tracing.
+
+    Attributes:
+        root: label -> representative label of its class.
+        pinned: label of a class that stays -> why.
+        sizes: the tracing's, with the group counts of grouped convolutions.
+    """
+
+    tracing: Tracing
+    root: Labels
+    pinned: dict[int, Pin]
+    sizes: list[Size]
+    groups: list[Group] = field(default_factory=list)
+
+    def mask(self, removed: Iterable[Labels]) -> np.ndarray:
+        """label -> kept, when the classes of these representatives go."""
+        dead = np.zeros(len(self.root), dtype=bool)
+        for roots in removed:
+            dead[roots] = True
+        return ~dead[self.root]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What trying to prune has taught: further equalities and pins."""
+
+    pairs: tuple[tuple[Labels, Labels], ...] = ()
+    pins: tuple[tuple[Labels, Pin], ...] = ()
+
+
+def solve(
+    tracing: Tracing, *, extra: Extra | None = None, kinds: frozenset[str] = frozenset({"conv"}), grouped: str = "auto"
+) -> Channels:
+    """Classes, pins and groups.
+
+    Args:
+        kinds: which layers' output channels may be removed, `conv`, `fc`.
+        grouped: grouped convolutions lose whole groups (`reduce`), the same positions of every group (`keep`), or
+            whichever leaves the finer choice (`auto`).
+    """
+    extra = extra or Extra()
+    reduce = {g.op.index: grouped == "reduce" or _is_fine(g) for g in tracing.grouped}
+    if grouped == "keep":
+        reduce = dict.fromkeys(reduce, False)
+    options = [reduce]
+    if grouped == "auto" and reduce:
+        options += [dict.fromkeys(reduce, True), dict.fromkeys(reduce, False)]
+    solved = [_classes(tracing, extra, option) for option in options]
+    best = max(solved, key=lambda channels: _free_units(channels, kinds))
+    best.groups = _groups(best, kinds)
+    return best
+
+
+def _classes(tracing: Tracing, extra: Extra, reduce: dict[int, bool]) -> Channels:
+    book = tracing.book
+    pairs, pins, sizes = [*book.pairs, *extra.pairs], [*book.pins, *extra.pins], list(tracing.sizes)
+    for conv in tracing.grouped:
+        more_pairs, more_pins, size = _grouped(conv, reduce[conv.op.index])
+        pairs.extend(more_pairs)
+        pins.extend(more_pins)
+        sizes.extend(size)
+    root = components(book.count, pairs)
+    pinned: dict[int, Pin] = {0: Pin("", "no channel")}
+    for labels, pin in pins:
+        for label in np.unique(root[labels]).tolist():
+            pinned.setdefault(label, pin)
+    return Channels(tracing, root, pinned, sizes)
+
+
+def _is_fine(conv: GroupedConv) -> bool:
+    """Whether there are at least as many groups to choose from as channels in one."""
+    return conv.wide is None or conv.groups >= len(conv.wide) // conv.groups
+
+
+def _grouped(conv: GroupedConv, reduce: bool) -> tuple[list, list, list[Size]]:
+    """Equalities, pins and sizes of a grouped convolution under one of the two ways to prune it."""
+    stays = Pin(conv.op.name, "a grouped convolution of channels that stay")
+    sides = [side for side in (conv.wide, conv.narrow) if side is not None]
+    if len(sides) < 2:
+        return [], [(side, stays) for side in (*sides, conv.weight_narrow)], []
+    wide, narrow = conv.wide.reshape(conv.groups, -1), conv.narrow.reshape(conv.groups, -1)
+    pairs: list[tuple[Labels, Labels]] = []
+    pins = [(side, stays) for side in sides] if any((side == 0).any() for side in sides) else []
+    if reduce:
+        pairs += [(side[:, :1].repeat(side.shape[1], 1), side) for side in (wide, narrow)]
+        pairs.append((narrow[:, 0], wide[:, 0]))
+        pins.append((conv.weight_narrow, Pin(conv.op.name, "whole groups are removed")))
+        return pairs, pins, [Size(conv.op, ("groups", None), conv.groups, narrow[:, 0])]
+    pairs += [
+        (np.broadcast_to(wide[0], wide.shape), wide),
+        (np.broadcast_to(conv.weight_narrow, narrow.shape), narrow),
+    ]
+    return pairs, pins, []
+
+
+def _prunable(channels: Channels, kinds: frozenset[str]) -> np.ndarray:
+    """representative label -> may be removed: it is some layer's output channel and nothing pins it."""
+    allowed = np.zeros(len(channels.root), dtype=bool)
+    for origin in channels.tracing.origins.values():
+        if origin.kind in kinds:
+            allowed[channels.root[origin.labels]] = True
+    allowed[list(channels.pinned)] = False
+    return allowed
+
+
+def _free_units(channels: Channels, kinds: frozenset[str]) -> int:
+    return int(_prunable(channels, kinds).sum())
+
+
+def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
+    """Classes are interchangeable when they touch the same parameter axes, equally often."""
+    allowed = _prunable(channels, kinds)
+    tracing = channels.tracing
+    places = [*tracing.bindings.values(), *(size.counted for size in channels.sizes if size.whole is None)]
+    at = {(origin.weight, origin.axis): origin for origin in tracing.origins.values()}
+    origin_at = {place: at.get(binding) for place, binding in enumerate(tracing.bindings)}
+    if not places:
+        return []
+    roots = np.concatenate([channels.root[labels] for labels in places])
+    where = np.repeat(np.arange(len(places)), [len(labels) for labels in places])
+    live = allowed[roots]
+    if not live.any():
+        return []
+    touches, counts = np.unique(roots[live] * len(places) + where[live], return_counts=True)
+    pairs = np.stack(np.divmod(touches, len(places)), axis=1)
+    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
+    signature = np.column_stack([pairs[:, 1], counts])
+    families: dict[bytes, list[int]] = {}
+    touched: dict[bytes, np.ndarray] = {}
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(pairs)], strict=True):
+        key = signature[start:end].tobytes()
+        families.setdefault(key, []).append(int(pairs[start, 0]))
+        touched.setdefault(key, pairs[start:end, 1])
+    rank = {name: position for position, name in enumerate(tracing.graph.tensors)}
+    groups = []
+    for key, family in families.items():
+        origins = [origin_at.get(place) for place in touched[key].tolist()]
+        members = {origin.weight: origin for origin in origins if origin is not None}
+        ordered = sorted(members.values(), key=lambda origin: rank[origin.weight])
+        groups.append(_group(channels, np.array(family), ordered))
+    return sorted(groups, key=lambda group: rank[group.name])
+
+
+def _group(channels: Channels, family: Labels, origins: list[Origin]) -> Group:
+    """Units in the order in which the first layer's channels name them."""
+    unit = np.full(len(channels.root), -1)
+    first = channels.root[origins[0].labels]
+    first = first[np.isin(first, family)]
+    roots = first[np.sort(np.unique(first, return_index=True)[1])]
+    unit[roots] = np.arange(len(roots))
+    return Group(roots, tuple(Member(origin, unit[channels.root[origin.labels]]) for origin in origins))

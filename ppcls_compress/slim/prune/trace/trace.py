@@ -1,0 +1,44 @@
+"""From a network to labelled channels: one pass of the operator table over the captured graph."""
+
+from __future__ import annotations
+
+from paddle import nn
+
+from ppcls_compress.slim.graph import Graph, Inputs, Op, capture_or_refuse
+from ppcls_compress.slim.prune.trace import rules  # noqa: F401  fills RULES
+from ppcls_compress.slim.prune.trace.context import RULES, Tracing, Unsupported
+from ppcls_compress.slim.prune.trace.labels import Pin
+
+
+def trace(model: nn.Layer, inputs: Inputs, *, outputs_stay: bool = True) -> Tracing:
+    """Labels for every value and parameter of `model`, for inputs of these shapes.
+
+    Raises:
+        UserError: the forward pass fails on such inputs.
+    """
+    return label(capture_or_refuse(model, inputs), outputs_stay=outputs_stay)
+
+
+def label(graph: Graph, *, outputs_stay: bool = True) -> Tracing:
+    """Applies the operator table; an operator without a rule pins the channels it reads, as being an output does."""
+    tracing = Tracing(graph)
+    for op in graph.ops:
+        if op.name not in RULES:
+            _pin_all(tracing, op, "the operator is not in the pruner's table")
+            continue
+        try:
+            RULES.get(op.name)(tracing, op)
+        except Unsupported as case:
+            _pin_all(tracing, op, str(case))
+    for value in graph.outputs if outputs_stay else []:
+        for labels in tracing.axes(value).values():
+            tracing.book.pin(labels, Pin("output", "is an output of the network"))
+    return tracing
+
+
+def _pin_all(tracing: Tracing, op: Op, reason: str) -> None:
+    for value in tracing.flat_inputs(op):
+        for labels in tracing.axes(value).values():
+            tracing.pin(labels, op, reason)
+    for output in op.outputs:
+        tracing.put(output, {})

@@ -1,0 +1,1 @@
+"""Which tensors an integer graph rounds, and their quantizers in training."""

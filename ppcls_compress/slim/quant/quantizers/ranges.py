@@ -1,0 +1,162 @@
+"""Ranges for quantization after training, by PaddleSlim's rules, from a stream of batches.
+
+KL: the range whose rounded histogram has the least divergence from the original one. Histogram: the range that holds a
+given fraction. Abs-max: the largest magnitude. Percentile: the mean of each batch's percentile.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from ppcls_compress.slim.options.quant import QuantOptions
+
+# How many ranges KL tries at most. The time for each grows with the bins: all 32,768 of 16 bits would take minutes.
+_CANDIDATES = 2048
+
+
+class RangeObserver(Protocol):
+    """Takes in batches, then gives the range."""
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+
+    def range(self) -> float:
+        """The range of all of them; 0 when every value was 0."""
+
+
+class AbsMaxRange:
+    """The largest magnitude."""
+
+    def __init__(self) -> None:
+        self._largest = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+        self._largest = max(self._largest, float(np.abs(values).max()))
+
+    def range(self) -> float:
+        """The largest magnitude."""
+        return self._largest
+
+
+class PercentileRange:
+    """The mean over the batches of a percentile of the magnitudes."""
+
+    def __init__(self, percent: float) -> None:
+        self._percent = percent
+        self._found: list[float] = []
+        self._largest = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+        magnitudes = np.abs(values)
+        self._found.append(float(np.percentile(magnitudes, self._percent)))
+        self._largest = max(self._largest, float(magnitudes.max()))
+
+    def range(self) -> float:
+        """The mean of the batches' percentiles; the largest magnitude where these are all 0, as of a sparse input."""
+        return float(np.mean(self._found)) or self._largest
+
+
+class _GrowingHistogram:
+    """Counts of magnitudes in equal bins; when a batch exceeds the top, old bins are split and joined to fit."""
+
+    def __init__(self, bins: int, upsample_bins: int) -> None:
+        self._bins = bins
+        self._upsample = upsample_bins
+        self._top = 0.0
+        self._counts = np.zeros(bins, np.float32)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+        magnitudes = np.abs(values)
+        largest = float(magnitudes.max())
+        if largest == 0.0:
+            return
+        if self._top == 0.0:
+            self._top = largest
+        elif largest > self._top:
+            self._grow(largest)
+        counts, _ = np.histogram(magnitudes, bins=self._bins, range=(0.0, self._top))
+        self._counts = self._counts + counts.astype(np.float32)
+
+    def _grow(self, largest: float) -> None:
+        part = self._top / (self._bins * self._upsample)
+        joined = math.ceil(largest / (self._bins * part))
+        split = np.zeros(self._bins * joined, np.float32)
+        split[: self._bins * self._upsample] = np.repeat(self._counts, self._upsample)
+        edges = np.cumsum(split, dtype=np.float64)[joined - 1 :: joined]
+        self._counts = (np.diff(edges, prepend=0.0) / self._upsample).astype(np.float32)
+        self._top = self._bins * part * joined
+
+
+class HistogramRange(_GrowingHistogram):
+    """The range that holds a fraction of the magnitudes."""
+
+    def __init__(self, bins: int, upsample_bins: int, fraction: float) -> None:
+        super().__init__(bins, upsample_bins)
+        self._fraction = fraction
+
+    def range(self) -> float:
+        """The centre of the last bin before the one in which the fraction is reached; half a bin at least."""
+        if self._top == 0.0:
+            return 0.0
+        reached = np.cumsum(self._counts / np.sum(self._counts, dtype=np.float64))
+        return float(max(np.argmax(reached >= self._fraction) - 0.5, 0.5) * (self._top / self._bins))
+
+
+class KlRange(_GrowingHistogram):
+    """The range with the least Kullback-Leibler divergence between the histogram and its rounding."""
+
+    def __init__(self, bins: int, upsample_bins: int, bits: int) -> None:
+        super().__init__(bins, upsample_bins)
+        self._levels = 2 ** (bits - 1) - 1
+
+    def range(self) -> float:
+        """The best of the upper half of the bins, at its centre; of very many bins, every few are tried."""
+        if self._top == 0.0:
+            return 0.0
+        counts = self._counts.astype(np.float64)
+        first = int((self._bins - 1) * 0.5)
+        candidates = [size for size in range(first, self._bins) if counts[size - 1] > 0]
+        candidates = candidates[:: math.ceil(len(candidates) / _CANDIDATES) or 1]
+        best = min(candidates, key=lambda size: divergence(counts, size, self._levels), default=0)
+        if best == 0:
+            filled = np.flatnonzero(counts[: first + 1])
+            best = int(filled[-1]) if filled.size else 0
+        return (best + 0.5) * self._top / self._bins
+
+
+def divergence(counts: np.ndarray, size: int, levels: int) -> float:
+    """Divergence of the first `size` bins, the rest added to the last of them, from their mean over `levels` groups.
+
+    A group's count is spread evenly over those of its bins that hold anything.
+    """
+    reference = counts[:size].copy()
+    reference[-1] += counts[size:].sum()
+    width = size // levels
+    starts = np.arange(levels) * width
+    group = np.minimum(np.arange(size) // width, levels - 1) if width else np.zeros(size, int)
+    held = reference > 0
+    sums = np.add.reduceat(counts[:size], starts) if width else counts[:size].sum(keepdims=True)
+    filled = np.bincount(group[held], minlength=sums.size)
+    spread = np.divide(sums, filled, out=np.zeros_like(sums), where=filled > 0)[group]
+    p, q = reference[held], spread[held]
+    total_p, total_q = counts.sum(), spread[held].sum()
+    with np.errstate(divide="ignore"):
+        terms = p * (np.log(total_q * p) - np.log(total_p * q))
+    return float(terms.sum() / total_p)
+
+
+def build(options: QuantOptions) -> RangeObserver:
+    """The method that the options name."""
+    if options.activation_quantizer == "KLQuantizer":
+        return KlRange(options.bins, options.upsample_bins, options.activation_bits)
+    if options.activation_quantizer == "HistQuantizer":
+        return HistogramRange(options.bins, options.upsample_bins, options.hist_percent)
+    if options.activation_quantizer == "PercentileQuantizer":
+        return PercentileRange(options.percentile)
+    return AbsMaxRange()

@@ -1,0 +1,218 @@
+"""Quantizers of weights: layers that round a weight, and say on which grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle import _C_ops
+
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant.quantizers import fake_quant, learned, lsq
+from ppcls_compress.slim.quant.quantizers.base import MovingAverageRange, Quantizer, WindowRange
+
+
+@dataclass(frozen=True)
+class WeightGrid:
+    """A rounded weight as integers: weight = integers * limit / levels, the limits along `axis`.
+
+    Attributes:
+        integers: int8, or int16 above 8 bits, in the weight's shape.
+        limit: float32 [channels], or [1] for one grid.
+        axis: the output channels' axis.
+        bits: 2 to 16.
+    """
+
+    integers: np.ndarray
+    limit: np.ndarray
+    axis: int
+    bits: int
+
+    @property
+    def levels(self) -> int:
+        """The integer that stands for the limit."""
+        return fake_quant.levels(self.bits)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What an integer is multiplied by, float32 [channels] or [1]."""
+        return (self.limit / self.levels).astype(np.float32)
+
+    def along_axis(self, values: np.ndarray) -> np.ndarray:
+        """Per-channel values in a shape that broadcasts over the weight."""
+        shape = [1] * self.integers.ndim
+        shape[self.axis] = values.size
+        return values.reshape(shape)
+
+    def scaled(self, factor: np.ndarray) -> WeightGrid:
+        """The weight times a factor per channel: its sign goes to the integers, its size to the limit.
+
+        A step of the lowest integer is lost where its sign turns: +128 does not exist in int8.
+        """
+        signs = self.along_axis(np.where(factor < 0, -1, 1))
+        highest = np.iinfo(self.integers.dtype).max
+        integers = np.minimum(self.integers.astype(np.int32) * signs, highest).astype(self.integers.dtype)
+        return WeightGrid(integers, (self.limit * np.abs(factor)).astype(np.float32), self.axis, self.bits)
+
+
+class WeightQuantizer(Quantizer):
+    """Rounds a weight; `axis` is that of its output channels."""
+
+    axis: int
+
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start a range that has a state from the weight; the others need no start."""
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The largest value of the grid, [1] or one per channel."""
+        return weight.abs().max().reshape([1])
+
+    def grid(self, weight: paddle.Tensor) -> WeightGrid:
+        """The rounded weight as integers, in evaluation mode."""
+        with paddle.no_grad():
+            rounded = self(weight).numpy()
+            limit = self.limits(weight).numpy()
+        levels = fake_quant.levels(self.bits)
+        empty = WeightGrid(rounded, limit, self.axis, self.bits)
+        # A channel of zeros has no range; its integers are zeros on any scale.
+        divisor = empty.along_axis(np.where(limit > 0, limit, 1.0)).astype(np.float64) / levels
+        integers = np.rint(rounded / divisor).clip(-levels - self.full_range, levels)
+        return WeightGrid(integers.astype(np.int8 if self.bits <= 8 else np.int16), limit, self.axis, self.bits)
+
+
+class ChannelWiseAbsMaxWeight(WeightQuantizer):
+    """Range: the largest magnitude of each output channel."""
+
+    def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """Round `weight`; the gradient passes straight through."""
+        return fake_quant.round_weight(weight, self.bits, self.axis)[0]
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The largest magnitude of each output channel."""
+        return fake_quant.round_weight(weight, self.bits, self.axis)[1]
+
+
+class AbsMaxWeight(WeightQuantizer):
+    """Range: the largest magnitude of the whole weight."""
+
+    def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """Round `weight`; the gradient passes straight through."""
+        return fake_quant.round_by_abs_max(weight, self.bits)[0]
+
+
+class _ObservedWeight(WeightQuantizer):
+    """An observed range of a weight: it can always start from the weight itself."""
+
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start from the weight's largest magnitude."""
+        self.start_from([weight.abs().max().item()])
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The range as observed so far."""
+        return self._scale
+
+    def _start(self, x: paddle.Tensor) -> None:
+        self.start(x)
+
+
+class MovingAverageWeight(_ObservedWeight, MovingAverageRange):
+    """Range: the moving average of the weight's largest magnitude over the training steps."""
+
+
+class RangeAbsMaxWeight(_ObservedWeight, WindowRange):
+    """Range: the largest magnitude of the weight in the last training steps."""
+
+
+class LsqWeight(WeightQuantizer):
+    """LSQ: a trained step size for the weight, or one per output channel.
+
+    It starts as `lsq.start` says from the first weight that it sees, and in training moves by at most a tenth per step.
+    """
+
+    full_range = True
+
+    def __init__(self, layer_name: str, bits: int, channels: int) -> None:
+        super().__init__(layer_name, bits)
+        self.s = self.create_parameter(
+            [channels],
+            paddle.ParamAttr(regularizer=paddle.regularizer.L2Decay(0.0)),
+            default_initializer=paddle.nn.initializer.Constant(0.0),
+        )
+        self.register_buffer("_previous", paddle.zeros([channels]))
+        self._started = False
+
+    def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """Round `weight`."""
+        if paddle.in_dynamic_mode():
+            if not self._started:
+                self.start(weight)
+            if self.training:
+                _C_ops.assign_out_(self._current(), self.s)
+                _C_ops.assign_out_(self.s, self._previous)
+        return lsq.LsqWeightFunction.apply(weight, self.s, self._current(), self.bits, self._shape(weight))
+
+    def forget(self) -> None:
+        """Look again whether the step size has a value."""
+        self._started = False
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The largest value of each grid."""
+        return self._current() * fake_quant.levels(self.bits)
+
+    def _current(self) -> paddle.Tensor:
+        with paddle.no_grad():
+            low, high = self._previous * (1 - learned.STEP_LIMIT), self._previous * (1 + learned.STEP_LIMIT)
+            return learned.restrained(self.s, low, high)
+
+    def _shape(self, weight: paddle.Tensor) -> list[int]:
+        shape = [1] * weight.ndim
+        shape[self.axis] = self.s.size
+        return shape
+
+    def start(self, weight: paddle.Tensor) -> None:
+        """Start the step sizes from the weight, unless they have values."""
+        self._started = True
+        if (self.s.numpy() != 0).any():
+            return
+        values = np.abs(weight.numpy())
+        others = tuple(axis for axis, size in enumerate(self._shape(weight)) if size == 1)
+        levels = fake_quant.levels(self.bits)
+        steps = lsq.start(values.mean(axis=others), values.max(axis=others), levels).reshape(-1) / levels
+        # A channel of zeros says nothing of its range; any positive one is exact for it.
+        steps = np.where(steps > 0, steps, 1.0).astype(np.float32)
+        self.s.set_value(steps)
+        self._previous.set_value(steps)
+
+
+_BY_PTQ_NAME = {"PerChannelAbsmaxQuantizer": "channel_wise_abs_max", "AbsmaxQuantizer": "abs_max"}
+
+
+def build(layer_name: str, options: QuantOptions, weight: paddle.Tensor, axis: int) -> WeightQuantizer:
+    """The quantizer that the options ask for, for a weight whose output channels are along `axis`."""
+    kind = options.weight_quantize_type or _BY_PTQ_NAME[options.weight_quantizer]
+    bits = options.weight_bits
+    quantizer: WeightQuantizer
+    if kind == "channel_wise_abs_max":
+        quantizer = ChannelWiseAbsMaxWeight(layer_name, bits)
+    elif kind == "abs_max":
+        quantizer = AbsMaxWeight(layer_name, bits)
+    elif kind == "moving_average_abs_max":
+        quantizer = MovingAverageWeight(layer_name, bits, options.moving_rate)
+    elif kind == "range_abs_max":
+        quantizer = RangeAbsMaxWeight(layer_name, bits, options.window_size)
+    else:
+        quantizer = LsqWeight(layer_name, bits, weight.shape[axis] if kind == "channel_wise_lsq_weight" else 1)
+    quantizer.axis = axis
+    return quantizer
+
+
+def build_preprocess(layer_name: str, options: QuantOptions) -> paddle.nn.Layer | None:
+    """The clip before the weight quantizer, or None."""
+    if options.weight_preprocess_type != "PACT":
+        return None
+    if not options.compat:
+        return learned.ClipWeightByAlpha(layer_name, options, options.weight_bits)
+    clip = learned.PaddleSlimPact()
+    clip.counts_whole = True
+    return clip

@@ -1,0 +1,56 @@
+import numpy as np
+import paddle
+import pytest
+from paddle import inference, nn
+
+from ppcls_compress import models
+from ppcls_compress.deploy.formats import Job
+from ppcls_compress.deploy.network import logits_of
+from ppcls_compress.deploy.paddle import export as paddle_export
+from ppcls_compress.deploy.paddle import inference as paddle_inference
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.options import QuantOptions
+
+SHAPE = (3, 32, 32)
+
+
+def images(count):
+    return np.random.default_rng(0).standard_normal((count, *SHAPE), np.float32)
+
+
+def quantized(model):
+    quant.prepare(model, QuantOptions(name="pact"))
+    quant.calibrate(model, [paddle.to_tensor(images(4))])
+    return quant.to_inference(model)
+
+
+def reflecting():
+    return nn.Sequential(nn.Conv2D(3, 4, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(4096, 5))
+
+
+@pytest.mark.parametrize(
+    ("network", "off"),
+    [
+        (lambda: models.build("PPLCNet_x0_25", class_num=5), False),
+        (lambda: quantized(models.build("PPLCNet_x0_25", class_num=5)), True),
+        (lambda: models.build("CIFARResNet8", class_num=5), True),
+        (reflecting, True),
+    ],
+    ids=["float", "quantized", "channels padded", "pixels padded"],
+)
+def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
+    model, deleted = network(), []
+    paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    monkeypatch.setattr(inference.Config, "delete_pass", lambda config, name: deleted.append(name))
+    monkeypatch.setattr(inference, "create_predictor", lambda config: None)
+    paddle_inference.create(tmp_path, 1)
+    assert deleted == (["onednn_placement_pass"] if off else [])
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "PPLCNet_x0_25", "CIFARMobileNetV3"])
+def test_everything_on_onednn_computes_the_same(tmp_path, name):
+    model = models.build(name, class_num=5)
+    paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
+    for count in (2, 5):
+        np.testing.assert_allclose(session.run(images(count)), logits_of(model, images(count)), rtol=1e-3, atol=1e-4)
