@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
+from ppcls_compress.models.families.cifar_mobilenet_v3 import CIFARMobileNetV3Options
 from ppcls_compress.models.layers import ConvNormAct
 from ppcls_compress.models.mobilenet_v3 import InvertedResidual, Unit
-from ppcls_compress.models.options import CIFARMobileNetV3Options
 
 _STEM, _LAST = 16, 160
 _UNITS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from ppcls_compress.models.families.cifar_resnet import CIFARResNetOptions
 from ppcls_compress.models.layers import ConvNormAct
-from ppcls_compress.models.options import CIFARResNetOptions
 from ppcls_compress.models.resnet import ResidualBlock
 
 _WIDTHS = (16, 32, 64)

@@ -29,7 +29,7 @@ class ConvNormAct(nn.Layer):
         out_channels: int,
         kernel: int,
         *,
-        stride: int = 1,
+        stride: int | tuple[int, int] = 1,
         groups: int = 1,
         act: str | None = "relu",
         lr_mult: float = 1.0,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from paddle import Tensor, nn
 
+from ppcls_compress.models.families.mobilenet_v3 import MobileNetV3Options
 from ppcls_compress.models.layers import ConvNormAct, SqueezeExcite, make_divisible
-from ppcls_compress.models.options import MobileNetV3Options
 
 
 class Unit(NamedTuple):
@@ -101,7 +101,7 @@ class MobileNetV3(nn.Layer):
         self.last_conv = nn.Conv2D(squeezed, options.class_expand, 1, bias_attr=False)
         self.hardswish = nn.Hardswish()
         # Published weights expect the features scaled by 1 - p at inference, not by 1 / (1 - p) in training.
-        self.dropout = nn.Dropout(options.dropout_prob, mode="downscale_in_infer")
+        self.dropout = nn.Dropout(options.dropout_prob or 0.0, mode="downscale_in_infer")
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(options.class_expand, options.class_num)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import paddle
 from paddle import ParamAttr, Tensor, nn
 
+from ppcls_compress.models.families.pphgnet import PPHGNetOptions
 from ppcls_compress.models.layers import ConvNormAct
-from ppcls_compress.models.options import PPHGNetOptions
 
 
 class _Stage(NamedTuple):

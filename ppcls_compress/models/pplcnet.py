@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from paddle import Tensor, nn
 
+from ppcls_compress.models.families.pplcnet import PPLCNetOptions
 from ppcls_compress.models.layers import ACTIVATIONS, ConvNormAct, SqueezeExcite, make_divisible
-from ppcls_compress.models.options import PPLCNetOptions
 
 
 class _Unit(NamedTuple):
@@ -37,7 +37,14 @@ class DepthwiseSeparable(nn.Layer):
     """Depthwise convolution, gate if `unit.se`, 1 x 1 convolution."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, unit: _Unit, *, stride: int, lr_mult: float, act: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        unit: _Unit,
+        *,
+        stride: int | tuple[int, int],
+        lr_mult: float,
+        act: str,
     ) -> None:
         super().__init__()
         common = {"lr_mult": lr_mult, "act": act}

@@ -11,8 +11,8 @@ from typing import Any
 import paddle
 from paddle import ParamAttr, Tensor, nn
 
+from ppcls_compress.models.families.resnet import ResNetOptions
 from ppcls_compress.models.layers import ConvNormAct
-from ppcls_compress.models.options import ResNetOptions
 
 _WIDTHS = (64, 128, 256, 512)
 _DEPTHS = {
@@ -28,7 +28,7 @@ _DEPTHS = {
 class PooledProjection(ConvNormAct):
     """ResNet_vd's shortcut: average pooling carries the stride, so that no position is skipped."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, **common: Any) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int | tuple[int, int], **common: Any) -> None:
         super().__init__(in_channels, out_channels, 1, act=None, **common)
         self.avg_pool = nn.AvgPool2D(
             2, stride=stride, padding="SAME", ceil_mode=True, data_format=common["data_format"]

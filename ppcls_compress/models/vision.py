@@ -7,7 +7,7 @@ import sys
 import paddle.vision.models as zoo
 from paddle import Tensor, nn
 
-from ppcls_compress.models.options import ArchOptions
+from ppcls_compress.models.families.base import ArchOptions
 
 _WEIGHT_NAMES = {
     "mobilenet_v1": "mobilenetv1_1.0",

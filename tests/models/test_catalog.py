@@ -58,7 +58,8 @@ def test_accepts_what_configs_of_paddleclas_say():
         ("ResNet50", {"pretrained": 3.5}, r"Arch\.pretrained: .*found 3\.5"),
         ("ResNet50", {"lr_mult_list": [1, 1, 1]}, r"Arch\.lr_mult_list: .*at least 5 items.*found \[1, 1, 1\]"),
         ("ResNet50", {"lr_mult_list": [1, -1, 1, 1, 1]}, r"Arch\.lr_mult_list\.1: expected greater than or equal to 0"),
-        ("ResNet50", {"stride_list": [2, 2, 2, 2, 0]}, r"Arch\.stride_list\.4: expected greater than or equal to 1"),
+        ("ResNet50", {"stride_list": [2, 2, 2, 2, 0]}, r"Arch\.stride_list\.4: expected a number from 1 to 4.*found 0"),
+        ("ResNet50", {"stride_list": [2, [2, 5], 2, 2, 2]}, r"Arch\.stride_list\.1: .* or two of them.*found \[2, 5\]"),
         ("ResNet50", {"data_format": "NCWH"}, r"Arch\.data_format: expected 'NCHW' or 'NHWC', found 'NCWH'"),
         ("ResNet50", {"use_first_short_conv": False}, r"Arch\.use_first_short_conv: expected True, found False"),
         (

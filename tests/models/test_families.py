@@ -81,6 +81,18 @@ def test_resnet_strides():
     assert found["blocks.13.conv1.conv"] == found["blocks.13.short.conv"] == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "last"), [("ResNet18_vd", "blocks.7.conv1.conv"), ("PPLCNet_x0_25", "blocks6.1.pw_conv.conv")]
+)
+def test_strides_of_height_and_width(name, last):
+    net = models.build(name, stride_list=[2, [2, 1], [2, 1], [2, 1], [2, 1]])
+    shapes = {}
+    dict(net.named_sublayers())[last].register_forward_post_hook(lambda layer, x, y: shapes.update(last=y.shape))
+    net.eval()
+    net(paddle.zeros([1, 3, 64, 64]))
+    assert shapes["last"][2:] == [2, 32]
+
+
 def test_pplcnet_strides():
     assert sizes(models.build("PPLCNet_x0_25"))["blocks6.1.pw_conv.conv"] == 2
     found = sizes(models.build("PPLCNet_x0_25", stride_list=[1, 2, 1, 2, 1]))
