@@ -23,6 +23,11 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    from ppcls_compress.slim.paddleslim.elsewhere import INSTEAD
+
+    if name in INSTEAD:
+        # No AttributeError, for which `from ... import` has a text of its own.
+        raise ImportError(f"{__name__} has no {name} of PaddleSlim's: {INSTEAD[name]}", name=name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,8 @@ from math import prod
 import paddle
 from paddle import nn
 
-from ppcls_compress.slim.graph import Graph, Inputs, Op, Shape, capture_or_refuse
+from ppcls_compress.slim.graph import Graph, Op, Shape, capture_or_refuse
+from ppcls_compress.slim.inputs import Inputs, with_dtypes
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,3 @@ def _upstream_flops(graph: Graph, shapes: Mapping[str, Shape], op: Op, only_conv
         window = graph.ints(op.inputs[1]) or [1]
         return 2.0 * prod(shapes[op.outputs[0]][1:]) * window[0] ** 2
     return 0.0
-
-
-def with_dtypes(inputs: Inputs, dtypes: str | list[str] | None) -> Inputs:
-    """Shapes turned into InputSpecs of the given dtypes; anything else as it is."""
-    if dtypes is None or isinstance(inputs, dict) or not isinstance(inputs, list | tuple):
-        return inputs
-    shapes = [inputs] if all(isinstance(dim, int) for dim in inputs) else list(inputs)
-    if not all(isinstance(shape, list | tuple) for shape in shapes):
-        return inputs
-    each = [dtypes] * len(shapes) if isinstance(dtypes, str) else dtypes
-    return [paddle.static.InputSpec(shape, dtype) for shape, dtype in zip(shapes, each, strict=True)]

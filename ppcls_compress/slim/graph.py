@@ -7,24 +7,21 @@ plain Python objects, so that nothing here outlives or depends on the program.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import paddle
 from paddle import nn
 from paddle.jit.dy2static.program_translator import StaticFunction
 from paddle.nn import functional as F
-from paddle.static import InputSpec
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.tracing import clean_builder
 
 Shape = tuple[int, ...]
-Inputs = Sequence[object] | Mapping[str, object]
-"""One shape `[1, 3, 224, 224]`, or a list: a shape, InputSpec, tensor or dict of these per argument of `forward`."""
-
 _SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
 _WINDOWED = frozenset(
     {"conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d", "max_pool2d_with_index", "pool2d", "pool3d", "unfold"}
@@ -122,33 +119,6 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"
 
 
-def specs(inputs: Inputs) -> list[object]:
-    """One InputSpec (or dict of them) per argument of `forward`; a dimension of None or -1 becomes 1.
-
-    Raises:
-        UserError: the description of the inputs is empty or of another type.
-    """
-    if isinstance(inputs, Mapping):
-        return [{key: _spec(value) for key, value in inputs.items()}]
-    if isinstance(inputs, InputSpec | paddle.Tensor):
-        return [_spec(inputs)]
-    if not isinstance(inputs, list | tuple) or not inputs:
-        raise UserError(f"inputs: expected a shape or a list of shapes, InputSpecs or tensors, found {inputs!r}")
-    if all(dim is None or isinstance(dim, int) for dim in inputs):
-        return [_spec(inputs)]
-    return [{k: _spec(v) for k, v in item.items()} if isinstance(item, Mapping) else _spec(item) for item in inputs]
-
-
-def _spec(item: object) -> InputSpec:
-    if isinstance(item, paddle.Tensor):
-        return InputSpec(item.shape, item.dtype)
-    dtype = item.dtype if isinstance(item, InputSpec) else "float32"
-    shape = item.shape if isinstance(item, InputSpec) else item
-    if not isinstance(shape, list | tuple) or not all(dim is None or isinstance(dim, int) for dim in shape):
-        raise UserError(f"inputs: expected a shape such as [1, 3, 224, 224], found {item!r}")
-    return InputSpec([1 if dim is None or dim < 1 else dim for dim in shape], dtype)
-
-
 @contextmanager
 def inference_mode(model: nn.Layer) -> Iterator[None]:
     """All layers in eval mode and called as they were written, no gradients; then undone.
@@ -203,22 +173,23 @@ def _local_batch_norm(layer: nn.SyncBatchNorm) -> Callable[[paddle.Tensor], padd
 class _Recorder(nn.Layer):
     """Calls the network while the program is built, and notes which operators each layer's call adds."""
 
-    def __init__(self, model: nn.Layer) -> None:
+    def __init__(self, model: nn.Layer, arguments: list[object]) -> None:
         super().__init__()
         self.model = model
+        self.arguments = arguments
         self.program = None
         self.open: list[tuple[int, str]] = []
         self.closed: list[Call] = []
 
     @paddle.jit.not_to_static
-    def forward(self, inputs):  # noqa: ANN001
+    def forward(self, values):  # noqa: ANN001
         self.program = paddle.static.default_main_program()
         hooks = []
         for path, layer in self.model.named_sublayers():
             hooks.append(layer.register_forward_pre_hook(self._opener(path)))
             hooks.append(layer.register_forward_post_hook(self._close, with_kwargs=True))
         try:
-            return self.model(*inputs)
+            return self.model(*describing.filled(self.arguments, values))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -267,10 +238,11 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
     Raises:
         CaptureError: the forward pass fails, or the images are smaller than a window.
     """
-    recorder = _Recorder(model)
+    recorder = _Recorder(model, describing.specs(inputs))
     with inference_mode(model), _without_call_stacks(), clean_builder():
         try:
-            traced = paddle.jit.to_static(recorder.forward, input_spec=[specs(inputs)], full_graph=True)
+            values = describing.leaves(recorder.arguments)
+            traced = paddle.jit.to_static(recorder.forward, input_spec=[values], full_graph=True)
             program = traced.concrete_program
         except UserError:
             raise
@@ -303,7 +275,8 @@ def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:
     try:
         return capture(model, inputs)
     except CaptureError as error:
-        raise UserError(f"the network's forward pass fails on inputs {inputs!r}: {first_line(error.cause)}") from error
+        given, reason = describing.told(inputs), first_line(error.cause)
+        raise UserError(f"the network's forward pass fails on inputs {given}: {reason}") from error
 
 
 def _attach(graph: Graph, model: nn.Layer, parameters: tuple[list, list]) -> None:
@@ -349,37 +322,3 @@ def _read(program: object, owners: list[str]) -> Graph:
         graph.ops.append(copied)
         graph.makers.update(dict.fromkeys(outputs, copied))
     return graph
-
-
-def example(inputs: Inputs, *, scale: int = 1, amplitude: float = 1.0, seed: int = 0) -> list[object]:
-    """Random tensors of the described shapes, one per argument of `forward`; the user's tensors are used as they are.
-
-    Args:
-        scale: height and width (the last two of four axes) are divided by it, rounded up to a multiple of 32.
-        amplitude: standard deviation.
-    """
-    rng = np.random.default_rng(seed)
-
-    def draw(spec: InputSpec) -> paddle.Tensor:
-        shape = list(spec.shape)
-        if scale > 1 and len(shape) == 4:
-            axes = (1, 2) if shape[3] in (1, 3) and shape[1] > 4 else (2, 3)
-            for axis in axes:
-                shape[axis] = min(shape[axis], max(1, -(-shape[axis] // (scale * 32))) * 32)
-        floating = "float" in str(spec.dtype)
-        values = amplitude * rng.standard_normal(shape) if floating else np.zeros(shape)
-        return paddle.to_tensor(values.astype("float32" if floating else "int64")).astype(spec.dtype)
-
-    if isinstance(inputs, paddle.Tensor):
-        return [inputs]
-    given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-    drawn: list[object] = []
-    for position, spec in enumerate(specs(inputs)):
-        if isinstance(spec, dict):
-            source = given[position]
-            drawn.append({k: source[k] if isinstance(source[k], paddle.Tensor) else draw(v) for k, v in spec.items()})
-        elif position < len(given) and isinstance(given[position], paddle.Tensor):
-            drawn.append(given[position])
-        else:
-            drawn.append(draw(spec))
-    return drawn

@@ -7,7 +7,6 @@ import paddle
 import pytest
 from paddle import nn
 from paddle.nn import functional as F
-from paddle.static import InputSpec
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import FPGMFilterPruner
@@ -15,10 +14,8 @@ from ppcls_compress.slim.graph import (
     CaptureError,
     capture,
     capture_or_refuse,
-    example,
     first_line,
     inference_mode,
-    specs,
 )
 
 
@@ -107,38 +104,6 @@ def test_synchronized_batch_norms_are_local_in_inference_and_themselves_again_af
         np.testing.assert_allclose(net(x).numpy(), local(x).numpy(), rtol=1e-6)
     assert net[1].training
     assert "forward" not in vars(net[1])
-
-
-@pytest.mark.parametrize(
-    ("inputs", "shapes"),
-    [
-        ([1, 3, 8, 8], [[1, 3, 8, 8]]),
-        ([[None, 3, 8, 8]], [[1, 3, 8, 8]]),
-        ([(2, 3), [-1, 4]], [[2, 3], [1, 4]]),
-        (InputSpec([None, 3], "int64"), [[1, 3]]),
-        ([InputSpec([2, 3], "float64"), [4]], [[2, 3], [4]]),
-        (paddle.zeros([2, 5]), [[2, 5]]),
-    ],
-)
-def test_inputs_are_described_in_several_ways(inputs, shapes):
-    assert [list(spec.shape) for spec in specs(inputs)] == shapes
-    assert [list(tensor.shape) for tensor in example(inputs)] == shapes
-
-
-def test_dictionaries_describe_named_inputs_and_tensors_are_used_as_they_are():
-    given = paddle.ones([1, 2])
-    found = specs([{"image": [1, 3, 8, 8], "mask": given}])
-    assert {key: list(spec.shape) for key, spec in found[0].items()} == {"image": [1, 3, 8, 8], "mask": [1, 2]}
-    drawn = example([{"image": [1, 3, 8, 8], "mask": given}])[0]
-    assert drawn["mask"] is given
-    assert drawn["image"].shape == [1, 3, 8, 8]
-
-
-@pytest.mark.parametrize(("shape", "small"), [([1, 3, 224, 224], [1, 3, 64, 64]), ([1, 224, 160, 3], [1, 64, 64, 3]),
-                                              ([1, 3, 20, 20], [1, 3, 20, 20]), ([4, 300], [4, 300])])  # fmt: skip
-def test_examples_are_made_smaller_along_height_and_width_only(shape, small):
-    assert example([shape], scale=4)[0].shape == small
-    assert str(example(InputSpec([2, 3], "int64"))[0].dtype) == "paddle.int64"
 
 
 def test_one_line_of_a_long_error():

@@ -13,8 +13,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError, unknown
-from ppcls_compress.slim.cost import with_dtypes
-from ppcls_compress.slim.graph import Inputs
+from ppcls_compress.slim.inputs import Inputs, with_dtypes
 from ppcls_compress.slim.paddleslim.arguments import check_apply, check_axis, check_filters, check_ratio
 from ppcls_compress.slim.paddleslim.pruning_plan import (
     Collection,
@@ -86,7 +85,8 @@ class FilterPruner:
         self.prune_type = prune_type
         self.num_head = num_head
         self.plan: PruningPlan | None = None
-        self._status = Status(sen_file)
+        self._criterion = getattr(self, "criterion", type(self).__name__)
+        self._status = Status(sen_file, self._criterion)
         inner = model._layers if isinstance(model, paddle.DataParallel) else model
         self.network = Network(
             inner, with_dtypes(inputs, input_dtype), frozenset({prune_type}), grouped="reduce", outputs_stay=skip_leaves
@@ -181,20 +181,21 @@ class FilterPruner:
 
         Args:
             eval_func: score of the network as it is now.
-            sen_file: JSON, rewritten after every measurement; what it holds is not measured again.
+            sen_file: JSON, rewritten after every measurement; what it holds of this criterion is not measured again,
+                and what it holds of others stays.
             target_vars: only these parameters.
             skip_vars: not these.
             progress: called after every measurement, with the estimated time to the end.
             about: what else decides the score, as the number of images: strings and numbers, kept in the file.
 
         Raises:
-            UserError: the file holds measurements of another criterion, of other weights or of something else `about`,
-                or the score has changed since.
+            UserError: the file holds measurements of other weights or of something else `about`, or the score has
+                changed since.
         """
         if eval_func is None and sen_file is None:
             return self._status.sensitivies
         if sen_file is not None and Path(sen_file).is_file():
-            self._status.load(sen_file)
+            self._status.load(sen_file, self._criterion)
             self._status.check(self._measured() | dict(about or {}), sen_file)
         elif not self._status.sensitivies:
             self._status.source = self._measured() | dict(about or {})
@@ -220,8 +221,7 @@ class FilterPruner:
 
     def _measured(self) -> dict[str, object]:
         """What sensitivities depend on, as a `Status` keeps it."""
-        criterion = getattr(self, "criterion", type(self).__name__)
-        return {"criterion": criterion, "weights": checksum(self.network.model.state_dict())}
+        return {"criterion": self._criterion, "weights": checksum(self.network.model.state_dict())}
 
     def get_ratios_by_sensitivity(
         self, pruned_flops: float, align: int | None = None, dims: int = 0, skip_vars: Iterable[str] = ()

@@ -21,7 +21,8 @@ import paddle
 from paddle.base.dygraph import base as dygraph_base
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, unknown
-from ppcls_compress.slim.graph import Inputs, example, first_line, inference_mode
+from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.slim.inputs import Inputs, example
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.trace.channels import Channels, Group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -104,15 +105,18 @@ def collection_of(collections: list[Collection], parameter: str, axis: int) -> C
     return Collection(parameter, axis, own[0].values, units, details)
 
 
+Bits = np.ndarray | list[int] | tuple[int, ...]
+
+
 class PruningMask:
     """Which positions along one axis of a parameter stay.
 
     Attributes:
         dims: the axis.
-        mask: 1 for kept, 0 for removed, one per position.
+        mask: 1 for kept, 0 for removed, one per position; a list stays a list, an array an array.
     """
 
-    def __init__(self, dims: int, mask: np.ndarray, ratio: float, op: object = None) -> None:
+    def __init__(self, dims: int, mask: Bits, ratio: float, op: object = None) -> None:
         self.dims = dims
         self.mask = mask
         self.ratio = ratio
@@ -150,7 +154,7 @@ class PruningPlan:
         return (before - after) / before
 
     def add(self, var_name: str, pruning_mask: PruningMask) -> None:
-        """Adds a mask; two masks on one axis keep what both keep."""
+        """Adds a mask; two masks on one axis keep what both keep, in the form of the first."""
         for mask in self.masks.setdefault(var_name, []):
             if mask.dims == pruning_mask.dims:
                 mask.mask = _both(mask.mask, pruning_mask.mask)
@@ -174,7 +178,7 @@ class PruningPlan:
                 self._made[name, axis] = made
         for name, masks in plan.masks.items():
             for mask in masks:
-                self.add(name, PruningMask(mask.dims, np.array(mask.mask), mask.ratio, mask.op))
+                self.add(name, PruningMask(mask.dims, copy.copy(mask.mask), mask.ratio, mask.op))
         self.network = self.network or plan.network
 
     def apply(
@@ -309,8 +313,9 @@ def _bits(mask: PruningMask) -> np.ndarray:
     return np.asarray(mask.mask).astype(bool)
 
 
-def _both(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(a).astype("int32") & np.asarray(b).astype("int32")
+def _both(a: Bits, b: Bits) -> Bits:
+    both = np.asarray(a).astype("int32") & np.asarray(b).astype("int32")
+    return both if isinstance(a, np.ndarray) else type(a)(both.tolist())
 
 
 def _inner(model: nn.Layer) -> nn.Layer:

@@ -11,7 +11,7 @@ from paddle import nn
 
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
-from ppcls_compress.slim.graph import Inputs
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune.choose.selection import Scorer, glob_of, group_ratios, still_to_remove
 from ppcls_compress.slim.prune.choose.skips import rules_of, skipped

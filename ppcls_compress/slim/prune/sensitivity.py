@@ -53,7 +53,11 @@ class Progress:
 
 
 class Status:
-    """A sensitivity analysis under way, or finished.
+    """A sensitivity analysis under way, or finished; a file holds one for each criterion.
+
+    Args:
+        src: a file to start from, if it is there.
+        criterion: whose analysis to take from it; where there is none of it, the only one that there is.
 
     Attributes:
         sensitivies: (PaddleSlim's spelling) what has been measured.
@@ -62,30 +66,49 @@ class Status:
             for a file that does not tell, as PaddleSlim's do not.
     """
 
-    def __init__(self, src: str | Path | None = None) -> None:
+    def __init__(self, src: str | Path | None = None, criterion: str | None = None) -> None:
+        self._forget()
+        if src is not None and Path(src).is_file():
+            self.load(src, criterion)
+            if not self.sensitivies:
+                self.load(src)
+
+    def _forget(self) -> None:
         self.sensitivies: Sensitivities = {}
         self.accumulates: dict[str, object] = {}
         self.is_ckp = True
         self.source: dict[str, object] = {}
-        if src is not None and Path(src).is_file():
-            self.load(src)
 
     def save(self, dst: str | Path) -> None:
-        """Writes JSON; a reader never sees half a file."""
-        table = {name: {str(ratio): loss for ratio, loss in row.items()} for name, row in self.sensitivies.items()}
-        io.write_json(dst, {"sensitivities": table, "complete": not self.is_ckp, "source": self.source})
-
-    def load(self, src: str | Path) -> None:
-        """Reads JSON, or a file pickled by PaddleSlim, of which nothing but plain data is accepted.
+        """Writes JSON; a reader never sees half a file. Analyses of other criteria that are there already stay.
 
         Raises:
-            UserError: the file holds something else.
+            UserError: there is a file already, and it is none of sensitivities.
         """
-        with Path(src).open("rb") as file:
-            first = file.read(1)
-        found = io.read_json(src) if first in (b"{", b"[") else read_pickled_status(src)
-        if not isinstance(found, Mapping) or not isinstance(found.get("sensitivities"), Mapping):
-            raise UserError(f"{src}: not a sensitivity file")
+        table = {name: {str(ratio): loss for ratio, loss in row.items()} for name, row in self.sensitivies.items()}
+        own = {"sensitivities": table, "complete": not self.is_ckp, "source": self.source}
+        there = _read(dst) if Path(dst).is_file() else []
+        others = [study for study in there if _criterion(study) != _criterion(own)]
+        io.write_json(dst, {"studies": [*others, own]} if others else own)
+
+    def load(self, src: str | Path, criterion: str | None = None) -> None:
+        """Reads JSON, or a file pickled by PaddleSlim, of which nothing but plain data is accepted.
+
+        Args:
+            criterion: whose analysis to take; of a file that has none of it, and tells whose its are, nothing is taken.
+
+        Raises:
+            UserError: the file holds something else, or several analyses and `criterion` is not given.
+        """
+        studies = {_criterion(study): study for study in _read(src)}
+        if criterion is None and len(studies) > 1:
+            held = ", ".join(str(name) for name in studies)
+            raise UserError(f"{src}: holds sensitivities by {held}; say whose to take: Status(file, criterion=...)")
+        wanted = next(iter(studies)) if criterion is None else criterion
+        found = studies.get(wanted, studies.get(None))
+        self._forget()
+        if found is None:
+            return
         try:
             self.sensitivies = {
                 str(name): {float(ratio): float(loss) for ratio, loss in row.items()}
@@ -117,6 +140,28 @@ class Status:
             raise UserError(f"{file or 'sensitivities'}: {line}; remove the file or name another")
         if not self.source:
             warnings.warn(f"{file}: does not tell what was measured; its numbers are taken as they are", stacklevel=3)
+
+
+def _read(src: str | Path) -> list[Mapping[str, object]]:
+    """The analyses in a file, at least one."""
+    with Path(src).open("rb") as file:
+        first = file.read(1)
+    found = io.read_json(src) if first in (b"{", b"[") else read_pickled_status(src)
+    studies = found.get("studies", [found]) if isinstance(found, Mapping) else []
+    if not isinstance(studies, list) or not studies or not all(_is_study(study) for study in studies):
+        raise UserError(f"{src}: not a sensitivity file")
+    return studies
+
+
+def _is_study(study: object) -> bool:
+    if not isinstance(study, Mapping) or not isinstance(study.get("source") or {}, Mapping):
+        return False
+    return isinstance(study.get("sensitivities"), Mapping)
+
+
+def _criterion(study: Mapping[str, object]) -> object:
+    """Whose an analysis is; None where it does not tell."""
+    return (study.get("source") or {}).get("criterion")
 
 
 def _same(a: object, b: object) -> bool:

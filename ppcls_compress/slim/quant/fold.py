@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError, unknown
-from ppcls_compress.slim import graph
+from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.quant import layers
 
 NORMS = (paddle.nn.BatchNorm, paddle.nn.BatchNorm2D, paddle.nn.SyncBatchNorm)
@@ -56,10 +56,10 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
         except UserError:
             raise
         except Exception as error:  # whatever the user's network raises on a shape that it does not take
-            shapes = [list(item.shape) if isinstance(item, paddle.Tensor) else sorted(item) for item in example]
             why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            given = describing.told(example)
             raise UserError(
-                f"folding batch norms runs the model once, and it does not run on inputs of {shapes}; give the shapes "
+                f"folding batch norms runs the model once, and it does not run on inputs of {given}; give the shapes "
                 f"that it takes as `inputs`, or do not fold ({why})"
             ) from error
         undo = fold_pairs(model, pairs)
@@ -231,17 +231,13 @@ def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndar
 
 def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[Any]:
     if inputs is not None:
-        return graph.example(inputs)
+        return describing.example(inputs)
     first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
     if first is None:
         raise UserError("the model has no convolution that a batch norm could be folded into")
-    return graph.example([[2, first._in_channels, 224, 224]])
+    return describing.example([[2, first._in_channels, 224, 224]])
 
 
-def arrays(output: Any) -> list[np.ndarray]:
+def arrays(output: object) -> list[np.ndarray]:
     """A network's output, a tensor or some in lists and dicts, as arrays in order."""
-    if isinstance(output, paddle.Tensor):
-        return [output.numpy()]
-    if isinstance(output, dict):
-        output = list(output.values())
-    return [array for item in output for array in arrays(item)]
+    return [tensor.numpy() for tensor in describing.tensors(output)]

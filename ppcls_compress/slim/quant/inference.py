@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_compress.slim import graph
+from ppcls_compress.slim.inputs import example as examples
 from ppcls_compress.slim.paddleslim.quant_backend import native
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
@@ -111,7 +111,7 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any]) -> bool:
     Returns:
         Whether the network computes the same with them folded; if not, it is as it was.
     """
-    example = graph.example(inputs)
+    example = examples(inputs)
     found = dict(model.named_sublayers())
     swaps: list[tuple[paddle.nn.Layer, paddle.nn.Layer]] = []
     for conv, norm in fold.foldable_pairs(model, example):

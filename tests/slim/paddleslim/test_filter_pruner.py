@@ -1,12 +1,10 @@
-import json
-
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 from paddle.vision import models
 from support import golden
-from support.pruning import Net, outputs, random_inputs, randomize
+from support.pruning import outputs, random_inputs, residual, score
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import FilterPruner, FPGMFilterPruner, L1NormFilterPruner, L2NormFilterPruner, dygraph_flops
@@ -15,10 +13,6 @@ PRUNERS = {cls.__name__: cls for cls in (FPGMFilterPruner, L1NormFilterPruner, L
 SHAPE = [1, 3, 16, 16]
 NETWORKS = ["mobilenet_v1", "mobilenet_v3_small", pytest.param("mobilenet_v3_large", marks=pytest.mark.slow),
             pytest.param("resnet50", marks=pytest.mark.slow)]  # fmt: skip
-
-
-def residual():
-    return randomize(Net(lambda n, x: n.b(x + n.a(x)), a=nn.Conv2D(16, 16, 3, padding=1), b=nn.Sigmoid()))
 
 
 def removed(net, plan):
@@ -252,87 +246,6 @@ def test_filters_are_scored_by_the_values_they_have_when_the_plan_is_made():
     plan = pruner.prune_var("stem.weight", 0, 0.25)
     assert removed(net, plan)["stem.weight"]["0"] == [3, 7, 11, 15]
     assert pruner.collections[0].values[net.stem.weight.name].shape == (16, 3, 3, 3)
-
-
-def score(net, inputs):
-    return float(1 + np.tanh(outputs(net, inputs)[0]).mean())
-
-
-def test_sensitivity_is_saved_resumed_and_used(tmp_path):
-    net, path = residual(), tmp_path / "sen.json"
-    inputs = random_inputs([SHAPE])
-    pruner = L1NormFilterPruner(net, SHAPE)
-    calls, seen = [], []
-
-    def evaluate():
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return score(net, inputs)
-
-    with pytest.raises(KeyboardInterrupt):
-        pruner.sensitive(evaluate, path)
-    assert net.stem.weight.shape[0] == 16
-    assert sum(map(len, json.loads(path.read_text())["sensitivities"].values())) == 6
-    resumed = L1NormFilterPruner(net, SHAPE)
-    table = resumed.sensitive(lambda: score(net, inputs), path, progress=seen.append)
-    assert [p.done for p in seen] == list(range(7, 19))
-    assert seen[-1].total == 18
-    assert seen[-1].eta == 0
-    assert {len(row) for row in table.values()} == {9}
-    stem = net.stem.weight.name
-    base = score(net, inputs)
-    plan = resumed.prune_var(stem, 0, 0.3)
-    assert table[stem][0.3] == pytest.approx((base - score(net, inputs)) / (base + 1e-3))
-    plan.restore(net)
-    assert L1NormFilterPruner(net, SHAPE, sen_file=path).sensitive() == table
-
-    steady = {name: {round(0.1 * k, 1): 0.01 * k for k in range(1, 10)} for name in table}
-    resumed.sensitive().clear()
-    resumed.sensitive().update(steady)
-    ratios, share = resumed.get_ratios_by_sensitivity(0.4)
-    assert share == pytest.approx(0.4, abs=0.1)  # PaddleSlim's own search would stop at 0.97
-    assert set(ratios) == set(table)
-    plan = resumed.sensitive_prune(0.4, align=4)
-    assert plan.pruned_flops == pytest.approx(0.4, abs=0.15)
-    assert net.stem.weight.shape[0] % 4 == 0
-    assert net.stem.weight.shape[0] < 16
-
-
-def sensitivities(tmp_path, net, kind=L1NormFilterPruner, evaluate=lambda: 0.9, **arguments):
-    return kind(net, SHAPE).sensitive(evaluate, tmp_path / "sen.json", **arguments)
-
-
-def test_a_sensitivity_file_of_something_else_is_refused(tmp_path):
-    net, file = residual(), tmp_path / "sen.json"
-    sensitivities(tmp_path, net, about={"images": 64}, target_vars=["stem.weight"])
-    text = file.read_text()
-    source = json.loads(text)["source"]
-    assert (source["criterion"], source["images"], source["base"]) == ("l1_norm", 64, 0.9)
-    assert len(sensitivities(tmp_path, net, about={"images": 64})) == 2
-    file.write_text(text)
-    for says, change in {
-        "criterion: measured with l1_norm, now fpgm; remove the file": {"kind": FPGMFilterPruner},
-        "images: measured with 64, now 128; remove the file": {"about": {"images": 128}},
-        "base: measured with 0.9, now 0.8; remove the file": {"evaluate": lambda: 0.8},
-    }.items():
-        with pytest.raises(UserError, match=f"sen.json: {says}"):
-            sensitivities(tmp_path, net, **change)
-        assert file.read_text() == text
-    net.stem.weight.set_value(net.stem.weight * 2)
-    with pytest.raises(UserError, match=r"sen.json: weights: measured with [0-9a-f]{16}, now [0-9a-f]{16}"):
-        sensitivities(tmp_path, net)
-    with pytest.warns(UserWarning, match=r"sen.json: weights: measured with"):  # to be used, by the user's choice
-        L1NormFilterPruner(net, SHAPE, sen_file=file)
-
-
-def test_a_sensitivity_file_that_does_not_tell_is_taken_with_a_warning(tmp_path):
-    net, file = residual(), tmp_path / "sen.json"
-    file.write_text(json.dumps({"sensitivities": {net.stem.weight.name: {"0.1": 0.5}}}))
-    with pytest.warns(UserWarning, match="sen.json: does not tell what was measured; its numbers are taken as they"):
-        table = sensitivities(tmp_path, net)
-    assert table[net.stem.weight.name][0.1] == 0.5
-    assert "criterion" not in json.loads(file.read_text())["source"]
 
 
 CASES = golden.load("cases")

@@ -74,6 +74,22 @@ def test_two_masks_on_one_axis_keep_what_both_keep():
     assert [(m.dims, m.mask.tolist()) for m in plan.masks["w"]] == [(0, [1, 0, 0, 1]), (1, [0, 1])]
 
 
+@pytest.mark.parametrize("form", [list, tuple, np.array], ids=["list", "tuple", "array"])
+def test_masks_stay_in_the_form_they_are_given_in(form):
+    plan, other = PruningPlan(), PruningPlan()
+    plan.add("w", PruningMask(0, form([1, 0, 1, 1]), 0.25, None))
+    other.add("w", PruningMask(0, np.array([1, 1, 0, 1]), 0.25, None))
+    other.add("v", PruningMask(0, form([0, 1]), 0.5, None))
+    plan.extend(other)
+    found = [plan.masks[name][0].mask for name in ("w", "v")]
+    assert [type(mask) for mask in found] == [type(form([1]))] * 2
+    assert [list(mask) for mask in found] == [[1, 0, 0, 1], [0, 1]]
+    assert form is np.array or found == [form([1, 0, 0, 1]), form([0, 1])]
+    if form is not tuple:
+        found[1][0] = 1
+        assert list(other.masks["v"][0].mask) == [0, 1]
+
+
 def test_a_plan_made_by_hand_zeroes_or_cuts_what_it_names_and_comes_back():
     net, inputs = network(), random_inputs([SHAPE])
     optimizer = paddle.optimizer.Momentum(0.1, parameters=net.parameters())

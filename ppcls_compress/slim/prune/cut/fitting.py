@@ -10,7 +10,8 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import Inputs, Op, Shape
+from ppcls_compress.slim.graph import Op, Shape
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.cut.history import History
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.cut.structure import Change, Misfit, carry_out, first_other_constant, needs_mending

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from paddle import nn
 
-from ppcls_compress.slim.graph import CaptureError, Graph, Inputs, Op, capture, first_line
+from ppcls_compress.slim.graph import CaptureError, Graph, Op, capture, first_line
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.cut.surgery import Surgery, refresh_sizes
 from ppcls_compress.slim.prune.trace.context import Size, Tracing

@@ -12,7 +12,8 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import Inputs, example, first_line, inference_mode
+from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.slim.inputs import Inputs, example, mapped, tensors
 
 TOLERANCE = 1e-4
 """Largest max|a - b| / max|b| that passes as float rounding (5e-7 is usual; a wrong channel gives 1e-2 and more)."""
@@ -36,8 +37,8 @@ _AMPLITUDES = (1.0, 1e-3)
 def outputs_of(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
     """All floating-point outputs of a forward pass in eval mode, flattened."""
     with inference_mode(model):
-        results = paddle.utils.flatten(model(*inputs))
-    return [r.astype("float32").numpy() for r in results if isinstance(r, paddle.Tensor) and "float" in str(r.dtype)]
+        results = tensors(model(*inputs))
+    return [result.astype("float32").numpy() for result in results if "float" in str(result.dtype)]
 
 
 def difference(pruned: list[np.ndarray], dense: list[np.ndarray]) -> float:
@@ -63,7 +64,7 @@ def outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")  # for what the forward pass makes
     try:
-        return outputs_of(copied, _mapped(inputs, lambda x: x.astype("float64")))
+        return outputs_of(copied, _floats_mapped(inputs, lambda x: x.astype("float64")))
     finally:
         paddle.set_default_dtype(default)
 
@@ -137,7 +138,7 @@ def _empty_tensors(model: nn.Layer) -> Iterator[list[str]]:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_: nn.Layer, __: object, outputs: object) -> None:
-            if any(isinstance(value, paddle.Tensor) and value.size == 0 for value in paddle.utils.flatten(outputs)):
+            if any(value.size == 0 for value in tensors(outputs)):
                 found.append(name)
 
         return hook
@@ -157,14 +158,14 @@ def _shaken(inputs: list[object]) -> list[object]:
         signs = np.random.default_rng(0).choice([-_SHAKE, _SHAKE], value.shape)
         return value * paddle.to_tensor((1 + signs).astype("float32")).astype(value.dtype)
 
-    return _mapped(inputs, shake)
+    return _floats_mapped(inputs, shake)
 
 
-def _mapped(inputs: list[object], change: Callable[[paddle.Tensor], paddle.Tensor]) -> list[object]:
+def _floats_mapped(inputs: list[object], change: Callable[[paddle.Tensor], paddle.Tensor]) -> list[object]:
     """The inputs with every floating-point tensor changed."""
 
     def floats(value: object) -> object:
         floating = isinstance(value, paddle.Tensor) and "float" in str(value.dtype)
         return change(value) if floating else value
 
-    return paddle.utils.map_structure(floats, inputs)
+    return mapped(inputs, floats)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppcls_compress.slim.graph import Graph, Inputs, Op, capture_or_refuse
+from ppcls_compress.slim.graph import Graph, Op, capture_or_refuse
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.trace import rules  # noqa: F401  fills RULES
 from ppcls_compress.slim.prune.trace.context import RULES, Tracing, Unsupported
 from ppcls_compress.slim.prune.trace.labels import Pin

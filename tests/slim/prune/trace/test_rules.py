@@ -87,6 +87,31 @@ CASES = {
         {"a": lambda: nn.Linear(16, 12)},
     ),
     "shared layer": (lambda n, x: n.a(F.relu(n.a(x))), 16, {"a": lambda: nn.Conv2D(16, 16, 1)}),
+    "parameter on the left": (
+        lambda n, x: paddle.matmul(n.a, x.transpose([1, 0, 2, 3]).flatten(0, 1).flatten(1)).reshape([1, 6, 16, 16]),
+        6,
+        {"a": lambda: paddle.create_parameter([6, 16], "float32")},
+    ),
+    "transposed parameter on the left, columns of all positions": (
+        lambda n, x: paddle.matmul(n.a, x.flatten(0, 2), transpose_x=True).reshape([1, 4, 1, 16]),
+        4,
+        {"a": lambda: paddle.create_parameter([256, 4], "float32")},
+    ),
+    "batch of parameters": (
+        lambda n, x: paddle.matmul(n.a, x.reshape([2, x.shape[1] // 2, 256])).reshape([1, 10, 16, 16]),
+        10,
+        {"a": lambda: paddle.create_parameter([2, 5, 8], "float32")},
+    ),
+    "vector on the left": (
+        lambda n, x: x * paddle.matmul(n.a, x.flatten(2)).reshape([1, 1, 16, 16]),
+        16,
+        {"a": lambda: paddle.create_parameter([16], "float32")},
+    ),
+    "parameter for each channel": (
+        lambda n, x: paddle.matmul(n.a, x),
+        16,
+        {"a": lambda: paddle.create_parameter([1, 16, 16, 16], "float32")},
+    ),
     "add_n": (lambda n, x: paddle.add_n([x, n.a(x), x]), 16, {"a": lambda: nn.Conv2D(16, 16, 1)}),
 }
 

@@ -1,0 +1,53 @@
+"""Public names of `paddleslim.dygraph` and `paddleslim.analysis` 2.6.0 that this package lacks, and what to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_QUANTIZER = "PTQ takes the name of the quantizer as a text: PTQ(activation_quantizer={name!r})"
+_WEIGHTS = "PTQ takes the name of the quantizer as a text: PTQ(weight_quantizer={name!r})"
+_REPARAMETRIZED = (
+    "re-parametrized branches are no part of it; train them with PaddleSlim, let it merge them, and give the merged "
+    "network to a pruner or to QAT"
+)
+_DISTILLATION = "distillation from a teacher is the section Slim.distill of tools/train.py"
+_UNSTRUCTURED = (
+    "single weights that are zero make no network smaller or faster here; FPGMFilterPruner, L1NormFilterPruner and "
+    "L2NormFilterPruner remove whole filters"
+)
+_LATENCY = "latency is measured, not predicted: tools/benchmark.py, or ppcls_compress.deploy.measure.latency.measure"
+_STATIC = "it reads Paddle's old static programs; "
+
+INSTEAD: Mapping[str, str] = {
+    "ACBRepConfig": _REPARAMETRIZED,
+    "ACBlock": _REPARAMETRIZED,
+    "AbsmaxQuantizer": _QUANTIZER.format(name="AbsmaxQuantizer"),
+    "BaseRepConfig": _REPARAMETRIZED,
+    "DBBRepConfig": _REPARAMETRIZED,
+    "Distill": _DISTILLATION,
+    "DiverseBranchBlock": _REPARAMETRIZED,
+    "DygraphPruningCollections": "a pruner finds them itself: FPGMFilterPruner(model, inputs).collections",
+    "GMPUnstructuredPruner": _UNSTRUCTURED,
+    "HistQuantizer": _QUANTIZER.format(name="HistQuantizer"),
+    "KLQuantizer": _QUANTIZER.format(name="KLQuantizer"),
+    "LatencyEvaluator": _LATENCY,
+    "LatencyPredictor": _LATENCY,
+    "PerChannelAbsmaxQuantizer": _WEIGHTS.format(name="PerChannelAbsmaxQuantizer"),
+    "Pruner": "a criterion of your own is a subclass of FilterPruner that defines cal_mask",
+    "RepVGGBlock": _REPARAMETRIZED,
+    "RepVGGConfig": _REPARAMETRIZED,
+    "Reparameter": _REPARAMETRIZED,
+    "SlimRepBlock": _REPARAMETRIZED,
+    "SlimRepConfig": _REPARAMETRIZED,
+    "TableLatencyEvaluator": _LATENCY,
+    "TableLatencyPredictor": _LATENCY,
+    "UnstructuredPruner": _UNSTRUCTURED,
+    "config2yaml": _DISTILLATION,
+    "flops": f"{_STATIC}dygraph_flops(model, inputs, only_conv=True) counts a layer",
+    "get_key_from_op": _LATENCY,
+    "model_size": f"{_STATIC}ppcls_compress.slim.cost.count(model, inputs).params counts the parameters of a layer",
+    "save_cls_model": "tools/export_model.py exports classifiers, save_quantized_model of QAT and PTQ what they made",
+    "save_det_model": "detectors are written by save_quantized_model of QAT and PTQ, or by paddle.jit.save",
+    "yaml2config": _DISTILLATION,
+}
+"""Name -> what to use instead."""
