@@ -6,14 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import paddle
-from paddle.jit.dy2static.parameter_recorder import _global_inplace_map, _global_parameter_recorder
+
+try:
+    from paddle.jit.dy2static import parameter_recorder
+except ImportError:  # Paddle 3.0 to 3.2 keep it here
+    from paddle.jit.pir_dy2static import parameter_recorder
 
 
 @contextmanager
 def clean_builder() -> Iterator[None]:
     """Nothing of another program is found while one is traced within, nor later what this one leaves.
 
-    Paddle 3.3 keys the parameters of a program under construction by `id(program)` and drops them only when the
+    Paddle keys the parameters of a program under construction by `id(program)` and drops them only when the
     construction succeeds. After a failure, the user's own included, the next program at the same address is given
     values of the dead one: of other shapes, so that errors go unnoticed, or freed, which ends the process. The builder
     is one for the process: no other thread may be tracing meanwhile.
@@ -26,9 +30,9 @@ def clean_builder() -> Iterator[None]:
 
 
 def _forget() -> None:
-    _global_parameter_recorder.params_dict.clear()
-    _global_parameter_recorder.tensor2value.clear()
-    _global_inplace_map.params_dict.clear()
+    parameter_recorder._global_parameter_recorder.params_dict.clear()
+    parameter_recorder._global_parameter_recorder.tensor2value.clear()
+    parameter_recorder._global_inplace_map.params_dict.clear()
 
 
 def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[object] | None) -> None:

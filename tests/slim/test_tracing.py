@@ -4,11 +4,10 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from paddle.jit.dy2static import parameter_recorder
 from paddle.static import InputSpec
 
 from ppcls_compress.slim.graph import CaptureError, capture
-from ppcls_compress.slim.tracing import save_program
+from ppcls_compress.slim.tracing import parameter_recorder, save_program
 
 SPEC = [InputSpec([1, 3, 4, 4])]
 
