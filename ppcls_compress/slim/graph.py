@@ -178,7 +178,7 @@ class _Recorder(nn.Layer):
         self.model = model
         self.arguments = arguments
         self.program = None
-        self.open: list[tuple[int, str]] = []
+        self.open: list[tuple[int, str, tuple[str, ...]]] = []
         self.closed: list[Call] = []
 
     @paddle.jit.not_to_static
@@ -186,8 +186,8 @@ class _Recorder(nn.Layer):
         self.program = paddle.static.default_main_program()
         hooks = []
         for path, layer in self.model.named_sublayers():
-            hooks.append(layer.register_forward_pre_hook(self._opener(path)))
-            hooks.append(layer.register_forward_post_hook(self._close, with_kwargs=True))
+            hooks.append(layer.register_forward_pre_hook(self._opener(path), with_kwargs=True))
+            hooks.append(layer.register_forward_post_hook(self._close))
         try:
             return self.model(*describing.filled(self.arguments, values))
         finally:
@@ -195,18 +195,20 @@ class _Recorder(nn.Layer):
                 hook.remove()
 
     def _opener(self, path: str) -> Callable[..., None]:
-        return lambda *_: self.open.append((self.program.num_ops(), path))
+        def note(_: nn.Layer, inputs: tuple, named: dict[str, object]) -> None:
+            self.open.append((self.program.num_ops(), path, _value_ids([*inputs, named])))
 
-    def _close(self, _: nn.Layer, inputs: tuple, named: dict[str, object], outputs: object) -> None:
-        start, path = self.open.pop()
-        given = _value_ids([*inputs, named])
+        return note
+
+    def _close(self, _: nn.Layer, inputs: tuple, outputs: object) -> None:
+        start, path, given = self.open.pop()
         self.closed.append(Call(path, start, self.program.num_ops(), given, _value_ids(outputs)))
 
     def owners(self) -> list[str]:
         """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""
         end = self.program.num_ops()
         owners = [""] * end
-        for start, path in self.open:
+        for start, path, _ in self.open:
             owners[start:end] = [path] * (end - start)
         for call in reversed(self.closed):  # an inner call closes before the call around it
             owners[call.start : call.stop] = [call.layer] * (call.stop - call.start)

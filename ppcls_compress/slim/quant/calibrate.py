@@ -166,19 +166,24 @@ def _correct_biases(
     Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2.
     """
     sums: dict[str, list[np.ndarray]] = {name: [] for name in correcting}
+    rounded: dict[int, paddle.Tensor] = {}
 
-    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple, dict[str, Any], paddle.Tensor], None]:
-        def compare(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any], output: paddle.Tensor) -> None:
-            x, rest, named = layer.arguments(inputs, named)
-            rounded = layer.compute(layer.quantized_input(x), layer.quantized_weight(), *rest, **named)
-            difference = (output - rounded).astype("float32")
+    def compute_rounded(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> None:
+        x, rest, named = layer.arguments(inputs, named)
+        rounded[id(layer)] = layer.compute(layer.quantized_input(x), layer.quantized_weight(), *rest, **named)
+
+    def comparing(name: str) -> Callable[[paddle.nn.Layer, tuple, paddle.Tensor], None]:
+        def compare(layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
+            difference = (output - rounded.pop(id(layer))).astype("float32")
             channels = layers.channel_dimension(layer, difference.ndim)
             others = [axis for axis in range(difference.ndim) if axis != channels]
             sums[name].append(difference.mean(axis=others).numpy())
 
         return compare
 
-    hooks = [layer.register_forward_post_hook(hook_for(name), with_kwargs=True) for name, layer in correcting.items()]
+    # Only hooks that run before a layer are given its named arguments by every Paddle.
+    hooks = [layer.register_forward_pre_hook(compute_rounded, with_kwargs=True) for layer in correcting.values()]
+    hooks += [layer.register_forward_post_hook(comparing(name)) for name, layer in correcting.items()]
     try:
         with _computing_in_float(model, found), paddle.no_grad():
             for batch in batches:
