@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from ppcls_compress import __version__
-from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.errors import UserError, cut, shortened, unknown
 from ppcls_compress.stopping import Terminated, terminable
 
 COMMANDS = {
@@ -23,6 +23,10 @@ COMMANDS = {
     "benchmark": "time exported models side by side, in every runtime",
     "report": "put the results of several exported models into one table",
 }
+
+
+_LONGEST_LINE = 2000
+"""Characters of an error: a value or path of a hundred thousand is not repeated in full."""
 
 
 def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> int:
@@ -47,13 +51,13 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     args, left = parser.parse_known_args(argv)
     if left:
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""
-        sys.stderr.write(f"error: unknown argument {left[0]!r}{hint}\n")
+        sys.stderr.write(f"error: unknown argument {shortened(left[0])}{hint}\n")
         return 2
     try:
         with terminable():
             module.run(args)
     except UserError as error:
-        sys.stderr.write("".join(f"error: {line}\n" for line in str(error).splitlines()))
+        sys.stderr.write("".join(f"error: {cut(line, _LONGEST_LINE)}\n" for line in str(error).splitlines()))
         return 2
     except KeyboardInterrupt as reason:
         sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a disk that fills up, a file that vanishes: where no code could say more about it
-        where = f"{error.filename}: " if error.filename is not None else ""
+        where = f"{cut(str(error.filename), _LONGEST_LINE)}: " if error.filename is not None else ""
         sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
         return 2
     return 0

@@ -25,8 +25,33 @@ class NoFormError(UserError):
     """A network that computes what a format has no form for; other formats may have one."""
 
 
+def shortened(value: object, limit: int = 60) -> str:
+    """`repr(value)`, its middle left out where it is longer than `limit` characters."""
+    try:
+        return cut(repr(value), limit)
+    except ValueError:  # Python refuses to write a whole number of many thousand digits
+        return f"a {type(value).__name__} too long to write"
+
+
+def one_line(text: object, limit: int = 1000) -> str:
+    """A message, of another library say, as one line of at most `limit` characters."""
+    return cut(" ".join(str(text).split()), limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text`, its middle left out where it is longer than `limit` characters."""
+    kept = limit - 5
+    return text if len(text) <= limit else f"{text[: kept * 3 // 4]} ... {text[-(kept // 4) :]}"
+
+
+_LONGEST_NAME = 200
+"""Nothing that is longer can be meant for one of several names, and to compare it takes long."""
+
+
 def closest(name: object, choices: Iterable[str]) -> str | None:
     """The choice that reads most like `name`, ignoring case, or None when nothing comes close."""
+    if len(str(name)) > _LONGEST_NAME:
+        return None
     by_fold = {choice.casefold(): choice for choice in choices}
     found = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.6)
     return by_fold[found[0]] if found else None
@@ -42,6 +67,6 @@ def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
     hint = f"; did you mean {match!r}?" if match else "."
     shown = choices
     if len(choices) > 24:
-        near = difflib.get_close_matches(str(name), choices, n=12, cutoff=0.0)
+        near = difflib.get_close_matches(str(name)[:_LONGEST_NAME], choices, n=12, cutoff=0.0)
         shown = [*near, f"... ({len(choices)} in all)"]
-    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(shown) or 'none'}"
+    return f"unknown {kind} {shortened(name)}{hint} Allowed: {', '.join(shown) or 'none'}"

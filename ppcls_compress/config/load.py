@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
-from ppcls_compress.config.yaml_text import parse_yaml, problem_of
-from ppcls_compress.errors import ConfigError, closest
+from ppcls_compress.config.yaml_text import MAX_BYTES, parse_yaml, problem_of
+from ppcls_compress.errors import ConfigError, UserError, closest, cut, one_line, shortened
+from ppcls_compress.text import read_text
 
 _PATH_KEYS = {
     "checkpoints",
@@ -61,14 +62,12 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         ConfigError: no such file, not YAML, not a mapping.
     """
     path = Path(path)
+    if not path.exists():
+        raise ConfigError(f"{path}: {_not_there(path)}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {_why_unreadable(path, error)}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file") from None
-    try:
-        data = parse_yaml(text)
+        data = parse_yaml(read_text(path, limit=MAX_BYTES))
+    except UserError as error:
+        raise ConfigError(str(error)) from None
     except yaml.YAMLError as error:
         line, problem = problem_of(error)
         raise ConfigError(f"{path}{f', line {line}' if line else ''}: {problem}") from None
@@ -88,9 +87,7 @@ def expand_variables(data: Any, key: str | None = None) -> Any:
     return data
 
 
-def _why_unreadable(path: Path, error: OSError) -> str:
-    if path.exists():
-        return f"cannot be read ({error.strerror or error})"
+def _not_there(path: Path) -> str:
     siblings = [str(other) for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
     match = closest(str(path), siblings)
     return "no such file" + (f"; did you mean {match}?" if match else "")
@@ -123,7 +120,7 @@ def _key_path(location: Sequence[str | int], data: Any, *, missing: bool) -> str
             path.append(str(part))
         elif missing and depth == len(location) - 1:
             path.append(str(part))
-    return ".".join(path)
+    return cut(".".join(path), 200)
 
 
 def _message(problem: Any) -> str:
@@ -133,19 +130,14 @@ def _message(problem: Any) -> str:
     if kind == "missing":
         return "required, but not given"
     if kind == "too_short":
-        return f"expected a list of at least {context['min_length']}, found {_short(found)}"
+        return f"expected a list of at least {context['min_length']}, found {shortened(found)}"
     if kind == "value_error":
-        return str(context["error"])
+        return one_line(context["error"], 600)
     if kind in ("union_tag_invalid", "literal_error"):
         value = context.get("tag", found)
         allowed = context.get("expected_tags") or context.get("expected", "")
         choices = [choice.strip("' ") for choice in allowed.replace(" or ", ", ").split(",")]
         match = closest(value, choices)
-        return f"found {value!r}{f'; did you mean {match!r}?' if match else ';'} allowed: {', '.join(choices)}"
+        return f"found {shortened(value)}{f'; did you mean {match!r}?' if match else ';'} allowed: {', '.join(choices)}"
     text = problem["msg"].replace("Input should be", "expected").replace("List should", "the list should")
-    return f"{text}, found {_short(found)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return f"{text}, found {shortened(found)}"

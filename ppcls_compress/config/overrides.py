@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
-from ppcls_compress.config.yaml_text import parse_yaml
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.config.yaml_text import MAX_DEPTH, UnfitError, check_plain, parse_yaml, problem_of
+from ppcls_compress.errors import ConfigError, one_line, shortened
+
+_LONGEST_INDEX = 9
 
 
 def apply_override(data: dict[str, Any], text: str) -> None:
@@ -21,32 +23,45 @@ def apply_override(data: dict[str, Any], text: str) -> None:
     """
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
+    shown = f"-o {one_line(text, 200)}"
     if not equals or not all(keys):
         raise ConfigError(
-            f"-o {text}: expected key.path=value, such as -o Global.epochs=10; "
+            f"{shown}: expected key.path=value, such as -o Global.epochs=10; "
             "a value with spaces needs quotes: -o 'Slim.prune={name: fpgm}'"
         )
+    if len(keys) > MAX_DEPTH:
+        raise ConfigError(f"{shown}: a path of {len(keys)} keys; no section is more than {MAX_DEPTH} deep")
+    try:
+        new = parse_value(value)
+    except UnfitError as error:
+        raise ConfigError(f"{shown}: {problem_of(error)[1]}") from None
     node: Any = data
     for depth, key in enumerate(keys[:-1]):
-        node = _child(node, key, where=f"-o {text}: {'.'.join(keys[: depth + 1])}")
+        node = _child(node, key, where=f"{shown}: {one_line('.'.join(keys[: depth + 1]), 100)}")
     last = keys[-1]
     if isinstance(node, list):
-        node[_index(node, last, where=f"-o {text}: {path.strip()}")] = parse_value(value)
+        node[_index(node, last, where=f"{shown}: {one_line(path, 100)}")] = new
     else:
-        node[last] = parse_value(value)
+        node[last] = new
 
 
 def parse_value(text: str) -> Any:
-    """A Python literal (`[3, 32, 32]`, `True`, `None`), a YAML value (`null`, `{a: 1}`), or else the text itself."""
+    """A Python literal (`[3, 32, 32]`, `True`, `None`), a YAML value (`null`, `{a: 1}`), or else the text itself.
+
+    Raises:
+        UnfitError: a value that no option can have, see `yaml_text`.
+    """
     text = text.strip()
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return check_plain(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, UnfitError):
         pass
     try:
         return parse_yaml(text)
+    except UnfitError:
+        raise
     except yaml.YAMLError:
-        return text
+        return check_plain(text)
 
 
 def _child(node: Any, key: str, *, where: str) -> Any:
@@ -59,11 +74,11 @@ def _child(node: Any, key: str, *, where: str) -> Any:
     if container[slot] is None:
         container[slot] = {}
     if not isinstance(container[slot], dict | list):
-        raise ConfigError(f"{where} is the value {container[slot]!r}, not a section with keys of its own")
+        raise ConfigError(f"{where} is the value {shortened(container[slot])}, not a section with keys of its own")
     return container[slot]
 
 
 def _index(node: list[Any], key: str, *, where: str) -> int:
-    if not key.isdecimal() or int(key) >= len(node):
+    if not key.isdecimal() or len(key) > _LONGEST_INDEX or int(key) >= len(node):
         raise ConfigError(f"{where} is not an entry of a list of {len(node)}; allowed: 0 to {len(node) - 1}")
     return int(key)

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError, field_validator
 from ppcls_compress.config.base import Options
 from ppcls_compress.config.load import explain
 from ppcls_compress.config.overrides import parse_value
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.config.yaml_text import UnfitError, problem_of
+from ppcls_compress.errors import ConfigError, one_line, shortened
 
 
 class ProfilerOptions(Options):
@@ -52,8 +53,11 @@ def parse_profiler(text: str) -> ProfilerOptions:
     for pair in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, value = pair.partition("=")
         if not equals:
-            raise ConfigError(f"-p {text}: expected key=value;key=value, found {pair!r}")
-        values[key.strip()] = parse_value(value)
+            raise ConfigError(f"-p {one_line(text, 200)}: expected key=value;key=value, found {shortened(pair)}")
+        try:
+            values[key.strip()] = parse_value(value)
+        except UnfitError as error:
+            raise ConfigError(f"-p {shortened(key)}: {problem_of(error)[1]}") from None
     try:
         return ProfilerOptions.model_validate(values)
     except ValidationError as error:
