@@ -10,9 +10,11 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
+from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
+from ppcls_compress.slim.quant.images import image_shape
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
 from ppcls_compress.slim.tracing import save_program
@@ -74,8 +76,8 @@ class PTQ:
             inplace: False works on a copy.
             fuse: fold batch norms into the convolutions before them.
             fuse_list: names, [[convolution, batch norm], ...]; all that can be found when left out.
-            inputs: shapes that the model takes; `fuse` without a list runs it once. Left out, an image of 224 x 224 is
-                tried.
+            inputs: shapes that the model takes; `fuse` without a list runs it once. Left out, images of usual sizes are
+                tried, and if the model takes none, batch norms are folded when it sees its first batch.
 
         Raises:
             UserError: nothing can be quantized, or a pair of `fuse_list` cannot be folded.
@@ -83,16 +85,18 @@ class PTQ:
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
         model = model if inplace else copy.deepcopy(model)
-        if fuse and fuse_list is None:
-            fold.fold_batch_norms(model, inputs)
-        elif fuse:
+        later = fuse and fuse_list is None and inputs is None and not _takes_images(model)
+        if fuse and fuse_list is not None:
             _fold_list(model, fuse_list)
+        elif fuse and not later:
+            fold.fold_batch_norms(model, inputs)
         model, _ = prepare(model, self.options)
         found = layers.quant_layers(model)
         for layer in found.values():
             layer.quantizing = False
         observation = Observation(found)
-        self._observations[id(model)] = (model, observation, observation.attach())
+        hooks = _fold_and_observe(model, observation) if later else observation.attach()
+        self._observations[id(model)] = (model, observation, hooks)
         return model
 
     def convert(self, model: paddle.nn.Layer) -> paddle.nn.Layer:
@@ -140,6 +144,30 @@ def _check_arguments(activation_quantizer: str, given: Mapping[str, Any]) -> Non
             "placement: PTQ rounds what layers read; for deploy use slim.quant.prepare and calibrate, or "
             "tools/quantize.py"
         )
+
+
+def _takes_images(model: paddle.nn.Layer) -> bool:
+    try:
+        image_shape(model)
+    except UserError:
+        return False
+    return True
+
+
+def _fold_and_observe(model: paddle.nn.Layer, observation: Observation) -> list[Any]:
+    """Fold batch norms when the model is called first, on what it is called with, and observe from then on.
+
+    Returns:
+        Hooks, those of the observation once there are some.
+    """
+
+    def fold_first(_: paddle.nn.Layer, given: tuple, named: dict[str, Any]) -> None:
+        hooks.pop().remove()
+        fold.fold_running(model, lambda: model(*given, **named), f"the first batch, {describing.told([*given, named])}")
+        hooks.extend(observation.attach())
+
+    hooks = [model.register_forward_pre_hook(fold_first, with_kwargs=True)]
+    return hooks
 
 
 def _fold_list(model: paddle.nn.Layer, pairs: object) -> None:

@@ -15,7 +15,10 @@ import paddle
 
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.graph import first_line
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.images import image_shape
 
 NORMS = (paddle.nn.BatchNorm, paddle.nn.BatchNorm2D, paddle.nn.SyncBatchNorm)
 # What `paddle.nn.BatchNorm(act=...)` computes after itself, as a layer that computes the same.
@@ -32,7 +35,7 @@ _ACTIVATIONS = {
 _TOLERANCE = 1e-3
 
 
-def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None) -> list[tuple[str, str]]:
+def fold_batch_norms(model: paddle.nn.Layer, inputs: Inputs | None = None) -> list[tuple[str, str]]:
     """Fold every batch norm that reads a convolution's output, and nothing else does, in place.
 
     The network is run to see what reads what, and again to check that it still computes the same.
@@ -40,8 +43,7 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     Args:
         model: changed in place: convolutions get a bias, folded norms become identities, or the activation that they
             compute.
-        inputs: shapes, InputSpecs or tensors, one per argument of `forward`; left out, an image of the first
-            convolution's channels.
+        inputs: shapes, InputSpecs or tensors, one per argument of `forward`; left out, images are tried.
 
     Returns:
         (convolution, batch norm) names.
@@ -49,21 +51,29 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any] | None = None
     Raises:
         UserError: the network does not run on the inputs, or would not compute the same afterwards; it is unchanged.
     """
-    example = _example(model, inputs)
+    example = describing.example(image_shape(model) if inputs is None else inputs)
+    return fold_running(model, lambda: model(*example), f"inputs of {describing.told(example)}")
+
+
+def fold_running(model: paddle.nn.Layer, run: Callable[[], object], what: str) -> list[tuple[str, str]]:
+    """As `fold_batch_norms`, for a network that is run by a call.
+
+    Args:
+        run: a forward pass.
+        what: it is run on, for messages.
+    """
     with layers.evaluating(model), paddle.no_grad():
         try:
-            before, pairs = _trace(model, example)
+            before, pairs = _trace(model, run)
         except UserError:
             raise
         except Exception as error:  # whatever the user's network raises on a shape that it does not take
-            why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-            given = describing.told(example)
             raise UserError(
-                f"folding batch norms runs the model once, and it does not run on inputs of {given}; give the shapes "
-                f"that it takes as `inputs`, or do not fold ({why})"
+                f"folding batch norms runs the model once, and it does not run on {what}; give the shapes that it "
+                f"takes as `inputs`, or do not fold ({first_line(error)})"
             ) from error
         undo = fold_pairs(model, pairs)
-        difference, size = change(before, arrays(model(*example)))
+        difference, size = change(before, arrays(run()))
     if not difference <= _TOLERANCE * size:
         undo()
         raise UserError(
@@ -81,7 +91,7 @@ def foldable_pairs(model: paddle.nn.Layer, example: Sequence[Any]) -> list[tuple
         example: the arguments of `forward`.
     """
     with layers.evaluating(model), paddle.no_grad():
-        return _trace(model, example)[1]
+        return _trace(model, lambda: model(*example))[1]
 
 
 def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[Sequence[str]]) -> Callable[[], None]:
@@ -183,7 +193,7 @@ def _fold(conv: paddle.nn.Layer, norm: paddle.nn.Layer) -> None:
     conv.bias.set_value((bias * factor + shift).astype(np.float32))
 
 
-def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
+def _trace(model: paddle.nn.Layer, run: Callable[[], object]) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
     """Outputs, and the pairs whose norm reads the very tensor that the convolution put out."""
     made: dict[int, list[str]] = {}
     read: dict[str, list[int]] = {}
@@ -212,7 +222,7 @@ def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndar
         elif _is_norm(layer) and getattr(layer, "_act", None) in _ACTIVATIONS:
             hooks.append(layer.register_forward_pre_hook(before_norm(name), with_kwargs=True))
     try:
-        outputs = arrays(model(*example))
+        outputs = arrays(run())
     finally:
         for hook in hooks:
             hook.remove()
@@ -227,15 +237,6 @@ def _trace(model: paddle.nn.Layer, example: Sequence[Any]) -> tuple[list[np.ndar
             if calls[conv] == 1:
                 pairs.append((conv, norm))
     return outputs, pairs
-
-
-def _example(model: paddle.nn.Layer, inputs: Sequence[Any] | None) -> list[Any]:
-    if inputs is not None:
-        return describing.example(inputs)
-    first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
-    if first is None:
-        raise UserError("the model has no convolution that a batch norm could be folded into")
-    return describing.example([[2, first._in_channels, 224, 224]])
 
 
 def arrays(output: object) -> list[np.ndarray]:

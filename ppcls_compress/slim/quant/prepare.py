@@ -32,7 +32,7 @@ def prepare(
         model: changed in place.
         options: what to quantize, and how.
         inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once, `placement: deploy`
-            traces it. Left out, an image of the first convolution's channels is tried.
+            traces it. Left out, images of usual sizes are tried.
         custom: classes that replace a step; those that the options name are given by `named_classes(options)`.
 
     Returns:

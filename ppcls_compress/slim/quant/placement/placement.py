@@ -17,6 +17,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim import graph
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.images import image_shape
 from ppcls_compress.slim.quant.placement.plan import Place, Unlearned, plan
 from ppcls_compress.slim.quant.quantizers import activations
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
@@ -32,16 +33,12 @@ def find(
     Args:
         model: not changed.
         quantized: names of the layers to be quantized.
-        inputs: what the model takes; left out, an image of the first convolution's channels.
+        inputs: what the model takes; left out, images are tried.
 
     Raises:
         UserError: the model does not run on the inputs.
     """
-    if inputs is None:
-        first = next((layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
-        if first is None:
-            raise UserError("placement: deploy traces the model; say with `inputs` which shapes it takes")
-        inputs = [[1, first._in_channels, 224, 224]]
+    inputs = image_shape(model) if inputs is None else inputs
     return plan(graph.capture_or_refuse(model, inputs), quantized)
 
 
