@@ -19,7 +19,9 @@ _FAMILIES = (
     "cifar_resnet",
     "mobilenet_v3",
     "pphgnet",
+    "pphgnet_v2",
     "pplcnet",
+    "pplcnet_v2",
     "resnet",
     "vision",
 )

@@ -18,6 +18,7 @@ class ConvNormAct(nn.Layer):
     """Convolution without bias, batch normalization, activation; odd kernels keep the size at stride 1.
 
     Args:
+        padding: "SAME", with which even kernels keep the size too.
         lr_mult: factor on the learning rate of every parameter in it.
         decay_norm: whether the optimizer's weight decay applies to the normalization's parameters.
         weight_init: initializer of the convolution; Paddle's own by default.
@@ -31,6 +32,7 @@ class ConvNormAct(nn.Layer):
         *,
         stride: int | tuple[int, int] = 1,
         groups: int = 1,
+        padding: str | None = None,
         act: str | None = "relu",
         lr_mult: float = 1.0,
         decay_norm: bool = True,
@@ -43,7 +45,7 @@ class ConvNormAct(nn.Layer):
             out_channels,
             kernel,
             stride=stride,
-            padding=(kernel - 1) // 2,
+            padding=(kernel - 1) // 2 if padding is None else padding,
             groups=groups,
             weight_attr=ParamAttr(initializer=weight_init, learning_rate=lr_mult),
             bias_attr=False,
@@ -79,16 +81,18 @@ class SqueezeExcite(nn.Layer):
     """Rescales each channel by a gate computed from all channels' means (Hu et al. 2018).
 
     Args:
-        gate_slope: slope of the hard sigmoid, clip(slope * x + 0.5, 0, 1).
+        gate_slope: slope of the hard sigmoid, clip(slope * x + 0.5, 0, 1); None for a sigmoid.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 4, gate_slope: float = 1 / 6, lr_mult: float = 1.0) -> None:
+    def __init__(
+        self, channels: int, *, reduction: int = 4, gate_slope: float | None = 1 / 6, lr_mult: float = 1.0
+    ) -> None:
         super().__init__()
         self.avg_pool = nn.AdaptiveAvgPool2D(1)
         self.conv1 = self._dense(channels, channels // reduction, lr_mult)
         self.relu = nn.ReLU()
         self.conv2 = self._dense(channels // reduction, channels, lr_mult)
-        self.gate = HardSigmoid(gate_slope)
+        self.gate = nn.Sigmoid() if gate_slope is None else HardSigmoid(gate_slope)
 
     @staticmethod
     def _dense(in_channels: int, out_channels: int, lr_mult: float) -> nn.Conv2D:

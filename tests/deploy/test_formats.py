@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from support.backbones import SMALLEST
 from support.exporting import export
 
 from ppcls_compress import models
@@ -15,7 +16,6 @@ from ppcls_compress.deploy import formats, verify
 from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
-from ppcls_compress.models import catalog
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -24,8 +24,7 @@ MISSING = [
     name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
 ]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
-SIZES = ("tiny", "small", "base", "large")
-VISION = ("shufflenet_v2_x0_25",)
+FAMILIES = (*SMALLEST, "shufflenet_v2_x0_25")
 """Of paddle.vision's networks the smallest one that splits, shuffles and concatenates channels."""
 RUN = """
 import json, sys
@@ -35,18 +34,6 @@ from ppcls_compress.deploy.predictor import Predictor
 for folder, runtime in json.load(open(sys.argv[1])):
     np.save(f"{folder}/{runtime}.npy", Predictor(folder, threads=1, runtime=runtime).logits(np.load(sys.argv[2])))
 """
-
-
-def families():
-    """The smallest network of each family in the catalogue, and the chosen ones of paddle.vision."""
-    smallest = {}
-    for name in catalog.names():
-        arch = catalog.get(name)
-        if arch.module != "vision":
-            family = (arch.module, arch.arguments.get("vd", False))
-            numbers = (SIZES.index(value) if value in SIZES else value for value in arch.arguments.values())
-            smallest[family] = min(smallest.get(family, ((float("inf"),), "")), (tuple(numbers), name))
-    return [*sorted(name for _, name in smallest.values()), *VISION]
 
 
 def images(count, shape=SHAPE):
@@ -91,7 +78,7 @@ def export_all(model, record, kinds, folder):
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", families())
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_format_of_every_family_runs_in_a_fresh_process(name, tmp_path):
     model, record = binding(name)
     trained = verify.reference(model, images(8), synthetic=True)
@@ -105,7 +92,7 @@ def test_every_format_of_every_family_runs_in_a_fresh_process(name, tmp_path):
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", families())
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_trained_for_deployment_runs_in_both_layouts(name, tmp_path):
     model, record = quantized(name, placement="deploy")
     kinds = [formats.get(kind) for kind in ("onnx-ort", "onnx-openvino")]

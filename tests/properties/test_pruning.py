@@ -6,10 +6,10 @@ import numpy as np
 import paddle
 import pytest
 from paddle.vision import models as vision
+from support.backbones import NATIVE
 from support.pruning import check_exact, outputs, random_inputs
 
 from ppcls_compress import models
-from ppcls_compress.models import catalog
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import apply_record
 
@@ -33,9 +33,6 @@ def shape_of(name):
 def test_paddle_vision_networks_are_pruned_exactly(name):
     _, record = check_exact(lambda: getattr(vision, name)(), shape_of(name))
     assert record["after"]["flops"] < 0.75 * record["before"]["flops"]
-
-
-NATIVE = [name for name in catalog.names() if name not in dir(vision)]
 
 
 @pytest.mark.parametrize("name", cases(NATIVE_FAST, [name for name in NATIVE if name not in NATIVE_FAST]))
