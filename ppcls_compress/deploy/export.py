@@ -12,6 +12,7 @@ import paddle
 
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
 
 
@@ -40,7 +41,7 @@ def export(
     reference: verify.Reference | None = None,
     tolerance: verify.Tolerance | None = None,
 ) -> ExportResult:
-    """Write `model` to `directory`, with integer weights if it is quantized, and a free batch size.
+    """Write `model` to `directory`, with integer weights if it is quantized, branches merged, and a free batch size.
 
     An artifact that is there already is replaced only when the new one is complete and passed the comparison. Paddle's
     mode and the model are the same after it as before.
@@ -61,7 +62,7 @@ def export(
     """
     kind = formats.get(description.format)
     kind.require()
-    record = dict(record or empty_record())
+    model, record = branches.merged_copy(model, record or empty_record())
     job = formats.Job(
         model=model,
         image_shape=description.image_shape,

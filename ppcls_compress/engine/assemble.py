@@ -17,7 +17,7 @@ from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
-from ppcls_compress.slim import cost, quant, recipe
+from ppcls_compress.slim import branches, cost, quant, recipe
 from ppcls_compress.slim.options import SlimOptions
 
 
@@ -109,9 +109,14 @@ def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:
 
 
 def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
-    """Parameters and multiply-adds of the configured backbone in the structure of a record; quantizers cost nothing."""
+    """Parameters and multiply-adds of the configured backbone in the structure of a record, as it is deployed.
+
+    Branches are merged; quantizers cost nothing.
+    """
     pruned = {**record, "steps": [step for step in record["steps"] if step["kind"] == "prune"]}
-    return cost.count(recipe.rebuild(build_dense(config), pruned), [[1, *config.Global.image_shape]])
+    model = recipe.rebuild(build_dense(config), pruned)
+    branches.merge(model)
+    return cost.count(model, [[1, *config.Global.image_shape]])
 
 
 def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:

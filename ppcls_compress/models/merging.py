@@ -1,8 +1,4 @@
-"""Branches that are trained apart and deployed as the one convolution that they add up to (Ding et al. 2021, "RepVGG").
-
-A layer with such branches has `re_parameterize()`, which merges them in place, and `is_repped`, which says whether that
-was done; both names are PaddleClas'.
-"""
+"""Convolutions that equal others with their batch norms, added up; what `slim.branches` merges is made of these."""
 
 from __future__ import annotations
 
@@ -11,24 +7,16 @@ from collections.abc import Iterable
 import numpy as np
 from paddle import nn
 
+from ppcls_compress.slim.quant.fold import affine
+
 Kernel = tuple[np.ndarray, np.ndarray]
 """Weight [out, in / groups, h, w] and bias [out] of a convolution."""
 
 
 def folded(conv: nn.Conv2D, norm: nn.BatchNorm2D) -> Kernel:
-    """The convolution that equals `conv` and then `norm` with its running statistics."""
-    weight, bias = conv.weight.numpy().astype("float64"), 0.0 if conv.bias is None else conv.bias.numpy()
-    scale, shift = scale_and_shift(norm)
-    return weight * scale[:, None, None, None], bias * scale + shift
-
-
-def scale_and_shift(norm: nn.BatchNorm2D) -> tuple[np.ndarray, np.ndarray]:
-    """`norm` with its running statistics, as a factor and a summand for each channel."""
-    mean, variance, weight, bias = (
-        tensor.numpy().astype("float64") for tensor in (norm._mean, norm._variance, norm.weight, norm.bias)
-    )
-    scale = weight / np.sqrt(variance + norm._epsilon)
-    return scale, bias - mean * scale
+    """The convolution that equals `conv` without bias and then `norm` with its running statistics."""
+    factor, shift = affine(norm)
+    return conv.weight.numpy().astype("float64") * factor[:, None, None, None], shift
 
 
 def added(kernels: Iterable[Kernel], size: int) -> Kernel:

@@ -99,7 +99,8 @@ def keep_wanted(
     """Square a model that was rebuilt from its record with what is asked for now.
 
     A pruned structure always stays: the removed channels are gone. Quantization that is not asked for is dropped, and
-    the trained float weights are kept; batch norms that it folded stay folded, and a step `fold` says so.
+    the trained float weights are kept; branches that it merged and batch norms that it folded stay so, and a step
+    `fold` tells.
 
     Returns:
         The model, its record, and a line for the user about each thing dropped.
@@ -113,8 +114,9 @@ def keep_wanted(
         model, left = quant.convert(model), quant.fold_step(quantized)
         steps = [left if step is quantized else step for step in record["steps"]]
         record = {**record, "steps": [step for step in steps if step is not None]}
+        merged = ", branches stay merged" if quantized.get("merged") else ""
         folded = ", batch norms stay folded" if quantized["folded"] else ""
-        notes.append(f"quantization in the weights is not asked for: dropped, float weights kept{folded}")
+        notes.append(f"quantization in the weights is not asked for: dropped, float weights kept{merged}{folded}")
     for kind, wanted in (("prune", options.prune), ("quant", options.quant)):
         found = step_of(record, kind)
         if wanted is not None and found is not None:
@@ -280,7 +282,9 @@ def _describe_quant(step: Record) -> list[str]:
         for item in step.get("unlearned", ())
     ]
     first = f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}"
-    return [first, *skipped, *places, *unlearned]
+    merged = step.get("merged", ())
+    branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
+    return [*branches, first, *skipped, *places, *unlearned]
 
 
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:

@@ -1,6 +1,7 @@
 """The compression record as plain JSON: `{"version": 1, "steps": [...]}`, steps in the order in which they were taken.
 
-A step is of the kind `prune` or `quant`, or `fold`: what quantization that was dropped again left behind.
+A step is of the kind `prune` or `quant`, or `fold`: what export, or quantization that was dropped again, changed of the
+float network.
 
 Imports neither Paddle nor the algorithms, so that everything that reads or writes a record can import it.
 """
@@ -71,6 +72,8 @@ def _problem_of_step(step: object, where: str) -> str | None:
             return f"{where}.{key} is missing"
         if not fits(step[key]):
             return f"{where}.{key}: expected {expected}"
+    if not _is_names(step.get("merged", [])):
+        return f"{where}.merged: expected a list of names"
     return None
 
 
@@ -112,7 +115,8 @@ def _is_pair(value: object) -> bool:
 
 
 _OPTIONS = (_is_mapping, "an object of options")
-_NAMES = (_list_of(_is_text), "a list of names")
+_is_names = _list_of(_is_text)
+_NAMES = (_is_names, "a list of names")
 _PAIRS = (_list_of(_is_pair), "a list of [convolution, batch norm]")
 _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "prune": {
@@ -128,4 +132,7 @@ _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
     },
     "fold": {"folded": _PAIRS, "biased": _NAMES},
 }
-"""What rebuilding reads of each kind of step; the rest of a step is told to the user when the step is taken."""
+"""What rebuilding reads of each kind of step; the rest of a step is told to the user when the step is taken.
+
+`merged`, the layers whose branches became one, may be missing: records of networks without branches had no such key.
+"""

@@ -1,16 +1,35 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import paddle
 import pytest
+from support.backbones import NATIVE
 
 from ppcls_compress import models
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.models import catalog
 
 VISION = [name for name in catalog.names() if catalog.get(name).module == "vision"]
+
+
+def expand(text):
+    """`a{b,c}` -> `ab`, `ac`, as a shell does."""
+    head, brace, rest = text.partition("{")
+    if not brace:
+        return [text]
+    choices, _, tail = rest.partition("}")
+    return [head + choice + more for choice in choices.split(",") for more in expand(tail)]
+
+
+def test_the_readme_lists_every_native_backbone():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.search(r"## Backbones.*?(\|.*\|)\n\n", text, re.DOTALL)[1].splitlines()[2:]
+    listed = [name for row in rows for pattern in re.findall(r"`([^`]+)`", row) for name in expand(pattern)]
+    assert sorted(listed) == sorted(NATIVE)
 
 
 def test_knows_the_names_of_paddleclas():

@@ -9,6 +9,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.paddleslim import quant_backend
 from ppcls_compress.slim.quant import fold, layers
@@ -26,6 +27,8 @@ def prepare(
 ) -> tuple[paddle.nn.Layer, dict[str, Any]]:
     """Swap the model's convolution and linear layers for quantized ones that share their parameters.
 
+    Branches that are deployed as one convolution are merged first.
+
     The activation ranges must then be calibrated (`calibrate`), or come with a state that is loaded.
 
     Args:
@@ -37,9 +40,10 @@ def prepare(
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
-        "type", "reason"}], "folded": [[convolution, batch norm]], "custom": names of the replaced steps}. With
-        `placement: deploy` also "places": [{"layer", "side", "non_negative", "readers"}], and "unlearned": [{"layer",
-        "op"}], the tensors that an integer graph would round and that no layer gives by itself.
+        "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
+        "custom": names of the replaced steps}. With `placement: deploy` also "places": [{"layer", "side",
+        "non_negative", "readers"}], and "unlearned": [{"layer", "op"}], the tensors that an integer graph would round
+        and that no layer gives by itself.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or PaddleSlim, as
@@ -52,9 +56,10 @@ def prepare(
     for key, name in options.classes().items():
         if key not in custom.given():
             raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
+    merged = branches.merge(model)
     selection = select(model, options)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
-    record = _record(options, selection, folded, custom)
+    record = _record(options, selection, merged, folded, custom)
     if options.placement == "deploy":
         record |= placement.to_record(*placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
@@ -81,13 +86,12 @@ def fold_step(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a quantization that was converted back leaves in a network, as a step for its record.
 
     Returns:
-        {"kind": "fold", "version": 1, "folded": [[convolution, batch norm]], "biased": layers that were given a bias if
-        they had none}, or None if the float layers are as they were.
+        {"kind": "fold", "version": 1, "merged": layers whose branches became one, "folded": [[convolution, batch
+        norm]], "biased": layers that were given a bias if they had none}, or None if the float layers are as they were.
     """
     biased = record["quantized"] if record["options"].get("bias_correction") else []
-    if not (record["folded"] or biased):
-        return None
-    return {"kind": "fold", "version": 1, "folded": list(record["folded"]), "biased": list(biased)}
+    left = {"merged": list(record.get("merged", ())), "folded": list(record["folded"]), "biased": list(biased)}
+    return {"kind": "fold", "version": 1, **left} if any(left.values()) else None
 
 
 def apply_fold(model: paddle.nn.Layer, step: Mapping[str, Any]) -> paddle.nn.Layer:
@@ -96,6 +100,7 @@ def apply_fold(model: paddle.nn.Layer, step: Mapping[str, Any]) -> paddle.nn.Lay
     Raises:
         UserError: the model has no layer of a name.
     """
+    branches.merge_named(model, step.get("merged", ()))
     fold.fold_pairs(model, [tuple(pair) for pair in step["folded"]])
     found = dict(model.named_sublayers())
     for name in step["biased"]:
@@ -123,6 +128,7 @@ def apply_record(
     if sorted(custom.given()) != sorted(record["custom"]):
         raise UserError(f"the record needs the classes {record['custom']}, given were {sorted(custom.given())}")
     options = QuantOptions.from_dict(record["options"])
+    branches.merge_named(model, record.get("merged", ()))
     selection = select(model, options)
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
@@ -148,7 +154,11 @@ def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, c
 
 
 def _record(
-    options: QuantOptions, selection: Selection, folded: list[tuple[str, str]], custom: CustomParts
+    options: QuantOptions,
+    selection: Selection,
+    merged: list[str],
+    folded: list[tuple[str, str]],
+    custom: CustomParts,
 ) -> dict[str, Any]:
     return {
         "kind": "quant",
@@ -156,6 +166,7 @@ def _record(
         "options": options.as_dict(),
         "quantized": list(selection.chosen),
         "skipped": [asdict(item) for item in selection.skipped],
+        "merged": merged,
         "folded": [list(pair) for pair in folded],
         "custom": sorted(custom.given()),
     }
