@@ -15,6 +15,9 @@ import math
 import os
 import pickle
 import secrets
+import shutil
+import stat
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,17 +81,17 @@ def atomic_files(paths: Sequence[str | Path]) -> Iterator[tuple[Path, ...]]:
     Raises:
         UserError: a file or its folder cannot be written.
     """
-    paths = [Path(path) for path in paths]
+    paths = [_target(Path(path)) for path in paths]
     for path in paths:
         make_folder(path.parent)
-    partials = tuple(path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}") for path in paths)
+    partials = tuple(map(_beside, paths))
     try:
         yield partials
         for partial in partials:
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
         for partial, path in zip(partials, paths, strict=True):
-            os.replace(partial, path)
+            _take_place(partial, path)
     except OSError as error:
         target = {None: paths[0], **{str(partial): path for partial, path in zip(partials, paths, strict=True)}}
         name = None if error.filename is None else str(error.filename)
@@ -98,6 +101,40 @@ def atomic_files(paths: Sequence[str | Path]) -> Iterator[tuple[Path, ...]]:
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Where a file is: behind a link, so that the link stays one."""
+    return path.resolve() if path.is_symlink() and not _is_stream(path) else path
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or the like, which is written to and never replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or str(path.absolute()).startswith(_OPEN_ALREADY)
+
+
+_OPEN_ALREADY = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+"""Where a regular file is one that a process has open: it goes on with the old one if another takes its place."""
+
+
+def _beside(path: Path) -> Path:
+    name = f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    return Path(tempfile.gettempdir(), name) if _is_stream(path) else path.with_name(name)
+
+
+def _take_place(partial: Path, path: Path) -> None:
+    if not _is_stream(path):
+        os.replace(partial, path)
+        return
+    try:
+        with open(partial, "rb") as source, open(path, "ab") as stream:
+            shutil.copyfileobj(source, stream)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def sha256(path: str | Path) -> str:

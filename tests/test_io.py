@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pickle
+import stat
 from collections import OrderedDict
 
 import numpy as np
@@ -262,3 +263,34 @@ def test_weights_with_or_without_their_ending(tmp_path):
         assert str(io.weights_file(text)) == "a/best_model.pdparams"
         assert str(io.plain_prefix(text)) == "a/best_model"
     assert str(io.weights_file("a/v1.5")) == "a/v1.5.pdparams"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+def test_a_device_is_written_to_and_never_replaced(tmp_path):
+    with pytest.raises(UserError, match=r"^/dev/full: cannot be written: No space left on device$"):
+        io.write_json("/dev/full", {"a": 1})
+    io.write_json("/dev/null", {"a": 1})
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    (tmp_path / "link").symlink_to("/dev/null")
+    io.write_json(tmp_path / "link", {"a": 1})
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_gets_what_is_written(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    io.write_json(tmp_path / "pipe", {"a": 1}, indent=None)
+    assert os.read(reader, 100) == b'{"a": 1}\n'
+    os.close(reader)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "far" / "a.json")
+    for content in ({"a": 1}, {"a": 2}):
+        io.write_json(tmp_path / "link.json", content)
+        assert io.read_json(tmp_path / "far" / "a.json") == content
+    assert (tmp_path / "link.json").is_symlink()
+    assert os.listdir(tmp_path / "far") == ["a.json"]

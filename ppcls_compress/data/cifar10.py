@@ -22,6 +22,7 @@ from ppcls_compress.data.folder import run, write_image_folder
 from ppcls_compress.download import fetch
 from ppcls_compress.errors import UserError
 from ppcls_compress.io import unpickle
+from ppcls_compress.text import read_text
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -30,6 +31,8 @@ _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 _BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "val": ("test_batch",)}
 _FOLDERS = {"train": "train", "val": "test"}
 _SIDE = 32
+_LARGEST = 2**26
+"""Bytes of one file in an archive: a batch has 31 million."""
 
 Lists = dict[str, list[tuple[str, int]]]
 
@@ -88,6 +91,8 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
+                if member.isfile() and member.size > _LARGEST:
+                    raise UserError(f"{path}: {member.name} has {member.size:,} bytes, more than any file of CIFAR-10")
                 if member.isfile():
                     yield member.name.removeprefix("./"), archive.extractfile(member).read()
     except (tarfile.TarError, OSError, EOFError) as error:
@@ -119,7 +124,7 @@ def _read_batch(data: bytes, source: str) -> tuple[np.ndarray, list[int]]:
     right_images = isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 2
     if not right_images or images.shape[1] != 3 * _SIDE**2 or not isinstance(labels, list):
         raise UserError(f"{source}: expected `data`, uint8 [N, {3 * _SIDE**2}], and a list `labels`")
-    if len(labels) != len(images) or any(label not in range(len(_CLASSES)) for label in labels):
+    if len(labels) != len(images) or any(type(label) is not int or not 0 <= label < len(_CLASSES) for label in labels):
         raise UserError(f"{source}: expected {len(images)} labels from 0 to {len(_CLASSES) - 1}")
     return images.reshape(-1, 3, _SIDE, _SIDE), labels
 
@@ -138,9 +143,9 @@ def _from_tars(train: Path, val: Path) -> tuple[Iterator[tuple[str, bytes]], Lis
 
 def _read_list(path: Path) -> list[tuple[str, int]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--source: the list {path} that belongs beside the tar cannot be read: {error}") from error
+        lines = read_text(path).splitlines()
+    except UserError as error:
+        raise UserError(f"--source: the list that belongs beside the tar: {error}") from error
     pairs = []
     for number, line in enumerate(lines, start=1):
         name, _, label = line.strip().rpartition(" ")

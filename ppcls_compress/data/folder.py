@@ -50,10 +50,14 @@ def write_image_folder(
         if missing:
             raise UserError(f"{len(missing)} listed images are not in the source, for one {min(missing)}")
         for split, lines in lists.items():
-            (folder / f"{split}_list.txt").write_text("".join(f"{name} {label}\n" for name, label in lines))
-        (folder / "label_list.txt").write_text("".join(f"{label} {name}\n" for label, name in enumerate(classes)))
-        (folder / _MANIFEST).write_text(json.dumps(description, indent=1) + "\n")
+            _write_text(folder / f"{split}_list.txt", "".join(f"{name} {label}\n" for name, label in lines))
+        _write_text(folder / "label_list.txt", "".join(f"{label} {name}\n" for label, name in enumerate(classes)))
+        _write_text(folder / _MANIFEST, json.dumps(description, indent=1) + "\n")
     return True
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def run(out: str, write: Callable[[], tuple[int, int, bool]]) -> int:

@@ -140,8 +140,14 @@ class Malicious:
         (python2_pickle(np.zeros((4, 3071), np.uint8), [0] * 4), "expected `data`"),
         (python2_pickle(np.zeros((4, 3072), np.uint8), [0] * 3), "expected 4 labels from 0 to 9"),
         (python2_pickle(np.zeros((1, 3072), np.uint8), [10]), "expected 1 labels from 0 to 9"),
+        *[
+            (
+                pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [label]}),
+                "expected 1 labels from 0 to 9",
+            )
+            for label in (3.0, True, None, "3", [3], np.zeros(2), -1)
+        ],
     ],
-    ids=["missing", "empty", "cut", "malicious", "list", "narrow", "few", "range"],
 )
 def test_a_wrong_archive_is_refused_and_leaves_nothing(tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
@@ -161,6 +167,13 @@ def test_sources_that_are_not_there_or_not_archives(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             cifar10.write_cifar10(tmp_path / "out", [tmp_path / source for source in sources])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_too_large_for_an_archive_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar10, "_LARGEST", 100)
+    with pytest.raises(UserError, match=r"train\.tar: train/dog/0\.jpg has [\d,]+ bytes, more than any file"):
+        cifar10.write_cifar10(tmp_path / "out", [image_tars(tmp_path / "source")])
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +203,7 @@ def test_the_lists_beside_the_tars_are_checked(tmp_path):
     with pytest.raises(UserError, match=r"val_list\.txt:1: expected a path and a label"):
         cifar10.write_cifar10(tmp_path / "out", [source])
     (source / "val_list.txt").unlink()
-    with pytest.raises(UserError, match=r"val_list\.txt that belongs beside the tar cannot be read"):
+    with pytest.raises(UserError, match=r"the list that belongs beside the tar: .*val_list\.txt: cannot be read"):
         cifar10.write_cifar10(tmp_path / "out", [source])
     assert not (tmp_path / "out").exists()
 
