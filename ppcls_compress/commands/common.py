@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppcls_compress.config.load import load_config
-from ppcls_compress.config.paths import check_path, check_weights
+from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.models import catalog
 

@@ -11,7 +11,8 @@ from ppcls_compress.commands.common import (
     read_config,
     require_weights,
 )
-from ppcls_compress.config.paths import check_loader, check_path
+from ppcls_compress.config.paths import check_loader
+from ppcls_compress.declare.paths import check_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

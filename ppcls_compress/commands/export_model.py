@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
-from ppcls_compress.config.paths import exists
 from ppcls_compress.config.schema import Config
+from ppcls_compress.declare.paths import exists
 from ppcls_compress.deploy import formats
 
 

@@ -13,7 +13,7 @@ from ppcls_compress.commands.common import (
     read_config,
     require_weights,
 )
-from ppcls_compress.config.paths import check_path
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.config.transforms import inert_options
+from ppcls_compress.data.transforms import inert_options
 
 _GLOBAL = {
     "to_static": "training runs eagerly, which was measured to be as fast",

@@ -102,6 +102,8 @@ def explain(error: ValidationError, data: dict[str, Any], source: str) -> list[s
         if problem["type"] == "too_short" and problem["loc"] in deeper:
             continue  # pydantic counts only the valid entries of a list; the invalid ones are told already
         path = _key_path(problem["loc"], data, missing=problem["type"] == "missing")
+        if problem["type"] == "at_key":
+            path = ".".join(part for part in (path, problem["ctx"]["key"]) if part)
         lines.setdefault(path, []).append(_message(problem))
     return [
         f"{source}: {path + ': ' if path else ''}{' or '.join(dict.fromkeys(texts))}" for path, texts in lines.items()
@@ -125,7 +127,7 @@ def _key_path(location: Sequence[str | int], data: Any, *, missing: bool) -> str
 
 def _message(problem: Any) -> str:
     kind, context, found = problem["type"], problem.get("ctx", {}), problem["input"]
-    if kind == "unknown_key":
+    if kind in ("unknown_key", "at_key"):
         return context["text"]
     if kind == "missing":
         return "required, but not given"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+from ppcls_compress.config.schema import Config
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.download import is_url
-from ppcls_compress.errors import ConfigError, closest
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.io import weights_file
-
-if TYPE_CHECKING:  # `check_path` serves the data package too, which needs no schema
-    from ppcls_compress.config.schema import Config
 
 
 def check_training(config: Config) -> None:
@@ -51,9 +46,7 @@ def check_loader(config: Config, mode: str) -> None:
     if loader is None:
         hint = "; set Global.eval_during_train to False to train without it" if mode == "Eval" else ""
         raise ConfigError(f"DataLoader.{mode}: this section is needed, and is not in the configuration{hint}")
-    where = f"DataLoader.{mode}.dataset"
-    check_path(f"{where}.cls_label_path", loader.dataset.cls_label_path, "file")
-    check_path(f"{where}.image_root", loader.dataset.image_root, "folder")
+    loader.dataset.check_paths(f"DataLoader.{mode}.dataset")
 
 
 def check_weights(config: Config) -> None:
@@ -82,33 +75,3 @@ def _check_weights_file(key: str, prefix: str) -> None:
     if is_url(prefix):
         raise ConfigError(f"{key}: expected a path, found {prefix}; Arch.pretrained takes a URL")
     check_path(key, str(weights_file(prefix)), "file")
-
-
-def exists(text: str) -> bool:
-    """Whether a configured path is there; one with a variable that is not set is not."""
-    return Path(text).exists()
-
-
-def check_path(key: str, text: str, kind: str) -> Path:
-    """The path that `key` gives, which must be an existing `file` or `folder`.
-
-    Raises:
-        ConfigError: it is not there; the message names the first missing part, or the variable that is not set.
-    """
-    unset = re.search(r"\$\{?(\w+)", text)
-    if unset:
-        raise ConfigError(f"{key}: {text} uses ${unset.group(1)}, which is not set; export it, or give a plain path")
-    path = Path(text)
-    if (path.is_file() if kind == "file" else path.is_dir()) or (kind == "any" and path.exists()):
-        return path
-    if path.exists():
-        raise ConfigError(f"{key}: {path} is not a {kind}")
-    parent = path.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if parent != path.parent:
-        raise ConfigError(
-            f"{key}: {path} does not exist; there is nothing at {parent / path.relative_to(parent).parts[0]}"
-        )
-    match = closest(path.name, [other.name for other in parent.iterdir()])
-    raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from ppcls_compress.config.base import Options
 from ppcls_compress.config.load import explain
 from ppcls_compress.config.overrides import parse_value
 from ppcls_compress.config.yaml_text import UnfitError, problem_of
+from ppcls_compress.declare import Options
 from ppcls_compress.errors import ConfigError, one_line, shortened
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from ppcls_compress.config import sections
-from ppcls_compress.config.base import Options, refuse_unknown_keys
-from ppcls_compress.config.data import EvalLoaderConfig, LoaderConfig
-from ppcls_compress.config.optim import OptimizerOptions
-from ppcls_compress.config.transforms import TransformOps
+from ppcls_compress.data.datasets import EvalLoaderConfig, LoaderConfig
+from ppcls_compress.data.transforms import TransformOps
+from ppcls_compress.declare import Options, named, refuse_unknown_keys
+from ppcls_compress.optim.optimizers import OPTIMIZERS
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
 
 
@@ -64,7 +64,7 @@ class Config(Options):
     AMP: sections.Amp | None = None
     Loss: sections.Loss | None = None
     Metric: sections.Metric = Field(default_factory=sections.Metric)
-    Optimizer: OptimizerOptions | None = None
+    Optimizer: named(OPTIMIZERS) | None = None
     DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
     Infer: InferSection | None = None
 

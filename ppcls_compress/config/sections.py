@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from ppcls_compress.config.base import Number, Options
+from ppcls_compress.declare import Count, Fraction, Number, Options, Positive, listed
+from ppcls_compress.losses import LOSSES
+from ppcls_compress.losses.cross_entropy import CELoss
+from ppcls_compress.metrics import METRICS
+from ppcls_compress.metrics.topk import TopkAcc
 
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
 ExportFormat = Literal["paddle", "onednn", "onnx-ort", "onnx-openvino"]
 
 
@@ -22,14 +22,6 @@ def _for_all_formats(value: Any) -> Any:
 
 
 Agreement = Annotated[dict[ExportFormat, Fraction], BeforeValidator(_for_all_formats)]
-
-
-def _names_one(entry: Any) -> Any:
-    named = [name for name, value in entry if value is not None]
-    if len(named) != 1:
-        allowed = ", ".join(type(entry).model_fields)
-        raise ValueError(f"each entry names exactly one of: {allowed}; found {', '.join(named) or 'none'}")
-    return entry
 
 
 class Global(Options):
@@ -128,69 +120,18 @@ class Amp(Options):
         return self
 
 
-class CrossEntropyOptions(Options):
-    """Cross-entropy with label smoothing `epsilon`, times `weight`."""
-
-    weight: NonNegative = 1.0
-    epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
-
-
-class LossEntry(Options):
-    """One loss: a dictionary with one key, the loss's name. `MixCELoss` is cross-entropy over mixed labels."""
-
-    CELoss: CrossEntropyOptions | None = None
-    MixCELoss: CrossEntropyOptions | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> LossEntry:
-        return _names_one(self)
-
-    @property
-    def name(self) -> str:
-        """The name of the loss."""
-        return next(name for name, value in self if value is not None)
-
-    @property
-    def options(self) -> CrossEntropyOptions:
-        """The options of the loss that this entry names."""
-        return next(value for _, value in self if value is not None)
-
-
 class Loss(Options):
     """Lists of losses that are added up, for training and for evaluation."""
 
-    Train: tuple[LossEntry, ...] = Field(min_length=1)
-    Eval: tuple[LossEntry, ...] = Field(default=(LossEntry(CELoss=CrossEntropyOptions()),), min_length=1)
-
-
-class TopkOptions(Options):
-    """Top-k accuracy for each k."""
-
-    topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("topk"), int):
-            return {**data, "topk": [data["topk"]]}
-        return data
-
-
-class MetricEntry(Options):
-    """One metric: a dictionary with one key, the metric's name."""
-
-    TopkAcc: TopkOptions | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> MetricEntry:
-        return _names_one(self)
+    Train: tuple[listed(LOSSES), ...] = Field(min_length=1)
+    Eval: tuple[listed(LOSSES), ...] = Field(default=(CELoss(),), min_length=1)
 
 
 class Metric(Options):
     """Lists of metrics; the first of `Eval` chooses the best checkpoint."""
 
-    Train: tuple[MetricEntry, ...] | None = None
-    Eval: tuple[MetricEntry, ...] = Field(default=(MetricEntry(TopkAcc=TopkOptions()),), min_length=1)
+    Train: tuple[listed(METRICS), ...] | None = None
+    Eval: tuple[listed(METRICS), ...] = Field(default=(TopkAcc(),), min_length=1)
 
 
 class Distill(Options):

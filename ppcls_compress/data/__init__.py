@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppcls_compress.data.decode import BadImageError, read_image
     from ppcls_compress.data.labels import list_images, read_class_names
     from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
-    from ppcls_compress.data.transforms import Pipeline, build_pipeline
+    from ppcls_compress.data.transforms.decoding import BadImageError, read_image
+    from ppcls_compress.data.transforms.pipeline import Pipeline, build_pipeline
     from ppcls_compress.data.workers import dead_workers_told
 
 _HOME = {
-    "BadImageError": "decode",
-    "read_image": "decode",
+    "BadImageError": "transforms.decoding",
+    "read_image": "transforms.decoding",
     "list_images": "labels",
     "read_class_names": "labels",
     "Loader": "loader",
@@ -26,8 +26,8 @@ _HOME = {
     "dead_workers_told": "workers",
     "SyntheticLoader": "synthetic",
     "synthetic_loader": "synthetic",
-    "Pipeline": "transforms",
-    "build_pipeline": "transforms",
+    "Pipeline": "transforms.pipeline",
+    "build_pipeline": "transforms.pipeline",
 }
 
 __all__ = [

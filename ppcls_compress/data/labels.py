@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_compress.config.data import DatasetOptions
-from ppcls_compress.config.paths import check_path
 from ppcls_compress.errors import UserError
 
 _LABEL = re.compile(r"[0-9]{1,18}")  # what fits into 64 bits
@@ -28,32 +26,36 @@ class LabelledImages:
         return len(self.paths)
 
 
-def read_labelled_images(options: DatasetOptions, *, class_num: int, where: str) -> LabelledImages:
-    """The images of a data set; `where` is the key of the data set's section.
+def read_labelled_images(
+    *, root: Path, label_file: Path, class_num: int, delimiter: str | None, relabel: bool, missing_allowed: int
+) -> LabelledImages:
+    """The images that a label file names, relative to `root`.
+
+    Args:
+        delimiter: what stands between path and label; None is white space.
+        relabel: number the labels that occur 0, 1, ... in ascending order.
+        missing_allowed: how many images need not exist.
 
     Raises:
-        ConfigError: the label file or the image folder does not exist.
         UserError: the label file has no lines, a malformed line, a label outside 0 .. class_num - 1, or it names more
-            missing images than `skip_bad_images` allows; with the file and the line.
+            missing images than are allowed; with the file and the line.
     """
-    label_file = check_path(f"{where}.cls_label_path", options.cls_label_path, "file")
-    root = check_path(f"{where}.image_root", options.image_root, "folder")
     names: list[str] = []
     labels: list[int] = []
     lines: list[int] = []
     for line, text in _lines(label_file):
-        name, label = _parse(text, options.delimiter, f"{label_file}:{line}")
+        name, label = _parse(text, delimiter, f"{label_file}:{line}")
         names.append(name)
         labels.append(label)
         lines.append(line)
     if not names:
         raise UserError(f"{label_file}: the list is empty; expected lines `relative/path label`")
     found = np.array(labels, np.int64)
-    if options.relabel:
+    if relabel:
         found = np.unique(found, return_inverse=True)[1].reshape(-1)
     _check_range(found, labels, class_num, label_file, lines)
     images = LabelledImages([os.path.join(root, name) for name in names], found)
-    _check_existence(images, options.skip_bad_images, label_file, lines)
+    _check_existence(images, missing_allowed, label_file, lines)
     return images
 
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import paddle
 
-from ppcls_compress.config.data import LoaderConfig, WorkerOptions
-from ppcls_compress.data.batch import BatchPipeline
-from ppcls_compress.data.labels import read_labelled_images
+from ppcls_compress.data.datasets import LoaderConfig, WorkerOptions
 from ppcls_compress.data.maker import BatchMaker
-from ppcls_compress.data.sampler import DistributedBatchSampler
-from ppcls_compress.data.transforms import Pipeline
+from ppcls_compress.data.transforms.batch import BatchPipeline
+from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.data.workers import EpochWork, in_process, in_workers
 from ppcls_compress.errors import UserError
 
@@ -83,22 +81,20 @@ def build_loader(
     Args:
         class_num: labels must lie below it; the width of soft labels.
         seed: with epoch and image index it determines every random draw.
-        training: ranks take equal numbers of steps, and an unreadable image is replaced; see
-            `DistributedBatchSampler` and `BatchMaker`.
+        training: ranks take equal numbers of steps, and an unreadable image is replaced; see `Sampler.build` and
+            `BatchMaker`.
         shard: give each rank of the distributed environment its share; otherwise all of them see the same batches.
         where: the split's key, for messages; `DataLoader.Train` or `DataLoader.Eval` if left out.
 
     Raises:
-        UserError: as `read_labelled_images`, or there are too few images for one batch.
+        UserError: as `Dataset.read`, or there are too few images for one batch.
     """
     where = where or ("DataLoader.Train" if training else "DataLoader.Eval")
-    images = read_labelled_images(config.dataset, class_num=class_num, where=f"{where}.dataset")
+    images = config.dataset.read(class_num=class_num, where=f"{where}.dataset")
     rank, world_size = (paddle.distributed.get_rank(), paddle.distributed.get_world_size()) if shard else (0, 1)
-    sampler = DistributedBatchSampler(
-        len(images), config.sampler, seed=seed, training=training, rank=rank, world_size=world_size
-    )
+    sampler = config.sampler.build(images, seed=seed, training=training, rank=rank, world_size=world_size)
     # The first rank has the largest share: in evaluation others may have no image, but not all of them.
-    first = DistributedBatchSampler(len(images), config.sampler, seed=seed, training=training, world_size=world_size)
+    first = config.sampler.build(images, seed=seed, training=training, world_size=world_size)
     if not len(first):
         raise UserError(
             f"{where}.sampler: {len(images)} images on {world_size} processes do not fill one batch of "

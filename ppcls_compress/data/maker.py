@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_compress.data.batch import BatchPipeline
-from ppcls_compress.data.decode import BadImageError, read_image
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.sampler import DistributedBatchSampler, batch_rng, sample_rng
-from ppcls_compress.data.transforms import Pipeline
+from ppcls_compress.data.samplers import BatchSampler, batch_rng, sample_rng
+from ppcls_compress.data.transforms.batch import BatchPipeline
+from ppcls_compress.data.transforms.decoding import BadImageError, read_image
+from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
 
@@ -40,7 +40,7 @@ class BatchMaker:
     def __init__(
         self,
         images: LabelledImages,
-        sampler: DistributedBatchSampler,
+        sampler: BatchSampler,
         pipeline: Pipeline,
         batch_pipeline: BatchPipeline,
         *,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import paddle
 
-from ppcls_compress.data.sampler import batch_rng
+from ppcls_compress.data.samplers import batch_rng
 
 
 class SyntheticLoader:

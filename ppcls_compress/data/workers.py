@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import paddle
 
-from ppcls_compress.config.data import WorkerOptions
+from ppcls_compress.data.datasets import WorkerOptions
 from ppcls_compress.data.maker import Batch, BatchMaker
 from ppcls_compress.errors import UserError
 

@@ -22,7 +22,8 @@ import yaml
 
 from ppcls_compress import io
 from ppcls_compress.config.load import explain, read_yaml
-from ppcls_compress.config.transforms import DecodeImage, Transform, parse_transforms
+from ppcls_compress.data.transforms import Transform, parse_transforms
+from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import record as compression
 

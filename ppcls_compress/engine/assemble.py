@@ -10,9 +10,9 @@ import paddle
 
 from ppcls_compress import data, io, models, stopping
 from ppcls_compress.config.inert import inert_keys
-from ppcls_compress.config.paths import check_path
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError

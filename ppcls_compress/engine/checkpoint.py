@@ -16,6 +16,7 @@ import paddle
 from ppcls_compress import io
 from ppcls_compress.errors import UserError
 from ppcls_compress.io import plain_prefix
+from ppcls_compress.optim.optimizers import OPTIMIZERS
 from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.record import Record, empty_record
 
@@ -123,8 +124,8 @@ def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn
 
 def _restore_optimizer(trainer: Trainer, state: dict[str, Any], prefix: Path) -> None:
     kind = type(trainer.optimizer).__name__
-    moment = {"Momentum": "velocity", "AdamW": "moment1"}[kind]
-    if trainer.progress.step and not any(f"_{moment}_" in key for key in state):
+    moment = OPTIMIZERS.get(kind).moment if kind in OPTIMIZERS else None
+    if trainer.progress.step and moment and not any(f"_{moment}_" in key for key in state):
         raise UserError(
             f"Global.checkpoints: {prefix}.pdopt has no {moment}, which Optimizer.name {kind} needs; "
             "it was written with another optimizer"

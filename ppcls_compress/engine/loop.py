@@ -13,7 +13,7 @@ from ppcls_compress.engine import distributed
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.precision import Precision
 from ppcls_compress.losses import TrainingLoss
-from ppcls_compress.optim import Schedule
+from ppcls_compress.optim.build import Schedule
 
 
 @dataclass

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppcls_compress.config.data import LoaderConfig, SamplerOptions
-from ppcls_compress.config.paths import exists
 from ppcls_compress.config.schema import Config
-from ppcls_compress.config.transforms import Transform
 from ppcls_compress.data import build_loader, dead_workers_told
+from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.samplers import DistributedBatchSampler
+from ppcls_compress.data.transforms import Transform
+from ppcls_compress.declare.paths import exists
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,9 @@ def _drawn(
 ) -> Samples:
     dataset = options.dataset.model_copy(update={"transform_ops": tuple(ops), "batch_transform_ops": ()})
     size = min(options.sampler.batch_size, count)
-    drawn = LoaderConfig(dataset=dataset, sampler=SamplerOptions(batch_size=size, shuffle=True), loader=options.loader)
+    drawn = LoaderConfig(
+        dataset=dataset, sampler=DistributedBatchSampler(batch_size=size, shuffle=True), loader=options.loader
+    )
     loader = build_loader(
         drawn, class_num=config.Arch.class_num, seed=config.Global.seed, training=False, shard=False, where=where
     )

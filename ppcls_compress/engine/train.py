@@ -135,8 +135,8 @@ def _evaluation(config: Config) -> tuple[Loader, MetricFunction, LossFunction | 
 
 
 def main_metric(config: Config) -> str:
-    """The metric that decides which checkpoint is best: the first k of the first one."""
-    return f"top{config.Metric.Eval[0].TopkAcc.topk[0]}"
+    """The value that decides which checkpoint is best: the main one of the first metric."""
+    return config.Metric.Eval[0].main
 
 
 def training_loader(config: Config, *, shard: bool = True) -> Loader:
@@ -161,7 +161,9 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook
     if recipe.step_of(record, "quant"):
         hooks.append(Quantizers(config.Slim.quant))
     if options.eval_during_train:
-        hooks.append(Evaluation(evaluator(config, trainer.model), options.eval_interval, main_metric(config)))
+        higher = config.Metric.Eval[0].higher_is_better
+        evaluate = evaluator(config, trainer.model)
+        hooks.append(Evaluation(evaluate, options.eval_interval, main_metric(config), higher_is_better=higher))
     if options.use_visualdl and distributed.is_main():
         from ppcls_compress.engine.hooks.visualdl import VisualDL
 

@@ -13,7 +13,7 @@ from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.precision import build_precision
 from ppcls_compress.losses import TrainingLoss, build_loss
 from ppcls_compress.losses.distillation import with_teacher
-from ppcls_compress.optim import build_optimizer, build_schedule
+from ppcls_compress.optim.build import build_optimizer, build_schedule
 
 
 def build_trainer(

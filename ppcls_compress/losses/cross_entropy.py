@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-import paddle
-import paddle.nn.functional as F
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from ppcls_compress.declare import Number
+from ppcls_compress.losses.base import LOSSES, Loss, LossFunction
+
+if TYPE_CHECKING:
+    import paddle
+
+
+@LOSSES.declare
+class CELoss(Loss):
+    """Cross-entropy; `epsilon` smooths the labels."""
+
+    epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
+
+    def build(self) -> LossFunction:
+        """`cross_entropy` with these options."""
+        return partial(cross_entropy, epsilon=self.epsilon)
+
+
+@LOSSES.declare
+class MixCELoss(CELoss):
+    """Cross-entropy over mixed labels, under PaddleClas' other name."""
 
 
 def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor, *, epsilon: float | None = None) -> paddle.Tensor:
@@ -17,6 +41,8 @@ def cross_entropy(logits: paddle.Tensor, labels: paddle.Tensor, *, epsilon: floa
     Returns:
         A scalar.
     """
+    import paddle.nn.functional as F
+
     if labels.ndim == 1 and not epsilon:
         return F.cross_entropy(logits, labels)
     classes = logits.shape[-1]

@@ -1,27 +1,30 @@
 """Evaluation metrics, one small file each.
 
-A metric maps a batch to sums over its samples, so that any split of a data set over batches or ranks adds up exactly.
+A new metric: a file here with an options class that has `sums`, decorated with `@METRICS.declare`, and its line in
+`_FILES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ppcls_compress.config.sections import MetricEntry
-from ppcls_compress.metrics.topk import topk_correct
+from ppcls_compress.metrics import topk
+from ppcls_compress.metrics.base import METRICS, Metric, MetricFunction
 
-MetricFunction = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+__all__ = ["METRICS", "Metric", "MetricFunction", "build_metric"]
+
+_FILES = (topk,)
 
 
-def build_metric(entries: Sequence[MetricEntry]) -> MetricFunction:
+def build_metric(entries: Sequence[Metric]) -> MetricFunction:
     """One function of logits [N, C] and labels [N] that gives, by name, the sum over the samples of each metric."""
 
     def sums(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         found: dict[str, float] = {}
         for entry in entries:
-            found.update(topk_correct(logits, labels, entry.TopkAcc.topk))
+            found.update(entry.sums(logits, labels))
         return found
 
     return sums

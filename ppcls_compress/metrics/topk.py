@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from pydantic import Field, model_validator
+
+from ppcls_compress.declare import Count
+from ppcls_compress.metrics.base import METRICS, Metric
+
+
+@METRICS.declare
+class TopkAcc(Metric):
+    """Top-k accuracy for each k."""
+
+    topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("topk"), int):
+            return {**data, "topk": [data["topk"]]}
+        return data
+
+    @property
+    def main(self) -> str:
+        """The first k."""
+        return f"top{self.topk[0]}"
+
+    def sums(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """As `topk_correct`."""
+        return topk_correct(logits, labels, self.topk)
 
 
 def topk_correct(logits: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:

@@ -82,7 +82,7 @@ def test_override_null_takes_a_section_away(tmp_path):
 
 
 def test_an_empty_section_means_its_defaults(tmp_path):
-    assert load(tmp_path, minimal(), "Metric=null").Metric.Eval[0].TopkAcc.topk == (1, 5)
+    assert load(tmp_path, minimal(), "Metric=null").Metric.Eval[0].topk == (1, 5)
 
 
 def test_training_batches_may_be_mixed(tmp_path):
@@ -108,8 +108,11 @@ def test_configuration_is_frozen(tmp_path):
         ("Global.epochs=many", "Global.epochs: expected a valid integer"),
         ("Global.epochs=0", "Global.epochs: expected greater than or equal to 1, found 0"),
         ("Global.device=cuda", "Global.device: found 'cuda'"),
-        ("Optimizer.name=Momentun", "Optimizer: found 'Momentun'; did you mean 'Momentum'?"),
-        ("Optimizer.lr.name=Cosin", "Optimizer.lr: found 'Cosin'; did you mean 'Cosine'?"),
+        ("Optimizer.name=Momentun", "Optimizer.name: unknown optimizer 'Momentun'; did you mean 'Momentum'?"),
+        (
+            "Optimizer.lr.name=Cosin",
+            "Optimizer.lr.name: unknown schedule 'Cosin'; did you mean 'Cosine'?",
+        ),
         ("Optimizer.lr.eta_mim=1", "Optimizer.lr: unknown key 'eta_mim'; did you mean 'eta_min'?"),
         ("Optimizer.momentum=2.0", "Optimizer.momentum: expected less than 1, found 2.0"),
         ("Optimizer.lr.learning_rate=__import__('os')", "Optimizer.lr.learning_rate: "),
@@ -120,7 +123,7 @@ def test_configuration_is_frozen(tmp_path):
         ("DataLoader.Train.sampler.batch_size=-1", "DataLoader.Train.sampler.batch_size: expected greater than 0"),
         ("DataLoader.Train.dataset.transform_ops.0={DecodImage: null}", "did you mean 'DecodeImage'?"),
         ("DataLoader.Train.dataset.transform_ops.9.X=1", "transform_ops.9 is not an entry of a list of 2"),
-        ("Loss.Train=[{CELos: {}}]", "Loss.Train.0: unknown key 'CELos'; did you mean 'CELoss'?"),
+        ("Loss.Train=[{CELos: {}}]", "Loss.Train.0: unknown loss 'CELos'; did you mean 'CELoss'?"),
         ("Global.epochs.more=1", "Global.epochs is the value 2, not a section"),
         ("Global.epochs", "expected key.path=value"),
         ("fpgm}", "a value with spaces needs quotes: -o 'Slim.prune={name: fpgm}'"),

@@ -1,7 +1,8 @@
 import pytest
 
 from ppcls_compress.config.load import validate
-from ppcls_compress.config.paths import check_path, check_training
+from ppcls_compress.config.paths import check_training
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from ppcls_compress.config.data import DatasetOptions
 from ppcls_compress.data import digits
-from ppcls_compress.data.labels import read_labelled_images
+from ppcls_compress.data.datasets import ImageNetDataset
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,10 @@ def test_the_split_is_fixed_disjoint_and_stratified(folder):
 
 
 def test_the_lists_are_what_the_loader_reads(folder):
-    options = DatasetOptions(
+    options = ImageNetDataset(
         image_root=str(folder), cls_label_path=str(folder / "val_list.txt"), transform_ops=["DecodeImage"]
     )
-    assert len(read_labelled_images(options, class_num=10, where="DataLoader.Eval.dataset")) == 360
+    assert len(options.read(class_num=10, where="DataLoader.Eval.dataset")) == 360
     assert (folder / "label_list.txt").read_text().splitlines()[7] == "7 seven"
 
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from ppcls_compress.config.data import DatasetOptions
 from ppcls_compress.data import list_images
-from ppcls_compress.data.labels import read_labelled_images
+from ppcls_compress.data.datasets import ImageNetDataset
 from ppcls_compress.errors import ConfigError, UserError
 
 WHERE = "DataLoader.Train.dataset"
@@ -19,13 +18,13 @@ def folder(tmp_path):
 
 def read(folder, text, *, class_num=3, encoding="utf-8", **options):
     (folder / "list.txt").write_bytes(text.encode(encoding))
-    dataset = DatasetOptions(
+    dataset = ImageNetDataset(
         image_root=str(folder / "images"),
         cls_label_path=str(folder / "list.txt"),
         transform_ops=["DecodeImage"],
         **options,
     )
-    return read_labelled_images(dataset, class_num=class_num, where=WHERE)
+    return dataset.read(class_num=class_num, where=WHERE)
 
 
 def test_reads_paths_and_labels(folder):
@@ -83,9 +82,9 @@ def test_missing_images_are_named_unless_they_may_be_skipped(folder):
 def test_paths_that_do_not_exist_are_named_with_their_key(folder, key, value):
     (folder / "list.txt").write_text("a.jpg 0\n")
     paths = {"image_root": str(folder / "images"), "cls_label_path": str(folder / "list.txt"), key: str(folder / value)}
-    options = DatasetOptions(transform_ops=["DecodeImage"], **paths)
+    options = ImageNetDataset(transform_ops=["DecodeImage"], **paths)
     with pytest.raises(ConfigError, match=f"{WHERE}.{key}: .*{value} does not exist; did you mean"):
-        read_labelled_images(options, class_num=3, where=WHERE)
+        options.read(class_num=3, where=WHERE)
 
 
 def test_list_images_of_a_file_a_folder_and_a_list(folder):

@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_compress.config.data import LoaderConfig
 from ppcls_compress.data import build_loader, synthetic_loader
-from ppcls_compress.data.transforms import Pipeline
+from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
 COUNT, CLASSES = 22, 4
@@ -274,9 +274,9 @@ def test_workers_never_collect_garbage_of_the_parent(images, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from ppcls_compress.config.data import LoaderConfig
+from ppcls_compress.data.datasets import LoaderConfig
 from ppcls_compress.data import build_loader, dead_workers_told
-from ppcls_compress.data.transforms import Pipeline
+from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
 class Killing(Pipeline):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from ppcls_compress.config.transforms import DecodeImage, parse_transforms
+from ppcls_compress.data.transforms import parse_transforms
+from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.deploy import artifact
 from ppcls_compress.errors import UserError
 

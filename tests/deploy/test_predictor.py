@@ -5,7 +5,8 @@ import pytest
 from support.exporting import export
 
 from ppcls_compress import data
-from ppcls_compress.config.transforms import DecodeImage, parse_transforms
+from ppcls_compress.data.transforms import parse_transforms
+from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
 

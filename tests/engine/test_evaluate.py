@@ -2,12 +2,12 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_compress.config.sections import MetricEntry, TopkOptions
 from ppcls_compress.engine.evaluate import evaluate, evaluate_model
 from ppcls_compress.losses.cross_entropy import cross_entropy
 from ppcls_compress.metrics import build_metric
+from ppcls_compress.metrics.topk import TopkAcc
 
-METRIC = build_metric([MetricEntry(TopkAcc=TopkOptions(topk=(1, 2)))])
+METRIC = build_metric([TopkAcc(topk=(1, 2))])
 
 
 def batches(*sizes):

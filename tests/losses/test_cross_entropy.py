@@ -2,9 +2,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_compress.config.sections import CrossEntropyOptions, LossEntry
 from ppcls_compress.losses import build_loss
-from ppcls_compress.losses.cross_entropy import cross_entropy
+from ppcls_compress.losses.cross_entropy import CELoss, MixCELoss, cross_entropy
 
 
 def reference(logits, targets):
@@ -39,8 +38,8 @@ def test_mixed_labels_equal_the_mixed_losses(logits):
 
 def test_listed_losses_are_weighted_and_added(logits):
     entries = [
-        LossEntry(CELoss=CrossEntropyOptions(weight=2.0)),
-        LossEntry(MixCELoss=CrossEntropyOptions(weight=0.5, epsilon=0.1)),
+        CELoss(weight=2.0),
+        MixCELoss(weight=0.5, epsilon=0.1),
     ]
     scores, labels = paddle.to_tensor(logits), paddle.to_tensor([0, 1, 2, 3, 0])
     expected = 2.0 * cross_entropy(scores, labels) + 0.5 * cross_entropy(scores, labels, epsilon=0.1)

@@ -1,8 +1,7 @@
 import numpy as np
 
-from ppcls_compress.config.sections import MetricEntry, TopkOptions
 from ppcls_compress.metrics import build_metric
-from ppcls_compress.metrics.topk import topk_correct
+from ppcls_compress.metrics.topk import TopkAcc, topk_correct
 
 
 def test_counts_labels_among_the_highest_scores():
@@ -22,6 +21,6 @@ def test_ties_and_nan_are_not_right():
 def test_splits_add_up():
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((50, 10)), rng.integers(0, 10, 50)
-    metric = build_metric([MetricEntry(TopkAcc=TopkOptions(topk=(1, 5)))])
+    metric = build_metric([TopkAcc(topk=(1, 5))])
     whole, first, second = metric(logits, labels), metric(logits[:13], labels[:13]), metric(logits[13:], labels[13:])
     assert whole == {name: first[name] + second[name] for name in whole}

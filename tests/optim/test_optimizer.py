@@ -3,13 +3,14 @@ import paddle
 import pytest
 from pydantic import TypeAdapter
 
-from ppcls_compress.config.optim import OptimizerOptions
-from ppcls_compress.optim import build_optimizer, build_schedule
+from ppcls_compress.declare import named
+from ppcls_compress.optim.build import build_optimizer, build_schedule
+from ppcls_compress.optim.optimizers import OPTIMIZERS
 
 
 def one_step(options, *, gradient=0.0):
     """The parameters of a linear layer, all ones before, after one step with the same gradient everywhere."""
-    config = TypeAdapter(OptimizerOptions).validate_python(options)
+    config = TypeAdapter(named(OPTIMIZERS)).validate_python(options)
     model = paddle.nn.Linear(2, 2)
     for parameter in model.parameters():
         parameter.set_value(np.ones(parameter.shape, "float32"))
@@ -42,7 +43,7 @@ def test_exempt_parameters_do_not_decay(options, exempt):
 @pytest.mark.parametrize("options", [MOMENTUM | {"regularizer": {"name": "L2", "coeff": 0.5}}, ADAMW])
 def test_a_parameter_with_a_regularizer_of_its_own_keeps_it(options):
     """As the learned range of a quantizer has, which must not decay towards anything else."""
-    config = TypeAdapter(OptimizerOptions).validate_python(options | {"one_dim_param_no_weight_decay": True})
+    config = TypeAdapter(named(OPTIMIZERS)).validate_python(options | {"one_dim_param_no_weight_decay": True})
     model = paddle.nn.Linear(2, 2)
     model.bias.set_value(np.ones(2, "float32"))
     model.bias.regularizer = paddle.regularizer.L2Decay(0.0)

@@ -3,12 +3,13 @@ import math
 import pytest
 from pydantic import TypeAdapter
 
-from ppcls_compress.config.optim import ScheduleOptions
-from ppcls_compress.optim import build_schedule
+from ppcls_compress.declare import named
+from ppcls_compress.optim.build import build_schedule
+from ppcls_compress.optim.schedules import SCHEDULES
 
 
 def rates(options, epochs=10, steps_per_epoch=4, count=None):
-    config = TypeAdapter(ScheduleOptions).validate_python(options)
+    config = TypeAdapter(named(SCHEDULES)).validate_python(options)
     schedule = build_schedule(config, epochs=epochs, steps_per_epoch=steps_per_epoch)
     found = []
     for _ in range(count or epochs * steps_per_epoch):
@@ -49,7 +50,7 @@ def test_by_epoch_keeps_the_rate_within_an_epoch():
 
 
 def test_a_restored_schedule_goes_on():
-    config = TypeAdapter(ScheduleOptions).validate_python({"name": "Cosine", "learning_rate": 0.1})
+    config = TypeAdapter(named(SCHEDULES)).validate_python({"name": "Cosine", "learning_rate": 0.1})
     first, second = (build_schedule(config, epochs=10, steps_per_epoch=4) for _ in range(2))
     for _ in range(17):
         first.step()
@@ -62,7 +63,7 @@ def test_a_restored_schedule_goes_on():
 def test_a_restored_schedule_goes_on_at_its_own_rate():
     first, second = (
         build_schedule(
-            TypeAdapter(ScheduleOptions).validate_python({"name": "Constant", "learning_rate": rate}),
+            TypeAdapter(named(SCHEDULES)).validate_python({"name": "Constant", "learning_rate": rate}),
             epochs=2,
             steps_per_epoch=4,
         )

@@ -6,7 +6,7 @@ import paddle
 from ppcls_compress.data import synthetic_loader
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.losses.cross_entropy import cross_entropy
-from ppcls_compress.optim.schedule import Schedule
+from ppcls_compress.optim.build import Schedule
 
 SHAPE = (3, 4, 4)
 

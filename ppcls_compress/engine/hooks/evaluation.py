@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 
 from ppcls_compress.engine.hooks.base import Hook
@@ -12,12 +13,15 @@ from ppcls_compress.errors import UserError
 
 
 class Evaluation(Hook):
-    """Calls `evaluate` every `interval` epochs and after the last; the first metric decides which epoch is best."""
+    """Calls `evaluate` every `interval` epochs and after the last; the value `metric` decides which epoch is best."""
 
-    def __init__(self, evaluate: Callable[[], dict[str, float]], interval: int, metric: str) -> None:
+    def __init__(
+        self, evaluate: Callable[[], dict[str, float]], interval: int, metric: str, *, higher_is_better: bool = True
+    ) -> None:
         self._evaluate = evaluate
         self._interval = interval
         self._metric = metric
+        self._better = operator.gt if higher_is_better else operator.lt
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Evaluate, and keep track of the best."""
@@ -32,7 +36,7 @@ class Evaluation(Hook):
                     "checkpoint is kept; lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
                 )
         value = progress.metrics[self._metric]
-        if progress.best is None or value > progress.best:
+        if progress.best is None or self._better(value, progress.best):
             progress.best, progress.best_epoch = value, progress.epoch
         logger.info(
             "epoch %d/%d, evaluation: %s; best %s %.2f%% in epoch %d",

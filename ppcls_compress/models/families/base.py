@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, PlainValidator
 
-from ppcls_compress.config.base import Number, Options
+from ppcls_compress.declare import Number, Options
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[Number, Field(ge=0, lt=1)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ppcls_compress.config.base import Number
+from ppcls_compress.declare import Number
 from ppcls_compress.models.families.base import Arch, ArchOptions
 
 

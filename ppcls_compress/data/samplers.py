@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
-from ppcls_compress.config.data import SamplerOptions
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.declare import Declarations, Options, PositiveInt
 
 _ORDER, _SAMPLE, _BATCH = range(3)
 
@@ -24,7 +27,55 @@ def batch_rng(seed: int, epoch: int, number: int, rank: int) -> np.random.Genera
     return np.random.default_rng((_BATCH, seed, epoch, number, rank))
 
 
-class DistributedBatchSampler:
+class BatchSampler(Protocol):
+    """One rank's batches of an epoch."""
+
+    @property
+    def samples(self) -> int:
+        """How many images this rank sees in an epoch."""
+
+    def __len__(self) -> int:
+        """How many batches this rank sees in an epoch."""
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The image indices of each batch of this rank."""
+
+
+class Sampler(Options):
+    """`DataLoader.<split>.sampler`: `batch_size` images per process and step."""
+
+    batch_size: PositiveInt
+    drop_last: bool = False
+
+    def build(
+        self, images: LabelledImages, *, seed: int, training: bool, rank: int = 0, world_size: int = 1
+    ) -> BatchSampler:
+        """The batches of one rank.
+
+        Args:
+            seed: with the epoch it determines the order.
+            training: every rank takes the same number of steps.
+        """
+        raise TypeError(f"{type(self).__name__} has no build of its own")
+
+
+SAMPLERS: Declarations[Sampler] = Declarations("sampler")
+
+
+@SAMPLERS.declare
+class DistributedBatchSampler(Sampler):
+    """Every image once an epoch, dealt out to the ranks."""
+
+    shuffle: bool = False
+
+    def build(
+        self, images: LabelledImages, *, seed: int, training: bool, rank: int = 0, world_size: int = 1
+    ) -> BatchSampler:
+        """The batches of one rank; see `Dealer`."""
+        return Dealer(len(images), self, seed=seed, training=training, rank=rank, world_size=world_size)
+
+
+class Dealer:
     """Deals the images out to the ranks and cuts each rank's share into batches.
 
     With W ranks, the k-th batches of all ranks together hold the same images as the k-th batch of one rank alone whose
@@ -35,7 +86,14 @@ class DistributedBatchSampler:
     """
 
     def __init__(
-        self, length: int, options: SamplerOptions, *, seed: int, training: bool, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        options: DistributedBatchSampler,
+        *,
+        seed: int,
+        training: bool,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._length = length
         self._options = options

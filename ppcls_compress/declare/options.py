@@ -1,13 +1,13 @@
-"""The frozen base of every configuration object, and the number type that reads YAML's string numbers."""
+"""The frozen base of every options object, and the number types, which read YAML's string numbers too."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ppcls_compress.config.arithmetic import parse_number
+from ppcls_compress.declare.arithmetic import parse_number
 from ppcls_compress.errors import unknown
 
 
@@ -33,9 +33,20 @@ def refuse_unknown_keys(data: dict[Any, Any], allowed: list[str]) -> None:
             raise PydanticCustomError("unknown_key", "{text}", {"text": text, "key": str(key)})
 
 
+def at_key(key: str, text: str) -> PydanticCustomError:
+    """A validation error about one key of the section that is being validated."""
+    return PydanticCustomError("at_key", "{text}", {"text": text, "key": key})
+
+
 def _number(value: Any) -> Any:
     return parse_number(value) if isinstance(value, str) else value
 
 
 Number = Annotated[float, BeforeValidator(_number)]
 """A float that may be written as arithmetic, `1.0/255.0`, or as a string that YAML did not read as a number, `1e-8`."""
+
+Positive = Annotated[Number, Field(gt=0)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]

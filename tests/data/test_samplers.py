@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from ppcls_compress.config.data import SamplerOptions
-from ppcls_compress.data.sampler import DistributedBatchSampler, batch_rng, order_rng, sample_rng
+from ppcls_compress.data.samplers import DistributedBatchSampler, batch_rng, order_rng, sample_rng
 
 
 def sampler(length=23, *, batch_size=4, shuffle=True, drop_last=False, seed=0, training=True, rank=0, world_size=1):
-    options = SamplerOptions(batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
-    return DistributedBatchSampler(length, options, seed=seed, training=training, rank=rank, world_size=world_size)
+    options = DistributedBatchSampler(batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+    return options.build(range(length), seed=seed, training=training, rank=rank, world_size=world_size)
 
 
 def flat(batches):

@@ -5,18 +5,42 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from ppcls_compress.config.transforms import DecodeImage
+from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Transform
 from ppcls_compress.errors import UserError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 # A marker inside entropy-coded JPEG data: neither a stuffed zero byte nor one of the eight restart markers.
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+
+
+@TRANSFORMS.declare
+class DecodeImage(Transform):
+    """Decodes an encoded image to uint8 with three channels.
+
+    Attributes:
+        to_rgb: red first; otherwise blue first.
+        to_np: False leaves the backend's own order (Pillow: RGB, OpenCV: BGR), with `to_rgb` and
+            `channel_first` off.
+        channel_first: [3, H, W] instead of [H, W, 3].
+        backend: OpenCV applies the EXIF orientation, Pillow does not.
+    """
+
+    takes: ClassVar = "bytes"
+    to_rgb: bool = True
+    to_np: bool = True
+    channel_first: bool = False
+    backend: Backend = "cv2"
+
+    def layout_after(self, layout: str) -> str:
+        """Channels last, unless `channel_first` says otherwise."""
+        return "chw" if self.channel_first and self.to_np else "hwc"
 
 
 class BadImageError(UserError):

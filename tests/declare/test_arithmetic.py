@@ -1,6 +1,6 @@
 import pytest
 
-from ppcls_compress.config.arithmetic import parse_number
+from ppcls_compress.declare.arithmetic import parse_number
 
 
 @pytest.mark.parametrize(

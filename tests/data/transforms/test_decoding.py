@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_compress.config.transforms import DecodeImage
-from ppcls_compress.data.decode import BadImageError, decode, is_truncated, read_image
+from ppcls_compress.data.transforms.decoding import BadImageError, DecodeImage, decode, is_truncated, read_image
 
 RED_FIRST = np.zeros((24, 40, 3), np.uint8)
 RED_FIRST[:, :20, 0] = 200

@@ -1,0 +1,38 @@
+"""Paths that a configuration gives: whether they are there, and what is wrong where they are not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ppcls_compress.errors import ConfigError, closest
+
+
+def exists(text: str) -> bool:
+    """Whether a configured path is there; one with a variable that is not set is not."""
+    return Path(text).exists()
+
+
+def check_path(key: str, text: str, kind: str) -> Path:
+    """The path that `key` gives, which must be an existing `file` or `folder`.
+
+    Raises:
+        ConfigError: it is not there; the message names the first missing part, or the variable that is not set.
+    """
+    unset = re.search(r"\$\{?(\w+)", text)
+    if unset:
+        raise ConfigError(f"{key}: {text} uses ${unset.group(1)}, which is not set; export it, or give a plain path")
+    path = Path(text)
+    if (path.is_file() if kind == "file" else path.is_dir()) or (kind == "any" and path.exists()):
+        return path
+    if path.exists():
+        raise ConfigError(f"{key}: {path} is not a {kind}")
+    parent = path.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if parent != path.parent:
+        raise ConfigError(
+            f"{key}: {path} does not exist; there is nothing at {parent / path.relative_to(parent).parts[0]}"
+        )
+    match = closest(path.name, [other.name for other in parent.iterdir()])
+    raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))
