@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from ppcls_compress.config import sections
+from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.data.datasets import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TransformOps
 from ppcls_compress.declare import Options, named, refuse_unknown_keys
@@ -67,6 +68,11 @@ class Config(Options):
     Optimizer: named(OPTIMIZERS) | None = None
     DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
     Infer: InferSection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grey_images(cls, data: Any) -> Any:
+        return decode_grey(data)
 
     @model_validator(mode="before")
     @classmethod

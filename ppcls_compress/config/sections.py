@@ -30,8 +30,8 @@ class Global(Options):
     Attributes:
         checkpoints: path prefix of a checkpoint to resume from, exactly.
         pretrained_model: path of weights to start from, with or without `.pdparams`.
-        image_shape: (channels, height, width) of the network's input.
-        image_channel: the first of `image_shape` once more, as some PaddleClas files have it.
+        image_shape: (channels, height, width) of the network's input; one channel makes all images grey.
+        image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
@@ -60,6 +60,13 @@ class Global(Options):
     use_dali: bool = False
     export_check_images: Count = 512
     export_agreement: Agreement = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _channels_alone(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("image_channel") is not None and data.get("image_shape") is None:
+            return {**data, "image_shape": [data["image_channel"], 224, 224]}
+        return data
 
     @model_validator(mode="after")
     def _one_start(self) -> Global:

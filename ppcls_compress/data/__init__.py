@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ppcls_compress.data.images import BadImageError, read_image
     from ppcls_compress.data.labels import list_images, read_class_names
     from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
-    from ppcls_compress.data.transforms.decoding import BadImageError, read_image
     from ppcls_compress.data.transforms.pipeline import Pipeline, build_pipeline
     from ppcls_compress.data.workers import dead_workers_told
 
 _HOME = {
-    "BadImageError": "transforms.decoding",
-    "read_image": "transforms.decoding",
+    "BadImageError": "images",
+    "read_image": "images",
     "list_images": "labels",
     "read_class_names": "labels",
     "Loader": "loader",

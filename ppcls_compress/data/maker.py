@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_compress.data.images import BadImageError, read_image
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.samplers import BatchSampler, batch_rng, sample_rng
 from ppcls_compress.data.transforms.batch import BatchPipeline
-from ppcls_compress.data.transforms.decoding import BadImageError, read_image
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 

@@ -1,9 +1,9 @@
 """What a transform declares, and the registries of transforms.
 
 The class has the name that the YAML uses: `{CropImage: {size: 224}}` becomes `CropImage(size=(224, 224))`. Sizes are
-(width, height), which is how PaddleClas reads a list. Between decoding and the end an image is an array [H, W, 3] (or
-[3, H, W] after `ToCHWImage`), uint8 until it is normalised. Every random draw comes from the generator that is passed
-in.
+(width, height), which is how PaddleClas reads a list. Between decoding and the end an image is an array [H, W, C] (or
+[C, H, W] after `ToCHWImage`) of three channels, or of one where it is grey, uint8 until it is normalised. Every random
+draw comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class Transform(Options):
     def needs_uint8(self) -> bool:
         """Whether the transform refuses an image that has been normalised already."""
         return False
+
+    def misfit(self, channels: int) -> tuple[str, str] | None:
+        """The first option that does not fit images of so many channels, and why; None where all do."""
+        return None
 
     def layout_after(self, layout: str) -> str:
         """`hwc` or `chw`: how an image that comes in as `layout` goes out."""

@@ -68,8 +68,14 @@ class Pad(Transform):
     """
 
     padding: Annotated[int, Field(ge=0)]
-    fill: Number | tuple[Number, Number, Number] = 0
+    fill: Number | Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] = 0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+
+    def misfit(self, channels: int) -> tuple[str, str] | None:
+        """One value, or one for each channel."""
+        if isinstance(self.fill, tuple) and len(self.fill) != channels:
+            return "fill", f"found {len(self.fill)} values, images have {channels} channels here"
+        return None
 
     def step(self) -> Step:
         """The transform of one image."""

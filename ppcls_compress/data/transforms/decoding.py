@@ -1,35 +1,44 @@
-"""Image files to arrays; what is unreadable or cut short is an error that says so, never a partial picture."""
+"""The first transform of every list: encoded bytes to pixels, in the order and layout that is asked for."""
 
 from __future__ import annotations
 
-import io
-import re
-from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
-from PIL import Image
+from pydantic import Field
 
+from ppcls_compress.data.images.header import (
+    MAX_PIXELS,
+    MOST_PIXELS,
+    BadImageError,
+    open_image,
+    orientation,
+    upright,
+)
+from ppcls_compress.data.images.pixels import rgb
+from ppcls_compress.data.images.truncation import is_truncated
 from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Transform
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import one_line
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
-# A marker inside entropy-coded JPEG data: neither a stuffed zero byte nor one of the eight restart markers.
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
+"""Formats that every version of OpenCV decodes as they are meant; Pillow decodes the others for both backends."""
 
 
 @TRANSFORMS.declare
 class DecodeImage(Transform):
-    """Decodes an encoded image to uint8 with three channels.
+    """Decodes an encoded image to uint8: samples of 16 bits become their upper byte, transparency is dropped.
 
     Attributes:
         to_rgb: red first; otherwise blue first.
         to_np: False leaves the backend's own order (Pillow: RGB, OpenCV: BGR), with `to_rgb` and
             `channel_first` off.
         channel_first: [3, H, W] instead of [H, W, 3].
-        backend: OpenCV applies the EXIF orientation, Pillow does not.
+        backend: who decodes JPEG, PNG and WebP; TIFF, GIF, BMP and what else there is are Pillow's in any case.
+        channels: 1 makes the image grey, [H, W, 1].
+        exif_orientation: turn the image as its EXIF says, with either backend. Upstream does with OpenCV only. TIFF's
+            own orientation counts in any case.
+        max_pixels: of images that are decoded at all; the header tells how many there are.
     """
 
     takes: ClassVar = "bytes"
@@ -37,87 +46,56 @@ class DecodeImage(Transform):
     to_np: bool = True
     channel_first: bool = False
     backend: Backend = "cv2"
+    channels: Literal[1, 3] = 3
+    exif_orientation: bool = True
+    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
+
+    @property
+    def red_first(self) -> bool:
+        """Whether red comes first in what is decoded."""
+        return self.to_rgb if self.to_np else self.backend == "pil"
 
     def layout_after(self, layout: str) -> str:
         """Channels last, unless `channel_first` says otherwise."""
         return "chw" if self.channel_first and self.to_np else "hwc"
 
 
-class BadImageError(UserError):
-    """An image that cannot be read or decoded in full."""
-
-
-def read_image(path: str | Path) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        BadImageError: the file is missing, empty or unreadable; the message names it.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise BadImageError(f"{path}: cannot be read: {error.strerror}") from error
-    if not data:
-        raise BadImageError(f"{path}: the file is empty")
-    return data
-
-
 def decode(data: bytes, options: DecodeImage) -> np.ndarray:
-    """The uint8 image in `data`, three channels in the order and layout that `options` ask for.
+    """The uint8 image in `data`, with the channels, order and layout that `options` ask for.
 
     Raises:
-        BadImageError: the bytes are no image, or end early.
+        BadImageError: the bytes are no image, end early, hold more pixels than `options` allow, or samples of which
+            nothing says what is white.
     """
     if is_truncated(data):
         raise BadImageError("the image is truncated: its end is missing")
-    image = _decode_pil(data) if options.backend == "pil" else _decode_cv2(data)
-    rgb = options.backend == "pil"
-    if options.to_np and options.to_rgb != rgb:
-        image = swap_red_blue(image)
-    return image.transpose(2, 0, 1) if options.to_np and options.channel_first else image
+    with open_image(data, max_pixels=options.max_pixels) as image:
+        by_opencv = options.backend == "cv2" and image.format in _BY_OPENCV
+        pixels = _decoded_by_opencv(data) if by_opencv else rgb(image)
+        if options.exif_orientation:
+            pixels = upright(pixels, orientation(image, data))
+    return ordered(pixels, options, red_first=not by_opencv)
 
 
-def swap_red_blue(image: np.ndarray) -> np.ndarray:
-    """RGB to BGR or back, [H, W, 3]."""
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+def ordered(pixels: np.ndarray, options: DecodeImage, *, red_first: bool) -> np.ndarray:
+    """Decoded pixels, uint8 [H, W, 3], as `options` ask for them.
 
-
-def is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end; decoders may fill the missing rows with grey and not complain."""
-    if data.startswith(_JPEG_START):
-        return not _jpeg_is_complete(data)
-    return data.startswith(_PNG_START) and _PNG_END not in data[-4096:] and _PNG_END not in data
-
-
-def _jpeg_is_complete(data: bytes) -> bool:
-    """Whether the end marker is there: as the last bytes, or, if something follows it, after the coded data.
-
-    A thumbnail inside a header segment has an end marker too, so segments are stepped over by their length.
+    Args:
+        red_first: whether they are; otherwise blue comes first.
     """
-    if data.endswith(_JPEG_END):
-        return True
-    position = len(_JPEG_START)
-    while marker := _JPEG_MARKER.search(data, position):
-        if marker.group()[-1:] == _JPEG_END[-1:]:
-            return True
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return False
+    if options.channels == 1:
+        # ITU-R BT.601, as every decoder of grey has it; a pixel that is grey already stays what it is.
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if red_first else cv2.COLOR_BGR2GRAY)[:, :, None]
+    elif options.red_first != red_first:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels.transpose(2, 0, 1) if options.layout_after("") == "chw" else pixels
 
 
-def _decode_cv2(data: bytes) -> np.ndarray:
+def _decoded_by_opencv(data: bytes) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise BadImageError(f"OpenCV cannot decode the image: {error.err}") from error
-    if image is None:
+        raise BadImageError(f"OpenCV cannot decode the image: {one_line(error.err, 200)}") from error
+    if pixels is None:
         raise BadImageError("not an image that OpenCV can decode")
-    return image
-
-
-def _decode_pil(data: bytes) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.array(image.convert("RGB"))
-    except Exception as error:  # a damaged file makes Pillow raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise BadImageError(f"not an image that Pillow can decode: {error}") from error
+    return pixels

@@ -11,7 +11,7 @@ from ppcls_compress.data.transforms import batch, cropping, flipping, resampling
 from ppcls_compress.data.transforms.base import BATCH_TRANSFORMS, TRANSFORMS, Transform
 from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.data.transforms.values import NormalizeImage
-from ppcls_compress.declare import listed
+from ppcls_compress.declare import at_key, listed
 
 
 def layout_after(ops: Sequence[Transform]) -> str:
@@ -36,6 +36,9 @@ def _check_order(ops: tuple[Transform, ...]) -> tuple[Transform, ...]:
             raise ValueError(f"entry {number}: the image is decoded already when it comes to {name}")
         if op.takes == "hwc" and layout == "chw":
             raise ValueError(f"entry {number}: {name} needs [H, W, C] images, an earlier entry made them [C, H, W]")
+        if (misfit := op.misfit(ops[0].channels)) is not None:
+            key, text = misfit
+            raise at_key(f"{number}.{name}.{key}", text)
         if op.needs_uint8 and normalised:
             raise ValueError(f"entry {number}: {name} with backend pil must come before NormalizeImage")
         if isinstance(op, NormalizeImage):

@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 
 from ppcls_compress.data.transforms.base import TRANSFORMS, Step, Transform
-from ppcls_compress.data.transforms.decoding import DecodeImage, decode, swap_red_blue
+from ppcls_compress.data.transforms.decoding import DecodeImage, decode, ordered
 from ppcls_compress.data.transforms.lists import layout_after
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, one_line
 
 
 class Pipeline:
     """Transforms in a row: an encoded image (bytes), or a decoded one, to float32 [C, H, W].
 
-    A decoded image is what `cv2.imread` gives: uint8 [H, W, 3], blue first; `DecodeImage` then only orders it.
+    A decoded image is what `cv2.imread` gives: uint8 [H, W, 3], blue first; `DecodeImage` then only orders it. Where it
+    asks for one channel, [H, W] and [H, W, 1] are taken too.
     """
 
     def __init__(self, ops: Sequence[Transform]) -> None:
@@ -45,8 +46,11 @@ class Pipeline:
         for name, step in self._steps:
             try:
                 array = step(array, rng)
-            except cv2.error as error:
-                raise UserError(f"{name} cannot work on an image of shape {list(array.shape)}: {error.err}") from error
+            except (cv2.error, MemoryError) as error:
+                reason = one_line(getattr(error, "err", "") or "it needs more memory than there is", 200)
+                raise UserError(f"{name} cannot work on an image of shape {list(array.shape)}: {reason}") from error
+            if array.ndim == 2:
+                array = array[:, :, None]  # OpenCV and Pillow drop the axis of a single channel
         if not self._ends_in_chw:
             array = array.transpose(2, 0, 1)
         return np.ascontiguousarray(array, np.float32)
@@ -55,11 +59,12 @@ class Pipeline:
         decoding = self._decode or DecodeImage()
         if isinstance(image, bytes):
             return decode(image, decoding)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        grey = decoding.channels == 1 and image.ndim in (2, 3) and image.shape[2:] in ((), (1,))
+        if image.dtype != np.uint8 or not (grey or (image.ndim == 3 and image.shape[2] == 3)):
             raise UserError(f"expected an image uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        rgb = decoding.to_rgb if decoding.to_np else decoding.backend == "pil"
-        image = swap_red_blue(image) if rgb else image
-        return image.transpose(2, 0, 1) if decoding.to_np and decoding.channel_first else image
+        if grey:
+            image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+        return ordered(np.ascontiguousarray(image), decoding, red_first=False)
 
 
 def build_pipeline(ops: Sequence[Transform]) -> Pipeline:

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from pydantic import BeforeValidator, field_validator, model_validator
 
+from ppcls_compress.data.images.header import MOST_PIXELS
 from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Interval, Size, Step, Transform, lower
 from ppcls_compress.declare import PositiveInt
-from ppcls_compress.errors import unknown
+from ppcls_compress.errors import UserError, unknown
 
 Resize = Callable[[np.ndarray, tuple[int, int], np.random.Generator], np.ndarray]
 
@@ -150,9 +151,12 @@ def _resizer(interpolation: str | None, backend: str) -> Resize:
     names = ("bilinear", "bicubic") if interpolation == "random" else (interpolation or default,)
 
     def resize(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        if size[0] * size[1] > MOST_PIXELS:
+            raise UserError(f"resizing to {size[0]} x {size[1]} makes more than {MOST_PIXELS:,} pixels")
         code = codes[names[0] if len(names) == 1 else names[int(rng.integers(len(names)))]]
         if backend == "pil":
-            return np.asarray(Image.fromarray(image).resize(size, code))
+            flat = image[:, :, 0] if image.shape[2] == 1 else image  # of a grey image Pillow knows no third axis
+            return np.asarray(Image.fromarray(flat).resize(size, code))
         return cv2.resize(image, size, interpolation=code)
 
     return resize

@@ -6,12 +6,19 @@ from typing import Annotated, ClassVar, Literal
 
 import cv2
 import numpy as np
-from pydantic import BeforeValidator, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from ppcls_compress.data.transforms.base import TRANSFORMS, Step, Transform, lower
 from ppcls_compress.declare import Number
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+PerChannel = Annotated[
+    tuple[Number, ...],
+    Field(min_length=1, max_length=3),
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
+]
+"""A number for each channel; one number stands for all of them."""
 
 
 @TRANSFORMS.declare
@@ -20,21 +27,21 @@ class NormalizeImage(Transform):
 
     Attributes:
         scale: a number or arithmetic such as `1.0/255.0`; None is 1/255.
-        mean: per channel, after scaling; None is ImageNet's.
-        std: per channel, after scaling; None is ImageNet's.
+        mean: per channel, or one for all, after scaling; None is ImageNet's, of three channels.
+        std: likewise.
         order: `chw` or `hwc` (also written as an empty string); must be the layout that the image has at this point.
-        channel_num: 4 appends a channel of zeros.
+        channel_num: of the result: what the image has (None), or 4, which appends a channel of zeros.
         output_fp16: without effect; images stay float32.
     """
 
     takes: ClassVar = "any"
     scale: Number | None = None
-    mean: tuple[Number, Number, Number] | None = None
-    std: tuple[Number, Number, Number] | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
     order: Annotated[
         Literal["chw", "hwc", ""], BeforeValidator(lambda value: "" if value is None else lower(value))
     ] = "chw"
-    channel_num: Literal[3, 4] = 3
+    channel_num: Literal[1, 3, 4] | None = None
     output_fp16: bool = False
     inert: ClassVar = {
         "output_fp16": (False, "images stay float32; the AMP section chooses the type of the computation")
@@ -47,31 +54,52 @@ class NormalizeImage(Transform):
             raise ValueError(f"expected positive numbers, found {list(value)}")
         return value
 
+    def misfit(self, channels: int) -> tuple[str, str] | None:
+        """One number for all channels, or one for each; three that are equal are one."""
+        for key, given in (("mean", self.mean), ("std", self.std)):
+            if given is None and channels != 3:
+                return key, f"ImageNet's has three channels, images have {channels} here; give one, such as [0.5]"
+            if given is not None and len(given) not in (1, channels) and not channels == len(set(given)) == 1:
+                return key, f"found {len(given)} numbers, images have {channels} channels here"
+        allowed = (1,) if channels == 1 else (channels, 4)
+        if self.channel_num not in (None, *allowed):
+            numbers = ", ".join(map(str, allowed))
+            return "channel_num", f"found {self.channel_num} for images of {channels} channels; allowed: {numbers}"
+        return None
+
     def step(self) -> Step:
         """The transform of one image."""
-        channel = 0 if self.order == "chw" else 2
-        shape = (3, 1, 1) if self.order == "chw" else (1, 1, 3)
+        axis = 0 if self.order == "chw" else 2
         scale = np.float32(1 / 255 if self.scale is None else self.scale)
-        mean = np.reshape(np.array(self.mean or _IMAGENET_MEAN, np.float32), shape)
-        std = np.reshape(np.array(self.std or _IMAGENET_STD, np.float32), shape)
-
-        def formula(image: np.ndarray) -> np.ndarray:
-            return (image.astype(np.float32) * scale - mean) / std
-
+        mean, std = self.mean or _IMAGENET_MEAN, self.std or _IMAGENET_STD
         # All 256 results per channel, by the same float32 formula: a look-up is several times faster and equal bit for
         # bit.
-        every_value = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
-        table = formula(every_value) if self.order != "chw" else None
+        tables: dict[int, np.ndarray] = {}
+
+        def formula(image: np.ndarray) -> np.ndarray:
+            shape = [1, 1, 1]
+            shape[axis] = image.shape[axis]
+            centre, spread = (np.reshape(_as_many(values, image.shape[axis]), shape) for values in (mean, std))
+            return (image.astype(np.float32) * scale - centre) / spread
+
+        def table(channels: int) -> np.ndarray:
+            if channels not in tables:
+                tables[channels] = formula(np.arange(256, dtype=np.uint8)[None, :, None].repeat(channels, axis=2))
+            return tables[channels]
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            by_table = table is not None and image.dtype == np.uint8
-            image = cv2.LUT(image, table) if by_table else formula(image)
+            by_table = axis == 2 and image.dtype == np.uint8
+            result = cv2.LUT(image, table(image.shape[2])).reshape(image.shape) if by_table else formula(image)
             if self.channel_num == 4:
-                zeros = np.zeros_like(np.take(image, [0], axis=channel))
-                image = np.concatenate([image, zeros], axis=channel)
-            return image
+                zeros = np.zeros_like(np.take(result, [0], axis=axis))
+                result = np.concatenate([result, zeros], axis=axis)
+            return result
 
         return step
+
+
+def _as_many(values: tuple[float, ...], channels: int) -> np.ndarray:
+    return np.float32(values if len(values) == channels else values[:1] * channels)
 
 
 @TRANSFORMS.declare

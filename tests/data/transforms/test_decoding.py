@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_compress.data.transforms.decoding import BadImageError, DecodeImage, decode, is_truncated, read_image
+from ppcls_compress.data.images import BadImageError
+from ppcls_compress.data.images.truncation import is_truncated
+from ppcls_compress.data.transforms.decoding import DecodeImage, decode
 
 RED_FIRST = np.zeros((24, 40, 3), np.uint8)
 RED_FIRST[:, :20, 0] = 200
@@ -87,9 +89,23 @@ def test_what_is_no_image_is_refused(backend):
         decode(b"<html>404 not found</html>", DecodeImage(backend=backend))
 
 
-def test_reading_names_the_file(tmp_path):
-    with pytest.raises(BadImageError, match=r"gone\.jpg: cannot be read: No such file"):
-        read_image(tmp_path / "gone.jpg")
-    (tmp_path / "empty.jpg").touch()
-    with pytest.raises(BadImageError, match=r"empty\.jpg: the file is empty"):
-        read_image(tmp_path / "empty.jpg")
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("options", [{}, {"to_rgb": False}, {"to_np": False}])
+def test_one_channel_is_the_luma_of_the_three(backend, options):
+    grey = decode(encoded("png"), DecodeImage(backend=backend, channels=1, **options))
+    assert grey.shape == (24, 40, 1)
+    expected = RED_FIRST @ [0.299, 0.587, 0.114]  # ITU-R BT.601
+    assert np.abs(grey[..., 0] - expected).max() <= 0.51
+    first = decode(encoded("png"), DecodeImage(backend=backend, channels=1, channel_first=True))
+    np.testing.assert_array_equal(first, grey.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_one_channel_of_a_grey_image_is_that_image(backend):
+    scale = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for kind in ("png", "tiff", "bmp"):
+        buffer = io.BytesIO()
+        Image.fromarray(scale).save(buffer, kind)
+        np.testing.assert_array_equal(
+            decode(buffer.getvalue(), DecodeImage(backend=backend, channels=1))[..., 0], scale
+        )
