@@ -19,7 +19,9 @@ def _every_program_at_one_address(monkeypatch):
 
 
 def fits(width: int) -> nn.Layer:
-    return nn.Sequential(nn.Conv2D(3, width, 1), nn.Flatten(), nn.Linear(width * 16, 2)).eval()
+    net = nn.Sequential(nn.Conv2D(3, width, 1), nn.Flatten(), nn.Linear(width * 16, 2))
+    net.eval()
+    return net
 
 
 class Refuses(nn.Layer):

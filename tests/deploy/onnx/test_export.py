@@ -310,10 +310,11 @@ def test_an_operator_without_onnx_form_is_named(tmp_path):
 def test_settings_without_onnx_form_are_told_with_the_operators(tmp_path):
     class Unusual(TinyNet):
         def forward(self, x):
-            return super().forward(nn.functional.interpolate(x, scale_factor=2))
+            channels_last = nn.functional.avg_pool2d(x.transpose([0, 2, 3, 1]), 3, 1, 1, data_format="NHWC")
+            return super().forward(channels_last.transpose([0, 3, 1, 2]))
 
     with pytest.raises(
-        UserError, match=r"Unimplemented.*the operators of the network: .*conv2d.*nearest_interp"
+        UserError, match="unsupported features.*the operators of the network: .*conv2d.*pool2d"
     ) as error:
         write(Unusual(), tmp_path / "out", "openvino", calibration=None)
     assert "\n" not in str(error.value)
