@@ -241,7 +241,7 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
         CaptureError: the forward pass fails, or the images are smaller than a window.
     """
     recorder = _Recorder(model, describing.specs(inputs))
-    with inference_mode(model), _without_call_stacks(), clean_builder():
+    with inference_mode(model), _without_call_stacks(), clean_builder(model):
         try:
             values = describing.leaves(recorder.arguments)
             traced = paddle.jit.to_static(recorder.forward, input_spec=[values], full_graph=True)

@@ -27,6 +27,8 @@ def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn
     other.__dict__.update(layer.__dict__)
     for name in _CONTAINERS:
         other.__dict__[name] = copy.copy(layer.__dict__[name])
+    if type(layer.__dict__.get("forward")).__module__.startswith("paddle.jit."):
+        del other.__dict__["forward"]  # what Paddle made of the other class's, for that very layer
     return other
 
 

@@ -246,6 +246,15 @@ def test_layers_that_opt_out_stay_float():
     assert "head" not in record["quantized"]
 
 
+def test_a_layer_made_static_is_quantized_like_any_other():
+    model, _ = quant.prepare(net(), QuantOptions(weight_bits=2))
+    wanted = model(IMAGES).numpy()
+    static = net()
+    static.stem = paddle.jit.to_static(static.stem)
+    static, _ = quant.prepare(static, QuantOptions(weight_bits=2))
+    np.testing.assert_array_equal(static(IMAGES).numpy(), wanted)
+
+
 def test_a_copy_is_independent():
     model, _ = ready()
     other = copy.deepcopy(model)
