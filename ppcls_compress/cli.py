@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from ppcls_compress import __version__
+from ppcls_compress import __version__, paddle_version
 from ppcls_compress.errors import UserError, cut, shortened, unknown
 from ppcls_compress.stopping import Terminated, terminable
 
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         return 2
     try:
         with terminable():
+            if note := paddle_version.check():
+                sys.stderr.write(f"note: {note}\n")
             module.run(args)
     except UserError as error:
         sys.stderr.write("".join(f"error: {cut(line, _LONGEST_LINE)}\n" for line in str(error).splitlines()))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 
+from ppcls_compress import paddle_version
+
 _HOMES = {
     "FPGMFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
     "FilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
@@ -24,6 +26,7 @@ __all__ = list(_HOMES)
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
+        paddle_version.check()
         return getattr(importlib.import_module(_HOMES[name]), name)
     from ppcls_compress.slim.paddleslim.elsewhere import INSTEAD
 
