@@ -15,14 +15,22 @@ from ppcls_compress.models.families.base import Arch, ArchOptions
 from ppcls_compress.registry import Registry
 
 _FAMILIES = (
+    "alexnet",
     "cifar_mobilenet_v3",
     "cifar_resnet",
+    "densenet",
+    "mobilenet_v1",
+    "mobilenet_v2",
     "mobilenet_v3",
     "pphgnet",
     "pphgnet_v2",
     "pplcnet",
     "pplcnet_v2",
+    "res2net",
     "resnet",
+    "resnext",
+    "squeezenet",
+    "vgg",
     "vision",
 )
 """Each is a file of `families`, with its names and options, and one beside this, which builds the networks."""

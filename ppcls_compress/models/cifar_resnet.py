@@ -7,7 +7,8 @@ from paddle.nn import functional as F
 
 from ppcls_compress.models.families.cifar_resnet import CIFARResNetOptions
 from ppcls_compress.models.layers import ConvNormAct
-from ppcls_compress.models.resnet import ResidualBlock
+from ppcls_compress.models.residual import ResidualBlock
+from ppcls_compress.models.resnet import branch
 
 _WIDTHS = (16, 32, 64)
 
@@ -49,7 +50,7 @@ class CIFARResNet(nn.Layer):
             for _ in range((depth - 2) // 6):
                 stride = 1 if width == channels else 2
                 short = nn.Identity() if stride == 1 else PadShortcut(channels, width, stride)
-                blocks.append(ResidualBlock(channels, [(3, width, stride), (3, width, 1)], short))
+                blocks.append(ResidualBlock(branch(channels, [(3, width, stride), (3, width, 1)]), short))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.avg_pool = nn.AdaptiveAvgPool2D(1)

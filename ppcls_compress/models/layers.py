@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.regularizer import L2Decay
 
@@ -14,55 +18,76 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-class ConvNormAct(nn.Layer):
-    """Convolution without bias, batch normalization, activation; odd kernels keep the size at stride 1.
+def conv_and_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int | tuple[int, int] = 1,
+    groups: int = 1,
+    padding: str | None = None,
+    lr_mult: float = 1.0,
+    decay_norm: bool = True,
+    weight_init: nn.initializer.Initializer | None = None,
+    data_format: str = "NCHW",
+) -> tuple[nn.Conv2D, nn.BatchNorm2D]:
+    """A convolution without bias and its batch normalization; odd kernels keep the size at stride 1.
 
     Args:
         padding: "SAME", with which even kernels keep the size too.
-        lr_mult: factor on the learning rate of every parameter in it.
+        lr_mult: factor on the learning rate of every parameter.
         decay_norm: whether the optimizer's weight decay applies to the normalization's parameters.
         weight_init: initializer of the convolution; Paddle's own by default.
     """
+    conv = nn.Conv2D(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        padding=(kernel - 1) // 2 if padding is None else padding,
+        groups=groups,
+        weight_attr=ParamAttr(initializer=weight_init, learning_rate=lr_mult),
+        bias_attr=False,
+        data_format=data_format,
+    )
+    decay = None if decay_norm else L2Decay(0.0)
+    norm = nn.BatchNorm2D(
+        out_channels,
+        weight_attr=ParamAttr(learning_rate=lr_mult, regularizer=decay),
+        bias_attr=ParamAttr(learning_rate=lr_mult, regularizer=decay),
+        data_format=data_format,
+    )
+    return conv, norm
+
+
+class ConvNormAct(nn.Layer):
+    """Convolution, batch normalization, activation; `settings` are those of `conv_and_norm`."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        *,
-        stride: int | tuple[int, int] = 1,
-        groups: int = 1,
-        padding: str | None = None,
-        act: str | None = "relu",
-        lr_mult: float = 1.0,
-        decay_norm: bool = True,
-        weight_init: nn.initializer.Initializer | None = None,
-        data_format: str = "NCHW",
+        self, in_channels: int, out_channels: int, kernel: int, *, act: str | None = "relu", **settings: Any
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2D(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            padding=(kernel - 1) // 2 if padding is None else padding,
-            groups=groups,
-            weight_attr=ParamAttr(initializer=weight_init, learning_rate=lr_mult),
-            bias_attr=False,
-            data_format=data_format,
-        )
-        decay = None if decay_norm else L2Decay(0.0)
-        self.bn = nn.BatchNorm2D(
-            out_channels,
-            weight_attr=ParamAttr(learning_rate=lr_mult, regularizer=decay),
-            bias_attr=ParamAttr(learning_rate=lr_mult, regularizer=decay),
-            data_format=data_format,
-        )
+        self.conv, self.bn = conv_and_norm(in_channels, out_channels, kernel, **settings)
         self.act = ACTIVATIONS[act]()
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in, H, W] -> [N, out, H / stride, W / stride]."""
         return self.act(self.bn(self.conv(x)))
+
+
+class OlderConvNormAct(nn.Layer):
+    """`ConvNormAct` under the names that PaddleClas' older networks have."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, act: str | None = "relu", **settings: Any
+    ) -> None:
+        super().__init__()
+        self._conv, self._batch_norm = conv_and_norm(in_channels, out_channels, kernel, **settings)
+        self._act = ACTIVATIONS[act]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in, H, W] -> [N, out, H / stride, W / stride]."""
+        return self._act(self._batch_norm(self._conv(x)))
 
 
 class HardSigmoid(nn.Layer):
@@ -102,3 +127,35 @@ class SqueezeExcite(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
         return x * self.gate(self.conv2(self.relu(self.conv1(self.avg_pool(x)))))
+
+
+class LinearSqueezeExcite(nn.Layer):
+    """`SqueezeExcite` of linear layers, with a sigmoid gate by default."""
+
+    def __init__(
+        self, channels: int, *, reduction: int = 16, gate: nn.Layer | None = None, data_format: str = "NCHW"
+    ) -> None:
+        super().__init__()
+        self.pool2d_gap = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.flatten = nn.Flatten()
+        self.squeeze = linear(channels, channels // reduction)
+        self.relu = nn.ReLU()
+        self.excitation = linear(channels // reduction, channels)
+        self.gate = gate or nn.Sigmoid()
+        self.spatial = [1, 2] if data_format == "NHWC" else [2, 3]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> the same shape."""
+        y = self.excitation(self.relu(self.squeeze(self.flatten(self.pool2d_gap(x)))))
+        return x * paddle.unsqueeze(self.gate(y), axis=self.spatial)
+
+
+def uniform(fan_in: int) -> ParamAttr:
+    """A parameter that starts uniform within 1 / sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    return ParamAttr(initializer=nn.initializer.Uniform(-bound, bound))
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer whose weight starts `uniform`."""
+    return nn.Linear(in_features, out_features, weight_attr=uniform(in_features))

@@ -5,65 +5,26 @@ As in PaddleClas, the first block of every stage has a projection shortcut, stag
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import paddle
-from paddle import ParamAttr, Tensor, nn
+from paddle import Tensor, nn
 
 from ppcls_compress.models.families.resnet import ResNetOptions
-from ppcls_compress.models.layers import ConvNormAct
+from ppcls_compress.models.layers import ConvNormAct, linear
+from ppcls_compress.models.residual import DEPTHS, ResidualBlock, pooled
 
 _WIDTHS = (64, 128, 256, 512)
-_DEPTHS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 12, 48, 3),
-}
 
 
-class PooledProjection(ConvNormAct):
-    """ResNet_vd's shortcut: average pooling carries the stride, so that no position is skipped."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int | tuple[int, int], **common: Any) -> None:
-        super().__init__(in_channels, out_channels, 1, act=None, **common)
-        self.avg_pool = nn.AvgPool2D(
-            2, stride=stride, padding="SAME", ceil_mode=True, data_format=common["data_format"]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, in, H, W] -> [N, out, H / stride, W / stride]."""
-        return super().forward(self.avg_pool(x))
-
-
-class ResidualBlock(nn.Layer):
-    """relu(branch(x) + short(x)).
-
-    Args:
-        convs: kernel, output channels and stride of each convolution of the branch.
-        short: the shortcut.
-        common: `lr_mult` and `data_format` of the branch.
-    """
-
-    def __init__(self, in_channels: int, convs: list[tuple[int, int, int]], short: nn.Layer, **common: Any) -> None:
-        super().__init__()
-        self.branch = tuple(f"conv{index}" for index in range(len(convs)))
-        for name, (kernel, channels, stride) in zip(self.branch, convs, strict=True):
-            act = None if name == self.branch[-1] else "relu"
-            setattr(self, name, ConvNormAct(in_channels, channels, kernel, stride=stride, act=act, **common))
-            in_channels = channels
-        self.short = short
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, in, H, W] -> [N, out, H / stride, W / stride]."""
-        y = x
-        for name in self.branch:
-            y = getattr(self, name)(y)
-        return self.relu(y + self.short(x))
+def branch(in_channels: int, convs: list[tuple[int, int, int]], **common: Any) -> dict[str, ConvNormAct]:
+    """Convolutions of these kernels, output channels and strides, the last without activation, by PaddleClas' names."""
+    layers = {}
+    for index, (kernel, channels, stride) in enumerate(convs):
+        act = None if index == len(convs) - 1 else "relu"
+        layers[f"conv{index}"] = ConvNormAct(in_channels, channels, kernel, stride=stride, act=act, **common)
+        in_channels = channels
+    return layers
 
 
 class ResNet(nn.Layer):
@@ -83,13 +44,10 @@ class ResNet(nn.Layer):
         self.data_format = options.data_format
         self.stem = self._stem(options)
         self.max_pool = nn.MaxPool2D(3, stride=options.stride_list[1], padding=1, data_format=self.data_format)
-        self.blocks = nn.Sequential(*self._blocks(_DEPTHS[depth], options))
+        self.blocks = nn.Sequential(*self._blocks(DEPTHS[depth], options))
         self.avg_pool = nn.AdaptiveAvgPool2D(1, data_format=self.data_format)
         self.flatten = nn.Flatten()
-        features = _WIDTHS[-1] * self._expansion
-        bound = 1 / math.sqrt(features)
-        weight_attr = ParamAttr(initializer=nn.initializer.Uniform(-bound, bound))
-        self.fc = nn.Linear(features, options.class_num, weight_attr=weight_attr)
+        self.fc = linear(_WIDTHS[-1] * self._expansion, options.class_num)
 
     @property
     def _expansion(self) -> int:
@@ -106,20 +64,21 @@ class ResNet(nn.Layer):
         for stage, (width, depth) in enumerate(zip(_WIDTHS, depths, strict=True)):
             common = {"lr_mult": options.lr_mult_list[stage + 1], "data_format": self.data_format}
             for index in range(depth):
-                first_of_all = stage == index == 0
                 stride = options.stride_list[stage + 1] if index == 0 and stage > 0 else 1
                 out = width * self._expansion
+                pool = None
                 if index > 0 or (stage == 0 and not options.use_first_short_conv):
                     short = nn.Identity()
-                elif self.vd and not first_of_all:
-                    short = PooledProjection(channels, out, stride=stride, **common)
+                elif self.vd and stage > 0:
+                    pool = pooled(stride, self.data_format)
+                    short = ConvNormAct(channels, out, 1, act=None, **common)
                 else:
                     short = ConvNormAct(channels, out, 1, stride=stride, act=None, **common)
                 if self.bottleneck:
                     convs = [(1, width, 1), (3, width, stride), (1, out, 1)]
                 else:
                     convs = [(3, width, stride), (3, width, 1)]
-                blocks.append(ResidualBlock(channels, convs, short, **common))
+                blocks.append(ResidualBlock(branch(channels, convs, **common), short, pool))
                 channels = out
         return blocks
 

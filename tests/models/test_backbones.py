@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from support.backbones import NATIVE, SMALLEST
+from support.backbones import FAMILIES, NATIVE, SMALLEST, side
 
 from ppcls_compress import models
 
@@ -70,10 +70,10 @@ def test_state_dict_and_logits_are_those_of_paddleclas(name):
     assert difference(found[0, :8], np.array(facts["logits"])) < 1e-4
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_deep_copy_is_equal_and_independent(name):
     net = set_reference_weights(models.build(name, class_num=3))
-    image = np.random.RandomState(0).randn(2, 3, 64, 64).astype("float32")
+    image = np.random.RandomState(0).randn(2, 3, side(name, 64), side(name, 64)).astype("float32")
     before = logits(net, image)
     twin = copy.deepcopy(net)
     np.testing.assert_array_equal(logits(twin, image), before)
@@ -83,13 +83,14 @@ def test_a_deep_copy_is_equal_and_independent(name):
     assert len({parameter.name for parameter in net.parameters() + twin.parameters()}) == 2 * len(net.parameters())
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_saves_with_a_dynamic_batch(name, tmp_path):
     net = set_reference_weights(models.build(name, class_num=3))
-    spec = paddle.static.InputSpec([None, 3, 64, 64], "float32")
+    shape = [3, side(name, 64), side(name, 64)]
+    spec = paddle.static.InputSpec([None, *shape], "float32")
     paddle.jit.save(paddle.jit.to_static(net, input_spec=[spec], full_graph=True), str(tmp_path / "net"))
     loaded = paddle.jit.load(str(tmp_path / "net"))
-    image = np.random.RandomState(0).randn(5, 3, 64, 64).astype("float32")
+    image = np.random.RandomState(0).randn(5, *shape).astype("float32")
     for batch in (1, 5):
         assert difference(logits(loaded, image[:batch]), logits(net, image[:batch])) < 1e-5
 
@@ -101,11 +102,11 @@ def without_dropout(net):
     return net
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_learns(name):
     paddle.seed(0)
     net = without_dropout(models.build(name, class_num=2))
-    images = paddle.to_tensor(np.random.RandomState(0).randn(8, 3, 32, 32).astype("float32"))
+    images = paddle.to_tensor(np.random.RandomState(0).randn(8, 3, side(name, 32), side(name, 32)).astype("float32"))
     labels = paddle.to_tensor([0, 1] * 4)
 
     def loss():

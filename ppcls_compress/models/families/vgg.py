@@ -1,0 +1,25 @@
+"""VGG."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ppcls_compress.models.families.base import Arch, ArchOptions, published
+
+
+class VGGOptions(ArchOptions):
+    """VGG.
+
+    Attributes:
+        stop_grad_layers: how many of the five blocks of convolutions are not trained, from the first on.
+    """
+
+    stop_grad_layers: Annotated[int, Field(ge=0, le=5)] = 0
+
+
+ARCHS = tuple(
+    Arch(f"VGG{depth}", "vgg", "VGG", VGGOptions, {"depth": depth}, published(f"VGG{depth}"))
+    for depth in (11, 13, 16, 19)
+)
