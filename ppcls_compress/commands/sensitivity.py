@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
-from ppcls_compress.config.paths import check_loader
+from ppcls_compress.config.paths import check_can_train, check_loader
 from ppcls_compress.errors import ConfigError
+from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 
 _TARGETS = {
     "target_flops": "share of the multiply-adds to keep",
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace) -> None:
         if value is not None and not 0 < value < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: expected a share between 0 and 1, found {value}")
     check_loader(config, "Eval")
+    if config.Slim and config.Slim.prune and CRITERIA.get(config.Slim.prune.name).needs_gradients:
+        check_can_train(config)
+        check_loader(config, "Train")
     require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.deploy.configured import latency_of

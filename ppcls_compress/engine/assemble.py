@@ -19,6 +19,7 @@ from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
 from ppcls_compress.slim import branches, cost, quant, recipe
 from ppcls_compress.slim.options import SlimOptions
+from ppcls_compress.slim.paddleslim import state_dict
 
 
 def start(config: Config) -> None:
@@ -169,7 +170,7 @@ def _with_weights(
     model = recipe.rebuild(model, record, custom=recipe.named_classes(slim, record))
     path = Path(f"{prefix}.pdparams")
     state = io.read_state(path)
-    if not record["steps"] and quant.is_paddleslim(state):
+    if not record["steps"] and state_dict.is_paddleslim(state):
         if not (config.Slim and config.Slim.quant):
             raise UserError(
                 f"{path}: was trained by PaddleSlim's QAT; say how with a Slim.quant section, such as "
@@ -188,10 +189,10 @@ def _from_paddleslim(
     """The model quantized as `Slim.quant` says, that step, and the state that PaddleSlim's QAT wrote, for it."""
     options = config.Slim.quant
     try:
-        quant.check_fits(options)
+        state_dict.check_fits(options)
         custom = quant.named_classes(options)
         model, step = quant.prepare(model, options, inputs=[[1, *config.Global.image_shape]], custom=custom)
-        return model, step, quant.from_paddleslim(model, state)
+        return model, step, state_dict.from_paddleslim(model, state)
     except UserError as error:
         raise UserError(f"Slim.quant does not fit {path}: {error}") from None
 

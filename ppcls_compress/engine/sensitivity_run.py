@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import paddle
 import yaml
 
-from ppcls_compress import io, slim
+from ppcls_compress import io
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader
 from ppcls_compress.engine import assemble
+from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.engine.train import main_metric
-from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.engine.train import main_metric, training_loader
+from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import build_metric
 from ppcls_compress.slim import cost
+from ppcls_compress.slim.paddleslim.criterion_pruners import CriterionPruner, pruner_class
+from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 from ppcls_compress.slim.prune.sensitivity import Progress, Sensitivities, bisect
-
-_PRUNERS = {"fpgm": "FPGMFilterPruner", "l1_norm": "L1NormFilterPruner", "l2_norm": "L2NormFilterPruner"}
 
 _TOLERANCE = 0.02
 """Share of the dense network's cost by which a suggestion may miss its target."""
@@ -44,7 +46,7 @@ class Study:
     """
 
     model: paddle.nn.Layer
-    pruner: slim.FilterPruner
+    pruner: CriterionPruner
     criterion: str
     measured: Sensitivities
     layers: dict[str, str]
@@ -64,18 +66,23 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
         images: validation images to evaluate on; None for all.
 
     Raises:
-        UserError: the criterion has no pruner, the weights cannot be used, or `file` holds measurements of another
-            criterion, of other weights or on another number of images.
+        UserError: the criterion has a score for no layer, the weights cannot be used, or `file` holds measurements of
+            other weights or on another number of images.
     """
     criterion = config.Slim.prune.name if config.Slim and config.Slim.prune else "fpgm"
-    if criterion not in _PRUNERS:
-        raise ConfigError(f"Slim.prune.name: sensitivity knows {', '.join(_PRUNERS)}, found {criterion!r}")
     plain = config.model_copy(update={"Slim": None})
     inputs = [[1, *config.Global.image_shape]]
     with paddle.utils.unique_name.guard():  # so that names in the file mean the same in every run
         model, _ = assemble.build_model(plain)
-    pruner = getattr(slim, _PRUNERS[criterion])(model, inputs)
+    if CRITERIA.get(criterion).needs_gradients:
+        compression_context(config, partial(training_loader, config, shard=False)).gradients(model)
+    pruner = pruner_class(criterion)(model, inputs)
+    for parameter in model.parameters():
+        parameter.clear_gradient(False)  # the pruner has what it needs of them
     layers = {parameter.name: name.removesuffix(".weight") for name, parameter in model.named_parameters()}
+    unscored = pruner.unscored()
+    if unscored:
+        logger.info("%s has no score for: %s", criterion, ", ".join(layers[name] for name in unscored))
     score = _score(config, model, images)
 
     def tell(step: Progress) -> None:
@@ -91,7 +98,7 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
         )
 
     about = {"images": "all" if images is None else images}
-    measured = pruner.sensitive(score, sen_file=file, progress=tell, about=about)
+    measured = pruner.sensitive(score, sen_file=file, skip_vars=unscored, progress=tell, about=about)
     unknown = [name for name in measured if name not in layers]
     if unknown:
         raise UserError(f"{file}: is of another network, which has a parameter {unknown[0]}; remove it or change --out")

@@ -10,10 +10,10 @@ import importlib
 from ppcls_compress import paddle_version
 
 _HOMES = {
-    "FPGMFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "FPGMFilterPruner": "ppcls_compress.slim.paddleslim.criterion_pruners",
     "FilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
-    "L1NormFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
-    "L2NormFilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
+    "L1NormFilterPruner": "ppcls_compress.slim.paddleslim.criterion_pruners",
+    "L2NormFilterPruner": "ppcls_compress.slim.paddleslim.criterion_pruners",
     "PTQ": "ppcls_compress.slim.paddleslim.ptq",
     "PruningMask": "ppcls_compress.slim.paddleslim.pruning_plan",
     "PruningPlan": "ppcls_compress.slim.paddleslim.pruning_plan",

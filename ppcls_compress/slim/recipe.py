@@ -20,6 +20,8 @@ from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, SlimOptions
 from ppcls_compress.slim.options.prune import yaml_key
 from ppcls_compress.slim.options.quant import CLASSES
+from ppcls_compress.slim.paddleslim import prune_backend, quant_backend  # noqa: F401  they register as backends
+from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 
 Inputs = Sequence[Any]
@@ -133,7 +135,7 @@ class Context:
     Attributes:
         batches: gives training batches [N, C, H, W], for the ranges of activations and batch-norm statistics.
         calibration_batches: how many of them the ranges are found from.
-        gradients: runs backward passes over training batches, for the criterion `taylor`.
+        gradients: runs backward passes over training batches, for a criterion that needs them.
         latency: milliseconds that a network takes, for `target_latency_ms`.
         train: trains a network between two iterations of `iterative`; its second argument is the record so far.
     """
@@ -218,13 +220,13 @@ def _prune(
     if done < iterations:
         _check_context(options, iterations - done, context)
     for iteration in range(done, iterations):
-        if options.name == "taylor":
+        if CRITERIA.get(options.name).needs_gradients:
             context.gradients(model)
         earlier = [step for step in record["steps"] if step["kind"] == "prune"]
         with _section_named("Slim.prune"):
             model, step = prune.prune(model, options, inputs, latency=context.latency, earlier=earlier)
         for parameter in model.parameters():
-            parameter.clear_gradient(False)  # those of `taylor` are no part of the training that follows
+            parameter.clear_gradient(False)  # those of a criterion are no part of the training that follows
         if options.bn_recalibration:
             prune.recalibrate(model, itertools.islice(context.batches(), options.bn_recalibration))
         record = _with_step(record, step)
@@ -234,9 +236,10 @@ def _prune(
 
 
 def _check_context(options: PruneOptions, iterations: int, context: Context) -> None:
+    gradients = CRITERIA.get(options.name).needs_gradients
     needs = {
         "bn_recalibration": (options.bn_recalibration, context.batches, "training batches"),
-        "name": (options.name == "taylor", context.gradients, "training batches for the gradients of taylor"),
+        "name": (gradients, context.gradients, f"training batches for the gradients of {options.name}"),
         "target_latency_ms": (options.target_latency_ms, context.latency, "a function that measures latency"),
         "iterative": (iterations > 1, context.train, "training between its steps"),
     }

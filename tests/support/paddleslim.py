@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from ppcls_compress.errors import MissingDependencyError
-from ppcls_compress.slim.paddleslim import prune_backend
+from ppcls_compress.slim.paddleslim import prune_backend, quant_backend  # noqa: F401  it registers
 
 
 def live() -> None:

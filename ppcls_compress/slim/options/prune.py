@@ -1,4 +1,4 @@
-"""Options of `Slim.prune`. A leaf: imports neither Paddle nor NumPy."""
+"""Options of `Slim.prune`. Imports without Paddle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-CRITERIA = ("fpgm", "l1_norm", "l2_norm", "bn_scale", "taylor")
+from ppcls_compress.slim.prune.choose.criteria import CRITERIA
+
 SCOPES = ("group", "layer")
 PRUNE_TYPES = ("conv", "fc", "all")
 BACKENDS = ("native", "paddleslim")
@@ -102,7 +103,7 @@ class PruneOptions:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        _check_choice("name", self.name, CRITERIA)
+        _check_choice("name", self.name, tuple(CRITERIA))
         _check_choice("scope", self.scope, SCOPES)
         _check_choice("prune_type", self.prune_type, PRUNE_TYPES)
         self._check_amount()

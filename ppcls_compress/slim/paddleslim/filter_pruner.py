@@ -23,8 +23,7 @@ from ppcls_compress.slim.paddleslim.pruning_plan import (
     collect,
     collection_of,
 )
-from ppcls_compress.slim.prune.choose.criteria import CRITERIA, Filters, ranking
-from ppcls_compress.slim.prune.choose.selection import float_values, removed_count, unit_means
+from ppcls_compress.slim.prune.choose.selection import float_values
 from ppcls_compress.slim.prune.choose.whole import refuse_all_whole
 from ppcls_compress.slim.prune.cut.fitting import Network
 from ppcls_compress.slim.prune.cut.plan import Plan
@@ -353,49 +352,3 @@ class FilterPruner:
 
     def _layer(self, name: str) -> LayerView:
         return LayerView(self._layers.get(name.rpartition(".")[0]))
-
-
-class _CriterionPruner(FilterPruner):
-    """Removes the filters with the lowest scores of a registered criterion."""
-
-    criterion: str
-
-    def cal_mask(self, pruned_ratio: float, collection: Collection, num_head: int = -1) -> np.ndarray:
-        """Lowest scores first; filters that go together are averaged, ties go to the lower index."""
-        value = collection.values[collection.master_name]
-        units = collection.units
-        rows = np.moveaxis(value, collection.master_axis, 0).reshape(value.shape[collection.master_axis], -1)
-        if num_head > 0 and value.ndim == 2 and value.shape[1] in (value.shape[0], 3 * value.shape[0]):
-            units = np.repeat(np.arange(num_head), value.shape[1] // num_head)
-        scores = CRITERIA.get(self.criterion)(Filters(collection.master_name, rows))
-        count = int(units.max()) + 1
-        doomed = ranking(unit_means(scores, units, count))[: removed_count(count, pruned_ratio)]
-        return np.where(np.isin(units, doomed), 0, 1).astype("int32")
-
-
-class FPGMFilterPruner(_CriterionPruner):
-    """Removes filters near the geometric median of their layer (He et al. 2019)."""
-
-    criterion = "fpgm"
-
-    def __init__(
-        self,
-        model: nn.Layer,
-        inputs: Inputs,
-        sen_file: str | Path | None = None,
-        opt: paddle.optimizer.Optimizer | None = None,
-        skip_leaves: bool = True,
-    ) -> None:
-        super().__init__(model, inputs, sen_file, opt, skip_leaves)
-
-
-class L1NormFilterPruner(_CriterionPruner):
-    """Removes filters with the smallest mean absolute weight."""
-
-    criterion = "l1_norm"
-
-
-class L2NormFilterPruner(_CriterionPruner):
-    """Removes filters with the smallest Euclidean norm."""
-
-    criterion = "l2_norm"

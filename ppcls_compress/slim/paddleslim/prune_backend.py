@@ -24,6 +24,7 @@ from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError
 from ppcls_compress.slim.graph import first_line, inference_mode
 from ppcls_compress.slim.inputs import Inputs, example
 from ppcls_compress.slim.options.prune import PruneOptions
+from ppcls_compress.slim.prune.choose.backends import BACKENDS
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.trace.channels import Channels, Group
 
@@ -90,6 +91,7 @@ def load(section: str = "Slim.prune") -> ModuleType:
     return paddleslim.dygraph
 
 
+@BACKENDS.register("paddleslim")
 def plan(
     model: paddle.nn.Layer,
     inputs: Inputs,

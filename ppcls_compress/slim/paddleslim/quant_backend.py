@@ -7,7 +7,6 @@ their float layers, and translated into ours, which compute the same, where a qu
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -17,7 +16,8 @@ from paddle.nn.quant import quant_layers
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.paddleslim import prune_backend
+from ppcls_compress.slim.quant import foreign, layers
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 
 _QUANTIZED = (quant_layers.QuantizedConv2D, quant_layers.QuantizedConv2DTranspose, quant_layers.QuantizedLinear)
@@ -40,11 +40,10 @@ _CONFIG = (
 )
 
 
-class PaddleSlimLayer(quant_layers.MAOutputScaleLayer):
+class PaddleSlimLayer(foreign.ForeignLayer, quant_layers.MAOutputScaleLayer):
     """What PaddleSlim put in the place of a layer: that layer, quantized or not, and an observer of its output.
 
     Attributes:
-        float_layer: the layer before, alone in a tuple, so that it is no sublayer; the parameters are shared.
         options: how the network was quantized.
         custom: which steps classes of the user's own take, by the names of `CustomParts`.
     """
@@ -66,6 +65,7 @@ class PaddleSlimLayer(quant_layers.MAOutputScaleLayer):
         return ours
 
 
+@foreign.BACKENDS.register("paddleslim")
 def quantize(model: paddle.nn.Layer, options: QuantOptions, names: Collection[str], custom: CustomParts) -> None:
     """Let PaddleSlim's QAT quantize the named layers, in place.
 
@@ -73,9 +73,6 @@ def quantize(model: paddle.nn.Layer, options: QuantOptions, names: Collection[st
         UserError: it cannot; the model is as it was.
         MissingDependencyError: PaddleSlim is not installed.
     """
-    # Here, because most people do not have PaddleSlim and never come this way.
-    from ppcls_compress.slim.paddleslim import prune_backend
-
     qat = prune_backend.load("Slim.quant").quant.QAT
     before = dict(model.named_sublayers())
     with _left_alone(layer for name, layer in before.items() if name not in names):
@@ -94,39 +91,6 @@ def quantize(model: paddle.nn.Layer, options: QuantOptions, names: Collection[st
         # The network may hold the float layer in a list as well and call it from there, which PaddleSlim overlooks.
         swaps |= {id(new): kept, id(old): kept}
     layers.replace(model, swaps)
-
-
-def paddleslim_layers(model: paddle.nn.Layer) -> dict[str, PaddleSlimLayer]:
-    """What PaddleSlim put in, by the structured name of the float layer."""
-    return {name: layer for name, layer in model.named_sublayers() if isinstance(layer, PaddleSlimLayer)}
-
-
-def float_layers(model: paddle.nn.Layer) -> dict[int, paddle.nn.Layer]:
-    """The float layers to put back, with the weights as they were trained, by `id()` of what PaddleSlim put in."""
-    swaps = {}
-    for layer in paddleslim_layers(model).values():
-        (before,) = layer.float_layer
-        for sublayer in before.sublayers(include_self=True):
-            sublayer.training = layer.training
-        swaps[id(layer)] = before
-    return swaps
-
-
-def counterparts(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
-    """Our own quantized layers in the state of PaddleSlim's, by name; the model keeps PaddleSlim's."""
-    found = {name: layer.counterpart(name) for name, layer in paddleslim_layers(model).items()}
-    return {name: layer for name, layer in found.items() if layer is not None}
-
-
-def native(model: paddle.nn.Layer) -> paddle.nn.Layer:
-    """A copy in which our own layers compute what PaddleSlim's do, with the parameters' names; without any, `model`."""
-    if not paddleslim_layers(model):
-        return model
-    duplicate = copy.deepcopy(model)
-    theirs = paddleslim_layers(duplicate)
-    translated = {id(theirs[name]): ours for name, ours in counterparts(duplicate).items()}
-    layers.replace(duplicate, float_layers(duplicate) | translated)
-    return duplicate
 
 
 def _config(options: QuantOptions) -> dict[str, object]:

@@ -9,9 +9,9 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.paddleslim.quant_backend import paddleslim_layers
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
+from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.quantizers import learned
 from ppcls_compress.slim.quant.quantizers.base import Quantizer, WindowRange
 
@@ -63,7 +63,7 @@ def from_paddleslim(model: paddle.nn.Layer, state: Mapping[str, np.ndarray]) -> 
         UserError: the model is not prepared, or quantizes other layers than the state does, or with an alpha that the
             state does not have.
     """
-    if paddleslim_layers(model):
+    if foreign_layers(model):
         return dict(state)
     found = required_quant_layers(model)
     renamed = _unwrapped(state)

@@ -13,6 +13,7 @@ from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim.cost import Cost, cost_of, counted_parameters
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options.prune import PruneOptions
+from ppcls_compress.slim.prune.choose.backends import BACKENDS
 from ppcls_compress.slim.prune.choose.selection import Scorer, glob_of, group_ratios, still_to_remove
 from ppcls_compress.slim.prune.choose.skips import rules_of, skipped
 from ppcls_compress.slim.prune.choose.stage import Stage
@@ -129,13 +130,11 @@ class _Chooser:
         if self.options.backend == "native":
             candidates = self.scorer.score(channels, groups)
             return select(candidates, self.options, self.stage, self._measure)
-        # Here, because most people do not have PaddleSlim and never come this way.
-        from ppcls_compress.slim.paddleslim import prune_backend
-
         ratios = group_ratios(groups, self.options.ratio)
         if self.stage.steps > 1:
             ratios = [self._ratio_now(*pair) for pair in zip(groups, ratios, strict=True)]
-        return prune_backend.plan(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
+        choose = BACKENDS.get(self.options.backend)
+        return choose(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
 
     def _ratio_now(self, group: Group, goal: float) -> float:
         """The share of the present units that brings the group to where this step of several is to be."""

@@ -7,11 +7,10 @@ deployed = to_inference(model)        # or convert(model) for the float layers
 model = apply_record(fresh, record)   # elsewhere: the same structure, ready for a strict load
 """
 
-from ppcls_compress.slim.paddleslim.quant_backend import native
-from ppcls_compress.slim.paddleslim.state_dict import check_fits, from_paddleslim, is_paddleslim
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
+from ppcls_compress.slim.quant.foreign import native
 from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.monitor import (
@@ -34,15 +33,12 @@ __all__ = [
     "apply_fold",
     "apply_record",
     "calibrate",
-    "check_fits",
     "convert",
     "fold_batch_norms",
     "fold_step",
     "freeze_batch_norms",
     "freeze_observers",
-    "from_paddleslim",
     "grids",
-    "is_paddleslim",
     "is_placed",
     "learned_parameters",
     "mark_places",

@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.paddleslim.quant_backend import paddleslim_layers
 from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.quantizers.activations import Fixed
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
@@ -35,7 +35,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     Raises:
         UserError: no quantized layer, no batch, a layer that no batch reached, or an activation that is not finite.
     """
-    if paddleslim_layers(model):
+    if foreign_layers(model):
         return
     found = required_quant_layers(model)
     correcting = {name: layer for name, layer in found.items() if corrects_bias(layer)}

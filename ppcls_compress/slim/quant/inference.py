@@ -12,9 +12,9 @@ import numpy as np
 import paddle
 
 from ppcls_compress.slim.inputs import example as examples
-from ppcls_compress.slim.paddleslim.quant_backend import native
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
+from ppcls_compress.slim.quant.foreign import native
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.quantizers import fake_quant
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer

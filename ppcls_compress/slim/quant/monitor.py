@@ -7,8 +7,8 @@ from typing import Any
 import paddle
 
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.paddleslim.quant_backend import counterparts
 from ppcls_compress.slim.quant.fold import NORMS
+from ppcls_compress.slim.quant.foreign import counterparts
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer, CountsClipped, Quantizer

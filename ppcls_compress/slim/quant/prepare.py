@@ -11,8 +11,7 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.paddleslim import quant_backend
-from ppcls_compress.slim.quant import fold, layers
+from ppcls_compress.slim.quant import fold, foreign, layers
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.select import Selection, select
@@ -46,9 +45,9 @@ def prepare(
         and that no layer gives by itself.
 
     Raises:
-        UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or PaddleSlim, as
-            the backend, cannot quantize it.
-        MissingDependencyError: PaddleSlim is the backend, and not installed.
+        UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
+            cannot quantize it.
+        MissingDependencyError: another backend is asked for, and not installed.
     """
     custom = custom or CustomParts()
     if options.placement == "deploy" and "act_quantize" in custom.given():
@@ -75,7 +74,7 @@ def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:
     """
     placement.remove(model)
     swaps = {id(layer): layers.plain(layer) for layer in layers.quant_layers(model).values()}
-    swaps |= quant_backend.float_layers(model)
+    swaps |= foreign.float_layers(model)
     if not swaps:
         raise UserError(f"{type(model).__name__} holds no quantized layer to convert back")
     layers.replace(model, swaps)
@@ -140,8 +139,8 @@ def apply_record(
 
 
 def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, custom: CustomParts) -> None:
-    if options.backend == "paddleslim":
-        quant_backend.quantize(model, options, selection.chosen, custom)
+    if options.backend != "native":
+        foreign.BACKENDS.get(options.backend)(model, options, selection.chosen, custom)
         return
     found = dict(model.named_sublayers())
     layers.replace(

@@ -11,7 +11,7 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.options.rules import LAYER_TYPES
-from ppcls_compress.slim.paddleslim.quant_backend import PaddleSlimLayer
+from ppcls_compress.slim.quant.foreign import ForeignLayer
 from ppcls_compress.slim.quant.layers import QuantLayer, base_type
 
 _WEIGHTED = (
@@ -75,7 +75,7 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
 def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str, paddle.nn.Layer], list[Skipped]]:
     candidates, skipped = {}, []
     for name, layer in model.named_sublayers():
-        if isinstance(layer, QuantLayer | PaddleSlimLayer):
+        if isinstance(layer, QuantLayer | ForeignLayer):
             raise UserError(f"{name} is quantized already; convert the model back before preparing it again")
         reason = _obstacle(layer, options)
         if reason is None:

@@ -16,6 +16,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim import QAT, quant
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.options.quant import WeightType
+from ppcls_compress.slim.paddleslim import state_dict
 
 nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
@@ -97,7 +98,7 @@ def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
     train(theirs)
     options = {"compat": "paddleslim"} if kind == "paddleslim" else {"grid": kind}
     ours, _ = quant.prepare(network(), QuantOptions(**options))
-    state = quant.from_paddleslim(ours, quantizing.state_of(theirs))
+    state = state_dict.from_paddleslim(ours, quantizing.state_of(theirs))
     assert set(state) == set(ours.state_dict())
     assert ours.set_state_dict(state) == ([], [])
     ours.eval()
@@ -116,10 +117,10 @@ def test_paddleslims_states_load_strictly_and_training_goes_on(kind):
 def test_a_state_of_our_own_is_left_as_it_is(kind):
     model, _ = quant.prepare(network(), QuantOptions(weight_quantize_type=kind))
     state = quantizing.state_of(model)
-    assert quant.from_paddleslim(model, state) == state
-    assert not quant.is_paddleslim(state)
-    assert not quant.is_paddleslim(quantizing.state_of(network()))
-    assert quant.is_paddleslim(quantizing.state_of(upstream()))
+    assert state_dict.from_paddleslim(model, state) == state
+    assert not state_dict.is_paddleslim(state)
+    assert not state_dict.is_paddleslim(quantizing.state_of(network()))
+    assert state_dict.is_paddleslim(quantizing.state_of(upstream()))
 
 
 GOES_ON = [
@@ -151,7 +152,7 @@ def test_a_paddleslim_state_with_clipped_weights_goes_on_as_any_method(options):
     theirs = upstream(UpstreamPact, weight_preprocess_layer=NarrowPact)
     train(theirs)
     ours, _ = quant.prepare(network(), QuantOptions(**options))
-    state = quant.from_paddleslim(ours, quantizing.state_of(theirs))
+    state = state_dict.from_paddleslim(ours, quantizing.state_of(theirs))
     assert ours.set_state_dict(state) == ([], [])
     ours.eval()
     # Without a clip of its own, the weights are clipped once.
@@ -181,7 +182,7 @@ def test_a_paddleslim_state_with_clipped_weights_goes_on_as_any_method(options):
 def test_options_that_paddleslims_state_cannot_fill_are_refused(options, clips, message):
     ours, _ = quant.prepare(network(), QuantOptions(**options))
     with pytest.raises(UserError, match=message):
-        quant.from_paddleslim(ours, quantizing.state_of(upstream(**clips)))
+        state_dict.from_paddleslim(ours, quantizing.state_of(upstream(**clips)))
 
 
 def test_a_broken_alpha_of_paddleslims_starts_no_range():
@@ -189,7 +190,7 @@ def test_a_broken_alpha_of_paddleslims_starts_no_range():
     theirs[0]._layer._act_preprocess.alpha.set_value(np.array([-3.0], "float32"))
     ours, _ = quant.prepare(network(), QuantOptions())
     with pytest.raises(UserError, match="0: no range can start from PaddleSlim's -3"):
-        quant.from_paddleslim(ours, quantizing.state_of(theirs))
+        state_dict.from_paddleslim(ours, quantizing.state_of(theirs))
 
 
 @pytest.mark.parametrize(
@@ -202,19 +203,19 @@ def test_a_broken_alpha_of_paddleslims_starts_no_range():
 )
 def test_options_that_rebuild_the_network_do_not_fit_paddleslims_weights(options, message):
     with pytest.raises(UserError, match=message):
-        quant.check_fits(QuantOptions(**options))
-    quant.check_fits(QuantOptions(name="lsq"))
+        state_dict.check_fits(QuantOptions(**options))
+    state_dict.check_fits(QuantOptions(name="lsq"))
 
 
 def test_a_paddleslim_state_without_pact_goes_on_as_qat_and_as_pact():
     theirs = upstream()
     train(theirs)
     ours, _ = quant.prepare(network(), QuantOptions(name="qat"))
-    assert ours.set_state_dict(quant.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
+    assert ours.set_state_dict(state_dict.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
     ours.eval()
     np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)
     pact, _ = quant.prepare(network(), QuantOptions())
-    assert pact.set_state_dict(quant.from_paddleslim(pact, quantizing.state_of(theirs))) == ([], [])
+    assert pact.set_state_dict(state_dict.from_paddleslim(pact, quantizing.state_of(theirs))) == ([], [])
     assert [row["alpha"] for row in quant.statistics(pact)] == pytest.approx(
         [row["limit"] for row in quant.statistics(ours)], rel=1e-5
     )

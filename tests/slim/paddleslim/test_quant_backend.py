@@ -13,6 +13,7 @@ from support.paddleslim import Pact, StandInQAT, live, pretend
 from ppcls_compress.errors import MissingDependencyError, UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import LayerRule, QuantOptions
+from ppcls_compress.slim.paddleslim import state_dict
 
 nn = paddle.nn
 RNG = np.random.default_rng(0)
@@ -136,8 +137,8 @@ def test_a_checkpoint_of_paddleslims_fits_as_it_is(paddleslim):
     StandInQAT({**config, "weight_quantize_type": "channel_wise_abs_max", "onnx_format": True}).quantize(theirs)
     train(theirs)
     ours, _ = prepared(quantizable_layer_type=("Conv2D", "Conv2DTranspose", "Linear"))
-    assert quant.is_paddleslim(quantizing.state_of(theirs))
-    assert ours.set_state_dict(quant.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
+    assert state_dict.is_paddleslim(quantizing.state_of(theirs))
+    assert ours.set_state_dict(state_dict.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
     ours.eval()
     np.testing.assert_array_equal(ours(IMAGES).numpy(), theirs(IMAGES).numpy())
 

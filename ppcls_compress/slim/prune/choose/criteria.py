@@ -37,13 +37,44 @@ class Filters:
     norm_scale: np.ndarray | None = None
 
 
-Criterion = Callable[[Filters], np.ndarray]
+Score = Callable[[Filters], np.ndarray]
 """Filters -> one score per filter, float array of shape [filters]."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A score, and what it needs besides the weights.
+
+    Attributes:
+        needs_gradients: the weights' gradients, from a backward pass over some batches.
+        needs_norms: the scale of the batch norm that follows; layers without one stay whole.
+    """
+
+    score: Score
+    needs_gradients: bool = False
+    needs_norms: bool = False
+
 
 CRITERIA: Registry[Criterion] = Registry("pruning criterion")
 
 
-@CRITERIA.register("fpgm")
+def criterion(name: str, **needs: bool) -> Callable[[Score], Score]:
+    """Decorator that makes a function the criterion `name`; `needs` are those of `Criterion`.
+
+    Example:
+        >>> @criterion("first_weight")
+        ... def first_weight(filters):
+        ...     return np.abs(filters.weight[:, 0])
+    """
+
+    def register(score: Score) -> Score:
+        CRITERIA.register(name)(Criterion(score, **needs))
+        return score
+
+    return register
+
+
+@criterion("fpgm")
 def fpgm(filters: Filters) -> np.ndarray:
     """Sum of the Euclidean distances to all filters of the layer (He et al. 2019, equation 6).
 
@@ -86,19 +117,19 @@ def _distance_sums(rows: np.ndarray) -> tuple[np.ndarray, float]:
     return np.sqrt(2.0) * sums, closest
 
 
-@CRITERIA.register("l1_norm")
+@criterion("l1_norm")
 def l1_norm(filters: Filters) -> np.ndarray:
     """Mean absolute weight (Li et al. 2017; the mean instead of the sum ranks a layer's filters alike)."""
     return np.abs(filters.weight).mean(axis=1, dtype=np.float64)
 
 
-@CRITERIA.register("l2_norm")
+@criterion("l2_norm")
 def l2_norm(filters: Filters) -> np.ndarray:
     """Euclidean norm."""
     return np.sqrt(np.square(filters.weight, dtype=np.float64).sum(axis=1))
 
 
-@CRITERIA.register("bn_scale")
+@criterion("bn_scale", needs_norms=True)
 def bn_scale(filters: Filters) -> np.ndarray:
     """Absolute scale of the batch norm behind the layer (Liu et al. 2017, network slimming).
 
@@ -110,7 +141,7 @@ def bn_scale(filters: Filters) -> np.ndarray:
     return np.abs(filters.norm_scale).astype(np.float64)
 
 
-@CRITERIA.register("taylor")
+@criterion("taylor", needs_gradients=True)
 def taylor(filters: Filters) -> np.ndarray:
     """First-order effect on the loss, |sum of gradient * weight| (Molchanov et al. 2019, equation 8, unsquared).
 

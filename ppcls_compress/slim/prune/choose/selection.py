@@ -72,11 +72,11 @@ class Scorer:
         self.stage = stage
         self.criterion = CRITERIA.get(options.name, where="Slim.prune.name")
         self._tensors = tracing.graph.tensors
-        self._norms = norms_behind(tracing) if options.name == "bn_scale" else None
+        self._norms = norms_behind(tracing) if self.criterion.needs_norms else None
         self._layers: dict[str, np.ndarray] = {}
 
     def members(self, group: Group) -> tuple[Member, ...]:
-        """The layers that have a say in a group: for `bn_scale` those with a batch norm; with `scope: layer` one."""
+        """The layers that have a say in a group: those that the criterion can score; with `scope: layer` one."""
         able = tuple(m for m in group.members if self._norms is None or m.origin.weight in self._norms)
         return able if self.options.scope == "group" else able[:1]
 
@@ -95,14 +95,14 @@ class Scorer:
 
     def _layer(self, origin: Origin) -> np.ndarray:
         if origin.weight not in self._layers:
-            self._layers[origin.weight] = self.criterion(self._filters(origin))
+            self._layers[origin.weight] = self.criterion.score(self._filters(origin))
         return self._layers[origin.weight]
 
     def _filters(self, origin: Origin) -> Filters:
         """The weight with its output axis first, and what the criterion asks for beside it."""
         tensor = self._tensors[origin.weight]
-        taylor = self.options.name == "taylor" and tensor.grad is not None
-        slope = _rows(tensor.grad, origin.axis) if taylor else None
+        differentiated = self.criterion.needs_gradients and tensor.grad is not None
+        slope = _rows(tensor.grad, origin.axis) if differentiated else None
         scale = float_values(self._tensors[self._norms[origin.weight]]) if self._norms is not None else None
         return Filters(origin.weight, _rows(tensor, origin.axis), slope, scale)
 
