@@ -12,6 +12,7 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import artifact, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
+from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
@@ -38,14 +39,14 @@ class Plan:
             nothing is.
     """
 
-    formats: Sequence[formats.Format]
+    formats: Sequence[Format]
     check: samples.Samples
     calibration: samples.Samples | None = None
     calibrated: Sequence[str] = ()
     speed_only: str = ""
 
 
-def plan(config: Config, chosen: Sequence[formats.Format], record: recipe.Record, *, speed_only: bool) -> Plan:
+def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, speed_only: bool) -> Plan:
     """What exporting to the chosen formats takes.
 
     Images to compare on are validation images, else training images, else random ones; images to calibrate on are
@@ -170,7 +171,7 @@ def _withdraw_companions(directory: Path, written: Collection[str], failed: Coll
             logger.warning("%s: removed from %s, for it was of an earlier export", name, directory / kind.folder)
 
 
-def _notes(kind: formats.Format, plan: Plan) -> tuple[str, ...]:
+def _notes(kind: Format, plan: Plan) -> tuple[str, ...]:
     if plan.speed_only:
         return (plan.speed_only,)
     if kind.name in plan.calibrated:

@@ -12,6 +12,7 @@ import paddle
 
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
 
@@ -63,7 +64,7 @@ def export(
     kind = formats.get(description.format)
     kind.require()
     model, record = branches.merged_copy(model, record or empty_record())
-    job = formats.Job(
+    job = Job(
         model=model,
         image_shape=description.image_shape,
         softmax=description.output == "probabilities",

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy.kinds import Runtime
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import MissingDependencyError, UserError
@@ -124,7 +125,7 @@ def _exported(folder: Path) -> Iterator[artifact.Artifact]:
         yield artifact.load(place)
 
 
-def _runtimes(exported: artifact.Artifact) -> list[formats.Runtime]:
+def _runtimes(exported: artifact.Artifact) -> list[Runtime]:
     own, *further = formats.get(exported.description.format).runtimes
     own.require()
     chosen = [own]
@@ -137,7 +138,7 @@ def _runtimes(exported: artifact.Artifact) -> list[formats.Runtime]:
     return chosen
 
 
-def _precisions(runtime: formats.Runtime) -> tuple[bool, ...]:
+def _precisions(runtime: Runtime) -> tuple[bool, ...]:
     choice = runtime.name == _OPENVINO and machine.has_bfloat16()
     return (False, True) if choice else (False,)
 

@@ -7,7 +7,7 @@ import pytest
 from support.commands import QUANT, call, errors
 
 from ppcls_compress.config.load import load_config
-from ppcls_compress.deploy import artifact, configured, formats, verify
+from ppcls_compress.deploy import artifact, configured, formats, kinds, verify
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.errors import NoFormError, UserError
@@ -59,7 +59,7 @@ def fake_writers(monkeypatch):
         for name, kind in formats.FORMATS.items()
     }
     monkeypatch.setattr(formats, "FORMATS", fakes)
-    monkeypatch.setattr(formats.Format, "require", lambda kind: None)
+    monkeypatch.setattr(kinds.Format, "require", lambda kind: None)
     monkeypatch.setattr(
         verify, "run_fresh", lambda folder, images, runtime=None: (Predictor(folder).logits(images), {})
     )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import paddle
 
-from ppcls_compress.deploy.formats import FORMATS, Job
+from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
+from ppcls_compress.deploy.paddle.files import PROGRAM
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -39,7 +40,7 @@ def write(job: Job, folder: Path) -> Written:
         model = quant.to_inference(model, integers=integers)
         if not inference.fold_batch_norms(model, [[2, *job.image_shape]]):
             notes.append(_NOT_FOLDED)
-    network, parameters = FORMATS["paddle"].files
+    network, parameters = PROGRAM
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")
     deployed = Deployed(model, softmax=job.softmax)
     with inference_mode(deployed):

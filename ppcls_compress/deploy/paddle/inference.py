@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from paddle import inference
 
-from ppcls_compress.deploy.formats import FORMATS
+from ppcls_compress.deploy.paddle.files import PROGRAM
 
 
 class PaddleSession:
@@ -29,7 +29,7 @@ class PaddleSession:
 
 def create(folder: Path, threads: int) -> inference.Predictor:
     """A predictor for the format `paddle`."""
-    config = inference.Config(*(str(folder / name) for name in FORMATS["paddle"].files))
+    config = inference.Config(*(str(folder / name) for name in PROGRAM))
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
@@ -49,5 +49,5 @@ def _keep_off_onednn(folder: Path) -> bool:
     In Paddle 3.3.1 its `pad` writes past its memory when the channels are padded, as in the shortcuts of CIFAR ResNets.
     Rounding has no kernel there, and moving tensors to and fro costs more than the other kernels save.
     """
-    network = folder / FORMATS["paddle"].files[0]
+    network = folder / PROGRAM[0]
     return _PADS_OR_ROUNDS.search(network.read_text(encoding="utf-8")) is not None

@@ -4,7 +4,7 @@ import pytest
 from paddle import inference, nn
 
 from ppcls_compress import models
-from ppcls_compress.deploy.formats import Job
+from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.paddle import export as paddle_export
 from ppcls_compress.deploy.paddle import inference as paddle_inference

@@ -10,7 +10,7 @@ from support.onednn_networks import CHANNELS, NETWORKS, SIZE, Between, Residual,
 
 from ppcls_compress import models
 from ppcls_compress.deploy import fresh
-from ppcls_compress.deploy.formats import Job
+from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import Deployed, logits_of
 from ppcls_compress.deploy.paddle import export as paddle_export
 from ppcls_compress.deploy.paddle import onednn, onednn_kernels, onednn_ops, onednn_program

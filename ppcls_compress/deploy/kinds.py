@@ -1,0 +1,131 @@
+"""What a format is: where it lies, how it is written, run, and judged; and what runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ppcls_compress.deploy.extras import missing, require
+from ppcls_compress.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import paddle
+
+    from ppcls_compress.deploy.notes import Written
+
+
+class Session(Protocol):
+    """A loaded network."""
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to be written.
+
+    Attributes:
+        model: maps images [N, C, H, W] to logits [N, classes], or to a list of such whose first counts.
+        image_shape: (C, H, W).
+        softmax: whether the network ends with a softmax.
+        quantization: the record's step of kind `quant`; None for a float network.
+        calibration: preprocessed images [N, C, H, W]; None when there are none.
+    """
+
+    model: paddle.nn.Layer
+    image_shape: tuple[int, int, int]
+    softmax: bool
+    quantization: Mapping[str, Any] | None
+    calibration: Sequence[np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs a format.
+
+    Attributes:
+        name: on the command line and in the description.
+        title: for messages.
+        open: loads the files, with a number of threads.
+        integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
+        extra: of this package, which brings `needs`.
+        needs: what must be importable, beside this package's own dependencies.
+    """
+
+    name: str
+    title: str
+    open: Callable[[Path, int], Session]
+    integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
+    extra: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be used here."""
+        return not missing(self.needs)
+
+    def require(self) -> None:
+        """Check that it is installed.
+
+        Raises:
+            MissingDependencyError: says which extra brings it.
+        """
+        require(self.needs, self.extra)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: on the command line and in the description.
+        folder: below the directory of all exports; empty for that directory itself.
+        files: the network files.
+        runtimes: what runs it; the first is its own, which every export is compared in.
+        agreement: fraction of real images whose most likely class must be that of the trained quantized network.
+        mean: largest mean difference of its logits, relative to the largest logit.
+        write: writes the files into a folder.
+        extra: of this package, which brings `writes`.
+        writes: what must be importable to write it, beside this package's own dependencies.
+        calibrated: whether quantized networks need calibration images.
+        companions: formats that are written along with it for a quantized network.
+        selectable: whether a user may ask for it; what is a companion only, may not.
+    """
+
+    name: str
+    folder: str
+    files: tuple[str, ...]
+    runtimes: tuple[Runtime, ...]
+    agreement: float
+    mean: float
+    write: Callable[[Job, Path], Written]
+    extra: str = ""
+    writes: tuple[str, ...] = ()
+    calibrated: bool = False
+    companions: tuple[str, ...] = ()
+    selectable: bool = True
+
+    def require(self) -> None:
+        """Check that the packages are there that an export takes, which writes the format and runs it to compare.
+
+        Raises:
+            MissingDependencyError: says which extra brings them.
+        """
+        require(tuple(dict.fromkeys((*self.writes, *self.runtimes[0].needs))), self.extra)
+
+    def runtime(self, name: str | None = None) -> Runtime:
+        """One of its runtimes; None for its own.
+
+        Raises:
+            UserError: it does not run there; the message names where it does.
+        """
+        if name is None:
+            return self.runtimes[0]
+        names = [item.name for item in self.runtimes]
+        if name not in names:
+            raise UserError(f"the format {self.name} does not run in {name!r}; it runs in {' and '.join(names)}")
+        return self.runtimes[names.index(name)]

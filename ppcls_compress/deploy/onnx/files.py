@@ -1,0 +1,16 @@
+"""The file that ONNX runtimes load, and what writing each layout of it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ppcls_compress.deploy.extras import TO_ONNX
+
+MODEL = "model.onnx"
+LAYOUTS: Mapping[str, tuple[str, ...]] = {
+    "ort": (*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
+    "openvino": TO_ONNX,
+}
+"""How an integer graph is laid out -> what must be importable to write it."""
+EXTRAS: Mapping[str, str] = {"ort": "onnx", "openvino": "openvino"}
+"""Which extra of this package brings that."""

@@ -1,0 +1,92 @@
+"""The formats that ONNX Runtime and OpenVINO run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppcls_compress.deploy.extras import TO_ONNX
+from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
+
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.notes import Written
+
+_ONNX = "model.onnx"
+
+
+def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
+    def write(job: Job, folder: Path) -> Written:
+        from ppcls_compress.deploy.onnx.export import export
+
+        return export(
+            job.model,
+            folder,
+            image_shape=job.image_shape,
+            layout=layout,
+            softmax=job.softmax,
+            calibration=job.calibration,
+        )
+
+    return write
+
+
+def _onnx_opener(runtime: str) -> Callable[[Path, int], Session]:
+    def load(folder: Path, threads: int) -> Session:
+        from ppcls_compress.deploy.onnx import runtime as onnx_runtime
+
+        return onnx_runtime.load(folder / _ONNX, runtime, threads=threads)
+
+    return load
+
+
+def _onnx_kernels(runtime: str) -> Callable[[Path], dict[str, tuple[int, int]]]:
+    def count(folder: Path) -> dict[str, tuple[int, int]]:
+        from ppcls_compress.deploy.onnx import runtime as onnx_runtime
+
+        return onnx_runtime.integer_share(folder / _ONNX, runtime)
+
+    return count
+
+
+_ONNXRUNTIME = Runtime(
+    name="onnxruntime",
+    title="ONNX Runtime",
+    open=_onnx_opener("onnxruntime"),
+    integer_kernels=_onnx_kernels("onnxruntime"),
+    extra="onnx",
+    needs=("onnxruntime",),
+)
+_OPENVINO = Runtime(
+    name="openvino",
+    title="OpenVINO",
+    open=_onnx_opener("openvino"),
+    integer_kernels=_onnx_kernels("openvino"),
+    extra="openvino",
+    needs=("openvino",),
+)
+FORMATS = (
+    Format(
+        name="onnx-ort",
+        folder="onnx-ort",
+        files=(_ONNX,),
+        runtimes=(_ONNXRUNTIME, _OPENVINO),
+        agreement=0.98,
+        mean=0.05,
+        write=_onnx_writer("ort"),
+        extra="onnx",
+        writes=(*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
+        calibrated=True,
+    ),
+    Format(
+        name="onnx-openvino",
+        folder="onnx-openvino",
+        files=(_ONNX,),
+        runtimes=(_OPENVINO,),
+        agreement=0.995,
+        mean=0.02,
+        write=_onnx_writer("openvino"),
+        extra="openvino",
+        writes=TO_ONNX,
+    ),
+)

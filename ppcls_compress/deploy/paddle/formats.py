@@ -1,0 +1,67 @@
+"""The formats that Paddle Inference runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
+from ppcls_compress.deploy.paddle.files import OLDER_PROGRAM, PROGRAM
+
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.notes import Written
+
+
+def _write_paddle(job: Job, folder: Path) -> Written:
+    from ppcls_compress.deploy.paddle import export as paddle_export
+
+    return paddle_export.write(job, folder)
+
+
+def _open_paddle(folder: Path, threads: int) -> Session:
+    from ppcls_compress.deploy.paddle.inference import PaddleSession, create
+
+    return PaddleSession(create(folder, threads))
+
+
+def _write_onednn(job: Job, folder: Path) -> Written:
+    from ppcls_compress.deploy.paddle import onednn
+
+    return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax)
+
+
+def _open_onednn(folder: Path, threads: int) -> Session:
+    from ppcls_compress.deploy.paddle import onednn
+    from ppcls_compress.deploy.paddle.inference import PaddleSession
+
+    return PaddleSession(onednn.create(folder, threads))
+
+
+def _onednn_kernels(folder: Path) -> dict[str, tuple[int, int]]:
+    from ppcls_compress.deploy.paddle import onednn_kernels
+
+    return onednn_kernels.count(folder)
+
+
+FORMATS = (
+    Format(
+        name="paddle",
+        folder="",
+        files=PROGRAM,
+        runtimes=(Runtime("paddle", "Paddle Inference", _open_paddle),),
+        agreement=0.98,
+        mean=0.02,
+        write=_write_paddle,
+        companions=("onednn",),
+    ),
+    Format(
+        name="onednn",
+        folder="onednn",
+        files=OLDER_PROGRAM,
+        runtimes=(Runtime("paddle", "Paddle Inference on oneDNN's integer kernels", _open_onednn, _onednn_kernels),),
+        agreement=0.98,
+        mean=0.05,
+        write=_write_onednn,
+        selectable=False,
+    ),
+)
