@@ -7,6 +7,7 @@ plain Python objects, so that nothing here outlives or depends on the program.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Op:
     owner: str
 
 
+Site = tuple[tuple[str, int], ...]
+"""Which call of a layer one is: the layers from the network down to it, each with the number of calls of it that came
+before within the call around it."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a layer.
@@ -58,6 +64,7 @@ class Call:
         stop: to below this one.
         inputs: value ids of its arguments, lists flattened.
         outputs: value ids of what it returned, lists flattened.
+        site: which call of the layer it is.
     """
 
     layer: str
@@ -65,6 +72,7 @@ class Call:
     stop: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    site: Site = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,8 @@ class _Recorder(nn.Layer):
         self.program = None
         self.open: list[tuple[int, str, tuple[str, ...]]] = []
         self.closed: list[Call] = []
+        self._sites: list[Site] = []
+        self._counts: Counter[tuple[Site, str]] = Counter()
 
     @paddle.jit.not_to_static
     def forward(self, values):  # noqa: ANN001
@@ -197,12 +207,16 @@ class _Recorder(nn.Layer):
     def _opener(self, path: str) -> Callable[..., None]:
         def note(_: nn.Layer, inputs: tuple, named: dict[str, object]) -> None:
             self.open.append((self.program.num_ops(), path, _value_ids([*inputs, named])))
+            around = self._sites[-1] if self._sites else ()
+            self._sites.append((*around, (path, self._counts[around, path])))
+            self._counts[around, path] += 1
 
         return note
 
     def _close(self, _: nn.Layer, inputs: tuple, outputs: object) -> None:
         start, path, given = self.open.pop()
-        self.closed.append(Call(path, start, self.program.num_ops(), given, _value_ids(outputs)))
+        site = self._sites.pop()
+        self.closed.append(Call(path, start, self.program.num_ops(), given, _value_ids(outputs), site))
 
     def owners(self) -> list[str]:
         """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""
@@ -234,8 +248,11 @@ def _without_call_stacks() -> Iterator[None]:
             sys.tracebacklimit = limit
 
 
-def capture(model: nn.Layer, inputs: Inputs) -> Graph:
+def capture(model: nn.Layer, inputs: Inputs, *, training: bool = False) -> Graph:
     """The operators of `model`'s forward pass in eval mode, for inputs of these shapes; the model is left as it was.
+
+    Args:
+        training: of a forward pass in training mode.
 
     Raises:
         CaptureError: the forward pass fails, or the images are smaller than a window.
@@ -243,6 +260,8 @@ def capture(model: nn.Layer, inputs: Inputs) -> Graph:
     recorder = _Recorder(model, describing.specs(inputs))
     with inference_mode(model), _without_call_stacks(), clean_builder(model):
         try:
+            if training:
+                model.train()
             values = describing.leaves(recorder.arguments)
             traced = paddle.jit.to_static(recorder.forward, input_spec=[values], full_graph=True)
             program = traced.concrete_program

@@ -77,7 +77,7 @@ def export(
         network, matched = _quantized(model, image_shape, images)
         places = _PLACE_LEARNED if quant.is_placed(model) else _PLACE
         notes = [*matched.notes, *places[layout](network, matched.nodes, images)]
-        names = [item.name for item in matched.nodes]
+        names = list(dict.fromkeys(item.name for item in matched.nodes))
         exported = Exported(path=Path(out_dir) / kind.files[0], quantized=names, notes=notes)
     if softmax:
         _append_softmax(network)
@@ -100,7 +100,8 @@ def _quantized(
     place_learned.mark(network, marks)
     present = {parameter: name for parameter, name in names.items() if network.readers(parameter)}
     folded = simplify.simplify(network)
-    return network, layers.match(network, folded, present, grids, observed)
+    matched = layers.match(network, folded, present, grids, observed, place_learned.grid_before(network))
+    return network, matched
 
 
 def _place_openvino(

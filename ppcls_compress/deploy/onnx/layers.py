@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import quant_layers
-from ppcls_compress.slim.quant.inference import LayerGrid
+from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid
 
 _STORED_BITS = 8
 
@@ -60,6 +60,7 @@ class QuantizedNode:
         integers: int8, in the shape of the node's weight.
         scale: of the integers, float32, one per output channel or [1]; 0 for a channel of zeros.
         axis: the output channels' axis.
+        shared: whether the layer is called more than once, with a grid for each call.
     """
 
     name: str
@@ -68,6 +69,7 @@ class QuantizedNode:
     integers: np.ndarray
     scale: np.ndarray
     axis: int
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def match(
     names: Mapping[str, str],
     grids: Mapping[str, LayerGrid],
     observed: Mapping[str, float],
+    marked: Callable[[Node], InputGrid | None] = lambda node: None,
 ) -> Matched:
     """Find the quantized layers in a simplified graph.
 
@@ -100,6 +103,7 @@ def match(
         names: layer name by parameter name, for the layers that the graph holds.
         grids: of the quantized layers.
         observed: largest magnitude of the input, for the layers whose grid has no range of its own.
+        marked: gives the grid of what a node reads, where the graph tells it.
 
     Raises:
         UserError: a layer computes in a way of the user's own, or is no node of the graph.
@@ -122,11 +126,13 @@ def match(
             bits = f"{grid.weight.bits}-bit weights and {grid.input.bits}-bit activations"
             wide[bits].append(name)
             continue
-        limit = observed[name] if grid.input.limit is None else grid.input.limit
-        inputs = InputRange(limit, grid.input.bits, grid.input.unsigned, grid.input.clip)
+        own = marked(node) or grid.input
+        limit = observed[name] if own.limit is None else own.limit
+        inputs = InputRange(limit, own.bits, own.unsigned, own.clip)
         if inputs.clip is not None:
             notes.append(binding(name, inputs.clip, limit))
-        found.append(QuantizedNode(name, node, inputs, integers, scale, output_channel_axis(node)))
+        axis, shared = output_channel_axis(node), len(grid.calls) > 1
+        found.append(QuantizedNode(name, node, inputs, integers, scale, axis, shared))
     for bits, layers in wide.items():
         notes.append(f"{some(layers)}: {bits} have no integer kernel; float here, inputs not rounded")
     missing = [name for name in names.values() if name not in seen]

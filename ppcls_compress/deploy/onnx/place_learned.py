@@ -6,7 +6,7 @@ alone, and each then becomes a pair. Nothing is calibrated and nothing else is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,6 +35,18 @@ def mark(graph: Graph, grids: Mapping[str, InputGrid]) -> None:
             del node.inputs[1:]
 
 
+def grid_before(graph: Graph) -> Callable[[Node], InputGrid | None]:
+    """What gives the grid of the mark that a node reads, through operators that only move its elements, or None."""
+
+    def find(node: Node) -> InputGrid | None:
+        source = graph.producer(node.inputs[0])
+        while source is not None and source.op in MOVING:
+            source = graph.producer(source.inputs[0])
+        return source.attributes["grid"] if source is not None and source.op == MARK else None
+
+    return find
+
+
 def place_ort(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
     """For ONNX Runtime, in place: unsigned integers throughout, biases rounded, moving operators between two pairs."""
     for node in list(graph.nodes):
@@ -56,10 +68,22 @@ def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
     """For OpenVINO, in place: zero point 0 but at concatenations, biases float; signed where training rounded so."""
     for item in nodes:
         quantize_weight(graph, item.node, item.integers, item.scale, item.axis)
+        if item.shared and len(item.node.inputs) > 2:
+            _round_bias(graph, item)
     _round_marks(graph, signed="int8")
     for node in list(graph.nodes):
         if node.op == "Add":
             _keep_roundings(graph, node)
+
+
+def _round_bias(graph: Graph, item: QuantizedNode) -> None:
+    """Round a bias in float, as training does for each call by itself."""
+    name = item.node.inputs[2]
+    step = item.input.limit / item.input.levels * item.scale.astype(np.float64)
+    bias = graph.constants[name].astype(np.float64)
+    # A channel of zeros has no grid, and its bias stays.
+    rounded = np.where(step > 0, np.rint(bias / np.where(step > 0, step, 1.0)) * step, bias)
+    graph.constants[name] = rounded.astype(np.float32)
 
 
 def _keep_roundings(graph: Graph, addition: Node) -> None:

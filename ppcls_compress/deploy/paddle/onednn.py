@@ -46,7 +46,8 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     lowering = onednn_lower.Lowering(graph, grids, program)
     output = onednn_ops.write(lowering)
     program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
-    return Written([name.removeprefix("network.") for name in lowering.quantized], _notes(model, given))
+    names = dict.fromkeys(name.removeprefix("network.") for name in lowering.quantized)
+    return Written(list(names), _notes(model, given))
 
 
 def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:

@@ -16,7 +16,7 @@ fine.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -68,6 +68,16 @@ class Lowering:
         for op in self.ops:
             for value in _flat(op.inputs):
                 self._readers[value].append(op)
+        self._calls = self._numbers()
+
+    def _numbers(self) -> dict[int, int]:
+        """Which call of its layer an operator computes."""
+        layers, seen = {op.index: self.layer_of(op) for op in self.ops}, Counter()
+        numbers = {}
+        for index, layer in layers.items():
+            numbers[index] = seen[layer]
+            seen[layer] += 1
+        return numbers
 
     def pending(self, op: Op) -> bool:
         """Whether an operator is still to be written; some were folded into one before them."""
@@ -137,7 +147,7 @@ class Lowering:
         layer = self.layer_of(op)
         scale = np.broadcast_to(weight.scale * weight.levels, [weight.integers.shape[0]]).astype(np.float32)
         filters = self._dequantized(layer, weight.integers, scale)
-        source = self._round(value, self._grids[layer].input)
+        source = self._round(value, self.grid(op).input)
         result = self.emit("conv2d", {"Input": source, "Filter": filters}, "Output", **attributes)
         self._integer.add(result)
         self.quantized.append(layer)
@@ -157,7 +167,7 @@ class Lowering:
     def grid(self, op: Op) -> LayerGrid | None:
         """The grids of the layer that an operator computes."""
         layer = self.layer_of(op)
-        return None if layer is None else self._grids[layer]
+        return None if layer is None else self._grids[layer].at(self._calls[op.index])
 
     def _dequantized(self, layer: str, integers: np.ndarray, limits: np.ndarray) -> str:
         operands = {

@@ -150,7 +150,7 @@ def _start_weights(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) ->
 
 def corrects_bias(layer: paddle.nn.Layer) -> bool:
     """Whether the layer's options ask for bias correction."""
-    inputs = layer._fake_quant_input
+    inputs = placement.quantizers(layer._fake_quant_input)[0]
     inputs = inputs.source if isinstance(inputs, placement.RoundedBefore) else inputs
     return isinstance(inputs, Fixed) and inputs.corrects_bias
 

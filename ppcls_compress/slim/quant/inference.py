@@ -16,6 +16,7 @@ from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.foreign import native
 from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.placement.calls import ByCall
 from ppcls_compress.slim.quant.quantizers import fake_quant
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 from ppcls_compress.slim.quant.quantizers.learned import ClipByAlpha, PaddleSlimPact
@@ -61,10 +62,20 @@ class InputGrid:
 
 @dataclass(frozen=True)
 class LayerGrid:
-    """On which grids a layer computes; None for a step that a class of the user's own takes."""
+    """On which grids a layer computes; None for a step that a class of the user's own takes.
+
+    Attributes:
+        input: of a layer that is called more than once and has a grid for each call, that of the first.
+        calls: its grids in the order of the calls; empty for other layers.
+    """
 
     input: InputGrid | None
     weight: WeightGrid | None
+    calls: tuple[InputGrid, ...] = ()
+
+    def at(self, call: int) -> LayerGrid:
+        """The grids of one call."""
+        return LayerGrid(self.calls[call], self.weight) if self.calls else self
 
 
 def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
@@ -76,7 +87,7 @@ def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
     model = native(model)
     found = required_quant_layers(model)
     with layers.evaluating(model):
-        return {name: LayerGrid(_input_grid(layer), _weight_grid(layer)) for name, layer in found.items()}
+        return {name: _layer_grid(layer) for name, layer in found.items()}
 
 
 def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.Layer:
@@ -96,7 +107,7 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     duplicate.eval()
     found = required_quant_layers(duplicate)
     for layer in placement.outputs(duplicate).values():
-        layer.add_sublayer(placement.OUTPUT, FixedInput(quantizer_grid(placement.quantizer_of(layer))))
+        layer.add_sublayer(placement.OUTPUT, placement.replaced(placement.quantizer_of(layer), _fixed_input))
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
 
@@ -189,6 +200,12 @@ class InferenceLayer:
         x, args, kwargs = self.arguments(args, kwargs)
         return self.compute(self.rounding(x), self.weight, *args, **kwargs)
 
+    def effective_bias(self) -> paddle.Tensor | None:
+        """The bias, that of this call where calls have their own."""
+        if not isinstance(self.rounding, ByCall) or self.bias is None:
+            return self.bias
+        return self._buffers.get(f"bias_{self.rounding.number()}", self.bias)
+
     @property
     def weight(self) -> paddle.Tensor:
         """The weight in float."""
@@ -226,6 +243,14 @@ _INFERENCE = {
 }
 
 
+def _layer_grid(layer: paddle.nn.Layer) -> LayerGrid:
+    weight, inputs = _weight_grid(layer), layer._fake_quant_input
+    if not isinstance(inputs, ByCall):
+        return LayerGrid(_input_grid(layer), weight)
+    calls = tuple(quantizer_grid(quantizer) for _, quantizer in sorted(inputs.parts().items()))
+    return LayerGrid(calls[0], weight, calls)
+
+
 def _input_grid(layer: paddle.nn.Layer) -> InputGrid | None:
     inputs, before = layer._fake_quant_input, layer._act_preprocess
     if not isinstance(inputs, ActivationQuantizer) or not isinstance(before, ClipByAlpha | PaddleSlimPact | None):
@@ -253,28 +278,47 @@ def _weight_grid(layer: paddle.nn.Layer) -> WeightGrid | None:
         return quantizer.grid(layer.preprocessed_weight())
 
 
+def _fixed_input(quantizer: ActivationQuantizer) -> paddle.nn.Layer:
+    return (
+        paddle.nn.Identity()
+        if isinstance(quantizer, placement.RoundedBefore)
+        else FixedInput(quantizer_grid(quantizer))
+    )
+
+
 def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
-    inputs, weight = _input_grid(layer), _weight_grid(layer)
+    rounding, weight = layer._fake_quant_input, _weight_grid(layer)
+    inputs = None if isinstance(rounding, ByCall) else _input_grid(layer)
     with paddle.no_grad():
         rounded = layer.quantized_weight()
-        bias = layer.effective_bias()
     other = layers.transplant(layers.plain(layer), _INFERENCE[type(layer)])
-    if layer.rounds_bias and bias is not None:
-        other.bias.set_value(bias)
+    _round_bias(layer, other)
     del other._parameters["weight"]
     if weight is None or not integers:
         other.weight_bits = None
         other.register_buffer("weight_rounded", rounded.detach())
     else:
         _hold(other, weight)
-    if isinstance(layer._fake_quant_input, placement.RoundedBefore):
-        other.rounding = paddle.nn.Identity()
+    if isinstance(rounding, ByCall | placement.RoundedBefore):
+        other.rounding = placement.replaced(rounding, _fixed_input)
     elif inputs is None or inputs.limit is None:
         steps = [step for step in (layer._act_preprocess, layer._fake_quant_input) if step is not None]
         other.rounding = paddle.nn.Sequential(*steps)
     else:
         other.rounding = FixedInput(inputs)
     return other
+
+
+def _round_bias(layer: paddle.nn.Layer, other: paddle.nn.Layer) -> None:
+    """The bias as the layer rounds it, one for each call if each has a grid of its own."""
+    if not layer.rounds_bias or layer.bias is None:
+        return
+    with paddle.no_grad():
+        if not isinstance(layer._fake_quant_input, ByCall):
+            other.bias.set_value(layer.effective_bias())
+            return
+        for number, quantizer in layer._fake_quant_input.parts().items():
+            other.register_buffer(f"bias_{number}", layer.rounded_bias(quantizer))
 
 
 def _hold(layer: paddle.nn.Layer, weight: WeightGrid) -> None:

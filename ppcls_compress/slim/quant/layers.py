@@ -137,8 +137,13 @@ class QuantLayer:
         """The bias, rounded to whole products of an input level and a weight level if `rounds_bias`."""
         if self.bias is None or not (self.rounds_bias and self.quantizing):
             return self.bias
+        inputs = self._fake_quant_input.active()
+        return self.bias if inputs is None else self.rounded_bias(inputs)
+
+    def rounded_bias(self, inputs: paddle.nn.Layer) -> paddle.Tensor:
+        """The bias, rounded to whole products of a level of what quantizes the input and a weight level."""
         with paddle.no_grad():
-            inputs, weights = self._fake_quant_input, self._fake_quant_weight
+            weights = self._fake_quant_weight
             step = inputs.current_limit() / fake_quant.levels(inputs.bits, inputs.unsigned)
             step = step * weights.limits(self.preprocessed_weight()) / fake_quant.levels(weights.bits)
             # A channel of zeros has no grid, and its bias stays.

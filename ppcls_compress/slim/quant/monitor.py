@@ -11,11 +11,14 @@ from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.foreign import counterparts
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.placement.calls import ByCall
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer, CountsClipped, Quantizer
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:
     """One row per quantized layer, then one per rounded output, for the log of an epoch.
+
+    What a layer that is called more than once reads in each call has a row as a rounded output has.
 
     Args:
         model: prepared and calibrated.
@@ -28,9 +31,12 @@ def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any
         before training), weight_alpha and weight_clip_rate (the same of a clip of the weights). What a class of the
         user's own does reads None.
     """
-    rows = [_row(name, layer, reset) for name, layer in (quant_layers(model) | counterparts(model)).items()]
-    outputs = map(placement.quantizer_of, placement.outputs(model).values())
-    return rows + [_activation_columns(quantizer.layer_name, quantizer, None, reset) for quantizer in outputs]
+    found = quant_layers(model) | counterparts(model)
+    rows = [_row(name, layer, reset) for name, layer in found.items()]
+    apart = [layer._fake_quant_input for layer in found.values() if isinstance(layer._fake_quant_input, ByCall)]
+    apart += map(placement.quantizer_of, placement.outputs(model).values())
+    single = [quantizer for part in apart for quantizer in placement.quantizers(part)]
+    return rows + [_activation_columns(quantizer.layer_name, quantizer, None, reset) for quantizer in single]
 
 
 def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:
@@ -48,7 +54,7 @@ def _row(name: str, layer: paddle.nn.Layer, reset: bool) -> dict[str, Any]:
 def _activation_columns(
     name: str, inputs: paddle.nn.Layer, before: paddle.nn.Layer | None, reset: bool
 ) -> dict[str, Any]:
-    known = isinstance(inputs, ActivationQuantizer)
+    known = isinstance(inputs, ActivationQuantizer) and not isinstance(inputs, ByCall)
     alpha, clip_rate = _alpha(before if isinstance(before, CountsClipped) else inputs, reset)
     return {
         "layer": name,
@@ -75,13 +81,14 @@ def learned_parameters(model: paddle.nn.Layer) -> list[paddle.Tensor]:
     every parameter that its `apply_decay_param_fun` does not leave out.
     """
     parts = _parts(model)
-    return [parameter for part in parts for parameter in part.parameters()]
+    return [parameter for part in parts for parameter in part.parameters(include_sublayers=False)]
 
 
 def _parts(model: paddle.nn.Layer) -> list[paddle.nn.Layer]:
-    """The quantizers and preprocessing layers of a model."""
+    """The quantizers and preprocessing layers of a model, with the layers in them."""
     parts = [part for layer in quant_layers(model).values() for part in layer.parts()]
-    return parts + [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
+    parts += [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
+    return [inner for part in parts for inner in part.sublayers(include_self=True)]
 
 
 def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> None:

@@ -41,8 +41,9 @@ def prepare(
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
         "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
         "custom": names of the replaced steps}. With `placement: deploy` also "places": [{"layer", "side",
-        "non_negative", "readers"}], and "unlearned": [{"layer", "op"}], the tensors that an integer graph would round
-        and that no layer gives by itself.
+        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer", "op"}],
+        the tensors that an integer graph would round and that no layer gives by itself, and "calls": which calls of such
+        layers there are.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
@@ -60,9 +61,9 @@ def prepare(
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
     record = _record(options, selection, merged, folded, custom)
     if options.placement == "deploy":
-        record |= placement.to_record(*placement.find(model, record["quantized"], inputs))
+        record |= placement.to_record(placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
-    placement.apply(model, placement.from_record(record), options)
+    placement.apply(model, *placement.from_record(record), options)
     return model, record
 
 
@@ -134,7 +135,7 @@ def apply_record(
         raise UserError(f"the record's quantized layers are not this model's: {', '.join(different[:5])}")
     fold.fold_pairs(model, [tuple(pair) for pair in record["folded"]])
     _swap(model, options, selection, custom)
-    placement.apply(model, placement.from_record(record), options)
+    placement.apply(model, *placement.from_record(record), options)
     return model
 
 

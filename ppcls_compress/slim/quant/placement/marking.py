@@ -9,6 +9,7 @@ import paddle
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.inference import InputGrid, quantizer_grid
 from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.placement.calls import ByCall
 
 _INPUT = "_mark_input"
 
@@ -29,7 +30,9 @@ class Mark(paddle.nn.Layer):
 
 
 def mark_places(model: paddle.nn.Layer) -> dict[str, InputGrid]:
-    """Turn a model of `placement: deploy` into its float network with a mark at each place, biases rounded, in place.
+    """Turn a model of `placement: deploy` into its float network with a mark at each place, in place.
+
+    Biases are rounded, but for those of layers that are called more than once, which each call rounds to its own grid.
 
     Returns:
         The grid of each place by the name of its mark's parameter.
@@ -37,28 +40,34 @@ def mark_places(model: paddle.nn.Layer) -> dict[str, InputGrid]:
     Raises:
         UserError: a place is not calibrated.
     """
-    grids, swaps = {}, {}
+    grids: dict[str, InputGrid] = {}
+    swaps: dict[int, paddle.nn.Layer] = {}
     with layers.evaluating(model):
         for layer in placement.outputs(model).values():
-            grid = quantizer_grid(placement.quantizer_of(layer))
-            grids[_put(layer, placement.OUTPUT)] = grid
+            layer.add_sublayer(placement.OUTPUT, _marks(placement.quantizer_of(layer), grids))
         for layer in layers.quant_layers(model).values():
-            with paddle.no_grad():
-                bias = layer.effective_bias()
             swaps[id(layer)] = plain = layers.plain(layer)
-            if bias is not None:
-                plain.bias.set_value(bias)
-            if not isinstance(layer._fake_quant_input, placement.RoundedBefore):
-                grids[_put(plain, _INPUT)] = quantizer_grid(layer._fake_quant_input)
-                plain.register_forward_pre_hook(_mark_input, with_kwargs=True)
+            rounding = layer._fake_quant_input
+            if layer.bias is not None and not isinstance(rounding, ByCall):
+                with paddle.no_grad():
+                    plain.bias.set_value(layer.effective_bias())
+            plain.add_sublayer(_INPUT, _marks(rounding, grids))
+            plain.register_forward_pre_hook(_mark_input, with_kwargs=True)
     layers.replace(model, swaps)
     return grids
 
 
-def _put(layer: paddle.nn.Layer, name: str) -> str:
-    mark = Mark()
-    layer.add_sublayer(name, mark)
-    return mark.factor.name
+def _marks(rounding: paddle.nn.Layer, grids: dict[str, InputGrid]) -> paddle.nn.Layer:
+    """A mark in the place of a quantizer, or one for each call; nothing where a tensor arrives rounded."""
+
+    def mark(quantizer: paddle.nn.Layer) -> paddle.nn.Layer:
+        if isinstance(quantizer, placement.RoundedBefore):
+            return paddle.nn.Identity()
+        made = Mark()
+        grids[made.factor.name] = quantizer_grid(quantizer)
+        return made
+
+    return placement.replaced(rounding, mark)
 
 
 def _mark_input(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:

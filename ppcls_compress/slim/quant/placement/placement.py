@@ -2,32 +2,49 @@
 
 A place on a layer's input is that layer's own `_fake_quant_input`. A place on a layer's output is a sublayer of it,
 `<layer>._fake_quant_output`, called by a forward hook, on any kind of layer; the quantized layers that read the rounded
-tensor then take it as it is.
+tensor then take it as it is. Where a layer is called more than once, each call has a quantizer of its own, named by its
+number below these names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import graph
+from ppcls_compress.slim.graph import Site
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.images import image_shape
-from ppcls_compress.slim.quant.placement.plan import Place, Unlearned, plan
+from ppcls_compress.slim.quant.placement.calls import ByCall, Calls, QuantizersByCall, check_training, detach, repeated
+from ppcls_compress.slim.quant.placement.plan import Place, Spot, Unlearned, plan
 from ppcls_compress.slim.quant.quantizers import activations
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 
 OUTPUT = "_fake_quant_output"
 
 
-def find(
-    model: paddle.nn.Layer, quantized: Sequence[str], inputs: Sequence[Any] | None
-) -> tuple[list[Place], list[Unlearned]]:
+@dataclass(frozen=True)
+class Found:
+    """What tracing finds.
+
+    Attributes:
+        places: where to round.
+        unlearned: what cannot be rounded in training.
+        calls: of each layer at a place that is called more than once, in order.
+    """
+
+    places: list[Place]
+    unlearned: list[Unlearned]
+    calls: dict[str, tuple[Site, ...]]
+
+
+def find(model: paddle.nn.Layer, quantized: Sequence[str], inputs: Sequence[Any] | None) -> Found:
     """Trace a float model, batch norms folded, for its places.
 
     Args:
@@ -36,56 +53,112 @@ def find(
         inputs: what the model takes; left out, images are tried.
 
     Raises:
-        UserError: the model does not run on the inputs.
+        UserError: the model does not run on the inputs, or calls a layer more often in training than in evaluation.
     """
     inputs = image_shape(model) if inputs is None else inputs
-    return plan(graph.capture_or_refuse(model, inputs), quantized)
+    traced = graph.capture_or_refuse(model, inputs)
+    training = traced.calls
+    with contextlib.suppress(graph.CaptureError):  # then only the first step of training can tell
+        training = graph.capture(model, inputs, training=True).calls
+    places, unlearned = plan(traced, quantized, repeated(traced.calls) | repeated(training))
+    several = {layer for place in places for layer, call in _spots(place) if call is not None}
+    sites = {layer: tuple(call.site for call in traced.calls if call.layer == layer) for layer in sorted(several)}
+    check_training(sites, training)
+    return Found(places, unlearned, sites)
 
 
-def to_record(places: Iterable[Place], unlearned: Iterable[Unlearned]) -> dict[str, Any]:
-    """Both as plain JSON values, under `places` and `unlearned`."""
-    rows = [{**asdict(place), "readers": list(place.readers)} for place in places]
-    return {"places": rows, "unlearned": [asdict(item) for item in unlearned]}
+def to_record(found: Found) -> dict[str, Any]:
+    """It as plain JSON values, under `places`, `unlearned` and `calls`."""
+    rows = []
+    for place in found.places:
+        row = {**asdict(place), "readers": [_plain(spot, None) for spot in place.readers]}
+        rows.append({key: value for key, value in row.items() if key != "call" or value is not None})
+    calls = {layer: [[_plain(step, 0) for step in site] for site in sites] for layer, sites in found.calls.items()}
+    record = {"places": rows, "unlearned": [asdict(item) for item in found.unlearned]}
+    return {**record, "calls": calls} if calls else record
 
 
-def from_record(record: Mapping[str, Any]) -> list[Place]:
-    """The places of a record; none in a record of another placement.
+def from_record(record: Mapping[str, Any]) -> tuple[list[Place], dict[str, tuple[Site, ...]]]:
+    """The places of a record, and the calls of layers that are called more than once.
+
+    Returns:
+        Both; empty for a record of another placement.
 
     Raises:
         UserError: they have another form.
     """
     try:
-        return [Place(**{**row, "readers": tuple(row["readers"])}) for row in record.get("places", ())]
-    except (KeyError, TypeError) as error:
+        places = [
+            Place(**{**row, "readers": tuple(map(_pair(None), row["readers"]))}) for row in record.get("places", ())
+        ]
+        calls = {
+            layer: tuple(tuple(map(_pair(0), site)) for site in sites)
+            for layer, sites in record.get("calls", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the record's places are not as `placement: deploy` writes them: {error}") from error
+    return places, calls
 
 
-def apply(model: paddle.nn.Layer, places: Iterable[Place], options: QuantOptions) -> None:
+def _plain(step: tuple[str, int | None], usual: int | None) -> str | list[str | int]:
+    """A layer's name, and its number beside it unless that is the usual one."""
+    return step[0] if step[1] == usual else list(step)
+
+
+def _pair(usual: int | None) -> Callable[[Any], tuple[str, int | None]]:
+    """What reads what `_plain` wrote."""
+
+    def pair(item: Any) -> tuple[str, int | None]:
+        name, number = (item, usual) if isinstance(item, str) else item
+        return name, number
+
+    return pair
+
+
+def apply(
+    model: paddle.nn.Layer, places: Iterable[Place], calls: Mapping[str, Sequence[Site]], options: QuantOptions
+) -> None:
     """Give a prepared model the quantizers of its places, in place.
 
     Raises:
         UserError: the model has no such layer.
     """
     found = dict(model.named_sublayers())
+    placed: dict[tuple[str, str], dict[int | None, ActivationQuantizer]] = {}
     for place in places:
-        missing = [name for name in (place.layer, *place.readers) if name not in found]
+        spots = _spots(place)
+        missing = [name for name, _ in spots if name not in found]
         if missing:
             raise UserError(f"the record names a layer that this model does not have: {missing[0]}")
-        layer = found[place.layer]
-        name = f"{place.layer} ({place.side})"
-        quantizer = activations.build_placed(
-            name, options, non_negative=place.non_negative, unit_range=place.unit_range
-        )
-        quantizer.training = layer.training
-        if place.side == "input":
-            layer._fake_quant_input = quantizer
-            continue
-        layer.add_sublayer(OUTPUT, quantizer)
-        layer.register_forward_post_hook(_round_output)
-        for reader in place.readers:
-            found[reader]._fake_quant_input = RoundedBefore(reader, quantizer)
+        quantizer = _quantizer(place, found[place.layer], options)
+        placed.setdefault((place.layer, place.side), {})[place.call] = quantizer
+        for reader, call in place.readers:
+            placed.setdefault((reader, "input"), {})[call] = RoundedBefore(reader, quantizer)
+    followed = Calls(calls)
+    if calls:
+        followed.attach(model)
+    for (name, side), parts in placed.items():
+        part = parts[None] if None in parts else QuantizersByCall(f"{name} ({side})", followed, name, parts)
+        if side == "input":
+            found[name]._fake_quant_input = part
+        else:
+            found[name].add_sublayer(OUTPUT, part)
+            found[name].register_forward_post_hook(_round_output)
     for layer in layers.quant_layers(model).values():
         layer.rounds_bias = layer.rounds_bias or is_placed(layer)
+
+
+def _spots(place: Place) -> list[Spot]:
+    return [(place.layer, place.call), *place.readers]
+
+
+def _quantizer(place: Place, layer: paddle.nn.Layer, options: QuantOptions) -> ActivationQuantizer:
+    side = place.side if place.call is None else f"{place.side}, call {place.call + 1}"
+    quantizer = activations.build_placed(
+        f"{place.layer} ({side})", options, non_negative=place.non_negative, unit_range=place.unit_range
+    )
+    quantizer.training = layer.training
+    return quantizer
 
 
 def is_placed(model: paddle.nn.Layer) -> bool:
@@ -103,12 +176,23 @@ def quantizer_of(layer: paddle.nn.Layer) -> paddle.nn.Layer:
     return layer._sub_layers[OUTPUT]
 
 
+def quantizers(part: paddle.nn.Layer) -> list[paddle.nn.Layer]:
+    """What rounds an input or output, one for each call if the calls have their own."""
+    return list(part.parts().values()) if isinstance(part, ByCall) else [part]
+
+
+def replaced(part: paddle.nn.Layer, change: Callable[[paddle.nn.Layer], paddle.nn.Layer]) -> paddle.nn.Layer:
+    """Something else in the place of what rounds an input or output, of each call where they have their own."""
+    return part.mapped(change) if isinstance(part, ByCall) else change(part)
+
+
 def remove(model: paddle.nn.Layer) -> None:
     """Take the quantizers of outputs away, in place."""
     for layer in outputs(model).values():
         del layer._sub_layers[OUTPUT]
         for key in _hooks(layer):
             del layer._forward_post_hooks[key]
+    detach(model)
 
 
 class RoundedBefore(ActivationQuantizer):

@@ -1,5 +1,7 @@
 """Where an integer graph rounds, found by tracing the network: the places of `placement: deploy`.
 
+A place is a call, not a layer: what one layer object gives or reads in two calls is two tensors with a range each.
+
 A runtime computes a layer with integers only if what it reads and what it gives are both rounded. So besides the inputs
 of quantized layers, their outputs are rounded (after the activation that a kernel computes along with them), and those
 of every operator between whose inputs are all rounded: sums, products, concatenations, pooling, activations. Operators
@@ -12,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ppcls_compress.slim.graph import Call, Graph
+from ppcls_compress.slim.quant.placement.calls import numbered, repeated
 
 _MOVING = {
     "flatten",
@@ -35,6 +38,13 @@ _KEEPS_SIGN = {"add", "concat", "hardswish", "multiply"}
 _AVERAGE_POOLING, _MAX_POOLING, _IDENTITY, _LAYER = "average pooling", "max pooling", "identity", "quantized layer"
 
 
+Spot = tuple[str, int | None]
+"""A layer, and which of its calls; None for a layer that is called once."""
+
+_Calls = Sequence[tuple[Call, int | None]]
+"""The calls of all layers, each with its number."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A tensor that is rounded, and who does it.
@@ -45,13 +55,15 @@ class Place:
         non_negative: whether the tensor cannot be negative.
         unit_range: whether the tensor lies between 0 and 1, as gates do.
         readers: quantized layers that read the rounded tensor, and so do not round it themselves.
+        call: in which of its calls the layer rounds it; None for every one.
     """
 
     layer: str
     side: str
     non_negative: bool = False
     unit_range: bool = False
-    readers: tuple[str, ...] = ()
+    readers: tuple[Spot, ...] = ()
+    call: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,35 +79,33 @@ class Unlearned:
     op: str
 
 
-def plan(graph: Graph, quantized: Collection[str]) -> tuple[list[Place], list[Unlearned]]:
+def plan(
+    graph: Graph, quantized: Collection[str], several: Collection[str] | None = None
+) -> tuple[list[Place], list[Unlearned]]:
     """The places of a network whose batch norms are folded.
 
     Args:
         graph: captured from the float network.
         quantized: paths of the layers to be quantized.
+        several: paths of the layers whose calls are told apart; left out, those that are called more than once.
     """
-    steps = list(_steps(graph, quantized))
-    flow = _Flow(steps, graph)
-    places: dict[tuple[str, str], Place] = {}
-    unlearned = []
+    calls = numbered(graph.calls, repeated(graph.calls) if several is None else several)
+    steps = list(_steps(graph, calls, quantized))
+    flow = _Flow(steps, graph, calls)
+    places, unlearned = [], []
     for group in flow.groups(flow.rounded()):
-        found = flow.place(group)
-        if found is None:
+        place = flow.place(group)
+        if place is None:
             maker = graph.makers.get(group[0])
             unlearned.append(Unlearned(maker.owner if maker else "", maker.name if maker else "input"))
-            found = [flow.at(group[0], name, "input") for name in flow.readers_of(group)]
-        for place in found:
-            known = places.setdefault((place.layer, place.side), place)
-            if known != place:
-                readers = tuple(dict.fromkeys([*known.readers, *place.readers]))
-                positive = known.non_negative and place.non_negative
-                unit = known.unit_range and place.unit_range
-                places[place.layer, place.side] = Place(place.layer, place.side, positive, unit, readers)
-    covered = {name for place in places.values() for name in _rounding(place)}
+            places += [flow.at(group[0], reader, "input") for reader in flow.readers_of(group)]
+        else:
+            places.append(place)
+    covered = {spot for place in places for spot in _rounding(place)}
     for step in steps:  # what it reads is an output of the network, too
-        if step.kind == _LAYER and step.layer not in covered:
-            places[step.layer, "input"] = flow.at(step.sources[0], step.layer, "input")
-    return list(places.values()), list(dict.fromkeys(unlearned))
+        if step.kind == _LAYER and step.spot not in covered:
+            places.append(flow.at(step.sources[0], step.spot, "input"))
+    return places, list(dict.fromkeys(unlearned))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,20 +117,20 @@ class _Step:
     sources: tuple[str, ...]
     outputs: tuple[str, ...]
     whole: bool = True
-    layer: str = ""
+    spot: Spot = ("", None)
 
 
-def _steps(graph: Graph, quantized: Collection[str]) -> Iterator[_Step]:
+def _steps(graph: Graph, calls: _Calls, quantized: Collection[str]) -> Iterator[_Step]:
     """The operators that the network's input reaches, in order, quantized layers as one step each."""
     flowing: set[str] = set()
-    starts = {call.start: call for call in graph.calls if call.layer in quantized}
+    starts = {call.start: (call, number) for call, number in calls if call.layer in quantized}
     skipped_to = 0
     for op in graph.ops:
-        call = starts.get(op.index)
-        if call is not None:
+        if op.index in starts:
+            call, number = starts[op.index]
             skipped_to = call.stop
             flowing.update(call.outputs)
-            yield _Step(_LAYER, op.index, call.inputs[:1], call.outputs, layer=call.layer)
+            yield _Step(_LAYER, op.index, call.inputs[:1], call.outputs, spot=(call.layer, number))
         if op.index < skipped_to:
             continue
         if op.name == "data":
@@ -146,18 +156,16 @@ def _kind(name: str, attributes: object) -> str:
 class _Flow:
     """Who makes and who reads each tensor."""
 
-    def __init__(self, steps: Sequence[_Step], graph: Graph) -> None:
+    def __init__(self, steps: Sequence[_Step], graph: Graph, calls: _Calls) -> None:
         self._steps = steps
         self._graph = graph
         self._outputs = set(graph.outputs)
         self._makers = {value: step for step in steps for value in step.outputs}
+        self._calls = calls
         self._readers: dict[str, list[_Step]] = {}
-        self._called: dict[str, int] = {}
         for step in steps:
             for value in step.sources:
                 self._readers.setdefault(value, []).append(step)
-            if step.kind == _LAYER:
-                self._called[step.layer] = self._called.get(step.layer, 0) + 1
 
     def rounded(self) -> list[str]:
         """The tensors to round, in order of computation."""
@@ -182,28 +190,23 @@ class _Flow:
             found.setdefault(first[value], []).append(value)
         return list(found.values())
 
-    def readers_of(self, group: Sequence[str]) -> list[str]:
-        """The quantized layers that read a group, each once."""
-        return list(dict.fromkeys(step.layer for step in self._uses(group) if step.kind == _LAYER))
+    def readers_of(self, group: Sequence[str]) -> list[Spot]:
+        """The calls of quantized layers that read a group, each once."""
+        return list(dict.fromkeys(step.spot for step in self._uses(group) if step.kind == _LAYER))
 
-    def place(self, group: Sequence[str]) -> list[Place] | None:
+    def place(self, group: Sequence[str]) -> Place | None:
         """Who rounds a group: its only reader if that is a quantized layer, else the layer that gives it; or nobody."""
         uses, readers = self._uses(group), self.readers_of(group)
         if len(readers) == 1 and all(step.kind == _LAYER for step in uses):
-            return [self.at(group[0], readers[0], "input")]
+            return self.at(group[0], readers[0], "input")
         giver = self._giver(group[0], uses)
-        if giver is None:
-            return None
-        once = tuple(name for name in readers if self._called[name] == 1)
-        # A layer that is called more than once has one quantizer for what it reads each time.
-        own = [self.at(group[0], name, "input") for name in readers if name not in once]
-        return [self.at(group[0], giver.layer, "output", once), *own]
+        return None if giver is None else self.at(group[0], giver, "output", tuple(readers))
 
-    def at(self, value: str, layer: str, side: str, readers: tuple[str, ...] = ()) -> Place:
-        """The place of a tensor at a layer."""
+    def at(self, value: str, spot: Spot, side: str, readers: tuple[Spot, ...] = ()) -> Place:
+        """The place of a tensor at a call of a layer."""
         maker = self._makers.get(value)
         unit = maker is not None and maker.kind in _UNIT_RANGE
-        return Place(layer, side, self._non_negative(value), unit, readers)
+        return Place(spot[0], side, self._non_negative(value), unit, readers, spot[1])
 
     def _non_negative(self, value: str) -> bool:
         """Whether a tensor cannot be negative, from the operators that compute it."""
@@ -237,15 +240,15 @@ class _Flow:
         fused = _FUSED_WITH_LAYER if step.kind == _LAYER else _FUSED
         return readers[0].outputs[0] if readers[0].kind in fused else value
 
-    def _giver(self, value: str, uses: Sequence[_Step]) -> Call | None:
+    def _giver(self, value: str, uses: Sequence[_Step]) -> Spot | None:
         """The innermost layer whose call makes a tensor, returns it alone, and is over when others read it."""
         maker = self._makers.get(value)
         if maker is None:
             return None
         first_use = min((step.index for step in uses), default=maker.index + 1)
-        for call in self._graph.calls:
+        for call, number in self._calls:
             if call.outputs == (value,) and call.start <= maker.index < call.stop <= first_use:
-                return call
+                return call.layer, number
         return None
 
 
@@ -253,6 +256,6 @@ def _moves(step: _Step) -> bool:
     return step.kind in (*_MOVING, _MAX_POOLING, _IDENTITY)
 
 
-def _rounding(place: Place) -> tuple[str, ...]:
-    """The quantized layers for whose input a place provides."""
-    return (place.layer,) if place.side == "input" else place.readers
+def _rounding(place: Place) -> tuple[Spot, ...]:
+    """The calls of quantized layers for whose input a place provides."""
+    return ((place.layer, place.call),) if place.side == "input" else place.readers

@@ -77,6 +77,10 @@ class ActivationQuantizer(Quantizer):
         """
         return None
 
+    def active(self) -> ActivationQuantizer | None:
+        """What rounds now; None where the tensor passes as it is."""
+        return self
+
     def observer(self) -> Any:
         """Something that collects a layer's inputs by `add(array)`, for `calibrate`."""
         return HistogramPerBatch()

@@ -1,0 +1,46 @@
+"""Layers that are called more than once: each format has a grid for every call, as a layer for each call has."""
+
+import numpy as np
+import paddle
+import pytest
+from support.exporting import export
+from support.shared import INPUTS, SHAPE, images, pair
+
+from ppcls_compress.deploy import formats
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.options import QuantOptions
+
+VALUES = images(64, 9)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """The network with shared layers and the one without: model and record."""
+    found = []
+    for net in pair():
+        model, step = quant.prepare(
+            net, QuantOptions(name="ptq", bias_correction=False, placement="deploy"), inputs=INPUTS
+        )
+        quant.calibrate(model, [paddle.to_tensor(images(16, 5))])
+        model.eval()
+        found.append((model, {"version": 1, "steps": [step]}))
+    return found
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in formats.FORMATS.values()])
+def test_every_format_has_a_grid_for_each_call(prepared, tmp_path, name):
+    kind = formats.get(name)
+    for module in (*kind.writes, *kind.runtimes[0].needs):
+        pytest.importorskip(module, reason=f"the extra {kind.extra} is not installed")
+    answers = []
+    for (model, record), folder in zip(prepared, ("shared", "apart"), strict=True):
+        result = export(model, tmp_path / folder, image_shape=SHAPE, softmax=False, record=record, format=name)
+        session = formats.open_session(result.artifact, 1)
+        answers.append(session.run(VALUES))
+        layers = {"shared": 5, "apart": 9}[folder]
+        assert result.artifact.description.integer_layers == layers
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
+    expected = prepared[0][0](paddle.to_tensor(VALUES)).numpy()
+    # oneDNN's program rounds only what layers read.
+    tolerance = 0.05 if name == "onednn" else 1e-5
+    np.testing.assert_allclose(answers[0], expected, atol=tolerance)
