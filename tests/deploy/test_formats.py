@@ -100,9 +100,8 @@ def test_every_other_family_runs_as_onnx(name, tmp_path):
     export(model, tmp_path, image_shape=SHAPE, record=record, format="onnx-openvino")
     found = Predictor(tmp_path, threads=1).logits(trained.images)
     report = verify.compare(trained, found, verify.default_tolerance("onnx-openvino", quantized=True))
-    assert (
-        report.mean_difference < 0.3 * report.largest_logit
-    )  # untrained networks amplify what OpenVINO rounds besides
+    # Untrained networks amplify what OpenVINO rounds besides.
+    assert report.mean_difference < 0.3 * report.largest_logit
 
 
 @needs_onnx

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from support.backbones import FAMILIES, NATIVE, SMALLEST, side
+from support.backbones import FAMILIES, NATIVE, SMALLEST, WIDE, side
 
 from ppcls_compress import models
 
 FACTS = json.loads(gzip.decompress((Path(__file__).parents[1] / "data" / "backbones.json.gz").read_bytes()))
 OURS = [name for name in FACTS if name in models.catalog.names()]
-SLOW = {"ResNet34", "ResNet101", "ResNet34_vd", "PPHGNet_small"}
+SLOW = {"ResNet34", "ResNet101", "ResNet34_vd", "PPHGNet_small", "VGG11", "VGG16", "AlexNet"}
 
 
 def reference_weight(key, shape):
@@ -83,7 +83,8 @@ def test_a_deep_copy_is_equal_and_independent(name):
     assert len({parameter.name for parameter in net.parameters() + twin.parameters()}) == 2 * len(net.parameters())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# What is written as ONNX in the tests of formats is saved so on the way.
+@pytest.mark.parametrize("name", ["CIFARResNet8", *(pytest.param(name, marks=pytest.mark.slow) for name in WIDE)])
 def test_saves_with_a_dynamic_batch(name, tmp_path):
     net = set_reference_weights(models.build(name, class_num=3))
     shape = [3, side(name, 64), side(name, 64)]

@@ -25,8 +25,8 @@ SMALLEST = (
 )
 """The smallest of each native family."""
 LARGER = ("CIFARResNet20", "DenseNet161", "MobileNetV3_large_x0_5", "PPHGNet_small", "PPHGNetV2_B4", "PPLCNet_x1_0",
-          "PPLCNetV2_base", "Res2Net50_vd_26w_4s", "ResNet34_vd", "ResNet50", "ResNet50_last_stage_stride1", "ResNet50_vc",
-          "ResNet50_vd", "ResNet101", "ResNeXt50_32x4d", "ResNeXt50_vd_64x4d", "SE_ResNeXt50_32x4d",
+          "PPLCNetV2_base", "Res2Net50_vd_26w_4s", "ResNet34_vd", "ResNet50", "ResNet50_last_stage_stride1",
+          "ResNet50_vc", "ResNet50_vd", "ResNet101", "ResNeXt50_32x4d", "ResNeXt50_vd_64x4d", "SE_ResNeXt50_32x4d",
           "SqueezeNet1_0")  # fmt: skip
 """Others of another structure; those that differ in width or depth alone, `benchmarks/pruning_matrix.py` prunes."""
 NATIVE = tuple(name for name in catalog.names() if catalog.get(name).module != "vision")
