@@ -41,9 +41,9 @@ def prepare(
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
         "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
         "custom": names of the replaced steps}. With `placement: deploy` also "places": [{"layer", "side",
-        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer", "op"}],
-        the tensors that an integer graph would round and that no layer gives by itself, and "calls": which calls of such
-        layers there are.
+        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer",
+        "op"}], the tensors that an integer graph would round and that no layer gives by itself, and "calls": which
+        calls of such layers there are.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
