@@ -90,7 +90,6 @@ class FilterPruner:
         self.network = Network(
             inner, with_dtypes(inputs, input_dtype), frozenset({prune_type}), grouped="reduce", outputs_stay=skip_leaves
         )
-        self.network.rehearse()
         self._names = {tensor.name: name for name, tensor in self.network.tracing.graph.tensors.items()}
         self._values = {p.name: float_values(p) for p in model.parameters() if len(p.shape) > 1}
         transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]

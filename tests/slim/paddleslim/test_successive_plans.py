@@ -113,15 +113,26 @@ def test_pruners_that_do_not_know_of_each_other_refuse_to_break_the_network():
 
 
 def test_verification_finds_a_network_that_computes_something_else_once_pruned():
-    def middle(net, x):  # looks at the weights, which tracing cannot know
-        return x * (2.0 if net.stem.weight.shape[0] < 16 else 1.0)
+    def middle(net, x):  # no trace can see it
+        return x * (3 if paddle.in_dynamic_mode() and x.shape[1] < 16 else 1)
 
     net = randomize(Net(middle))
     pruner = L1NormFilterPruner(net, SHAPE)
-    with pytest.raises(UserError, match="nothing of this plan can be cut out: the network does not compute the same"):
+    with pytest.raises(UserError, match="the pruned network is not the dense one without the removed channels"):
         pruner.prune_vars({"stem.weight": 0.5}, 0, verify=True)
     assert net.stem.weight.shape[0] == 16
     L1NormFilterPruner(net, SHAPE).prune_vars({"stem.weight": 0.5}, 0)
     assert net.stem.weight.shape[0] == 8
     with pytest.raises(UserError, match=r"verify: outputs that lose channels \(skip_leaves=False\)"):
         L1NormFilterPruner(net, SHAPE, skip_leaves=False).prune_var("stem.weight", 0, 0.5, verify=True)
+
+
+def test_a_branch_on_the_number_of_channels_is_known_before_any_plan():
+    def middle(net, x):
+        return x * (2.0 if net.stem.weight.shape[0] < 16 else 1.0)
+
+    pruner = L1NormFilterPruner(randomize(Net(middle)), SHAPE)
+    assert pruner.prune_vars({"stem.weight": 0.5}, 0, apply=None).masks == {}
+    net = pruner.model
+    pruner.prune_vars({"stem.weight": 0.5, "last.weight": 0.5}, 0)
+    assert (net.stem.weight.shape[0], net.last.weight.shape[0]) == (16, 4)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import paddle
@@ -14,16 +14,20 @@ from ppcls_compress.slim.graph import Op, Shape
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.cut.history import History
 from ppcls_compress.slim.prune.cut.plan import Plan
-from ppcls_compress.slim.prune.cut.structure import Change, Misfit, carry_out, first_other_constant, needs_mending
+from ppcls_compress.slim.prune.cut.structure import Change, Misfit, carry_out, look
 from ppcls_compress.slim.prune.cut.surgery import Surgery
 from ppcls_compress.slim.prune.cut.verify import Proof
-from ppcls_compress.slim.prune.trace.channels import Channels, Extra, solve
-from ppcls_compress.slim.prune.trace.context import Size, Tracing
+from ppcls_compress.slim.prune.trace.channels import Channels, solve
+from ppcls_compress.slim.prune.trace.context import Tracing
+from ppcls_compress.slim.prune.trace.doubts import counted, flipped
 from ppcls_compress.slim.prune.trace.labels import Labels, Pin
+from ppcls_compress.slim.prune.trace.number import Guard
 from ppcls_compress.slim.prune.trace.trace import trace
 
-_MOST_REPAIRS = 200
-_MOST_TIMES = 4
+_REHEARSED = (0.5, 0.9)
+"""Shares of the channels that are removed to see what follows."""
+
+_MOST_ATTEMPTS = 2
 
 
 @dataclass
@@ -43,39 +47,75 @@ class Network:
     grouped: str = "auto"
     outputs_stay: bool = True
     tracing: Tracing = field(init=False)
-    extra: Extra = field(default_factory=Extra)
     left: np.ndarray | None = None
     _history: History = field(init=False)
     _earlier: list[np.ndarray | None] = field(default_factory=list)
-    _solved: tuple[Extra, Channels] | None = None
+    _pins: list[tuple[Labels, Pin]] = field(default_factory=list)
+    _solved: Channels | None = None
     _failures: dict[int, int] = field(default_factory=dict)
+    _harmless: set[Guard] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.tracing = trace(self.model, self.inputs, outputs_stay=self.outputs_stay)
         self._history = History(self.model)
+        self._rehearse()
 
     def dense_shapes(self) -> dict[str, Shape]:
         """Parameter name -> shape before pruning."""
         graph = self.tracing.graph
         return {name: graph.shapes[value] for value, name in graph.parameters.items()}
 
-    def rehearse(self, share: float = 0.5) -> None:
-        """Learns what does not follow by removing a share of every group for a moment, if anything might not."""
-        channels = self.channels()
-        if not needs_mending(self.model, _share_of_all(channels, share)):
-            return
-        surgery = Surgery()
-        try:
-            self.fit(lambda channels: _share_of_all(channels, share), surgery, verify=False)
-        finally:
-            surgery.undo()
-
     def channels(self) -> Channels:
         """Classes and groups under everything known so far."""
-        if self._solved is None or self._solved[0] is not self.extra:
-            solved = solve(self.tracing, extra=self.extra, kinds=self.kinds, grouped=self.grouped)
-            self._solved = (self.extra, solved)
-        return self._solved[1]
+        if self._solved is None:
+            self._solved = self._solve(self._pins)
+        return self._solved
+
+    def _solve(self, pins: Sequence[tuple[Labels, Pin]]) -> Channels:
+        return solve(self.tracing, pins=pins, kinds=self.kinds, grouped=self.grouped)
+
+    def _rehearse(self) -> None:
+        """Removes channels for a moment, different shares of different groups, and learns what does not follow.
+
+        Twice, if more comparisons in the network's own code come out differently when little is left.
+        """
+        for share in _REHEARSED:
+            plan = _uneven(self.channels(), share)
+            while plan.is_doubtful and (share == _REHEARSED[0] or self._flipped(plan)):
+                try:
+                    self._try(plan)
+                    break
+                except Misfit as misfit:
+                    self._learn(misfit, plan)
+                plan = _uneven(self.channels(), share)
+
+    def _try(self, plan: Plan) -> None:
+        surgery = Surgery()
+        try:
+            carry_out(self.model, plan, surgery)
+            look(self.model, self.inputs, plan)
+        finally:
+            surgery.undo()
+        self._harmless.update(self._flipped(plan))
+
+    def _flipped(self, plan: Plan) -> list[Guard]:
+        """The comparisons that come out differently under a plan, and are not known to mean nothing for the result."""
+        found = flipped(plan.channels.guards, plan.channels.terms, plan.keep)
+        return [guard for guard in found if guard not in self._harmless]
+
+    def sound(self, choose: Callable[[Channels], Plan]) -> Plan:
+        """What `choose` plans, with those channels kept whose removal would turn a comparison in the network's code.
+
+        The same choice gives the same plan, whatever was planned or cut before.
+        """
+        channels, pins = self.channels(), list(self._pins)
+        while True:
+            plan = choose(channels)
+            turned = self._flipped(plan)
+            if not turned:
+                return plan
+            pins += [_about(guard, channels) for guard in turned]
+            channels = self._solve(pins)
 
     def after_earlier(self, plan: Plan) -> Plan:
         """A plan for the network as it was traced, as what it does to the network as earlier plans have left it.
@@ -125,30 +165,24 @@ class Network:
         Raises:
             UserError: the network cannot be made to follow, or what comes out is not exact; `surgery` is to be undone.
         """
-        mend = False
-        for _ in range(_MOST_REPAIRS):
+        while True:
+            plan = self.sound(choose)
+            proof = self._masked(plan) if verify else None
+            changes = carry_out(self.model, plan, surgery)
+            fault = proof.fault(self.model) if proof else None
             try:
-                plan = choose(self.channels())
-                proof = self._masked(plan) if verify else None
-                changes = carry_out(self.model, self.inputs, plan, surgery, mend=mend)
+                if plan.is_doubtful or fault is not None:
+                    look(self.model, self.inputs, plan)
             except Misfit as misfit:
                 surgery.undo()
-                self._learn(misfit)
+                self._learn(misfit, plan)
                 continue
-            fault = proof.fault(self.model) if proof else None
-            if fault is None:
-                return plan, changes
-            branch = first_other_constant(self.model, self.inputs, plan) if mend else None
-            if mend and branch is None:
+            if fault is not None:
                 raise UserError(
                     f"the pruned network is not the dense one without the removed channels: {fault}; "
                     "name layers in `skip` until it is"
                 )
-            surgery.undo()
-            if branch is not None:
-                self._learn(branch)
-            mend = branch is None
-        raise UserError("the network's hard-coded sizes do not follow pruning; skip the layers that hold them")
+            return plan, changes
 
     def _masked(self, plan: Plan) -> Proof:
         """What the network must compute once pruned: a forward pass with the removed channels zeroed."""
@@ -159,29 +193,32 @@ class Network:
         finally:
             masked.undo()
 
-    def _learn(self, misfit: Misfit) -> None:
-        """What an operator that does not follow teaches, one step further each time it fails.
+    def _learn(self, misfit: Misfit, plan: Plan) -> None:
+        """What has to stay because the pruned network is not what it should be.
 
-        Sizes that are equal or multiples of each other are made to shrink alike; then the channels they count stay;
-        then all channels that the same layer reads or makes.
+        The channels that the code compares the number of; else those that the first operator to differ counts, or
+        works with; then all that its layer reads or makes.
         """
+        turned = self._flipped(plan)
+        if turned:
+            self._keep([_about(guard, plan.channels) for guard in turned])
+            return
         op = misfit.op
         if op is None:
             raise UserError(f"the pruned network's forward pass fails: {misfit}")
         attempt = self._failures[op.index] = self._failures.get(op.index, 0) + 1
-        pairs = _proportions(self.tracing, misfit.sizes) if attempt == 1 else []
-        if pairs:
-            self.extra = replace(self.extra, pairs=(*self.extra.pairs, *pairs))
-            return
         labels = [size.counted if size.whole is None else size.whole for size in misfit.sizes]
-        if attempt > 2:
+        if attempt > 1:
             labels = self._labels_of([near for near in self.tracing.graph.ops if _is_inside(near.owner, op.owner)])
         elif not labels:
             labels = self._labels_of([op])
-        if not labels or attempt > 3:
+        if not labels or attempt > _MOST_ATTEMPTS:
             raise UserError(f"the pruned network's forward pass fails at {op.name} in layer {op.owner!r}: {misfit}")
-        pin = Pin(op.name, str(misfit))
-        self.extra = replace(self.extra, pins=(*self.extra.pins, *((label, pin) for label in labels)))
+        self._keep([(label, Pin(op.name, str(misfit))) for label in labels])
+
+    def _keep(self, pins: Iterable[tuple[Labels, Pin]]) -> None:
+        self._pins.extend(pins)
+        self._solved = None
 
     def _labels_of(self, ops: list[Op]) -> list[Labels]:
         values = {value for op in ops for value in [*self.tracing.flat_inputs(op), *op.outputs]}
@@ -192,22 +229,16 @@ def _is_inside(path: str, layer: str) -> bool:
     return path == layer or path.startswith(f"{layer}.")
 
 
-def _share_of_all(channels: Channels, share: float) -> Plan:
-    return Plan(channels, channels.mask(group.roots[: int(len(group) * share)] for group in channels.groups))
+def _about(guard: Guard, channels: Channels) -> tuple[Labels, Pin]:
+    reason = f"the network's code compares how many there are ({guard.place})"
+    return counted(channels.terms, guard.leaves), Pin(guard.sign, reason)
 
 
-def _proportions(tracing: Tracing, sizes: list[Size]) -> list[tuple[Labels, Labels]]:
-    """Equalities that keep sizes in proportion: halves of a slice, both sides of a padding, c beside 2 * c."""
-    pairs = []
-    for size in sizes:
-        if size.whole is not None:
-            if 0 < size.value < len(size.whole) and len(size.whole) % size.value == 0:
-                rows = size.whole.reshape(-1, size.value)
-                pairs.append((np.broadcast_to(rows[0], rows.shape), rows))
-            continue
-        for other in tracing.sizes:
-            if other.op.owner == size.op.owner and other.whole is None and other.counted is not size.counted:
-                times, rest = divmod(size.value, other.value) if other.value > 1 else (0, 1)
-                if rest == 0 and times <= _MOST_TIMES and len(other.counted) == other.value:
-                    pairs.append((np.tile(other.counted, times), size.counted))
-    return pairs
+def _uneven(channels: Channels, share: float) -> Plan:
+    """Removes about a share of every group, but not the same of two that are alike, and not the first units of all."""
+    removed = []
+    for index, group in enumerate(channels.groups):
+        most = len(group) - 1
+        count = min(most, max(1, round(share * len(group)) + index % 5 - 2)) if most else 0
+        removed.append(np.roll(group.roots, index)[:count])
+    return Plan(channels, channels.mask(removed))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppcls_compress.slim.graph import Shape
 from ppcls_compress.slim.prune.trace.channels import Channels
-from ppcls_compress.slim.prune.trace.context import Size
+from ppcls_compress.slim.prune.trace.formula import Held
 from ppcls_compress.slim.prune.trace.labels import Labels
 
 
@@ -52,24 +52,21 @@ class Plan:
                     cuts.setdefault(name, {})[axis] = np.flatnonzero(alive)
         return cuts
 
-    def old(self, size: Size) -> int:
-        """The number that a size has now."""
-        now = len(size.counted) if self.before is None else int(self.before[size.counted].sum())
-        return size.value if now == len(size.counted) else now
-
     def count(self, labels: Labels) -> int:
         """How many of these positions stay."""
         return int(self.keep[labels].sum())
 
     @cached_property
-    def changed_sizes(self) -> list[tuple[Size, int]]:
-        """Numbers in the program that have to become others."""
-        changed = []
-        for size in self.channels.sizes:
-            new = self.count(size.counted)
-            if new != (len(size.counted) if self.before is None else int(self.before[size.counted].sum())):
-                changed.append((size, new))
-        return changed
+    def attributes(self) -> dict[Held, int]:
+        """The numbers held by layers that have to become others."""
+        now = np.ones_like(self.keep) if self.before is None else self.before
+        counts = self.channels.terms.held.items()
+        return {held: count.left(self.keep) for held, count in counts if count.left(self.keep) != count.left(now)}
+
+    @cached_property
+    def is_doubtful(self) -> bool:
+        """Whether it removes channels whose number the network's own code looks at."""
+        return not self.keep[self.channels.doubtful].all()
 
     @cached_property
     def picks(self) -> dict[str, np.ndarray]:

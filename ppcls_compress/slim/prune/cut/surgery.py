@@ -12,9 +12,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-
-_WEIGHTS = ("weight", "_weight", "scale")
-"""What Paddle's layers call their weight; PReLU's is `_weight`, an instance norm's `scale`."""
+from ppcls_compress.slim.prune.trace.declared import sizes_of
 
 Kept = Mapping[str, Mapping[int, np.ndarray]]
 """Structured parameter name -> axis -> indices that stay, ascending."""
@@ -237,33 +235,6 @@ def _column(indices: np.ndarray, like: paddle.Tensor, axis: int) -> paddle.Tenso
     column = np.zeros(shape[axis], dtype="float32")
     column[indices] = 1
     return paddle.to_tensor(column.reshape(shape), place=like.place).astype(like.dtype)
-
-
-def sizes_of(layer: nn.Layer) -> dict[str, object]:
-    """What Paddle's own layers remember of their parameters' shapes, as it should be for the shapes they have now.
-
-    A convolution's `_groups` is not here: it follows from the network around it.
-    """
-    weight = next((found for name in _WEIGHTS if (found := getattr(layer, name, None)) is not None), None)
-    if not isinstance(weight, paddle.Tensor):
-        return {}
-    shape = list(weight.shape)
-    found: dict[str, object] = {}
-    if isinstance(layer, nn.Conv1DTranspose | nn.Conv2DTranspose | nn.Conv3DTranspose):
-        found = {"_in_channels": shape[0], "_out_channels": shape[1] * layer._groups}
-    elif isinstance(layer, nn.Conv1D | nn.Conv2D | nn.Conv3D):
-        found = {"_in_channels": shape[1] * layer._groups, "_out_channels": shape[0]}
-    elif isinstance(layer, nn.GroupNorm):
-        found = {"_num_channels": shape[0]}
-    elif isinstance(layer, nn.LayerNorm):
-        found = {"_normalized_shape": shape}
-    elif hasattr(layer, "_num_features"):
-        found = {"_num_features": shape[0]}
-    elif isinstance(layer, nn.PReLU):
-        found = {"_num_parameters": shape[0]}
-    elif isinstance(layer, nn.Linear):
-        found = {"in_features": shape[0], "out_features": shape[1]}
-    return {name: value for name, value in found.items() if hasattr(layer, name)}
 
 
 def refresh_sizes(surgery: Surgery, model: nn.Layer) -> list[list[object]]:

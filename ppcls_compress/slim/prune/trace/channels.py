@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ppcls_compress.slim.prune.trace.classes import settle
 from ppcls_compress.slim.prune.trace.context import GroupedConv, Origin, Size, Tracing
-from ppcls_compress.slim.prune.trace.labels import Labels, Pin, components
+from ppcls_compress.slim.prune.trace.doubts import doubts
+from ppcls_compress.slim.prune.trace.equations import Terms
+from ppcls_compress.slim.prune.trace.labels import Labels, Pin
+from ppcls_compress.slim.prune.trace.number import Guard
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,18 @@ class Channels:
         root: label -> representative label of its class.
         pinned: label of a class that stays -> why.
         sizes: the tracing's, with the group counts of grouped convolutions.
+        terms: what the sizes and attributes count that the network computes its numbers from.
+        guards: comparisons in the network's own code that may come out differently when channels are removed.
+        doubtful: representatives of the classes whose number the network's own code looks at; see `doubts`.
     """
 
     tracing: Tracing
     root: Labels
     pinned: dict[int, Pin]
     sizes: list[Size]
+    terms: Terms
+    guards: list[Guard]
+    doubtful: Labels
     groups: list[Group] = field(default_factory=list)
 
     def mask(self, removed: Iterable[Labels]) -> np.ndarray:
@@ -68,51 +78,42 @@ class Channels:
         return ~dead[self.root]
 
 
-@dataclass(frozen=True)
-class Extra:
-    """What trying to prune has taught: further equalities and pins."""
-
-    pairs: tuple[tuple[Labels, Labels], ...] = ()
-    pins: tuple[tuple[Labels, Pin], ...] = ()
-
-
 def solve(
-    tracing: Tracing, *, extra: Extra | None = None, kinds: frozenset[str] = frozenset({"conv"}), grouped: str = "auto"
+    tracing: Tracing,
+    *,
+    pins: Sequence[tuple[Labels, Pin]] = (),
+    kinds: frozenset[str] = frozenset({"conv"}),
+    grouped: str = "auto",
 ) -> Channels:
     """Classes, pins and groups.
 
     Args:
+        pins: further labels that have to stay, and why.
         kinds: which layers' output channels may be removed, `conv`, `fc`.
         grouped: grouped convolutions lose whole groups (`reduce`), the same positions of every group (`keep`), or
             whichever leaves the finer choice (`auto`).
     """
-    extra = extra or Extra()
     reduce = {g.op.index: grouped == "reduce" or _is_fine(g) for g in tracing.grouped}
     if grouped == "keep":
         reduce = dict.fromkeys(reduce, False)
     options = [reduce]
     if grouped == "auto" and reduce:
         options += [dict.fromkeys(reduce, True), dict.fromkeys(reduce, False)]
-    solved = [_classes(tracing, extra, option) for option in options]
+    solved = [_classes(tracing, pins, option) for option in options]
     best = max(solved, key=lambda channels: _free_units(channels, kinds))
     best.groups = _groups(best, kinds)
     return best
 
 
-def _classes(tracing: Tracing, extra: Extra, reduce: dict[int, bool]) -> Channels:
-    book = tracing.book
-    pairs, pins, sizes = [*book.pairs, *extra.pairs], [*book.pins, *extra.pins], list(tracing.sizes)
+def _classes(tracing: Tracing, pins: Sequence[tuple[Labels, Pin]], reduce: dict[int, bool]) -> Channels:
+    pairs, pins, sizes = list(tracing.book.pairs), [*tracing.book.pins, *pins], list(tracing.sizes)
     for conv in tracing.grouped:
         more_pairs, more_pins, size = _grouped(conv, reduce[conv.op.index])
         pairs.extend(more_pairs)
         pins.extend(more_pins)
         sizes.extend(size)
-    root = components(book.count, pairs)
-    pinned: dict[int, Pin] = {0: Pin("", "no channel")}
-    for labels, pin in pins:
-        for label in np.unique(root[labels]).tolist():
-            pinned.setdefault(label, pin)
-    return Channels(tracing, root, pinned, sizes)
+    solved = settle(tracing, sizes, pairs, pins)
+    return Channels(tracing, solved.root, solved.pinned, sizes, solved.terms, *doubts(tracing, solved))
 
 
 def _is_fine(conv: GroupedConv) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from paddle import nn
 
 from ppcls_compress.registry import Registry
 from ppcls_compress.slim.graph import Graph, Op, Shape
 from ppcls_compress.slim.prune.trace.labels import Axes, LabelBook, Labels, Pin
+from ppcls_compress.slim.prune.trace.sources import Sources
 
 
 class Unsupported(Exception):
@@ -96,9 +99,13 @@ class Tracing:
         values: value id -> labelled axes.
         bindings: (structured parameter name, axis) -> labels.
         picks: structured name of a buffer -> what is picked by its numbers.
+        sources: where the program's numbers came from.
+        layers: path -> layer.
     """
 
     graph: Graph
+    sources: Sources
+    layers: Mapping[str, nn.Layer]
     book: LabelBook = field(default_factory=LabelBook)
     values: dict[str, Axes] = field(default_factory=dict)
     bindings: dict[tuple[str, int], Labels] = field(default_factory=dict)
@@ -119,6 +126,21 @@ class Tracing:
         if (name, axis) not in self.bindings:
             self.bindings[name, axis] = self.book.fresh(self.shape(value)[axis])
         return self.bindings[name, axis]
+
+    def along(self, tensor: str, axis: int) -> Labels | None:
+        """Labels along an axis of a value, or of a parameter by Paddle's name for it, where there are any yet."""
+        name = self.graph.parameters.get(tensor) or self._names.get(tensor)
+        return self.values.get(tensor, {}).get(axis) if name is None else self.bindings.get((name, axis))
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return {tensor.name: name for name, tensor in self.graph.tensors.items()}
+
+    def written(self, size: Size) -> int:
+        """The number in the program, which for a slice may be negative or lie past the end."""
+        where, index = size.slot
+        found = size.op.attrs[where] if isinstance(where, str) else self.graph.ints(size.op.inputs[where])
+        return int(found if index is None else found[index])
 
     def axes(self, value: str) -> Axes:
         """All labelled axes of a value; of a parameter used as it is, every axis longer than one."""

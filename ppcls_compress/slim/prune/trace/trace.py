@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppcls_compress.slim.graph import Graph, Op, capture_or_refuse
+from ppcls_compress.slim.graph import Op, capture_or_refuse
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.trace import rules  # noqa: F401  fills RULES
 from ppcls_compress.slim.prune.trace.context import RULES, Tracing, Unsupported
 from ppcls_compress.slim.prune.trace.labels import Pin
+from ppcls_compress.slim.prune.trace.sources import Sources
+from ppcls_compress.slim.prune.trace.watch import watched
 
 
 def trace(model: nn.Layer, inputs: Inputs, *, outputs_stay: bool = True) -> Tracing:
@@ -17,12 +19,16 @@ def trace(model: nn.Layer, inputs: Inputs, *, outputs_stay: bool = True) -> Trac
     Raises:
         UserError: the forward pass fails on such inputs.
     """
-    return label(capture_or_refuse(model, inputs), outputs_stay=outputs_stay)
+    with watched(model) as watch:
+        graph = capture_or_refuse(model, inputs)
+    tracing = Tracing(graph, Sources(graph, watch), dict(model.named_sublayers(include_self=True)))
+    _label(tracing, outputs_stay=outputs_stay)
+    return tracing
 
 
-def label(graph: Graph, *, outputs_stay: bool = True) -> Tracing:
+def _label(tracing: Tracing, *, outputs_stay: bool) -> None:
     """Applies the operator table; an operator without a rule pins the channels it reads, as being an output does."""
-    tracing = Tracing(graph)
+    graph = tracing.graph
     for op in graph.ops:
         if op.name not in RULES:
             _pin_all(tracing, op, "the operator is not in the pruner's table")
@@ -34,7 +40,6 @@ def label(graph: Graph, *, outputs_stay: bool = True) -> Tracing:
     for value in graph.outputs if outputs_stay else []:
         for labels in tracing.axes(value).values():
             tracing.book.pin(labels, Pin("output", "is an output of the network"))
-    return tracing
 
 
 def _pin_all(tracing: Tracing, op: Op, reason: str) -> None:
