@@ -1,14 +1,14 @@
 """What the numbers of a network say about its channels, whatever is removed.
 
-A number that counts channels has to be their number afterwards. What it is computed from is known: the sizes of tensors,
-which follow; layers' attributes, which can be given new values; and constants, which cannot change. So each number is an
-equation between counts of channels. What it takes for an equation to hold for every choice of channels is that some are
-removed alike, as both halves of `x[:, : x.shape[1] // 2]`, or stay, as the 7 of `x[:, :7]`.
+A number that counts channels has to be their number afterwards. What it is computed from is known: sizes of tensors,
+which follow; attributes of layers, which can be given new values; and constants, which cannot change. So each number is
+an equation between counts of channels. What it takes for an equation to hold for every choice of channels is that some
+are removed alike, as both halves of `x[:, : x.shape[1] // 2]`, or stay, as the 7 of `x[:, :7]`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,6 @@ from ppcls_compress.slim.prune.trace.formula import Formula, Held, Leaf, Operati
 from ppcls_compress.slim.prune.trace.labels import Labels, Pin
 from ppcls_compress.slim.prune.trace.number import Guard
 from ppcls_compress.slim.prune.trace.sources import Entry
-
 
 _DECLARED = Pin("", "the layer declares how many there are")
 

@@ -1,8 +1,8 @@
 """Whole numbers that remember how they were computed, for one forward pass.
 
-What a network writes into its code and what it computes from the sizes of its tensors are the same numbers in the traced
-program. So while it is traced, the sizes and the integer attributes that it reads are numbers of this kind; they behave
-like any other.
+What a network writes into its code and what it computes from the sizes of its tensors are the same numbers in the
+traced program. So while it is traced, the sizes and the integer attributes that it reads are numbers of this kind; they
+behave like any other.
 """
 
 from __future__ import annotations
