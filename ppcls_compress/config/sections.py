@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ppcls_compress.declare import Count, Fraction, Number, Options, Positive, listed
+from ppcls_compress.deploy.formats import FORMATS
+from ppcls_compress.errors import unknown
 from ppcls_compress.losses import LOSSES
 from ppcls_compress.losses.cross_entropy import CELoss
 from ppcls_compress.metrics import METRICS
 from ppcls_compress.metrics.topk import TopkAcc
 
-ExportFormat = Literal["paddle", "onednn", "onnx-ort", "onnx-openvino"]
 
-
-def _for_all_formats(value: Any) -> Any:
+def _by_format(value: Any) -> Any:
     if value is None:
         return {}
-    return value if isinstance(value, dict) else dict.fromkeys(get_args(ExportFormat), value)
+    if not isinstance(value, dict):
+        return dict.fromkeys(FORMATS, value)
+    for name in value:
+        if name not in FORMATS:
+            raise ValueError(unknown("export format", name, FORMATS))
+    return value
 
 
-Agreement = Annotated[dict[ExportFormat, Fraction], BeforeValidator(_for_all_formats)]
+Agreement = Annotated[dict[str, Fraction], BeforeValidator(_by_format)]
 
 
 class Global(Options):

@@ -21,7 +21,7 @@ from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.record import Record, empty_record
 
 if TYPE_CHECKING:
-    from ppcls_compress.engine.loop import Trainer
+    from ppcls_compress.engine.training import Training
 
 __all__ = ["plain_prefix", "read_record", "read_states", "restore", "save", "save_model"]
 
@@ -41,7 +41,7 @@ def save_model(prefix: Path, model: paddle.nn.Layer, record: Record) -> None:
         io.write_json(structure, record, indent=None)
 
 
-def save(prefix: Path, trainer: Trainer, record: Record) -> None:
+def save(prefix: Path, trainer: Training, record: Record) -> None:
     """Write everything that is needed to go on exactly as if the run had not stopped.
 
     Raises:
@@ -94,7 +94,7 @@ def read_states(prefix: Path) -> dict[str, Any]:
     return states
 
 
-def restore(prefix: Path, trainer: Trainer) -> None:
+def restore(prefix: Path, trainer: Training) -> None:
     """Put optimizer, schedule and progress where `save` found them; the model's weights are loaded already.
 
     Raises:
@@ -122,7 +122,7 @@ def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn
     return renamed
 
 
-def _restore_optimizer(trainer: Trainer, state: dict[str, Any], prefix: Path) -> None:
+def _restore_optimizer(trainer: Training, state: dict[str, Any], prefix: Path) -> None:
     kind = type(trainer.optimizer).__name__
     moment = OPTIMIZERS.get(kind).moment if kind in OPTIMIZERS else None
     if trainer.progress.step and moment and not any(f"_{moment}_" in key for key in state):

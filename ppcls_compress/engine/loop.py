@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import paddle
 
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.hooks.base import Batch, Hook
-from ppcls_compress.engine.precision import Precision
-from ppcls_compress.losses import TrainingLoss
-from ppcls_compress.optim.build import Schedule
+from ppcls_compress.engine.training import Progress, Training
 
 
 @dataclass
-class Progress:
-    """How far a run has come; a checkpoint holds it.
-
-    Attributes:
-        epoch: epochs completed.
-        step: optimizer steps taken.
-        best: the best value so far of the metric that chooses the best checkpoint, and the epoch it was reached in.
-        metrics: the latest evaluation, by name.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Trainer:
+class Trainer(Training):
     """A model, its data and its optimizer, trained epoch by epoch.
 
     The order of calls, for every hook in the order of the list:
@@ -52,22 +31,10 @@ class Trainer:
         after_training           (also when training fails)
 
     Attributes:
-        loss: logits [N, classes], labels and images to a scalar.
-        loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
-        seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
+        hooks: called in this order.
     """
 
-    model: paddle.nn.Layer
-    loss: TrainingLoss
-    optimizer: paddle.optimizer.Optimizer
-    schedule: Schedule
-    loader: Any
-    epochs: int
     hooks: Sequence[Hook] = ()
-    seed: int = 0
-    accumulate: int = 1
-    precision: Precision = field(default_factory=Precision)
-    progress: Progress = field(default_factory=Progress)
 
     def run(self) -> Progress:
         """Train from `progress.epoch` to `epochs`."""

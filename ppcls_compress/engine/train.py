@@ -19,8 +19,9 @@ from ppcls_compress.engine.hooks.evaluation import Evaluation
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
-from ppcls_compress.engine.loop import Progress, Trainer
+from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.trainer import build_trainer
+from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.losses import LossFunction, build_loss
 from ppcls_compress.metrics import MetricFunction, build_metric

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.onnx import (
@@ -23,12 +22,10 @@ from ppcls_compress.deploy.onnx import (
     ranges,
     simplify,
 )
+from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.quant import inference
-
-LAYOUTS = ("ort", "openvino")
-"""How an integer graph is laid out; `deploy.formats` has what each is good for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +62,19 @@ def export(
     """
     if layout not in LAYOUTS:
         raise UserError(unknown("ONNX layout", layout, LAYOUTS))
-    kind = formats.get(f"onnx-{layout}")
-    require(kind.writes, kind.extra)
+    require(LAYOUTS[layout], EXTRAS[layout])
     images = None if calibration is None else list(calibration)
     model = quant.native(model)
     if not quant.quant_layers(model):
         network = convert.float_graph(model, image_shape)
         simplify.simplify(network)
-        exported = Exported(path=Path(out_dir) / kind.files[0])
+        exported = Exported(path=Path(out_dir) / MODEL)
     else:
         network, matched = _quantized(model, image_shape, images)
         places = _PLACE_LEARNED if quant.is_placed(model) else _PLACE
         notes = [*matched.notes, *places[layout](network, matched.nodes, images)]
         names = list(dict.fromkeys(item.name for item in matched.nodes))
-        exported = Exported(path=Path(out_dir) / kind.files[0], quantized=names, notes=notes)
+        exported = Exported(path=Path(out_dir) / MODEL, quantized=names, notes=notes)
     if softmax:
         _append_softmax(network)
     network.sweep()

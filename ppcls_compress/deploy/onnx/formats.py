@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.deploy.extras import TO_ONNX
 from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
+from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 
 if TYPE_CHECKING:
     from ppcls_compress.deploy.notes import Written
-
-_ONNX = "model.onnx"
 
 
 def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
@@ -35,7 +33,7 @@ def _onnx_opener(runtime: str) -> Callable[[Path, int], Session]:
     def load(folder: Path, threads: int) -> Session:
         from ppcls_compress.deploy.onnx import runtime as onnx_runtime
 
-        return onnx_runtime.load(folder / _ONNX, runtime, threads=threads)
+        return onnx_runtime.load(folder / MODEL, runtime, threads=threads)
 
     return load
 
@@ -44,7 +42,7 @@ def _onnx_kernels(runtime: str) -> Callable[[Path], dict[str, tuple[int, int]]]:
     def count(folder: Path) -> dict[str, tuple[int, int]]:
         from ppcls_compress.deploy.onnx import runtime as onnx_runtime
 
-        return onnx_runtime.integer_share(folder / _ONNX, runtime)
+        return onnx_runtime.integer_share(folder / MODEL, runtime)
 
     return count
 
@@ -69,24 +67,24 @@ FORMATS = (
     Format(
         name="onnx-ort",
         folder="onnx-ort",
-        files=(_ONNX,),
+        files=(MODEL,),
         runtimes=(_ONNXRUNTIME, _OPENVINO),
         agreement=0.98,
         mean=0.05,
         write=_onnx_writer("ort"),
-        extra="onnx",
-        writes=(*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
+        extra=EXTRAS["ort"],
+        writes=LAYOUTS["ort"],
         calibrated=True,
     ),
     Format(
         name="onnx-openvino",
         folder="onnx-openvino",
-        files=(_ONNX,),
+        files=(MODEL,),
         runtimes=(_OPENVINO,),
         agreement=0.995,
         mean=0.02,
         write=_onnx_writer("openvino"),
-        extra="openvino",
-        writes=TO_ONNX,
+        extra=EXTRAS["openvino"],
+        writes=LAYOUTS["openvino"],
     ),
 )

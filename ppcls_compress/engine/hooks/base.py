@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 if TYPE_CHECKING:
-    from ppcls_compress.engine.loop import Trainer
+    from ppcls_compress.engine.training import Training
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Batch:
 class Hook:
     """Something that happens around training steps; every method does nothing unless overridden."""
 
-    def before_training(self, trainer: Trainer) -> None:
+    def before_training(self, trainer: Training) -> None:
         """Once, before the first epoch."""
 
-    def before_epoch(self, trainer: Trainer) -> None:
+    def before_epoch(self, trainer: Training) -> None:
         """Before the first batch of an epoch; `trainer.progress.epoch` epochs are completed."""
 
-    def after_backward(self, trainer: Trainer, batch: Batch) -> None:
+    def after_backward(self, trainer: Training, batch: Batch) -> None:
         """After each batch's backward pass, before the optimizer's step that may follow."""
 
-    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+    def after_batch(self, trainer: Training, batch: Batch) -> None:
         """After each batch."""
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """After the last batch of an epoch; `trainer.progress.epoch` counts it already."""
 
-    def after_training(self, trainer: Trainer) -> None:
+    def after_training(self, trainer: Training) -> None:
         """Once, at the end, also when training was cut short by an error."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.distributed import is_main, wait_for_all
 from ppcls_compress.engine.hooks.base import Hook
-from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.training import Training
 from ppcls_compress.slim.recipe import Record
 
 
@@ -25,7 +25,7 @@ class Checkpoints(Hook):
         self._record = record
         self._interval = interval
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """Save what this epoch deserves; only the main process writes."""
         progress = trainer.progress
         names = ["latest"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.training import Training
 from ppcls_compress.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Evaluation(Hook):
         self._metric = metric
         self._better = operator.gt if higher_is_better else operator.lt
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """Evaluate, and keep track of the best."""
         progress = trainer.progress
         if progress.epoch % self._interval and progress.epoch != trainer.epochs:

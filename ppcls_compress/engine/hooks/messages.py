@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ppcls_compress.engine.distributed import is_main, world_size
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.logs import console, logger
-from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.training import Training
 from ppcls_compress.metrics import MetricFunction
 
 # So many batches' logits are kept at most until the metric is computed.
@@ -32,7 +32,7 @@ class Messages(Hook):
         self._bar: Progress | None = None
         self._told: set[str] = set()
 
-    def before_training(self, trainer: Trainer) -> None:
+    def before_training(self, trainer: Training) -> None:
         """Start the clock, and the bar when there is a terminal."""
         self._started = time.perf_counter()
         self._total = (trainer.epochs - trainer.progress.epoch) * len(trainer.loader)
@@ -48,7 +48,7 @@ class Messages(Hook):
             self._bar.start()
             self._task = self._bar.add_task("training", total=self._total, note="")
 
-    def before_epoch(self, trainer: Trainer) -> None:
+    def before_epoch(self, trainer: Training) -> None:
         """Start the epoch's sums."""
         self._epoch_started = time.perf_counter()
         self._loss_sum = paddle.zeros([])
@@ -58,7 +58,7 @@ class Messages(Hook):
         self._judged = 0
         self._unjudged: list[tuple[paddle.Tensor, paddle.Tensor]] = []
 
-    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+    def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Add up; tell every few batches."""
         self._batches += 1
         self._seen_batches += 1
@@ -82,7 +82,7 @@ class Messages(Hook):
                     note,
                 )
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """One line for the epoch, and one for each unreadable image that was skipped for the first time."""
         logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
         for path, reason in trainer.loader.bad_images.items():
@@ -90,7 +90,7 @@ class Messages(Hook):
                 logger.warning("skipped: %s: %s", path, reason)
         self._told.update(trainer.loader.bad_images)
 
-    def after_training(self, trainer: Trainer) -> None:
+    def after_training(self, trainer: Training) -> None:
         """Take the bar away."""
         if self._bar:
             self._bar.stop()
@@ -106,7 +106,7 @@ class Messages(Hook):
         self._judged += len(labels)
         self._unjudged.clear()
 
-    def _note(self, trainer: Trainer) -> str:
+    def _note(self, trainer: Training) -> str:
         self._judge()
         now = time.perf_counter()
         rate = self._images / max(now - self._epoch_started, 1e-9)

@@ -8,7 +8,7 @@ import paddle
 
 from ppcls_compress.engine.distributed import world_size
 from ppcls_compress.engine.hooks.base import Batch, Hook
-from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.training import Training
 from ppcls_compress.errors import UserError
 
 _ADVICE = "The last checkpoint is kept; lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
@@ -30,19 +30,19 @@ class NanGuard(Hook):
         self._worst: paddle.Tensor | None = None
         self._images: paddle.Tensor | None = None
 
-    def after_backward(self, trainer: Trainer, batch: Batch) -> None:
+    def after_backward(self, trainer: Training, batch: Batch) -> None:
         """Check the loss, or add it to a sum, which stays NaN or infinite once one of its terms is."""
         self._images = batch.images
         self._worst = batch.loss if self._worst is None else self._worst + batch.loss
         if batch.loss.place.is_cpu_place():
             self._check_loss(trainer, f"epoch {trainer.progress.epoch + 1}, batch {batch.index + 1}")
 
-    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+    def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Every few batches, look at the sum."""
         if (batch.index + 1) % self._every == 0:
             self._check_loss(trainer, f"epoch {trainer.progress.epoch + 1}, batch {batch.index + 1}", _MOVED_ON)
 
-    def after_epoch(self, trainer: Trainer) -> None:
+    def after_epoch(self, trainer: Training) -> None:
         """The last losses, and what a checkpoint would hold: a ReLU on a CPU makes NaN 0, so the loss may not tell."""
         self._check_loss(trainer, f"epoch {trainer.progress.epoch}", _MOVED_ON)
         broken = not_finite(trainer.model.state_dict())
@@ -52,7 +52,7 @@ class NanGuard(Hook):
                 f"not: {_shortened(broken)}. {_ADVICE}"
             )
 
-    def _check_loss(self, trainer: Trainer, when: str, remark: str = "") -> None:
+    def _check_loss(self, trainer: Training, when: str, remark: str = "") -> None:
         total, self._worst = self._worst, None
         if total is None or bool(paddle.isfinite(total)):
             return

@@ -7,7 +7,7 @@ from paddle import profiler
 from ppcls_compress.config.profiler import ProfilerOptions
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.training import Training
 
 
 class Profiler(Hook):
@@ -18,7 +18,7 @@ class Profiler(Hook):
         self._profiler: profiler.Profiler | None = None
         self._batches = 0
 
-    def before_training(self, trainer: Trainer) -> None:
+    def before_training(self, trainer: Training) -> None:
         """Get ready."""
         options = self._options
         self._profiler = profiler.Profiler(
@@ -28,7 +28,7 @@ class Profiler(Hook):
         )
         self._profiler.start()
 
-    def after_batch(self, trainer: Trainer, batch: Batch) -> None:
+    def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Count; tell the result at the end of the range."""
         if self._profiler is None:
             return
@@ -40,7 +40,7 @@ class Profiler(Hook):
             if self._options.exit_on_finished:
                 raise SystemExit(0)
 
-    def after_training(self, trainer: Trainer) -> None:
+    def after_training(self, trainer: Training) -> None:
         """Stop, when the run was shorter than the range."""
         if self._profiler is not None:
             self._finish()

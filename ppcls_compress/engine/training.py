@@ -1,0 +1,53 @@
+"""What is trained, with what, and how far: the state that the loop changes and that hooks and checkpoints read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import paddle
+
+from ppcls_compress.engine.precision import Precision
+from ppcls_compress.losses import TrainingLoss
+from ppcls_compress.optim.build import Schedule
+
+
+@dataclass
+class Progress:
+    """How far a run has come; a checkpoint holds it.
+
+    Attributes:
+        epoch: epochs completed.
+        step: optimizer steps taken.
+        best: the best value so far of the metric that chooses the best checkpoint, and the epoch it was reached in.
+        metrics: the latest evaluation, by name.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Training:
+    """A model, its data and its optimizer.
+
+    Attributes:
+        loss: logits [N, classes], labels and images to a scalar.
+        loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
+        seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
+        accumulate: batches whose gradients are added up before each optimizer step.
+    """
+
+    model: paddle.nn.Layer
+    loss: TrainingLoss
+    optimizer: paddle.optimizer.Optimizer
+    schedule: Schedule
+    loader: Any
+    epochs: int
+    seed: int = 0
+    accumulate: int = 1
+    precision: Precision = field(default_factory=Precision)
+    progress: Progress = field(default_factory=Progress)
