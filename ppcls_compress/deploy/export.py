@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress import io
-from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.deploy import artifact, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
@@ -84,6 +84,6 @@ def export(
             elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
             found = report.plain()
             if elsewhere:
-                found[formats.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}
+                found[sessions.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}
             artifact.write_description(staging, replace(description, parity=found))
     return ExportResult(artifact.load(directory), report, elsewhere)

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ppcls_compress.deploy.kinds import Format, Session
+from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.onnx import formats as onnx
 from ppcls_compress.deploy.paddle import formats as paddle
 from ppcls_compress.errors import ConfigError, UserError, unknown
-
-if TYPE_CHECKING:
-    from ppcls_compress.deploy.artifact import Artifact
 
 _ALL = (*paddle.FORMATS, *onnx.FORMATS)
 FORMATS: Mapping[str, Format] = {item.name: item for item in _ALL}
@@ -54,38 +50,3 @@ _EVERY = "all"
 def places(directory: Path) -> dict[str, Path]:
     """Where each format lies in a directory of exports."""
     return {kind.name: directory / kind.folder for kind in FORMATS.values()}
-
-
-def open_session(exported: Artifact, threads: int, runtime: str | None = None) -> Session:
-    """Load the network of an artifact into a runtime of its format, None for the format's own.
-
-    Raises:
-        MissingDependencyError: the runtime is not installed.
-        UserError: the format is not known or does not run there, or the runtime refuses the files.
-    """
-    kind = get(exported.description.format)
-    chosen = kind.runtime(runtime)
-    lacking = [name for name in kind.files if name not in exported.files]
-    if lacking:
-        raise UserError(f"{exported.directory}: has no {', '.join(lacking)}, which the format {kind.name} consists of")
-    chosen.require()
-    return chosen.open(exported.directory, threads)
-
-
-ELSEWHERE = "elsewhere"
-"""In what an artifact tells of its comparison: what was found in further runtimes, by name."""
-
-
-def refusal(exported: Artifact, runtime: str | None) -> str | None:
-    """Why an artifact must not be used in a runtime of its format, or None.
-
-    One that was compared with its model has proven itself in the runtimes that it was compared in, and in no other.
-    """
-    found, chosen = exported.description.parity, get(exported.description.format).runtime(runtime)
-    if not found or chosen == get(exported.description.format).runtime():
-        return None
-    there = found.get(ELSEWHERE, {}).get(chosen.name)
-    if there is None:
-        return f"was not compared with its model in {chosen.title}; export it again where that is installed"
-    problem = there.get("problem")
-    return None if problem is None else f"failed the comparison with its model in {chosen.title}: {problem}"

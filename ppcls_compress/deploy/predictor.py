@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_compress import data
-from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy import artifact, sessions
 from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
@@ -42,13 +42,13 @@ class Predictor:
 
     def __init__(self, directory: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
         self.artifact = artifact.load(directory)
-        refusal = formats.refusal(self.artifact, runtime)
+        refusal = sessions.refusal(self.artifact, runtime)
         if refusal is not None:
             raise UserError(f"{self.artifact.directory}: {refusal}")
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
         if self.artifact.description.speed_only:
             logger.warning("%s: exported with --synthetic-calibration, for measuring speed only", directory)
-        self._session = formats.open_session(self.artifact, threads, runtime)
+        self._session = sessions.open_session(self.artifact, threads, runtime)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed float32 images [N, C, H, W] to the network's output [N, classes], logits or probabilities.

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ppcls_compress import io
-from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy import artifact, formats, sessions
 from ppcls_compress.deploy.kinds import Runtime
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.engine.logs import logger
@@ -130,7 +130,7 @@ def _runtimes(exported: artifact.Artifact) -> list[Runtime]:
     own.require()
     chosen = [own]
     for runtime in further:
-        refusal = formats.refusal(exported, runtime.name)
+        refusal = sessions.refusal(exported, runtime.name)
         if refusal is not None:
             logger.info("%s: not timed in %s: it %s", exported.directory, runtime.title, refusal)
         elif runtime.installed:

@@ -6,7 +6,7 @@ import pytest
 from support.exporting import export
 from support.shared import INPUTS, SHAPE, images, pair
 
-from ppcls_compress.deploy import formats
+from ppcls_compress.deploy import formats, sessions
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -35,7 +35,7 @@ def test_every_format_has_a_grid_for_each_call(prepared, tmp_path, name):
     answers = []
     for (model, record), folder in zip(prepared, ("shared", "apart"), strict=True):
         result = export(model, tmp_path / folder, image_shape=SHAPE, softmax=False, record=record, format=name)
-        session = formats.open_session(result.artifact, 1)
+        session = sessions.open_session(result.artifact, 1)
         answers.append(session.run(VALUES))
         layers = {"shared": 5, "apart": 9}[folder]
         assert result.artifact.description.integer_layers == layers

@@ -43,11 +43,11 @@ def main(request: Mapping[str, Any], answers: TextIO) -> None:
 
 
 def _open(request: Mapping[str, Any]) -> Any:
-    from ppcls_compress.deploy import artifact, formats
+    from ppcls_compress.deploy import artifact, formats, sessions
 
     exported, threads = artifact.load(request["directory"]), len(request["cores"])
     if not request["reduced"]:
-        return formats.open_session(exported, threads, request["runtime"])
+        return sessions.open_session(exported, threads, request["runtime"])
     from ppcls_compress.deploy.onnx import runtime
 
     (file,) = formats.get(exported.description.format).files

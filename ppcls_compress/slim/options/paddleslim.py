@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from ppcls_compress.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ppcls_compress.slim.options.quant import QuantOptions
 
 # PaddleSlim 2.6.0 lists more types, and hands them over to Paddle, whose version 3.3.1 refuses them.
 _TYPES = {
@@ -18,22 +15,25 @@ _TYPES = {
 _WITHOUT_COUNTERPART = ("per_layer", "freeze_bn_epoch", "observer_epochs")
 
 
-def check(options: QuantOptions) -> None:
+def check(options: Mapping[str, object]) -> None:
     """Refuse what PaddleSlim's QAT has no counterpart of.
+
+    Args:
+        options: those of `QuantOptions`, by name.
 
     Raises:
         ConfigError: such an option is set.
     """
     for key, types in _TYPES.items():
-        value = getattr(options, key)
+        value = options[key]
         if value not in types:
             raise ConfigError(f"{key}: backend paddleslim has no {value}; it has {', '.join(types)}")
     for key in _WITHOUT_COUNTERPART:
-        if getattr(options, key, None) not in (None, ()):
+        if options.get(key) not in (None, ()):
             raise ConfigError(f"{key}: backend paddleslim has nothing like it; leave it out")
-    if options.placement != "layers":
-        raise ConfigError(f"placement: backend paddleslim has no {options.placement}; it rounds what layers read")
-    if options.fuse_conv_bn:
+    if options["placement"] != "layers":
+        raise ConfigError(f"placement: backend paddleslim has no {options['placement']}; it rounds what layers read")
+    if options["fuse_conv_bn"]:
         raise ConfigError(
             "fuse_conv_bn: backend paddleslim folds the batch norms of a copy and trains the network unfolded; "
             "leave it out"

@@ -154,7 +154,7 @@ class QuantOptions:
             except ConfigError as error:
                 raise ConfigError(f"per_layer[{index}]: {error}") from error
         if self.backend == "paddleslim":
-            paddleslim.check(self)
+            paddleslim.check(self.as_dict())
 
     def classes(self) -> dict[str, str]:
         """The classes of the user's own, by option."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ppcls_compress.errors import ConfigError, unknown
 
-if TYPE_CHECKING:
-    from ppcls_compress.slim.options.quant import QuantOptions
-
 LAYER_TYPES = ("Conv2D", "Conv2DTranspose", "Linear", "depthwise")
+
+
+class HasBits(Protocol):
+    """Options or a rule of `per_layer`."""
+
+    weight_bits: int | None
+    activation_bits: int | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def _rule(index: int, value: Any) -> LayerRule:
         raise ConfigError(f"per_layer[{index}]: {error}") from None
 
 
-def check_bits(options: QuantOptions | LayerRule) -> None:
+def check_bits(options: HasBits) -> None:
     """Refuse bit widths that no quantizer has.
 
     Raises:

@@ -1,0 +1,43 @@
+"""Artifacts loaded into a runtime of their format, and those that must not be."""
+
+from __future__ import annotations
+
+from ppcls_compress.deploy.artifact import Artifact
+from ppcls_compress.deploy.formats import get
+from ppcls_compress.deploy.kinds import Session
+from ppcls_compress.errors import UserError
+
+
+def open_session(exported: Artifact, threads: int, runtime: str | None = None) -> Session:
+    """Load the network of an artifact into a runtime of its format, None for the format's own.
+
+    Raises:
+        MissingDependencyError: the runtime is not installed.
+        UserError: the format is not known or does not run there, or the runtime refuses the files.
+    """
+    kind = get(exported.description.format)
+    chosen = kind.runtime(runtime)
+    lacking = [name for name in kind.files if name not in exported.files]
+    if lacking:
+        raise UserError(f"{exported.directory}: has no {', '.join(lacking)}, which the format {kind.name} consists of")
+    chosen.require()
+    return chosen.open(exported.directory, threads)
+
+
+ELSEWHERE = "elsewhere"
+"""In what an artifact tells of its comparison: what was found in further runtimes, by name."""
+
+
+def refusal(exported: Artifact, runtime: str | None) -> str | None:
+    """Why an artifact must not be used in a runtime of its format, or None.
+
+    One that was compared with its model has proven itself in the runtimes that it was compared in, and in no other.
+    """
+    found, chosen = exported.description.parity, get(exported.description.format).runtime(runtime)
+    if not found or chosen == get(exported.description.format).runtime():
+        return None
+    there = found.get(ELSEWHERE, {}).get(chosen.name)
+    if there is None:
+        return f"was not compared with its model in {chosen.title}; export it again where that is installed"
+    problem = there.get("problem")
+    return None if problem is None else f"failed the comparison with its model in {chosen.title}: {problem}"
