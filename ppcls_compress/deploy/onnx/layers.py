@@ -14,7 +14,8 @@ from ppcls_compress.deploy.onnx.graph import Graph, Node
 from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import quant_layers
-from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid
+from ppcls_compress.slim.quant.inference import LayerGrid
+from ppcls_compress.slim.quant.input_grid import InputGrid
 
 _STORED_BITS = 8
 

@@ -11,7 +11,8 @@ from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.foreign import native
-from ppcls_compress.slim.quant.inference import InputGrid, LayerGrid, grids, to_inference
+from ppcls_compress.slim.quant.inference import LayerGrid, grids, to_inference
+from ppcls_compress.slim.quant.input_grid import InputGrid
 from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.monitor import (
     freeze_batch_norms,

@@ -15,6 +15,7 @@ from ppcls_compress.slim.inputs import example as examples
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.foreign import native
+from ppcls_compress.slim.quant.input_grid import InputGrid, quantizer_grid
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.placement.calls import ByCall
 from ppcls_compress.slim.quant.quantizers import fake_quant
@@ -24,40 +25,6 @@ from ppcls_compress.slim.quant.quantizers.weights import WeightGrid, WeightQuant
 
 # Far above what a lowest integer loses where its sign turns, far below what a wrongly folded norm changes.
 _TOLERANCE = 1e-2
-
-
-@dataclass(frozen=True)
-class InputGrid:
-    """The grid of a layer's input: integers `low` .. `high` times limit / high.
-
-    Attributes:
-        limit: the largest value, or None when it is found anew for each batch.
-        bits: 2 to 16.
-        unsigned: whether all levels are non-negative.
-        full_range: whether the lowest signed integer is used; halves then round to even, otherwise away from zero.
-        clip: the range that the input is clipped to before it is rounded, if that is another.
-    """
-
-    limit: float | None
-    bits: int
-    unsigned: bool
-    full_range: bool
-    clip: float | None = None
-
-    @property
-    def high(self) -> int:
-        """The largest integer."""
-        return fake_quant.levels(self.bits, self.unsigned)
-
-    @property
-    def low(self) -> int:
-        """The smallest integer."""
-        return 0 if self.unsigned else -self.high - self.full_range
-
-    @property
-    def scale(self) -> float | None:
-        """What an integer is multiplied by."""
-        return None if self.limit is None else self.limit / self.high
 
 
 @dataclass(frozen=True)
@@ -259,15 +226,6 @@ def _input_grid(layer: paddle.nn.Layer) -> InputGrid | None:
     alpha = None if before is None else before.range()
     clips = alpha is not None and (limit is None or alpha < limit)
     return InputGrid(limit, inputs.bits, inputs.unsigned, inputs.full_range, alpha if clips else None)
-
-
-def quantizer_grid(quantizer: ActivationQuantizer) -> InputGrid:
-    """The grid of a quantizer that is by itself, as evaluation uses it.
-
-    Raises:
-        UserError: it is not calibrated.
-    """
-    return InputGrid(quantizer.limit(), quantizer.bits, quantizer.unsigned, quantizer.full_range)
 
 
 def _weight_grid(layer: paddle.nn.Layer) -> WeightGrid | None:

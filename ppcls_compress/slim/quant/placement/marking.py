@@ -7,7 +7,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.slim.quant import layers
-from ppcls_compress.slim.quant.inference import InputGrid, quantizer_grid
+from ppcls_compress.slim.quant.input_grid import InputGrid, quantizer_grid
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.placement.calls import ByCall
 

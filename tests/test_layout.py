@@ -1,0 +1,50 @@
+"""The rooms of the package: who may import whom, and how large a file may be. `.importlinter` holds the table."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIMIT = 400
+
+
+def linted(root):
+    """The verdict of import-linter on the package in a folder."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--config", ROOT / ".importlinter", "--no-cache"]
+    found = subprocess.run(
+        command, cwd=root, env={"PYTHONPATH": str(root), "COLUMNS": "200"}, capture_output=True, text=True
+    )
+    return found.returncode, found.stdout + found.stderr
+
+
+def test_imports_follow_the_table():
+    code, text = linted(ROOT)
+    assert code == 0, text
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("slim/quant/fold.py", "from ppcls_compress.slim.paddleslim import state_dict", "PaddleSlim's names"),
+        ("slim/prune/pruner.py", "from ppcls_compress.engine import loop", "From the commands down"),
+        ("deploy/paddle/export.py", "from ppcls_compress.deploy import formats", "Formats are collected"),
+        ("engine/hooks/base.py", "from ppcls_compress.engine import loop", "No circle"),
+        ("slim/prune/trace/labels.py", "from ppcls_compress.slim.prune.cut import masks", "Trace, cut, choose"),
+    ],
+)
+def test_a_wrong_import_is_told(tmp_path, file, line, contract):
+    shutil.copytree(ROOT / "ppcls_compress", tmp_path / "ppcls_compress", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = tmp_path / "ppcls_compress" / file
+    changed.write_text(f"{changed.read_text()}\n{line}\n")
+    code, text = linted(tmp_path)
+    assert code == 1
+    assert any(told.startswith(contract) and "BROKEN" in told for told in text.splitlines()), text
+
+
+@pytest.mark.parametrize("folder", ["ppcls_compress", "tools", "tests", "benchmarks"])
+def test_no_file_is_longer_than_a_reader_takes_in(folder):
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > LIMIT} == {}
