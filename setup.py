@@ -26,6 +26,7 @@ TEST = [
     "pytest>=8.0.0",
     "pytest-xdist>=3.5.0",
     "scikit-learn>=1.3.2",
+    "import-linter>=2.6",
     "ruff>=0.17.6,<0.18",  # another minor version formats differently
 ]
 # PaddleSlim 2.6.0 declares neither six, requests nor decorator, calls what NumPy 2 removed, and needs pkg_resources,

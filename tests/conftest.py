@@ -4,6 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.skips import grouped
 
 
 class FileHandler(BaseHTTPRequestHandler):
@@ -35,3 +36,12 @@ def file_server(tmp_path, monkeypatch):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for each reason to skip, instead of one for each place."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if report.longrepr]
+    if reasons:
+        terminalreporter.section(f"{len(reasons)} skipped")
+        for line in grouped(reasons):
+            terminalreporter.write_line(line)

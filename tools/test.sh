@@ -5,7 +5,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/tools/venv.sh"
-make_venv "$root"
+make_venv "$root" all
 
 cd "$root"
 "$venv/bin/ruff" check .
