@@ -1,6 +1,5 @@
 """The examples of docs/serving.md run, and give what the Predictor gives."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 from support.exporting import export
+from support.onnx_extras import needs_onnx
 
 from ppcls_compress import models
 from ppcls_compress.config.load import load_config
@@ -21,13 +21,10 @@ from ppcls_compress.slim.options import QuantOptions
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (3, 16, 16)
-MISSING = [
-    name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
-]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}"),
+    needs_onnx,
 ]
 
 

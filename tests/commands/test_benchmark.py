@@ -9,6 +9,7 @@ from support.project import SIZE, make_project
 from ppcls_compress.cli import main
 from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.export import export
+from ppcls_compress.deploy.extras import TO_ONNX, missing
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
@@ -16,7 +17,7 @@ from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
 SHAPE = (3, SIZE, SIZE)
 HAS_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
-HAS_OPENVINO = all(importlib.util.find_spec(name) for name in ("openvino", "onnx", "paddle2onnx"))
+HAS_OPENVINO = not missing([*TO_ONNX, "openvino"])
 
 
 def net():

@@ -12,16 +12,14 @@ import numpy as np
 import pytest
 import yaml
 from support.commands import QUANT, call, errors
+from support.onnx_extras import needs_onnx
 from support.project import make_project
 
 from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy import artifact, configured, formats, verify
 from ppcls_compress.errors import UserError
 
-MISSING = [
-    name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
-]
-needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
+OPTIONAL = ("paddle2onnx", "onnx", "onnxruntime", "openvino")
 
 
 def described(folder):
@@ -236,7 +234,7 @@ def test_a_missing_extra_is_one_line_before_anything_is_written(
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda wanted: None if wanted == package else there if wanted in MISSING else find(wanted),
+        lambda wanted: None if wanted == package else there if wanted in OPTIONAL else find(wanted),
     )
     assert call("export_model", trained_config, *trained, arguments=["--format", "paddle", name]) == 2
     assert errors(capsys) == [f"error: {line}"]

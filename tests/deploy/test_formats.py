@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ import paddle
 import pytest
 from support.backbones import SMALLEST, WIDE
 from support.exporting import export
+from support.onnx_extras import MISSING, REASON, needs_onnx
 
 from ppcls_compress import models
 from ppcls_compress.deploy import formats, verify
@@ -20,10 +20,6 @@ from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import QuantOptions
 
 SHAPE = (3, 32, 32)
-MISSING = [
-    name for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino") if importlib.util.find_spec(name) is None
-]
-needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extras onnx and openvino are needed, no {MISSING}")
 THOROUGH = ("CIFARMobileNetV3", "CIFARResNet8", "MobileNetV3_small_x0_35", "PPHGNet_tiny", "PPLCNet_x0_25", "ResNet18",
             "ResNet18_vd", "shufflenet_v2_x0_25")  # fmt: skip
 """Networks that have, between them, what the layouts have rules for, written in all formats."""
@@ -122,7 +118,7 @@ def test_networks_trained_for_deployment_run_in_both_layouts(name, tmp_path):
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_a_layer_that_was_never_calibrated_is_named(name, tmp_path):
     if formats.get(name).writes and MISSING:
-        pytest.skip(f"the extras onnx and openvino are needed, no {MISSING}")
+        pytest.skip(REASON)
     model = models.build("CIFARResNet8", class_num=7)
     model, step = quant.prepare(model, QuantOptions(name="pact"))
     about = {"record": {"version": 1, "steps": [step]}, "calibration": [images(4)], "format": name}
@@ -134,7 +130,7 @@ def test_a_layer_that_was_never_calibrated_is_named(name, tmp_path):
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_an_alpha_that_binds_is_told(name, tmp_path):
     if formats.get(name).writes and MISSING:
-        pytest.skip(f"the extras onnx and openvino are needed, no {MISSING}")
+        pytest.skip(REASON)
     model, record = quantized("CIFARResNet8", activation_quantize_type="range_abs_max")
     layer, alpha = next((name, layer._act_preprocess) for name, layer in quant.quant_layers(model).items())
     alpha.learned.set_value(alpha.learned * 0.3)

@@ -7,6 +7,7 @@ import paddle
 import pytest
 import yaml
 from support.exporting import export
+from support.onnx_extras import needs_onnx
 
 from ppcls_compress.deploy import artifact, extras, formats, verify
 from ppcls_compress.deploy.measure import latency, machine
@@ -18,10 +19,6 @@ from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
 SHAPE = (3, 8, 8)
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("paddle2onnx", "onnx", "onnxruntime", "openvino")),
-    reason="the extras onnx and openvino are needed",
-)
 
 
 def images(count=32):

@@ -16,8 +16,8 @@ import numpy as np
 from ppcls_compress import io
 from ppcls_compress.errors import UserError
 
-OPSET = 14
-"""The oldest operator set with hard-swish; one scale per channel came one earlier."""
+OPSET = 17
+"""The oldest operator set with layer normalization."""
 _IR_VERSION = 8
 
 

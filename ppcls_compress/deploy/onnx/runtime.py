@@ -20,7 +20,7 @@ from ppcls_compress.deploy.extras import require
 from ppcls_compress.errors import UserError
 from ppcls_compress.registry import Registry
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors are raised
 _MAKING_CORE = threading.Lock()
 
 
@@ -127,7 +127,7 @@ def _onnxruntime_session(path: Path, threads: int, optimized: Path | None = None
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

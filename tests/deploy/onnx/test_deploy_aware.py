@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.placed import SHAPE, images, logits, placed_network, prepared, train
 
+from ppcls_compress.deploy.extras import TO_ONNX, missing
 from ppcls_compress.deploy.onnx import graph, runtime
 from ppcls_compress.deploy.onnx.export import export
 from ppcls_compress.slim import quant
@@ -15,8 +16,7 @@ from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.quant.placement.placement import RoundedBefore
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 
-pytest.importorskip("onnx", reason="the extra onnx is not installed")
-pytest.importorskip("paddle2onnx", reason="the extra onnx is not installed")
+pytestmark = pytest.mark.skipif(bool(missing(TO_ONNX)), reason="the extra onnx is not installed")
 RUNTIMES = {"ort": "onnxruntime", "openvino": "openvino"}
 
 
