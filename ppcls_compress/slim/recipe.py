@@ -287,7 +287,9 @@ def _describe_quant(step: Record) -> list[str]:
     first = f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}"
     merged = step.get("merged", ())
     branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
-    return [*branches, first, *skipped, *places, *unlearned]
+    normed = step.get("normed", ())
+    plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
+    return [*branches, first, *skipped, *plain, *places, *unlearned]
 
 
 def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:

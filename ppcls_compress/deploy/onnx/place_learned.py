@@ -79,8 +79,8 @@ def place_openvino(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
 def _round_bias(graph: Graph, item: QuantizedNode) -> None:
     """Round a bias in float, as training does for each call by itself."""
     name = item.node.inputs[2]
-    step = item.input.limit / item.input.levels * item.scale.astype(np.float64)
     bias = graph.constants[name].astype(np.float64)
+    step = np.resize(item.input.limit / item.input.levels * item.scale.astype(np.float64), bias.shape)
     # A channel of zeros has no grid, and its bias stays.
     rounded = np.where(step > 0, np.rint(bias / np.where(step > 0, step, 1.0)) * step, bias)
     graph.constants[name] = rounded.astype(np.float32)

@@ -108,8 +108,9 @@ def quantize_bias(graph: Graph, node: Node, scale: np.ndarray) -> None:
     stem = node.inputs[2]
     bias = graph.constants.pop(stem).astype(np.float64)
     # A channel whose bias does not fit would need a weight of zeros; the nearest value is what the kernel can hold.
+    scale = np.resize(scale, bias.shape)  # of a transposed convolution with groups one for each channel of a group
     integers = np.rint(bias / scale).clip(_INT32.min, _INT32.max).astype(np.int32)
-    scale = np.broadcast_to(scale, bias.shape).astype(np.float32)
+    scale = scale.astype(np.float32)
     names = [
         graph.add_constant(f"{stem}.int32", integers),
         graph.add_constant(f"{stem}.scale", scale),

@@ -17,7 +17,7 @@ from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.inputs import Inputs
-from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant import layers, normed
 from ppcls_compress.slim.quant.images import image_shape
 
 NORMS = (paddle.nn.BatchNorm, paddle.nn.BatchNorm2D, paddle.nn.SyncBatchNorm)
@@ -107,6 +107,7 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[Sequence[str]]) -> Callab
     found = dict(model.named_sublayers())
     for index, pair in enumerate(pairs):
         _check_pair(found, pair, pairs[:index])
+    renew = normed.make_plain(found[name] for name, _ in pairs)
     convs = {name: copy.deepcopy(found[name].state_dict()) for name, _ in pairs}
     remainders = {name: remainder(found[name], name) for _, name in pairs}
     for conv, norm in pairs:
@@ -119,6 +120,7 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[Sequence[str]]) -> Callab
             if "bias" not in state:
                 found[name].bias = None
             found[name].set_state_dict(state)
+        renew()
 
     return undo
 
@@ -150,9 +152,10 @@ def _is_norm(layer: paddle.nn.Layer) -> bool:
 
 
 def _takes_norm(layer: paddle.nn.Layer) -> bool:
-    """A convolution whose weight has the output channels along one axis."""
+    """A convolution whose weight is a parameter, or can be made one, with the output channels along one axis."""
     grouped_transpose = isinstance(layer, paddle.nn.Conv2DTranspose) and layer._groups > 1
-    return isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose
+    convolution = isinstance(layer, paddle.nn.Conv2D | paddle.nn.Conv2DTranspose) and not grouped_transpose
+    return convolution and normed.has_weight(layer)
 
 
 def remainder(norm: paddle.nn.Layer, name: str) -> paddle.nn.Layer:

@@ -237,11 +237,8 @@ def _weight_grid(layer: paddle.nn.Layer) -> WeightGrid | None:
 
 
 def _fixed_input(quantizer: ActivationQuantizer) -> paddle.nn.Layer:
-    return (
-        paddle.nn.Identity()
-        if isinstance(quantizer, placement.RoundedBefore)
-        else FixedInput(quantizer_grid(quantizer))
-    )
+    arrives_rounded = isinstance(quantizer, placement.RoundedBefore)
+    return paddle.nn.Identity() if arrives_rounded else FixedInput(quantizer_grid(quantizer))
 
 
 def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
@@ -249,7 +246,8 @@ def _fixed(layer: paddle.nn.Layer, integers: bool) -> paddle.nn.Layer:
     inputs = None if isinstance(rounding, ByCall) else _input_grid(layer)
     with paddle.no_grad():
         rounded = layer.quantized_weight()
-    other = layers.transplant(layers.plain(layer), _INFERENCE[type(layer)])
+    kind = next(made for quantized, made in _INFERENCE.items() if isinstance(layer, quantized))
+    other = layers.transplant(layers.plain(layer), layers.derived(kind, layer.float_type))
     _round_bias(layer, other)
     del other._parameters["weight"]
     if weight is None or not integers:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +20,8 @@ from paddle.nn import functional
 from ppcls_compress.slim.quant.quantizers import fake_quant
 
 PARTS = ("_fake_quant_weight", "_fake_quant_input", "_act_preprocess", "_weight_preprocess")
+_STATE = ("float_type", "quantizing", "rounds_bias")
+_DEPLOYED = ("grid", "rounding", "weight_bits", "weight_integers", "weight_limit", "weight_rounded")
 _CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")
 
 
@@ -27,9 +31,50 @@ def transplant(layer: paddle.nn.Layer, kind: type[paddle.nn.Layer]) -> paddle.nn
     other.__dict__.update(layer.__dict__)
     for name in _CONTAINERS:
         other.__dict__[name] = copy.copy(layer.__dict__[name])
-    if type(layer.__dict__.get("forward")).__module__.startswith("paddle.jit."):
+    if "forward" in layer.__dict__ and not has_own_forward(layer):
         del other.__dict__["forward"]  # what Paddle made of the other class's, for that very layer
     return other
+
+
+def has_own_forward(layer: paddle.nn.Layer) -> bool:
+    """Whether somebody has given this very layer a forward pass, other than what Paddle made of its class's."""
+    own = layer.__dict__.get("forward")
+    return own is not None and not type(own).__module__.startswith("paddle.jit.")
+
+
+@functools.cache
+def derived(kind: type[paddle.nn.Layer], own: type[paddle.nn.Layer]) -> type[paddle.nn.Layer]:
+    """A class that computes as `kind` and is a `own` too, with its methods and attributes.
+
+    Args:
+        kind: derived from one of Paddle's layers.
+        own: that layer, or a class that a user has derived from it and whose forward pass is Paddle's.
+    """
+    if issubclass(kind, own):
+        return kind
+    base = next(base for base in kind.__mro__ if base in QUANTIZED)
+    name = f"{kind.__name__.removesuffix(base.__name__)}{own.__name__}"
+
+    def describe(namespace: dict[str, object]) -> None:
+        namespace.update(__module__=own.__module__, __qualname__=name, __doc__=own.__doc__)
+
+    return types.new_class(name, (kind, own), exec_body=describe)
+
+
+def taken_name(layer: paddle.nn.Layer) -> str | None:
+    """A name that quantized layers use for themselves and that the user's class or layer has, or None."""
+    base = base_type(layer)
+    classes = type(layer).__mro__[: type(layer).__mro__.index(base)]
+    defined = {name for kind in classes for name in vars(kind)}
+    held = {name for store in (layer.__dict__, *(layer.__dict__[name] for name in _CONTAINERS)) for name in store}
+    return min((defined & {*_reserved(), "weight"}) | (held & _reserved()), default=None)
+
+
+@functools.cache
+def _reserved() -> frozenset[str]:
+    kinds = (Functional, FunctionalConv2D, FunctionalConv2DTranspose, FunctionalLinear, QuantLayer)
+    defined = {name for kind in kinds for name in vars(kind) if not name.startswith("__")}
+    return frozenset({*defined, *PARTS, *_STATE, *_DEPLOYED} - {"forward"})
 
 
 class Functional:
@@ -40,6 +85,9 @@ class Functional:
     """
 
     input_name: ClassVar[str] = "x"
+
+    def __init_subclass__(cls) -> None:
+        """Nothing, whatever a user's class does with classes that are derived from it; see `derived`."""
 
     def arguments(self, given: tuple, named: dict[str, Any]) -> tuple[paddle.Tensor, tuple, dict[str, Any]]:
         """The input among the arguments of `forward`, and the others."""
@@ -146,6 +194,8 @@ class QuantLayer:
             weights = self._fake_quant_weight
             step = inputs.current_limit() / fake_quant.levels(inputs.bits, inputs.unsigned)
             step = step * weights.limits(self.preprocessed_weight()) / fake_quant.levels(weights.bits)
+            if step.size > 1:  # of a transposed convolution with groups one for each channel of a group
+                step = step.tile([self.bias.size // step.size])
             # A channel of zeros has no grid, and its bias stays.
             error = paddle.where(step > 0, paddle.round(self.bias / step) * step - self.bias, paddle.zeros_like(step))
         return self.bias + error
@@ -191,7 +241,7 @@ class Parts:
 
 def quantized(layer: paddle.nn.Layer, parts: Parts) -> paddle.nn.Layer:
     """The quantized counterpart of a float layer, sharing its parameters."""
-    other = transplant(layer, QUANTIZED[base_type(layer)])
+    other = transplant(layer, derived(QUANTIZED[base_type(layer)], type(layer)))
     other.float_type = type(layer)
     other.quantizing = True
     other._fake_quant_weight = parts.weight_quantize
@@ -207,7 +257,7 @@ def quantized(layer: paddle.nn.Layer, parts: Parts) -> paddle.nn.Layer:
 def plain(layer: paddle.nn.Layer) -> paddle.nn.Layer:
     """The float layer that a quantized one came from, with its present parameters."""
     other = transplant(layer, layer.float_type)
-    for name in ("float_type", "quantizing", "rounds_bias", *PARTS):
+    for name in (*_STATE, *PARTS):
         other.__dict__.pop(name, None)
         other._sub_layers.pop(name, None)
     return other

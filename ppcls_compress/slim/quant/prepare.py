@@ -11,7 +11,7 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.quant import fold, foreign, layers
+from ppcls_compress.slim.quant import fold, foreign, layers, normed
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.select import Selection, select
@@ -26,7 +26,8 @@ def prepare(
 ) -> tuple[paddle.nn.Layer, dict[str, Any]]:
     """Swap the model's convolution and linear layers for quantized ones that share their parameters.
 
-    Branches that are deployed as one convolution are merged first.
+    Branches that are deployed as one convolution are merged first; weights that weight_norm or spectral_norm computes
+    become parameters.
 
     The activation ranges must then be calibrated (`calibrate`), or come with a state that is loaded.
 
@@ -40,10 +41,10 @@ def prepare(
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
         "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
-        "custom": names of the replaced steps}. With `placement: deploy` also "places": [{"layer", "side",
-        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer",
-        "op"}], the tensors that an integer graph would round and that no layer gives by itself, and "calls": which
-        calls of such layers there are.
+        "custom": names of the replaced steps}; if there are any, "normed": layers whose weight a norm computed. With
+        `placement: deploy` also "places": [{"layer", "side", "non_negative", "readers"}], with a "call" if the layer is
+        called more than once, "unlearned": [{"layer", "op"}], the tensors that an integer graph would round and that
+        no layer gives by itself, and "calls": which calls of such layers there are.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
@@ -58,8 +59,10 @@ def prepare(
             raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
     merged = branches.merge(model)
     selection = select(model, options)
+    plain = _normed(model, selection)
+    normed.make_named_plain(model, plain)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
-    record = _record(options, selection, merged, folded, custom)
+    record = _record(options, selection, merged, folded, custom) | ({"normed": plain} if plain else {})
     if options.placement == "deploy":
         record |= placement.to_record(placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
@@ -87,10 +90,12 @@ def fold_step(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Returns:
         {"kind": "fold", "version": 1, "merged": layers whose branches became one, "folded": [[convolution, batch
-        norm]], "biased": layers that were given a bias if they had none}, or None if the float layers are as they were.
+        norm]], "biased": layers that were given a bias if they had none, "normed": layers whose weight no norm computes
+        any more, if there are any}, or None if the float layers are as they were.
     """
     biased = record["quantized"] if record["options"].get("bias_correction") else []
     left = {"merged": list(record.get("merged", ())), "folded": list(record["folded"]), "biased": list(biased)}
+    left |= {"normed": list(record["normed"])} if "normed" in record else {}
     return {"kind": "fold", "version": 1, **left} if any(left.values()) else None
 
 
@@ -101,6 +106,7 @@ def apply_fold(model: paddle.nn.Layer, step: Mapping[str, Any]) -> paddle.nn.Lay
         UserError: the model has no layer of a name.
     """
     branches.merge_named(model, step.get("merged", ()))
+    normed.make_named_plain(model, step.get("normed", ()))
     fold.fold_pairs(model, [tuple(pair) for pair in step["folded"]])
     found = dict(model.named_sublayers())
     for name in step["biased"]:
@@ -133,6 +139,7 @@ def apply_record(
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
         raise UserError(f"the record's quantized layers are not this model's: {', '.join(different[:5])}")
+    normed.make_named_plain(model, record.get("normed", ()))
     fold.fold_pairs(model, [tuple(pair) for pair in record["folded"]])
     _swap(model, options, selection, custom)
     placement.apply(model, *placement.from_record(record), options)
@@ -151,6 +158,12 @@ def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, c
             for name, own in selection.chosen.items()
         },
     )
+
+
+def _normed(model: paddle.nn.Layer, selection: Selection) -> list[str]:
+    """The layers to be quantized whose weight a norm computes."""
+    found = dict(model.named_sublayers())
+    return [name for name in selection.chosen if normed.is_normed(found[name])]
 
 
 def _record(

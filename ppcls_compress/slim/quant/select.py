@@ -12,7 +12,8 @@ from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.options.rules import LAYER_TYPES
 from ppcls_compress.slim.quant.foreign import ForeignLayer
-from ppcls_compress.slim.quant.layers import QuantLayer, base_type
+from ppcls_compress.slim.quant.layers import QuantLayer, base_type, has_own_forward, taken_name
+from ppcls_compress.slim.quant.normed import has_weight
 
 _WEIGHTED = (
     paddle.nn.Conv1D,
@@ -91,8 +92,15 @@ def _obstacle(layer: paddle.nn.Layer, options: QuantOptions) -> str | None:
         return "this type of layer cannot be quantized"
     if not any(_is_type(layer, kind) for kind in options.quantizable_layer_type):
         return f"{base.__name__} is not in quantizable_layer_type"
-    if type(layer).forward is not base.forward:
+    if type(layer).forward is not base.forward or type(layer).__call__ is not paddle.nn.Layer.__call__:
         return "its class computes something of its own in forward"
+    if has_own_forward(layer):
+        return "forward is replaced on the layer itself"
+    if not has_weight(layer):
+        return "its weight is no parameter, something else computes it"
+    taken = taken_name(layer)
+    if taken is not None:
+        return f"its class has a {taken!r} of its own, which a quantized layer needs for itself"
     if getattr(layer, "skip_quant", False):
         return "skip_quant is set on the layer"
     return None
