@@ -24,8 +24,8 @@ def is_normed(layer: paddle.nn.Layer) -> bool:
 
 def has_weight(layer: paddle.nn.Layer) -> bool:
     """Whether the weight of a layer is its own, or can be made so, and not computed by a hook that is not known."""
-    computed = "weight" in layer._buffers or "weight" in layer.__dict__
-    return is_normed(layer) or not computed
+    by_its_class = isinstance(getattr(type(layer), "weight", None), property)  # as in layers that are deployed
+    return is_normed(layer) or by_its_class or layer._parameters.get("weight") is not None
 
 
 def make_plain(layers: Iterable[paddle.nn.Layer]) -> Callable[[], None]:

@@ -116,6 +116,10 @@ class Computed(nn.Conv2D):
     def weight(self):
         return self._parameters["weight"] * 2
 
+    @weight.setter
+    def weight(self, value):
+        self._parameters["weight"] = value
+
 
 class OtherCall(nn.Linear):
     def __call__(self, x):

@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 from support.exporting import export
 
-from ppcls_compress.deploy import formats
+from ppcls_compress.deploy import formats, sessions
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -64,6 +64,6 @@ def test_every_format_computes_what_training_saw(tmp_path, name):
     model, step = prepared(2, name="ptq")
     record = {"version": 1, "steps": [step]}
     result = export(model, tmp_path, image_shape=SHAPE, softmax=False, record=record, format=name)
-    found = formats.open_session(result.artifact, 1).run(X)
+    found = sessions.open_session(result.artifact, 1).run(X)
     expected = model(paddle.to_tensor(X)).numpy()
     assert (np.abs(found - expected) < 1e-5).mean() > 0.99
