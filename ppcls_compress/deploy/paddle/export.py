@@ -10,6 +10,7 @@ from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle.files import PROGRAM
+from ppcls_compress.deploy.paddle.inference import resizes
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -17,6 +18,11 @@ from ppcls_compress.slim.quant import inference
 from ppcls_compress.slim.tracing import save_program
 
 _SLOW = "runs anywhere, slower than the float network: its integers are turned to float; other formats keep them"
+
+_RESIZES = (
+    "resizes, which on oneDNN ends PaddlePaddle 3.3.0 and 3.3.1 (PaddlePaddle issue 77340): kept off it by this "
+    'package, elsewhere by config.delete_pass("onednn_placement_pass")'
+)
 
 _NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
 
@@ -49,4 +55,6 @@ def write(job: Job, folder: Path) -> Written:
         raise UserError(f"PaddlePaddle wrote no {network}: export needs FLAGS_enable_pir_api=1, its default")
     if not (folder / parameters).exists():
         raise UserError(f"{type(job.model).__name__} has no parameters: there is nothing to export")
+    if resizes(folder):
+        notes.append(_RESIZES)
     return Written(names, notes)

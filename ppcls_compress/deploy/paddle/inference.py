@@ -35,19 +35,30 @@ def create(folder: Path, threads: int) -> inference.Predictor:
     config.set_cpu_math_library_num_threads(threads)
     # oneDNN makes float networks 3 to 5 times as fast as the plain kernels, networks with integer weights 2 to 3 times.
     config.enable_mkldnn()
-    if _keep_off_onednn(folder):
+    if _kept_off_onednn(folder):
         config.delete_pass("onednn_placement_pass")
     return inference.create_predictor(config)
 
 
-_PADS_OR_ROUNDS = re.compile(r'"#"\s*:\s*"1\.(pad|pad3d|fake_quantize\w*)"')
+def resizes(folder: Path) -> bool:
+    """Whether the network holds resizing that ends Paddle 3.3.0 and 3.3.1 on oneDNN (PaddlePaddle issue 77340).
+
+    The factor is an array of doubles, empty where a size is given, which they do not hand to oneDNN's kernels.
+    """
+    return _holds(folder, "nearest_interp|bilinear_interp")
 
 
-def _keep_off_onednn(folder: Path) -> bool:
+def _kept_off_onednn(folder: Path) -> bool:
     """Whether only what is fused with a convolution should run on oneDNN.
 
-    In Paddle 3.3.1 its `pad` writes past its memory when the channels are padded, as in the shortcuts of CIFAR ResNets.
-    Rounding has no kernel there, and moving tensors to and fro costs more than the other kernels save.
+    For resizing see above. In Paddle 3.3.1 its `pad` writes past its memory when the channels are padded, as in the
+    shortcuts of CIFAR ResNets. Rounding has no kernel there, and moving tensors to and fro costs more than the other
+    kernels save.
     """
-    network = folder / PROGRAM[0]
-    return _PADS_OR_ROUNDS.search(network.read_text(encoding="utf-8")) is not None
+    return resizes(folder) or _holds(folder, r"pad|pad3d|fake_quantize\w*")
+
+
+def _holds(folder: Path, operators: str) -> bool:
+    """Whether the program has one of the operators, given as a pattern."""
+    program = (folder / PROGRAM[0]).read_text(encoding="utf-8")
+    return re.search(rf'"#"\s*:\s*"1\.({operators})"', program) is not None

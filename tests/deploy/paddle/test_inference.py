@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import paddle
 import pytest
@@ -28,6 +31,10 @@ def reflecting():
     return nn.Sequential(nn.Conv2D(3, 4, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(4096, 5))
 
 
+def resizing(**options):
+    return nn.Sequential(nn.Conv2D(3, 4, 3), nn.Upsample(**options), nn.AdaptiveAvgPool2D(2), nn.Flatten())
+
+
 @pytest.mark.parametrize(
     ("network", "off"),
     [
@@ -35,8 +42,11 @@ def reflecting():
         (lambda: quantized(models.build("PPLCNet_x0_25", class_num=5)), True),
         (lambda: models.build("CIFARResNet8", class_num=5), True),
         (reflecting, True),
+        (lambda: resizing(scale_factor=2), True),
+        (lambda: resizing(size=[40, 40], mode="bilinear"), True),
+        (lambda: resizing(scale_factor=2, mode="bicubic"), False),
     ],
-    ids=["float", "quantized", "channels padded", "pixels padded"],
+    ids=["float", "quantized", "channels padded", "pixels padded", "doubled", "resized", "doubled smoothly"],
 )
 def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
     model, deleted = network(), []
@@ -54,3 +64,35 @@ def test_everything_on_onednn_computes_the_same(tmp_path, name):
     session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
     for count in (2, 5):
         np.testing.assert_allclose(session.run(images(count)), logits_of(model, images(count)), rtol=1e-3, atol=1e-4)
+
+
+ON_ONEDNN = """
+import sys
+import numpy as np
+from paddle import inference
+
+config = inference.Config(*(f"{sys.argv[1]}/inference.{end}" for end in ("json", "pdiparams")))
+config.disable_gpu()
+config.enable_mkldnn()
+predictor = inference.create_predictor(config)
+(name,) = predictor.get_input_names()
+predictor.get_input_handle(name).reshape([1, 3, 32, 32])
+predictor.get_input_handle(name).copy_from_cpu(np.zeros([1, 3, 32, 32], np.float32))
+predictor.run()
+"""
+
+
+@pytest.mark.parametrize("options", [{"scale_factor": 2}, {"size": [40, 40], "mode": "bilinear"}], ids=str)
+def test_resizing_is_kept_off_onednn_which_it_ends_and_the_export_says_so(tmp_path, options):
+    paddle.seed(0)
+    model = resizing(**options)
+    written = paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    (note,) = written.notes
+    assert "PaddlePaddle issue 77340" in note
+    assert 'delete_pass("onednn_placement_pass")' in note
+    session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
+    np.testing.assert_allclose(session.run(images(3)), logits_of(model, images(3)), rtol=1e-4, atol=1e-5)
+    if paddle.__version__ in ("3.3.0", "3.3.1"):
+        done = subprocess.run([sys.executable, "-c", ON_ONEDNN, str(tmp_path)], capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "ConvertPirAttribute2RuntimeAttribute not support" in done.stderr
