@@ -6,11 +6,10 @@ plain Python objects, so that nothing here outlives or depends on the program.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import paddle
 from paddle import nn
@@ -20,7 +19,7 @@ from paddle.nn import functional as F
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.inputs import Inputs
-from ppcls_compress.slim.tracing import clean_builder
+from ppcls_compress.slim.tracing import lean_builder
 
 Shape = tuple[int, ...]
 _SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
@@ -179,7 +178,11 @@ def _local_batch_norm(layer: nn.SyncBatchNorm) -> Callable[[paddle.Tensor], padd
 
 
 class _Recorder(nn.Layer):
-    """Calls the network while the program is built, and notes which operators each layer's call adds."""
+    """Calls the network while the program is built, and notes which operators each layer's call adds.
+
+    While it is built, a place in the program is the operator that is the last one then: how many there are takes Paddle
+    a walk through all of them, and a tensor that is first used in the middle is put in front of all.
+    """
 
     def __init__(self, model: nn.Layer, arguments: list[object]) -> None:
         super().__init__()
@@ -206,7 +209,7 @@ class _Recorder(nn.Layer):
 
     def _opener(self, path: str) -> Callable[..., None]:
         def note(_: nn.Layer, inputs: tuple, named: dict[str, object]) -> None:
-            self.open.append((self.program.num_ops(), path, _value_ids([*inputs, named])))
+            self.open.append((self._last(), path, _value_ids([*inputs, named])))
             around = self._sites[-1] if self._sites else ()
             self._sites.append((*around, (path, self._counts[around, path])))
             self._counts[around, path] += 1
@@ -216,36 +219,32 @@ class _Recorder(nn.Layer):
     def _close(self, _: nn.Layer, inputs: tuple, outputs: object) -> None:
         start, path, given = self.open.pop()
         site = self._sites.pop()
-        self.closed.append(Call(path, start, self.program.num_ops(), given, _value_ids(outputs), site))
+        self.closed.append(Call(path, start, self._last(), given, _value_ids(outputs), site))
 
-    def owners(self) -> list[str]:
-        """The innermost layer per operator; calls that an error cut short are still open and own the last ones."""
-        end = self.program.num_ops()
-        owners = [""] * end
-        for start, path, _ in self.open:
-            owners[start:end] = [path] * (end - start)
-        for call in reversed(self.closed):  # an inner call closes before the call around it
+    def _last(self) -> int:
+        """The identity of the last operator, -1 before the first."""
+        block = self.program.global_block()
+        return -1 if block.empty() else block.back().id()
+
+    def recorded(self) -> tuple[list[Call], list[str]]:
+        """The calls by the operators' places, and the innermost layer per operator.
+
+        Calls that an error cut short are still open and own the last operators.
+        """
+        made = self.program.global_block().ops
+        place = {-1: 0} | {op.id(): index + 1 for index, op in enumerate(made)}
+        owners = [""] * len(made)
+        for last, path, _ in self.open:
+            owners[place[last] :] = [path] * (len(made) - place[last])
+        calls = [replace(call, start=place[call.start], stop=place[call.stop]) for call in self.closed]
+        for call in reversed(calls):  # an inner call closes before the call around it
             owners[call.start : call.stop] = [call.layer] * (call.stop - call.start)
-        return owners
+        return calls, owners
 
 
 def _value_ids(nested: object) -> tuple[str, ...]:
     """The ids of the values among nested arguments or results."""
     return tuple(str(value.id) for value in paddle.utils.flatten(nested) if hasattr(value, "get_defining_op"))
-
-
-@contextmanager
-def _without_call_stacks() -> Iterator[None]:
-    """Paddle's program builder asks for the Python stack at every operator, which takes more than half of its time."""
-    limit = getattr(sys, "tracebacklimit", None)
-    sys.tracebacklimit = 0
-    try:
-        yield
-    finally:
-        if limit is None:
-            del sys.tracebacklimit
-        else:
-            sys.tracebacklimit = limit
 
 
 def capture(model: nn.Layer, inputs: Inputs, *, training: bool = False) -> Graph:
@@ -258,7 +257,7 @@ def capture(model: nn.Layer, inputs: Inputs, *, training: bool = False) -> Graph
         CaptureError: the forward pass fails, or the images are smaller than a window.
     """
     recorder = _Recorder(model, describing.specs(inputs))
-    with inference_mode(model), _without_call_stacks(), clean_builder(model):
+    with inference_mode(model), lean_builder(model):
         try:
             if training:
                 model.train()
@@ -268,12 +267,13 @@ def capture(model: nn.Layer, inputs: Inputs, *, training: bool = False) -> Graph
         except UserError:
             raise
         except Exception as error:  # whatever the user's forward raises
-            partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.owners())
+            partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.recorded()[1])
             raise CaptureError(error, partial) from error
-    graph = _read(program.main_program, recorder.owners())
+    calls, owners = recorder.recorded()
+    graph = _read(program.main_program, owners)
     _attach(graph, model, program.parameters)
     graph.outputs.extend(_value_ids(program.outputs))
-    graph.calls.extend(recorder.closed)
+    graph.calls.extend(calls)
     _refuse_empty(graph)
     return graph
 
@@ -338,8 +338,7 @@ def _read(program: object, owners: list[str]) -> Graph:
             continue
         attrs = {k: v for k, v in op.attrs().items() if k not in _SKIPPED_ATTRIBUTES}
         inputs = tuple(lists.get(key, unpacked.get(key, key)) if key else None for key in operands)
-        owner = owners[index] if index < len(owners) else ""
-        copied = Op(index, name.split(".")[-1].rstrip("_"), inputs, tuple(outputs), attrs, owner)
+        copied = Op(index, name.split(".")[-1].rstrip("_"), inputs, tuple(outputs), attrs, owners[index])
         graph.ops.append(copied)
         graph.makers.update(dict.fromkeys(outputs, copied))
     return graph

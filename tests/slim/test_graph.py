@@ -64,6 +64,26 @@ def test_lists_of_tensors_are_opened_and_constants_are_read():
     assert graph.ints(cut.inputs[0]) is None
 
 
+class Held(nn.Layer):
+    """Reads a tensor that is no parameter of any layer, so that Paddle meets it in the middle of the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv2D(width, 8, 1, bias_attr=False) for width in (3, 8))
+        self.held = [paddle.ones([8, 1, 1])]
+
+    def forward(self, x):
+        return self.second(paddle.multiply(F.relu(self.first(x)), self.held[0]))
+
+
+def test_a_tensor_that_is_met_on_the_way_does_not_shift_the_layers():
+    graph = capture(Held(), [[1, 3, 4, 4]])
+    owners = [(op.name, op.owner) for op in graph.ops if op.name != "data"]
+    assert owners == [("conv2d", "first"), ("relu", ""), ("multiply", ""), ("conv2d", "second")]
+    places = {call.layer: (call.start, call.stop) for call in graph.calls}
+    assert places == {op.owner: (op.index, op.index + 1) for op in graph.ops if op.name == "conv2d"}
+
+
 def test_the_network_is_left_as_it_was():
     net = Block()
     net.norm.eval()

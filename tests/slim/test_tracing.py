@@ -4,10 +4,12 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.nn.layer import layers
+from paddle.pir import core
 from paddle.static import InputSpec
 
 from ppcls_compress.slim.graph import CaptureError, capture
-from ppcls_compress.slim.tracing import parameter_recorder, save_program
+from ppcls_compress.slim.tracing import lean_builder, parameter_recorder, save_program
 
 SPEC = [InputSpec([1, 3, 4, 4])]
 
@@ -61,3 +63,27 @@ def test_a_mistake_is_seen_whatever_was_captured_before():
         capture(net, [[1, 3, 4, 4]])
         with pytest.raises(CaptureError):
             capture(fails(net[0]), [[1, 3, 4, 4]])
+
+
+def own_functions():
+    return layers.name_struct, core.create_parameter
+
+
+def test_paddles_own_functions_are_back_whatever_happened_while_they_were_exchanged():
+    before = own_functions()
+    with lean_builder(fits(8)):
+        assert not set(own_functions()) & set(before)
+        assert fits(8)(paddle.ones([1, 3, 4, 4])).shape == [1, 2]
+    assert own_functions() == before
+    with pytest.raises(CaptureError):
+        capture(fails(nn.Conv2D(3, 8, 1)), [[1, 3, 4, 4]])
+    assert own_functions() == before
+
+
+def test_of_an_unknown_paddle_nothing_is_exchanged(monkeypatch):
+    before = own_functions()
+    known = capture(fits(8), [[1, 3, 4, 4]])
+    monkeypatch.setattr(paddle, "__version__", "9.9.9")
+    with lean_builder(fits(8)):
+        assert own_functions() == before
+    assert [op.name for op in capture(fits(8), [[1, 3, 4, 4]]).ops] == [op.name for op in known.ops]

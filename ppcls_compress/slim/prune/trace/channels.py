@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,43 +158,80 @@ def _free_units(channels: Channels, kinds: frozenset[str]) -> int:
 
 def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
     """Classes are interchangeable when they touch the same parameter axes, equally often."""
-    allowed = _prunable(channels, kinds)
-    tracing = channels.tracing
-    places = [*tracing.bindings.values(), *(size.counted for size in channels.sizes if size.whole is None)]
-    at = {(origin.weight, origin.axis): origin for origin in tracing.origins.values()}
-    origin_at = {place: at.get(binding) for place, binding in enumerate(tracing.bindings)}
-    if not places:
-        return []
-    roots = np.concatenate([channels.root[labels] for labels in places])
-    where = np.repeat(np.arange(len(places)), [len(labels) for labels in places])
-    live = allowed[roots]
-    if not live.any():
-        return []
-    touches, counts = np.unique(roots[live] * len(places) + where[live], return_counts=True)
-    pairs = np.stack(np.divmod(touches, len(places)), axis=1)
-    starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=-1))
-    signature = np.column_stack([pairs[:, 1], counts])
-    families: dict[bytes, list[int]] = {}
-    touched: dict[bytes, np.ndarray] = {}
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(pairs)], strict=True):
-        key = signature[start:end].tobytes()
-        families.setdefault(key, []).append(int(pairs[start, 0]))
-        touched.setdefault(key, pairs[start:end, 1])
-    rank = {name: position for position, name in enumerate(tracing.graph.tensors)}
+    rows, origins = _rows(channels)
+    families: dict[bytes, list[Labels]] = {}
+    touched: dict[bytes, Labels] = {}
+    for family, touches in _runs(rows, _prunable(channels, kinds)):
+        families.setdefault(touches.tobytes(), []).append(family)
+        touched.setdefault(touches.tobytes(), touches[:, 0])
+    rank = {name: position for position, name in enumerate(channels.tracing.graph.tensors)}
+    unit = np.full(len(channels.root), -1)
     groups = []
     for key, family in families.items():
-        origins = [origin_at.get(place) for place in touched[key].tolist()]
-        members = {origin.weight: origin for origin in origins if origin is not None}
-        ordered = sorted(members.values(), key=lambda origin: rank[origin.weight])
-        groups.append(_group(channels, np.array(family), ordered))
+        members = [origin for row in touched[key].tolist() for origin in origins[row]]
+        members.sort(key=lambda origin: rank[origin.weight])
+        groups.append(_group(channels, np.concatenate(family), members, unit))
     return sorted(groups, key=lambda group: rank[group.name])
 
 
-def _group(channels: Channels, family: Labels, origins: list[Origin]) -> Group:
-    """Units in the order in which the first layer's channels name them."""
-    unit = np.full(len(channels.root), -1)
+def _rows(channels: Channels) -> tuple[list[Labels], list[list[Origin]]]:
+    """The classes along every parameter axis and under every number, each row of them once: most places are alike.
+
+    Returns:
+        The rows, and for each the layers whose output channels lie along it.
+    """
+    tracing = channels.tracing
+    origins = {(origin.weight, origin.axis): origin for origin in tracing.origins.values()}
+    places = [(labels, origins.get(binding)) for binding, labels in tracing.bindings.items()]
+    places += [(size.counted, None) for size in channels.sizes if size.whole is None]
+    rows: dict[bytes, Labels] = {}
+    along: dict[bytes, list[Origin]] = {}
+    for labels, origin in places:
+        classes = channels.root[labels]
+        key = classes.tobytes()
+        rows.setdefault(key, classes)
+        along.setdefault(key, []).extend([origin] if origin else [])
+    return list(rows.values()), list(along.values())
+
+
+def _runs(rows: list[Labels], allowed: np.ndarray) -> Iterator[tuple[Labels, np.ndarray]]:
+    """Neighbouring classes that are in the same rows equally often, and these: [rows, 2], (row, how often).
+
+    Classes of one layer lie beside each other, so there are hardly more runs than groups.
+
+    Args:
+        allowed: class -> whether it is asked for.
+    """
+    if not rows:
+        return
+    classes, where = np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    live = allowed[classes]
+    order = np.argsort(classes[live], kind="stable")
+    pairs = np.stack([classes[live][order], where[live][order]], axis=1)
+    if not len(pairs):
+        return
+    first = np.flatnonzero(np.diff(pairs, axis=0, prepend=-1).any(axis=1))
+    found, touches = pairs[first, 0], np.stack([pairs[first, 1], np.diff(first, append=len(pairs))], axis=1)
+    starts = np.flatnonzero(np.diff(found, prepend=-1))
+    lengths = np.diff(starts, append=len(found))
+    before = np.maximum(np.arange(len(found)) - np.repeat(lengths, lengths), 0)
+    same = np.logical_and.reduceat((touches == touches[before]).all(axis=1), starts)
+    heads = np.flatnonzero(~same | (np.diff(lengths, prepend=0) != 0))
+    for head, end in zip(heads.tolist(), [*heads[1:].tolist(), len(starts)], strict=True):
+        yield found[starts[head:end]], touches[starts[head] : starts[head] + lengths[head]]
+
+
+def _group(channels: Channels, family: Labels, origins: list[Origin], unit: np.ndarray) -> Group:
+    """Units in the order in which the first layer's channels name them.
+
+    Args:
+        unit: label -> -1, lent to be written on; it is so again afterwards.
+    """
     first = channels.root[origins[0].labels]
-    first = first[np.isin(first, family)]
+    unit[family] = 0
+    first = first[unit[first] == 0]
     roots = first[np.sort(np.unique(first, return_index=True)[1])]
     unit[roots] = np.arange(len(roots))
-    return Group(roots, tuple(Member(origin, unit[channels.root[origin.labels]]) for origin in origins))
+    members = tuple(Member(origin, unit[channels.root[origin.labels]]) for origin in origins)
+    unit[family] = -1
+    return Group(roots, members)

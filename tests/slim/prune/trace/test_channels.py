@@ -8,7 +8,7 @@ from paddle.nn import functional as F
 from support.pruning import Net
 
 from ppcls_compress.slim.prune.cut.plan import Plan
-from ppcls_compress.slim.prune.trace.channels import solve
+from ppcls_compress.slim.prune.trace.channels import _runs, solve
 from ppcls_compress.slim.prune.trace.labels import Pin
 from ppcls_compress.slim.prune.trace.trace import trace
 
@@ -89,3 +89,26 @@ def test_a_plan_says_what_every_shape_and_axis_becomes():
     assert plan.shapes()[conv.inputs[0]] == (1, 14, 8, 8)
     assert plan.shapes()[conv.inputs[1]] == (8, 14, 1, 1)
     assert Plan(channels, channels.mask([])).kept == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_are_told_apart_by_how_often_each_row_has_them(seed):
+    rng = np.random.default_rng(seed)
+    blocks = [np.repeat(rng.integers(1, 30, 3), 2), np.arange(10, 20), np.arange(10, 30, 2), rng.integers(1, 30, 8)]
+    rows = [blocks[0], *blocks, np.concatenate([blocks[1], blocks[1]])]
+    allowed = rng.random(30) < 0.8
+    expected: dict[tuple, list[int]] = {}
+    for label in np.flatnonzero(allowed).tolist():
+        touches = tuple((i, row.tolist().count(label)) for i, row in enumerate(rows) if label in row)
+        if touches:
+            expected.setdefault(touches, []).append(label)
+    found: dict[tuple, list[int]] = {}
+    for family, touches in _runs(rows, allowed):
+        found.setdefault(tuple(map(tuple, touches.tolist())), []).extend(family.tolist())
+    assert found == expected
+
+
+def test_without_rows_or_classes_there_are_no_groups():
+    assert list(_runs([], np.ones(3, dtype=bool))) == []
+    assert list(_runs([np.array([0, 1])], np.zeros(3, dtype=bool))) == []
+    assert list(_runs([np.zeros(0, dtype=np.int64)], np.ones(3, dtype=bool))) == []

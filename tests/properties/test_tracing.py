@@ -1,0 +1,188 @@
+"""On whole networks: building leanly records what Paddle's own pace does, and the work grows as the network does."""
+
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.base.libpaddle import pir
+from paddle.vision import models as vision
+
+from ppcls_compress import models
+from ppcls_compress.models import catalog
+from ppcls_compress.slim import FPGMFilterPruner, graph
+from ppcls_compress.slim.prune.trace import channels, labels
+from ppcls_compress.slim.prune.trace.channels import solve
+from ppcls_compress.slim.prune.trace.trace import trace
+from ppcls_compress.slim.tracing import clean_builder
+
+FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "LeNet", "CIFARResNet8", "PPLCNet_x0_25"]
+VISION = [name for name in vision.__all__ if not name[0].isupper() and name not in catalog.names()]
+SLOW = [name for name in [*VISION, *catalog.names()] if name not in FAST]
+SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224}
+
+
+def shape_of(name):
+    size = 32 if name.startswith("CIFAR") else SIZES.get(name, 224 if "HG" in name else 96)
+    return [1, 1 if name == "LeNet" else 3, size, size]
+
+
+def numbered(found):
+    """All that a graph says, with values named by their order instead of by their address."""
+    order = {}
+
+    def name(value):
+        if isinstance(value, tuple):
+            return [name(item) for item in value]
+        return value if value is None else order.setdefault(value, len(order))
+
+    ops = [
+        (op.index, op.name, name(op.inputs), name(op.outputs), op.owner, {k: str(v) for k, v in op.attrs.items()})
+        for op in found.ops
+    ]
+    calls = [(call.layer, call.start, call.stop, name(call.inputs), name(call.outputs)) for call in found.calls]
+    shapes = {name(value): shape for value, shape in found.shapes.items() if value in order}
+    parameters = {name(value): parameter for value, parameter in found.parameters.items() if value in order}
+    return ops, calls, shapes, parameters, list(found.tensors), name(tuple(found.outputs))
+
+
+def labelled(net, shape):
+    """Labels of all parameter axes, classes and groups."""
+    tracing = trace(net, shape)
+    solved = solve(tracing, kinds=frozenset({"conv", "fc"}))
+    groups = [(group.roots.tolist(), [m.origin.weight for m in group.members]) for group in solved.groups]
+    return {place: row.tolist() for place, row in tracing.bindings.items()}, solved.root.tolist(), groups
+
+
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_a_network_built_leanly_is_the_one_that_paddle_builds(name, monkeypatch):
+    net = models.build(name) if name in catalog.names() else getattr(vision, name)()
+    shape = shape_of(name)
+    lean = numbered(graph.capture(net, shape)), labelled(net, shape)
+    monkeypatch.setattr(graph, "lean_builder", clean_builder)
+    assert lean == (numbered(graph.capture(net, shape)), labelled(net, shape))
+
+
+class Block(nn.Layer):
+    """A residual block: what is traced, united, split by groups and pinned grows with their number."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.norm = nn.Conv2D(8, 16, 1), nn.BatchNorm2D(16)
+        self.grouped, self.narrow = nn.Conv2D(16, 16, 3, padding=1, groups=4), nn.Conv2D(16, 8, 1)
+
+    def forward(self, x):
+        inner = nn.functional.relu(self.norm(self.wide(x)))
+        return x + self.narrow(paddle.concat(paddle.split(self.grouped(inner), 2, axis=1)[::-1], axis=1))
+
+
+def deep(blocks):
+    return nn.Sequential(nn.Conv2D(3, 8, 1), *[Block() for _ in range(blocks)], nn.Flatten(), nn.Linear(8 * 16, 4))
+
+
+SHAPE = [1, 3, 4, 4]
+
+
+def calls_of(work):
+    """How many functions a piece of work calls, Python's and built-in ones, and what it returns."""
+    count = 0
+
+    def note(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        found = work()
+    finally:
+        sys.setprofile(None)
+    return count, found
+
+
+def check_linear(counts):
+    """Of 8, 16 and 32 blocks: twice as many more blocks take twice as many more steps, give or take a tenth."""
+    first, second = counts[1] - counts[0], counts[2] - counts[1]
+    assert first > 0
+    assert second <= 2.2 * first, counts
+
+
+def test_functions_called_while_tracing_and_solving_grow_as_the_network_does():
+    solve(trace(deep(1), SHAPE))  # what is imported and cached at first use
+    captured, traced, solving, building = [], [], [], []
+    for blocks in (8, 16, 32):
+        net = deep(blocks)
+        captured.append(calls_of(lambda net=net: graph.capture(net, SHAPE))[0])
+        count, tracing = calls_of(lambda net=net: trace(net, SHAPE))
+        traced.append(count)
+        solving.append(calls_of(lambda tracing=tracing: solve(tracing))[0])
+        building.append(calls_of(lambda net=net: FPGMFilterPruner(net, SHAPE))[0])
+    for counts in (captured, traced, solving, building):
+        check_linear(counts)
+
+
+@contextmanager
+def counted_walks(monkeypatch):
+    """What Paddle goes through inside of single calls: operators listed or counted, parameters copied."""
+    seen = {"operators": 0, "parameters": 0}
+    listed, counted, copied = pir.Block.ops, pir.Program.num_ops, pir.Program.set_parameters_from
+
+    def ops(block):
+        found = listed.__get__(block)
+        seen["operators"] += len(found)
+        return found
+
+    def num_ops(program):
+        seen["operators"] += counted(program)
+        return counted(program)
+
+    def set_parameters_from(program, other):
+        seen["parameters"] += other.parameters_num()
+        return copied(program, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pir.Block, "ops", property(ops))
+        patch.setattr(pir.Program, "num_ops", num_ops)
+        patch.setattr(pir.Program, "set_parameters_from", set_parameters_from)
+        yield seen
+
+
+@pytest.mark.parametrize("walk", ["operators", "parameters"])
+def test_what_paddle_walks_through_grows_as_the_network_does(walk, monkeypatch):
+    counts = []
+    for blocks in (8, 16, 32):
+        with counted_walks(monkeypatch) as seen:
+            graph.capture(deep(blocks), SHAPE)
+        counts.append(seen[walk])
+    check_linear(counts)
+
+
+class Counting:
+    """A module or function of NumPy's that adds up the sizes of the arrays that come out of it."""
+
+    def __init__(self, target, sizes):
+        self.target, self.sizes = target, sizes
+
+    def __getattr__(self, name):
+        found = getattr(self.target, name)
+        return Counting(found, self.sizes) if callable(found) and not isinstance(found, type) else found
+
+    def __call__(self, *arguments, **options):
+        result = self.target(*arguments, **options)
+        parts = result if isinstance(result, tuple) else (result,)
+        self.sizes.extend(part.size for part in parts if isinstance(part, np.ndarray))
+        return result
+
+
+def test_arrays_made_while_solving_grow_as_the_network_does(monkeypatch):
+    counts = []
+    for blocks in (8, 16, 32):
+        tracing = trace(deep(blocks), SHAPE)
+        sizes = []
+        with monkeypatch.context() as patch:
+            patch.setattr(channels, "np", Counting(np, sizes))
+            patch.setattr(labels, "np", Counting(np, sizes))
+            assert len(solve(tracing).groups) > blocks
+        counts.append(sum(sizes))
+    check_linear(counts)
