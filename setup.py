@@ -12,8 +12,8 @@ CORE = [
     "pydantic>=2.7.0",
     "rich>=13.0.0",
     "PyYAML>=6.0.1",
-    "opencv-python-headless>=4.8.1.78",
-    "pillow>=10.0.0",
+    "opencv-python-headless>=4.11.0.86",
+    "pillow>=10.1.0",
     "matplotlib>=3.8.0",
 ]
 # paddle2onnx 2.1.0 has no wheel for Python 3.13. There p2o converts, which elsewhere steps in where paddle2onnx fails.
