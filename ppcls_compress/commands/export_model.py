@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="export without data or weights, on random images: for measuring speed only",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the export of another network in the same folder"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -34,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         MissingDependencyError: a package that a format needs is not installed.
-        UserError: the configuration cannot be used, or an artifact does not agree with the model.
+        UserError: the configuration cannot be used, the folder holds the export of another network, or an artifact does
+            not agree with the model.
     """
     chosen = formats.chosen(args.format)
     config = read_config(args)
@@ -43,13 +47,17 @@ def run(args: argparse.Namespace) -> None:
     for kind in chosen:
         kind.require()
     from ppcls_compress.deploy import artifact, configured
+    from ppcls_compress.deploy.replacing import check_replaceable
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logging_to
 
     directory = Path(config.Global.save_inference_dir)
     with logging_to():
         assemble.start(config)
+        source = configured.source_of(config)
         for kind in chosen:
+            if not args.overwrite:
+                check_replaceable(directory / kind.folder, source)
             artifact.check_writable(directory / kind.folder)
         names = _class_names(config, optional=args.synthetic_calibration)
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model

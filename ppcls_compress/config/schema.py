@@ -79,5 +79,13 @@ class Config(Options):
     def _empty_sections(cls, data: Any) -> Any:
         """A section left empty in YAML (`Metric:`) is null; where a section has defaults it means those."""
         if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+            filled = {key for key, field in cls.model_fields.items() if field.default is not None}
+            return {key: value for key, value in data.items() if value is not None or key not in filled}
         return data
+
+    @property
+    def drops_quantization(self) -> bool:
+        """Whether quantization that the weights have is to go: `Slim: null` or `Slim.quant: null` is written down."""
+        if self.Slim is None:
+            return "Slim" in self.model_fields_set
+        return self.Slim.quant is None and "quant" in self.Slim.model_fields_set

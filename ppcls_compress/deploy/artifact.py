@@ -52,6 +52,7 @@ class Description:
         speed_only: whether it is good for measuring speed only.
         integer_layers: how many layers have integer weights in the network files; None when it is not known.
         network: a fingerprint of the model's weights, by which exports of one model are known; empty when not taken.
+        source: the weights that were exported, as the user named them; empty when there were none.
     """
 
     image_shape: tuple[int, int, int]
@@ -68,6 +69,7 @@ class Description:
     speed_only: bool = False
     integer_layers: int | None = None
     network: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def write_description(folder: Path, description: Description) -> None:
             "version": VERSION,
             "format": description.format,
             "network": description.network,
+            "source": description.source,
             "image_shape": list(description.image_shape),
             "output": description.output,
             "params": description.params,
@@ -244,6 +247,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         format=own["format"],
         parity=dict(own["parity"]),
         network=str(own.get("network", "")),
+        source=str(own.get("source", "")),
         notes=tuple(own["notes"]),
         speed_only=bool(own.get("speed_only", False)),
         integer_layers=own.get("integer_layers"),

@@ -133,6 +133,7 @@ def export_all(
         params=counted.params,
         flops=counted.flops,
         network=fingerprint(model),
+        source=source_of(config),
         speed_only=bool(plan.speed_only),
     )
     if not description.preprocess:
@@ -245,6 +246,11 @@ def _tell_kernels(name: str, report: verify.ParityReport) -> None:
         log = logger.info if whole else logger.warning
         rest = "" if whole else "; the others compute in float and gain no speed"
         log("%s: layers on integer kernels: %s%s", name, shares, rest)
+
+
+def source_of(config: Config) -> str:
+    """The weights that a configuration exports, as the user named them; empty for random ones."""
+    return str(assemble.weights_prefix(config, download=False) or "")
 
 
 def fresh_model(config: Config) -> tuple[paddle.nn.Layer, recipe.Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
 from ppcls_compress.slim import branches, cost, quant, recipe
-from ppcls_compress.slim.options import SlimOptions
+from ppcls_compress.slim.options import QuantOptions, SlimOptions
 from ppcls_compress.slim.paddleslim import state_dict
 
 
@@ -59,7 +60,8 @@ def build_model(
     """The configured model, with weights loaded and compressed, and its record.
 
     Weights come from `Global.checkpoints`, else `Global.pretrained_model`, else `Arch.pretrained`. A record beside
-    them is applied first; of the `Slim` section only what it lacks is done.
+    them is applied first; of the `Slim` section only what it lacks is done. Weights that are quantized stay so, unless
+    the configuration says `Slim: null` or `Slim.quant: null`.
 
     Args:
         context: what compressing needs; None where the weights must have all steps of the `Slim` section already.
@@ -75,6 +77,7 @@ def build_model(
     prefix = weights_prefix(config, download=download)
     if prefix is not None:
         model, record = _with_weights(config, model, prefix, reinit_head=reinit_head)
+    slim = _with_quantization(slim, config, record)
     if config.Global.checkpoints:
         _check_same_steps(slim, record)
     model, record, notes = recipe.keep_wanted(model, slim, record)
@@ -94,6 +97,20 @@ def build_model(
             logger.info("%s", line)
     distributed.check_same("the compressed structure", record)
     return model, record
+
+
+def _with_quantization(slim: SlimOptions, config: Config, record: recipe.Record) -> SlimOptions:
+    """The options, with the quantization of the weights where the configuration says nothing of any."""
+    step = recipe.step_of(record, "quant")
+    if step is None or slim.quant is not None or config.drops_quantization:
+        return slim
+    options = QuantOptions.from_dict(step["options"])
+    logger.info(
+        "the weights are quantized (Slim.quant.name: %s, says their record) and stay so; -o Slim.quant=null takes them "
+        "as float",
+        options.name,
+    )
+    return replace(slim, quant=options)
 
 
 def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:

@@ -26,6 +26,7 @@ from ppcls_compress.errors import ConfigError
 from ppcls_compress.losses import LossFunction, build_loss
 from ppcls_compress.metrics import MetricFunction, build_metric
 from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import QuantOptions
 
 
 def run_folder(config: Config) -> Path:
@@ -159,8 +160,9 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook
     options = config.Global
     metric = build_metric(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
-    if recipe.step_of(record, "quant"):
-        hooks.append(Quantizers(config.Slim.quant))
+    quantized = recipe.step_of(record, "quant")
+    if quantized is not None:
+        hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))
     if options.eval_during_train:
         higher = config.Metric.Eval[0].higher_is_better
         evaluate = evaluator(config, trainer.model)

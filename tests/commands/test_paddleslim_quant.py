@@ -54,7 +54,8 @@ def test_train_resume_eval_and_export(which, monkeypatch, tmp_path, capsys):
     capsys.readouterr()
     assert call("eval", config, "Slim.quant={name: pact, compat: paddleslim}", PRUNE, weights) == 2
     assert "Slim.quant.backend: the weights were made with 'paddleslim'" in capsys.readouterr().err
-    assert call("train", config, PRUNE, weights, f"Global.output_dir={tmp_path}/float", "Global.epochs=1") == 0
+    float_again = [PRUNE, "Slim.quant=null", weights, f"Global.output_dir={tmp_path}/float", "Global.epochs=1"]
+    assert call("train", config, *float_again) == 0
     assert "fc.weight" in io.read_state(tmp_path / "float" / "CIFARResNet8" / "latest.pdparams")
 
 

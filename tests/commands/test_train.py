@@ -97,9 +97,11 @@ def test_steps_are_not_repeated_and_quantization_can_be_dropped(trained, tmp_pat
     records = [io.read_json(f"{prefix}.slim.json")["steps"] for prefix in (pruned, both)]
     assert [[step["kind"] for step in steps] for steps in records] == [["prune"], ["prune", "quant"]]
     assert records[0][0] == records[1][0]
-    run("train", config, f"Global.pretrained_model={both}", f"Global.output_dir={tmp_path}/float", "Global.epochs=1")
-    steps = io.read_json(f"{tmp_path}/float/CIFARResNet8/latest.slim.json")["steps"]
-    assert [step["kind"] for step in steps] == ["prune"]
+    for override, kinds in (("Slim.quant=null", ["prune"]), ("Global.seed=1", ["prune", "quant"])):
+        start = [f"Global.pretrained_model={both}", f"Global.output_dir={tmp_path}/again", "Global.epochs=1", override]
+        run("train", config, *start)
+        steps = io.read_json(f"{tmp_path}/again/CIFARResNet8/latest.slim.json")["steps"]
+        assert [step["kind"] for step in steps] == kinds
 
 
 def test_contradicting_options_are_an_error(trained, tmp_path, capsys):
