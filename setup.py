@@ -27,6 +27,7 @@ TEST = [
     "pytest>=8.0.0",
     "pytest-xdist>=3.5.0",
     "scikit-learn>=1.3.2",
+    "hypothesis>=6.100.0",
     "import-linter>=2.6",
     "ruff>=0.17.6,<0.18",  # another minor version formats differently
 ]

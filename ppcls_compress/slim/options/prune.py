@@ -69,8 +69,8 @@ class PruneOptions:
         pruned_ratio: share of every group of channels to remove, a number in [0, 1), or {glob over layer paths:
             number}, where layers that no glob matches stay and the first glob that matches a layer counts. 0.3 when no
             target is given.
-        scope: `group` sums the scores of all coupled layers, each divided by its mean; `layer` looks at the first
-            of them only.
+        scope: `group` sums the scores of all coupled layers, each divided by its mean; `layer` is PaddleSlim's way and
+            looks at the first of them only, and grouped convolutions lose whole groups.
         prune_type: `conv` removes output channels of convolutions, `fc` those of linear layers, `all` both.
         target_flops: share of the multiply-adds to keep, in (0, 1), instead of a ratio.
         target_params: share of the parameters to keep, in (0, 1), instead of a ratio.

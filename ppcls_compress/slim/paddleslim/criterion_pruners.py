@@ -10,8 +10,8 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.paddleslim.collection import Collection
 from ppcls_compress.slim.paddleslim.filter_pruner import FilterPruner
-from ppcls_compress.slim.paddleslim.pruning_plan import Collection
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA, Filters, ranking
 from ppcls_compress.slim.prune.choose.selection import float_values, removed_count, unit_means
 from ppcls_compress.slim.prune.trace.norms import norms_behind

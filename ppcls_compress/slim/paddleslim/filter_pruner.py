@@ -15,18 +15,11 @@ from paddle import nn
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim.inputs import Inputs, with_dtypes
 from ppcls_compress.slim.paddleslim.arguments import check_apply, check_axis, check_filters, check_ratio
-from ppcls_compress.slim.paddleslim.pruning_plan import (
-    Collection,
-    LayerView,
-    PruningMask,
-    PruningPlan,
-    collect,
-    collection_of,
-)
+from ppcls_compress.slim.paddleslim.collection import Choice, Collection, LayerView, collect
+from ppcls_compress.slim.paddleslim.pruning_plan import PruningPlan
 from ppcls_compress.slim.prune.choose.selection import float_values
 from ppcls_compress.slim.prune.choose.whole import refuse_all_whole
 from ppcls_compress.slim.prune.cut.fitting import Network
-from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.sensitivity import (
     Progress,
     Sensitivities,
@@ -95,7 +88,7 @@ class FilterPruner:
         transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]
         self.skip_vars = [p.name for layer in transposed for p in layer.parameters()]
         self._layers = dict(inner.named_sublayers(include_self=True))
-        self.collections = collect(self.network.channels(), self._values, self._layer)
+        self._collected: tuple[Channels, list[Collection]] | None = None
         for line in self._status.differences(self._measured()) if self._status.source else []:
             warnings.warn(f"{sen_file}: {line}", stacklevel=2)
 
@@ -205,11 +198,9 @@ class FilterPruner:
         names = [name for name in masters if name not in skip and (targets is None or name in targets)]
 
         def loss_of(name: str, ratio: float, base: float) -> float:
-            self.prune_var(name, self._filter_axis, ratio)
-            try:
+            with self.network.undone():
+                self.prune_var(name, self._filter_axis, ratio)
                 return float((base - eval_func()) / (base + 1e-3))
-            finally:
-                self.network.undo_last()
 
         measure(self._status, names, loss_of, eval_func, save_to=sen_file, progress=progress)
         self._status.is_ckp = targets is not None or bool(skip - set(self.skip_vars))
@@ -311,43 +302,22 @@ class FilterPruner:
         check_axis(axis, parameters, [len(self.network.tracing.graph.tensors[name].shape) for name in names])
         return axis
 
-    def _removed(self, channels: Channels, collection: Collection, mask: np.ndarray) -> np.ndarray:
-        """Representative labels of the units whose every position the mask removes."""
-        origin = channels.tracing.origins[self._names[collection.master_name]]
-        roots = channels.root[origin.labels]
-        if mask.shape != roots.shape:
-            raise UserError(f"cal_mask: expected {len(roots)} entries for {collection.master_name}, found {mask.shape}")
-        candidates = np.setdiff1d(roots[(mask == 0) & (collection.units >= 0)], roots[mask != 0])
-        return np.array([root for root in candidates.tolist() if root not in channels.pinned], dtype=np.int64)
-
     def _plan(self, wanted: list[tuple[str, float]], axis: int) -> PruningPlan:
-        """The masks that the ratios lead to, each parameter axis decided by the first that reaches it."""
-        channels = self.network.channels()
-        removed: list[np.ndarray] = []
-        ratios: dict[tuple[str, int], float] = {}
-        for parameter, ratio in wanted:
-            collection = collection_of(self.collections, parameter, axis)
-            if collection is None or (parameter, axis) in ratios:
-                continue
-            mask = np.asarray(self.cal_mask(ratio, collection, num_head=self.num_head))
-            removed.append(self._removed(channels, collection, mask))
-            for detail in collection.details:
-                ratios.setdefault((detail.name, detail.axis), ratio)
-        return self._spelled_out(Plan(channels, channels.mask(removed)), ratios)
-
-    def _spelled_out(self, chosen: Plan, ratios: Mapping[tuple[str, int], float]) -> PruningPlan:
-        """The masks of what is chosen."""
+        """The masks that the ratios lead to."""
+        choice = Choice(wanted, axis, self._collect, lambda *asked: self.cal_mask(*asked, num_head=self.num_head))
         plan = PruningPlan(self.model.full_name(), self.network)
-        graph = self.network.tracing.graph
-        shapes = self.network.dense_shapes()
-        for name, axes in chosen.kept.items():
-            parameter = graph.tensors[name].name
-            for axis, kept in axes.items():
-                mask = np.zeros(shapes[name][axis], dtype="int32")
-                mask[kept] = 1
-                plan.add(parameter, PruningMask(axis, mask, ratios[parameter, axis], self._layer(name)))
-        plan.note_made()
+        plan.note_made(choice, self.network.sound(choice), self._layer)
         return plan
+
+    @property
+    def collections(self) -> list[Collection]:
+        """What goes together in the network."""
+        return self._collect(self.network.channels())
+
+    def _collect(self, channels: Channels) -> list[Collection]:
+        if self._collected is None or self._collected[0] is not channels:
+            self._collected = channels, collect(channels, self._values, self._layer)
+        return self._collected[1]
 
     def _layer(self, name: str) -> LayerView:
         return LayerView(self._layers.get(name.rpartition(".")[0]))

@@ -1,8 +1,9 @@
-"""PaddleSlim's description of a pruning: what goes together, masks, applied by zeroing or cutting, restored."""
+"""PaddleSlim's description of a pruning: masks, applied by zeroing or cutting, restored."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,98 +13,13 @@ from paddle import nn
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.cost import upstream_flops
+from ppcls_compress.slim.paddleslim.collection import Choice, LayerView
 from ppcls_compress.slim.prune.cut.fitting import Network
 from ppcls_compress.slim.prune.cut.history import History
 from ppcls_compress.slim.prune.cut.masks import Masks, check_masks, check_plan, cut_alone, plan_of
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.cut.surgery import Surgery
 from ppcls_compress.slim.prune.trace.channels import Channels
-
-
-@dataclass(frozen=True)
-class LayerView:
-    """What criteria written for PaddleSlim ask of an operator: `attr("groups")`, None for what the layer lacks."""
-
-    layer: nn.Layer | None
-
-    def attr(self, name: str) -> object:
-        """The layer's number of this name."""
-        return getattr(self.layer, f"_{name}", None)
-
-
-@dataclass(frozen=True)
-class Detail:
-    """One pruned axis of one parameter, as a criterion may ask for it."""
-
-    name: str
-    axis: int
-    op: LayerView
-
-
-@dataclass(frozen=True)
-class Collection:
-    """Parameters that are pruned together.
-
-    Attributes:
-        master_name: Paddle's name of the parameter whose values decide.
-        master_axis: its axis.
-        values: Paddle's parameter name -> its values in the dense network, read-only.
-        units: for each position along the master's axis the unit of pruning it belongs to, -1 for one that stays.
-    """
-
-    master_name: str
-    master_axis: int
-    values: Mapping[str, np.ndarray]
-    units: np.ndarray
-    details: tuple[Detail, ...] = ()
-
-    def variables(self) -> list[str]:
-        """Names of all parameters of the collection."""
-        return list(dict.fromkeys(detail.name for detail in self.details))
-
-    def all_pruning_details(self) -> list[Detail]:
-        """One entry for each parameter axis."""
-        return list(self.details)
-
-
-def collect(
-    channels: Channels, values: Mapping[str, np.ndarray], layer_of: Callable[[str], LayerView]
-) -> list[Collection]:
-    """One collection for each group of channels.
-
-    Args:
-        values: Paddle's parameter name -> values in the dense network.
-        layer_of: structured parameter name -> its layer.
-    """
-    tensors = channels.tracing.graph.tensors
-    group_of = np.full(len(channels.root), -1)
-    for index, group in enumerate(channels.groups):
-        group_of[group.roots] = index
-    details: list[list[Detail]] = [[] for _ in channels.groups]
-    for (name, axis), labels in channels.tracing.bindings.items():
-        for index in np.unique(group_of[channels.root[labels]]).tolist():
-            if index >= 0:
-                details[index].append(Detail(tensors[name].name, axis, layer_of(name)))
-    collections = []
-    for group, found in zip(channels.groups, details, strict=True):
-        master = group.members[0]
-        parameter = tensors[master.origin.weight].name
-        collections.append(Collection(parameter, master.origin.axis, values, master.units, tuple(found)))
-    return collections
-
-
-def collection_of(collections: list[Collection], parameter: str, axis: int) -> Collection | None:
-    """That of a parameter which decides; of one whose channels fall into several groups they are joined."""
-    own = [c for c in collections if (c.master_name, c.master_axis) == (parameter, axis)]
-    if len(own) < 2:
-        return own[0] if own else None
-    units = np.full(len(own[0].units), -1)
-    for collection in own:
-        ours = collection.units >= 0
-        units[ours] = collection.units[ours] + units.max() + 1
-    details = tuple(detail for collection in own for detail in collection.details)
-    return Collection(parameter, axis, own[0].values, units, details)
-
 
 Bits = np.ndarray | list[int] | tuple[int, ...]
 
@@ -126,11 +42,27 @@ class PruningMask:
         return f"{self.ratio}\t{self.dims}"
 
 
+@dataclass(frozen=True)
+class _Maker:
+    """How a pruner made a plan.
+
+    Attributes:
+        channels: what was known of the network then.
+        layer_of: structured parameter name -> its layer.
+    """
+
+    choice: Choice
+    channels: Channels
+    layer_of: Callable[[str], LayerView]
+
+
 class PruningPlan:
     """Masks of parameters, and the way to apply them to the network they were made for and to undo that.
 
     The masks are what `apply` uses. One that was changed after the pruner had made the plan, or added, counts for all
-    channels that go together with its own. A plan that no pruner made cuts just the parameters that it names.
+    channels that go together with its own. Once applied, the plan names what was done: all axes that a changed mask
+    has taken along; or, after a warning, what it had to become because the network did not follow. A plan that no
+    pruner made cuts just the parameters that it names.
 
     Attributes:
         masks: Paddle's parameter name -> one `PruningMask` per pruned axis.
@@ -141,6 +73,7 @@ class PruningPlan:
         self.masks: dict[str, list[PruningMask]] = {}
         self.network = network
         self._made: dict[tuple[str, int], np.ndarray] = {}
+        self._made_by: _Maker | None = None
         self._histories: dict[int, History] = {}
 
     @property
@@ -150,7 +83,9 @@ class PruningPlan:
             return None
         graph = self.network.tracing.graph
         before, _ = upstream_flops(graph, graph.shapes)
-        after, _ = upstream_flops(graph, self._choose(self.network.channels()).shapes())
+        as_made = self._made_by is not None and self._is_as_made()
+        channels = self._made_by.channels if as_made else self.network.channels()
+        after, _ = upstream_flops(graph, self._choose(channels).shapes())
         return (before - after) / before
 
     def add(self, var_name: str, pruning_mask: PruningMask) -> None:
@@ -161,9 +96,40 @@ class PruningPlan:
                 return
         self.masks[var_name].append(pruning_mask)
 
-    def note_made(self) -> None:
-        """The masks so far are a pruner's; those that differ later are the user's."""
-        self._made = {(name, mask.dims): _bits(mask) for name, masks in self.masks.items() for mask in masks}
+    def note_made(self, choice: Choice, chosen: Plan, layer_of: Callable[[str], LayerView]) -> None:
+        """The masks of what a pruner chose; those that differ later are the user's.
+
+        Args:
+            choice: what it was asked for; asked again if the plan has to be made anew.
+            layer_of: structured parameter name -> its layer.
+        """
+        self._made_by = _Maker(choice, chosen.channels, layer_of)
+        self._name(chosen)
+
+    def _name(self, chosen: Plan) -> None:
+        """Lets the masks say what a plan does."""
+        graph = chosen.channels.tracing.graph
+        shapes = self.network.dense_shapes()
+        named: dict[str, list[PruningMask]] = {}
+        for name, axes in chosen.kept.items():
+            parameter = graph.tensors[name].name
+            for axis, kept in axes.items():
+                bits = np.zeros(shapes[name][axis], dtype="int32")
+                bits[kept] = 1
+                named.setdefault(parameter, []).append(self._mask(parameter, name, axis, bits))
+        self.masks.clear()
+        self.masks.update(named)
+        self._made = {(name, mask.dims): _bits(mask) for name, masks in named.items() for mask in masks}
+
+    def _mask(self, parameter: str, name: str, axis: int, bits: np.ndarray) -> PruningMask:
+        """The mask that there is already with these bits in its own form, or a new one."""
+        for mask in self.masks.get(parameter, []):
+            if mask.dims == axis:
+                mask.mask = _in_form(bits, mask.mask)
+                return mask
+        ratio = self._made_by.choice.ratios.get((parameter, axis)) if self._made_by else None
+        layer = self._made_by.layer_of(name) if self._made_by else None
+        return PruningMask(axis, bits, 1 - float(bits.mean()) if ratio is None else ratio, layer)
 
     def contains(self, var_name: str, dims: int | None = None) -> bool:
         """Whether the parameter is masked, on that axis when one is given."""
@@ -249,18 +215,34 @@ class PruningPlan:
     ) -> np.ndarray | None:
         """Returns the mask over labels of what is left."""
         tensors = network.tracing.graph.tensors
-        masks, decisive = self._by_structured_name(tensors)
-        check_plan(self._choose(network.channels()), decisive)
+        expected = self._choose(network.channels())
+        check_plan(expected, self._by_structured_name(tensors)[1])
+        left, shapes = network.left, {name: list(tensor.shape) for name, tensor in tensors.items()}
         if lazy:
-            surgery.mask(tensors, self._choose_next(network.channels()).cuts)
-            return network.left
-        shapes = {} if opt is None else {name: list(tensor.shape) for name, tensor in tensors.items()}
-        plan, _ = network.fit(self._choose_next, surgery, verify=verify)
-        if not plan.cuts and any(not mask.all() for axes in masks.values() for mask in axes.values()):
+            plan = network.sound(self._choose_next)
+            surgery.mask(tensors, plan.cuts)
+        else:
+            plan, _ = network.fit(self._choose_next, surgery, verify=verify)
+            left = plan.keep
+        done = self._choose(plan.channels)
+        if expected.kept and not done.kept:
             raise UserError("nothing of this plan can be cut out: the network does not compute the same without it")
-        if opt is not None:
+        if opt is not None and not lazy:
             surgery.shrink_states(opt, tensors, plan.cuts, shapes)
-        return plan.keep
+        self._own_up(done, expected)
+        return left
+
+    def _own_up(self, done: Plan, expected: Plan) -> None:
+        """Lets the masks say what was done, and tells when it is not what they said."""
+        said = (
+            self._by_structured_name(self.network.tracing.graph.tensors)[0] if self._is_as_made() else _masks(expected)
+        )
+        if _differ(said, _masks(done)):
+            warnings.warn(
+                "this network does not do all that the plan said: it was made anew, and its masks are what was done",
+                stacklevel=5,
+            )
+        self._name(done)
 
     def _apply_alone(
         self, model: nn.Layer, surgery: Surgery, *, lazy: bool, opt: paddle.optimizer.Optimizer | None, verify: bool
@@ -290,8 +272,15 @@ class PruningPlan:
                     own.setdefault(name, {})[mask.dims] = bits
         return found, own
 
+    def _is_as_made(self) -> bool:
+        """Whether the masks are those that a pruner has made, all of them."""
+        found = {(name, mask.dims): _bits(mask) for name, masks in self.masks.items() for mask in masks}
+        return found.keys() == self._made.keys() and all(np.array_equal(found[key], self._made[key]) for key in found)
+
     def _choose(self, channels: Channels) -> Plan:
-        """What the masks remove among the channels of their network."""
+        """What the masks remove among the channels of their network; a pruner's are made anew for other channels."""
+        if self._made_by is not None and channels is not self._made_by.channels and self._is_as_made():
+            return self._made_by.choice(channels)
         masks, decisive = self._by_structured_name(channels.tracing.graph.tensors)
         check_masks(masks, self.network.dense_shapes())
         return plan_of(channels, masks, decisive)
@@ -314,8 +303,25 @@ def _bits(mask: PruningMask) -> np.ndarray:
 
 
 def _both(a: Bits, b: Bits) -> Bits:
-    both = np.asarray(a).astype("int32") & np.asarray(b).astype("int32")
-    return both if isinstance(a, np.ndarray) else type(a)(both.tolist())
+    return _in_form(np.asarray(a).astype("int32") & np.asarray(b).astype("int32"), a)
+
+
+def _in_form(bits: np.ndarray, like: Bits) -> Bits:
+    return bits if isinstance(like, np.ndarray) else type(like)(bits.tolist())
+
+
+def _masks(plan: Plan) -> Masks:
+    labels = plan.channels.tracing.bindings
+    return {name: {axis: plan.keep[labels[name, axis]] for axis in axes} for name, axes in plan.kept.items()}
+
+
+def _differ(a: Masks, b: Masks) -> bool:
+    """Whether two sets of masks remove different positions; one that removes nothing counts for nothing."""
+    flat_a, flat_b = (
+        {(name, axis): mask for name, axes in masks.items() for axis, mask in axes.items() if not mask.all()}
+        for masks in (a, b)
+    )
+    return flat_a.keys() != flat_b.keys() or any(not np.array_equal(flat_a[key], flat_b[key]) for key in flat_a)
 
 
 def _inner(model: nn.Layer) -> nn.Layer:

@@ -55,7 +55,8 @@ def prune(
     if options.target and options.target[0] == "latency_ms" and latency is None:
         raise ConfigError("target_latency_ms: needs a function that measures latency")
     stage = Stage.of(options, earlier)
-    network = Network(inner, inputs, KINDS[options.prune_type])
+    grouped = "reduce" if options.scope == "layer" else "auto"
+    network = Network(inner, inputs, KINDS[options.prune_type], grouped=grouped)
     chooser = _Chooser(network, options, stage, latency)
     surgery = Surgery()
     try:
@@ -130,7 +131,7 @@ class _Chooser:
         if self.options.backend == "native":
             candidates = self.scorer.score(channels, groups)
             return select(candidates, self.options, self.stage, self._measure)
-        ratios = group_ratios(groups, self.options.ratio)
+        ratios = group_ratios(groups, self.options.ratio, self.stage.single(channels))
         if self.stage.steps > 1:
             ratios = [self._ratio_now(*pair) for pair in zip(groups, ratios, strict=True)]
         choose = BACKENDS.get(self.options.backend)

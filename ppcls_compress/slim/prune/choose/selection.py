@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import gcd
@@ -32,6 +32,7 @@ class Candidates:
         orders: per group, its units from the least important to the most.
         scores: per group, one score per unit, divided by the group's mean.
         sizes: per group, how many units it had before the first of several steps.
+        single: groups of one unit, which stays whatever is asked of it.
     """
 
     channels: Channels
@@ -39,6 +40,7 @@ class Candidates:
     scores: list[np.ndarray]
     orders: list[np.ndarray]
     sizes: list[int]
+    single: list[Group]
 
     def plan(self, counts: list[int]) -> Plan:
         """Removes the `counts[i]` least important units of group i."""
@@ -91,7 +93,7 @@ class Scorer:
                 total += own / max(float(own.mean()), np.finfo(np.float64).tiny)
             scores.append(total / len(members))
         sizes = [self.stage.dense_units(group) for group in groups]
-        return Candidates(channels, groups, scores, [ranking(s) for s in scores], sizes)
+        return Candidates(channels, groups, scores, [ranking(s) for s in scores], sizes, self.stage.single(channels))
 
     def _layer(self, origin: Origin) -> np.ndarray:
         if origin.weight not in self._layers:
@@ -107,18 +109,21 @@ class Scorer:
         return Filters(origin.weight, _rows(tensor, origin.axis), slope, scale)
 
 
-def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> list[float]:
+def group_ratios(groups: list[Group], ratio: float | Mapping[str, float], single: Iterable[Group] = ()) -> list[float]:
     """The share of each group's channels to remove.
 
     Of several globs that match a layer the first counts. Within a group a later glob gives way to an earlier one when
     it matches the earlier one's layers too, as `*` does.
+
+    Args:
+        single: groups that lose nothing whatever is asked of them.
 
     Raises:
         ConfigError: a glob matches no layer of these groups, never counts, or contradicts another one within a group.
     """
     if not isinstance(ratio, Mapping):
         return [ratio] * len(groups)
-    used: set[str] = set()
+    used: set[str | None] = set()
     ratios = []
     leaders = {group.members[0].origin.weight for group in groups}
     for group in groups:
@@ -131,6 +136,7 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float]) -> lis
                 chosen.setdefault(glob, []).append(member.origin)
         used.update(chosen)
         ratios.append(_common_ratio(chosen, ratio))
+    used.update(glob_of(member.origin, ratio) for group in single for member in group.members)
     for glob in ratio:
         if glob not in used:
             origins = [member.origin for group in groups for member in group.members]

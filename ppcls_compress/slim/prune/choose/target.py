@@ -45,7 +45,8 @@ def select(
             latency within 10%.
     """
     if options.target is None:
-        ratios = [stage.ratio(ratio) for ratio in group_ratios(candidates.groups, options.ratio)]
+        goals = group_ratios(candidates.groups, options.ratio, candidates.single)
+        ratios = [stage.ratio(ratio) for ratio in goals]
         return candidates.plan(removals(candidates, options, ratios, options.align))
     name, goal = options.target
     tolerance = 0.02 if name != "latency_ms" else 0.1 * goal

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -146,10 +147,16 @@ class Network:
         self._earlier.append(self.left)
         self.left = left
 
-    def undo_last(self) -> None:
-        """Undoes what was remembered last."""
-        self._history.undo_last()
-        self.left = self._earlier.pop()
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What is remembered within it, if anything, is undone on the way out."""
+        before = len(self._earlier)
+        try:
+            yield
+        finally:
+            while len(self._earlier) > before:
+                self._history.undo_last()
+                self.left = self._earlier.pop()
 
     def restore(self, optimizer: paddle.optimizer.Optimizer | None = None) -> None:
         """The network, and what the optimizer remembers, as before the first that was remembered; see `History`."""

@@ -65,8 +65,13 @@ def check_plan(plan: Plan, masks: Masks) -> None:
     """Whether a plan does what masks say.
 
     Raises:
-        UserError: it cannot, since channels that one removes go together with others, or stay.
+        UserError: it cannot, since channels that one removes go together with others, or stay; or nothing would be left
+            of a part that the network cuts its channels into.
     """
+    if any(len(part) and not plan.keep[part].any() for part in plan.channels.tracing.parts):
+        raise UserError(
+            f"masks of {', '.join(masks)}: nothing would be left of what the network cuts out of these channels"
+        )
     for name, axes in masks.items():
         for axis, mask in axes.items():
             labels = plan.channels.tracing.bindings.get((name, axis))

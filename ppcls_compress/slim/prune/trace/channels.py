@@ -157,7 +157,7 @@ def _free_units(channels: Channels, kinds: frozenset[str]) -> int:
 
 
 def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
-    """Classes are interchangeable when they touch the same parameter axes, equally often."""
+    """Classes are interchangeable when they touch the same parameter axes and parts of axes, equally often."""
     rows, origins = _rows(channels)
     families: dict[bytes, list[Labels]] = {}
     touched: dict[bytes, Labels] = {}
@@ -175,7 +175,7 @@ def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
 
 
 def _rows(channels: Channels) -> tuple[list[Labels], list[list[Origin]]]:
-    """The classes along every parameter axis and under every number, each row of them once: most places are alike.
+    """The classes along every parameter axis and part, and under every number, each row once: most are alike.
 
     Returns:
         The rows, and for each the layers whose output channels lie along it.
@@ -184,6 +184,7 @@ def _rows(channels: Channels) -> tuple[list[Labels], list[list[Origin]]]:
     origins = {(origin.weight, origin.axis): origin for origin in tracing.origins.values()}
     places = [(labels, origins.get(binding)) for binding, labels in tracing.bindings.items()]
     places += [(size.counted, None) for size in channels.sizes if size.whole is None]
+    places += [(part, None) for part in tracing.parts]
     rows: dict[bytes, Labels] = {}
     along: dict[bytes, list[Origin]] = {}
     for labels, origin in places:

@@ -99,6 +99,7 @@ class Tracing:
         values: value id -> labelled axes.
         bindings: (structured parameter name, axis) -> labels.
         picks: structured name of a buffer -> what is picked by its numbers.
+        parts: the labels of what is cut out of an axis; some of each stay.
         sources: where the program's numbers came from.
         layers: path -> layer.
     """
@@ -113,6 +114,7 @@ class Tracing:
     sizes: list[Size] = field(default_factory=list)
     grouped: list[GroupedConv] = field(default_factory=list)
     picks: dict[str, Pick] = field(default_factory=dict)
+    parts: list[Labels] = field(default_factory=list)
 
     def shape(self, value: str) -> Shape:
         """The value's static shape."""

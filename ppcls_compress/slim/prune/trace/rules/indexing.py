@@ -60,6 +60,7 @@ def take_slice(tracing: Tracing, op: Op) -> None:
             axes.pop(cut.axis)
         else:
             _note(tracing, op, cut, labels, 1)
+            tracing.parts.append(part)
             axes[cut.axis] = part
     result = {axis - sum(d < axis for d in dropped): labels for axis, labels in axes.items()}
     tracing.put(op.outputs[0], result)
@@ -79,6 +80,7 @@ def set_slice(tracing: Tracing, op: Op) -> None:
         if cut.axis in axes:
             _note(tracing, op, cut, axes[cut.axis], first)
             target[cut.axis] = axes[cut.axis][cut.start : cut.end]
+            tracing.parts.append(target[cut.axis])
             if cut.axis in dropped:
                 tracing.pin(axes[cut.axis], op, "assigns to one channel by its number")
     if has_value:

@@ -73,6 +73,7 @@ def _divide(tracing: Tracing, op: Op, axis: int, sections: list[int], *, equal: 
     parts: list[Labels | None] = [None] * len(sections)
     if labels is not None:
         parts = list(np.split(labels, np.cumsum(sections)[:-1]))
+        tracing.parts += parts
         if equal:
             tracing.book.unite_rows(np.stack(parts), Pin(op.name, "cut into equal parts with channels that stay"))
     for output, part in zip(op.outputs, parts, strict=True):
