@@ -43,7 +43,7 @@ def read_text(path: str | Path, *, limit: int | None = None) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: not a text file in UTF-8{_advice(data, path)}") from None
+        raise UserError(f"{path}: not a text file in UTF-8, first in line {line}{_advice(data, path)}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

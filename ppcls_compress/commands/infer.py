@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from ppcls_compress.commands.common import (
     add_config_arguments,
@@ -13,8 +16,9 @@ from ppcls_compress.commands.common import (
     read_config,
     require_weights,
 )
+from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Classify `Infer.infer_imgs`; one line of JSON for each image on standard output.
+
+    Of several images, those that cannot be read are told and passed over; the command fails at its end then.
 
     Raises:
         UserError: the configuration, a path or an image cannot be used.
@@ -39,30 +45,66 @@ def run(args: argparse.Namespace) -> None:
         check_path("--artifact", args.artifact, "folder")
     else:
         require_weights(config)
+        if not config.Infer.transforms:
+            raise ConfigError("Infer.transforms: is needed to prepare images; give what DataLoader.Eval has")
+    from ppcls_compress import data
+    from ppcls_compress.engine.logs import logger, logging_to
+
+    paths = data.list_images(config.Infer.infer_imgs)
+    failures: list[data.BadImageError] = []
+
+    def failed(error: data.BadImageError) -> None:
+        failures.append(error)
+        logger.error("%s", error)
+
+    with logging_to():
+        if passed := data.left_out(config.Infer.infer_imgs):
+            logger.warning("Infer.infer_imgs: no images, and left out: %s", _some(passed))
+        answers = _answers(args, config, paths, failed if len(paths) > 1 else None)
+        for answer in answers:
+            sys.stdout.write(_json(answer) + "\n")
+    if failures:
+        raise UserError(f"Infer.infer_imgs: {len(failures)} of {len(paths)} images have no answer, as told above")
+
+
+def _answers(
+    args: argparse.Namespace, config: Config, paths: list[Path], failed: Callable[[UserError], None] | None
+) -> Iterator[dict[str, Any]]:
+    options = config.Infer
+    if args.artifact:
+        from ppcls_compress.deploy.predictor import Predictor
+
+        return Predictor(args.artifact, runtime=args.runtime).classify(
+            paths, topk=options.PostProcess.topk, batch_size=options.batch_size, failed=failed
+        )
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.infer import classify
-    from ppcls_compress.engine.logs import logging_to
 
-    options = config.Infer
-    paths = data.list_images(options.infer_imgs)
-    with logging_to():
-        if args.artifact:
-            from ppcls_compress.deploy.predictor import Predictor
+    assemble.start(config)
+    predict = assemble.probabilities(assemble.build_model(config)[0])
+    return classify(
+        predict,
+        paths,
+        data.build_pipeline(options.transforms),
+        topk=options.PostProcess.topk,
+        class_names=assemble.class_names(config),
+        batch_size=options.batch_size,
+        image_shape=config.Global.image_shape,
+        failed=failed,
+    )
 
-            answers = Predictor(args.artifact, runtime=args.runtime).classify(
-                paths, topk=options.PostProcess.topk, batch_size=options.batch_size
-            )
-        else:
-            assemble.start(config)
-            predict = assemble.probabilities(assemble.build_model(config)[0])
-            answers = classify(
-                predict,
-                paths,
-                data.build_pipeline(options.transforms),
-                topk=options.PostProcess.topk,
-                class_names=assemble.class_names(config),
-                batch_size=options.batch_size,
-            )
-        for answer in answers:
-            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+def _json(answer: dict[str, Any]) -> str:
+    """A line that standard output can write, whatever its encoding; a name of a file need not even be text."""
+    line = json.dumps(answer, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(answer)
+    return line
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + rest

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     check_training(config)
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine.distributed import is_main
-    from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import run_folder, train
+    from ppcls_compress.engine.logs import logging_to
+    from ppcls_compress.engine.train import run_folder, tell_outcome, train
 
     hooks = []
     if profiler is not None:
@@ -52,6 +52,4 @@ def run(args: argparse.Namespace) -> None:
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
         progress = train(config, extra_hooks=hooks, latency=latency_of(config))
-        if progress.best is not None:
-            logger.info("best: %.2f%% in epoch %d", 100 * progress.best, progress.best_epoch)
-        logger.info("checkpoints are in %s", run_folder(config))
+        tell_outcome(progress, run_folder(config))

@@ -25,6 +25,10 @@ def inert_keys(config: Config) -> Iterator[str]:
                 yield f"AMP.{key} has no effect: {reason}"
         if config.AMP.use_promote and config.AMP.level == "O1":
             yield "AMP.use_promote has no effect: at level O1 the operator alone decides its type"
+    if config.Optimizer is not None:
+        for key, reason in config.Optimizer.lr.inert.items():
+            if getattr(config.Optimizer.lr, key) is not None:
+                yield f"Optimizer.lr.{key} has no effect: {reason}"
     for mode in ("Train", "Eval"):
         loader = getattr(config.DataLoader, mode)
         if loader is not None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ppcls_compress.data.images import BadImageError, read_image
-    from ppcls_compress.data.labels import list_images, read_class_names
+    from ppcls_compress.data.images.listing import left_out, list_images
+    from ppcls_compress.data.labels import read_class_names
     from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
     from ppcls_compress.data.transforms.pipeline import Pipeline, build_pipeline
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 _HOME = {
     "BadImageError": "images",
     "read_image": "images",
-    "list_images": "labels",
+    "left_out": "images.listing",
+    "list_images": "images.listing",
     "read_class_names": "labels",
     "Loader": "loader",
     "build_loader": "loader",
@@ -38,6 +40,7 @@ __all__ = [
     "build_loader",
     "build_pipeline",
     "dead_workers_told",
+    "left_out",
     "list_images",
     "read_class_names",
     "read_image",

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from ppcls_compress.data.labels import LabelledImages, read_labelled_images
+from ppcls_compress.data.places import Places
 from ppcls_compress.data.samplers import SAMPLERS
 from ppcls_compress.data.transforms import BATCH_TRANSFORMS, BatchTransformOps, TransformOps
 from ppcls_compress.declare import Declarations, Options, at_key, named
@@ -20,11 +21,13 @@ class Dataset(Options):
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
         skip_bad_images: how many unreadable images are passed over before the run stops.
+        allow_outside: take images that lie outside their folder, by `..`, by an absolute path or behind a link.
     """
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()
     skip_bad_images: Annotated[int, Field(ge=0)] = 0
+    allow_outside: bool = False
 
     @field_validator("transform_ops")
     @classmethod
@@ -79,12 +82,15 @@ class ImageNetDataset(Dataset):
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the label file, each checked."""
         return read_labelled_images(
-            root=check_path(f"{where}.image_root", self.image_root, "folder"),
+            places=Places(
+                check_path(f"{where}.image_root", self.image_root, "folder"), allow_outside=self.allow_outside
+            ),
             label_file=check_path(f"{where}.cls_label_path", self.cls_label_path, "file"),
             class_num=class_num,
             delimiter=self.delimiter,
             relabel=self.relabel,
             missing_allowed=self.skip_bad_images,
+            where=where,
         )
 
 

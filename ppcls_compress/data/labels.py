@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.data.places import Found, Places, why_missing
+from ppcls_compress.errors import UserError, cut, shortened
+from ppcls_compress.text import read_text
 
 _LABEL = re.compile(r"[0-9]{1,18}")  # what fits into 64 bits
 
@@ -27,18 +28,27 @@ class LabelledImages:
 
 
 def read_labelled_images(
-    *, root: Path, label_file: Path, class_num: int, delimiter: str | None, relabel: bool, missing_allowed: int
+    *,
+    places: Places,
+    label_file: Path,
+    class_num: int,
+    delimiter: str | None,
+    relabel: bool,
+    missing_allowed: int,
+    where: str,
 ) -> LabelledImages:
-    """The images that a label file names, relative to `root`.
+    """The images that a label file names.
 
     Args:
+        places: the folder that names are relative to.
         delimiter: what stands between path and label; None is white space.
         relabel: number the labels that occur 0, 1, ... in ascending order.
         missing_allowed: how many images need not exist.
+        where: the key of the data set's section, for messages.
 
     Raises:
-        UserError: the label file has no lines, a malformed line, a label outside 0 .. class_num - 1, or it names more
-            missing images than are allowed; with the file and the line.
+        UserError: the label file has no lines, a malformed line, a label outside 0 .. class_num - 1, a name that leads
+            outside the folder where it must not, or more missing images than are allowed; with the file and the line.
     """
     names: list[str] = []
     labels: list[int] = []
@@ -54,22 +64,15 @@ def read_labelled_images(
     if relabel:
         found = np.unique(found, return_inverse=True)[1].reshape(-1)
     _check_range(found, labels, class_num, label_file, lines)
-    images = LabelledImages([os.path.join(root, name) for name in names], found)
-    _check_existence(images, missing_allowed, label_file, lines)
-    return images
+    _check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
+    return LabelledImages([places.path(name) for name in names], found)
 
 
 def _lines(label_file: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and texts, blank lines left out."""
-    try:
-        with open(label_file, encoding="utf-8-sig") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield line, text.strip()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{label_file}: not a text file in UTF-8 ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{label_file}: cannot be read: {error.strerror}") from error
+    for line, text in enumerate(read_text(label_file).split("\n"), start=1):
+        if text.strip():
+            yield line, text.strip()
 
 
 def _parse(text: str, delimiter: str | None, place: str) -> tuple[str, int]:
@@ -77,72 +80,55 @@ def _parse(text: str, delimiter: str | None, place: str) -> tuple[str, int]:
     if len(parts) == 2 and _LABEL.fullmatch(parts[1].strip()) and parts[0].strip():
         return parts[0].strip(), int(parts[1])
     between = "a space" if delimiter is None else repr(delimiter)
-    raise UserError(f"{place}: expected a path, {between} and a label such as 0 or 7, found {text[:80]!r}")
+    raise UserError(f"{place}: expected a path, {between} and a label such as 0 or 7, found {shortened(text, 80)}")
 
 
 def _check_range(labels: np.ndarray, written: list[int], class_num: int, label_file: Path, lines: list[int]) -> None:
     outside = np.flatnonzero(labels >= class_num)
-    if len(outside):
-        first = int(outside[0])
-        others = f" (and {len(outside) - 1} more lines)" if len(outside) > 1 else ""
-        raise UserError(
-            f"{label_file}:{lines[first]}: label {written[first]} is outside 0 .. {class_num - 1}, "
-            f"as Arch.class_num is {class_num}{others}"
-        )
+    if not len(outside):
+        return
+    first = int(outside[0])
+    others = f" (and {len(outside) - 1} more lines)" if len(outside) > 1 else ""
+    from_one = labels.min() == 1 and labels.max() == class_num
+    hint = "; the list counts its labels from 1, they must be from 0: relabel: True does that" if from_one else ""
+    raise UserError(
+        f"{label_file}:{lines[first]}: label {written[first]} is outside 0 .. {class_num - 1}, "
+        f"as Arch.class_num is {class_num}{others}{hint}"
+    )
 
 
-def _check_existence(images: LabelledImages, allowed: int, label_file: Path, lines: list[int]) -> None:
-    """Looks for the files folder by folder: a million separate look-ups would take minutes on a network disk."""
-    listings: dict[str, set[str]] = {}
+def _check_places(
+    places: Places, names: list[str], label_file: Path, lines: list[int], *, missing_allowed: int, where: str
+) -> None:
     missing: list[int] = []
-    for index, path in enumerate(images.paths):
-        folder, name = os.path.split(path)
-        if folder not in listings:
-            listings[folder] = _listing(folder)
-        if name not in listings[folder]:
+    for index, name in enumerate(names):
+        found = places.look(name)
+        if found is Found.MISSING:
             missing.append(index)
-    if len(missing) > allowed:
+        elif found is Found.OUTSIDE:
+            raise UserError(
+                f"{label_file}:{lines[index]}: {shortened(name, 200)} leads outside {where}.image_root, by its path or "
+                f"behind a link; if that is meant, set {where}.allow_outside to True"
+            )
+    if len(missing) > missing_allowed:
         first = missing[0]
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        hint = f"; skip_bad_images allows {allowed}" if allowed else ""
-        raise UserError(f"{label_file}:{lines[first]}: no such image {images.paths[first]}{others}{hint}")
+        hint = f"; skip_bad_images allows {missing_allowed}" if missing_allowed else ""
+        path, why = places.path(names[first]), why_missing(places.root, names[first])
+        raise UserError(f"{label_file}:{lines[first]}: no such image {cut(path, 300)}{others}{hint}{why}")
 
 
-def _listing(folder: str) -> set[str]:
-    try:
-        return set(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    except OSError as error:
-        raise UserError(f"{folder}: the folder cannot be listed: {error.strerror}") from error
-
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-
-
-def list_images(path: str | Path) -> list[Path]:
-    """The images that `path` stands for: an image, a folder of images (sorted by name), or a text file of image paths.
-
-    The lines of a text file are relative to the folder it is in.
+def read_listed(path: Path) -> list[Path]:
+    """The files that a text file names, one in a line, relative to the folder it is in.
 
     Raises:
-        UserError: nothing is there, it holds no images, or a line names a missing file.
+        UserError: one is not there; with file and line.
     """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
-    elif path.suffix.lower() == ".txt" and path.is_file():
-        found = []
-        for line, text in _lines(path):
-            found.append(path.parent / text)
-            if not found[-1].is_file():
-                raise UserError(f"{path}:{line}: no such image {found[-1]}")
-    elif path.is_file():
-        found = [path]
-    else:
-        raise UserError(f"{path}: no such file or folder")
-    if not found:
-        raise UserError(f"{path}: no images in it; looked for {', '.join(IMAGE_SUFFIXES)}")
+    found = []
+    for line, text in _lines(path):
+        found.append(path.parent / text)
+        if not found[-1].is_file():
+            raise UserError(f"{path}:{line}: no such image {found[-1]}{why_missing(path.parent, text)}")
     return found
 
 
@@ -154,14 +140,18 @@ def read_class_names(path: str | Path, class_num: int) -> list[str]:
             line.
     """
     names: dict[int, str] = {}
-    for line, text in _lines(Path(path)):
-        index, _, name = text.partition(" ")
-        if not _LABEL.fullmatch(index) or not name.strip():
-            raise UserError(f"{path}:{line}: expected a class index, a space and a name, found {text[:80]!r}")
+    lines = list(_lines(Path(path)))
+    from_one = [text.split(None, 1)[0] for _, text in lines] == [str(index) for index in range(1, class_num + 1)]
+    if from_one:
+        raise UserError(f"{path}: its indices are counted from 1 to {class_num}; they must be from 0, as labels are")
+    for line, text in lines:
+        index, name = (*text.split(None, 1), "")[:2]
+        if not _LABEL.fullmatch(index) or not name:
+            raise UserError(f"{path}:{line}: expected a class index, a space and a name, found {shortened(text, 80)}")
         if int(index) in names or int(index) >= class_num:
             what = "is given twice" if int(index) in names else f"is outside 0 .. {class_num - 1}"
             raise UserError(f"{path}:{line}: class index {index} {what}")
-        names[int(index)] = name.strip()
+        names[int(index)] = name
     missing = [index for index in range(class_num) if index not in names]
     if missing:
         raise UserError(f"{path}: no name for class {missing[0]}; Arch.class_num is {class_num}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import paddle
 
 from ppcls_compress.data.datasets import LoaderConfig, WorkerOptions
@@ -34,6 +35,11 @@ class Loader:
     def samples(self) -> int:
         """Images per epoch on this rank."""
         return self._maker.sampler.samples
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of every image of the split, int64 [N], whatever this rank's share of them."""
+        return self._maker.images.labels
 
     @property
     def bad_images(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,12 @@ class Predictor:
         Raises:
             UserError: an image cannot be read, or the artifact does not tell its preprocessing.
         """
-        names, pipeline = self.artifact.description.class_names, self._pipeline()
+        names, shape = self.artifact.description.class_names, self.artifact.description.image_shape
+        pipeline = self._pipeline()
         answers = []
         for start in range(0, len(images), BATCH):
             batch = [
-                pipeline(image) if isinstance(image, np.ndarray) else read_prepared(image, pipeline)
+                pipeline(image) if isinstance(image, np.ndarray) else read_prepared(image, pipeline, image_shape=shape)
                 for image in images[start : start + BATCH]
             ]
             for row in check_finite(self.probabilities(np.stack(batch))):
@@ -101,12 +102,18 @@ class Predictor:
         return answers
 
     def classify(
-        self, paths: Iterable[Path], *, topk: int | None = None, batch_size: int = BATCH
+        self,
+        paths: Iterable[Path],
+        *,
+        topk: int | None = None,
+        batch_size: int = BATCH,
+        failed: Callable[[data.BadImageError], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """The `topk` most likely classes of each image file, see `engine.infer.classify`; None for as many as exported.
 
         Raises:
-            UserError: an image cannot be read, or the artifact does not tell its preprocessing.
+            UserError: an image cannot be read and nobody is to be told with `failed`, or the artifact does not tell its
+                preprocessing.
         """
         description = self.artifact.description
         return classify(
@@ -116,6 +123,8 @@ class Predictor:
             topk=description.topk if topk is None else topk,
             class_names=description.class_names,
             batch_size=batch_size,
+            image_shape=description.image_shape,
+            failed=failed,
         )
 
     def _pipeline(self) -> data.Pipeline:

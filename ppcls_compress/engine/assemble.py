@@ -14,7 +14,7 @@ from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.engine import checkpoint, distributed
+from ppcls_compress.engine import checkpoint, distributed, forward
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
@@ -44,15 +44,38 @@ def start(config: Config) -> None:
 
 
 def build_dense(config: Config) -> paddle.nn.Layer:
-    """The backbone of the `Arch` section with fresh weights."""
+    """The backbone of the `Arch` section with fresh weights.
+
+    Raises:
+        ConfigError: it does not take images of `Global.image_shape`, or batch norms cannot be synchronised here.
+    """
     arch = config.Arch
     model = models.build(arch.name, class_num=arch.class_num, **arch.family_options)
-    return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model) if arch.use_sync_bn else model
+    _check_takes(config, model, arch.name, where="Arch.name")
+    if not arch.use_sync_bn or distributed.world_size() == 1:  # the statistics of one process are all there are
+        return model
+    if config.Global.device == "cpu":
+        raise ConfigError(
+            "Arch.use_sync_bn: PaddlePaddle synchronises batch norms between GPUs only; leave it out on the CPU"
+        )
+    return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def _check_takes(config: Config, model: paddle.nn.Layer, name: str, *, where: str) -> None:
+    options = models.catalog.get(name).options.model_fields
+    channels = config.Global.image_shape[0]
+    advice = (
+        f"Arch.input_image_channel: {channels} makes one that takes them" if "input_image_channel" in options else ""
+    )
+    forward.check_takes(
+        model, config.Global.image_shape, class_num=config.Arch.class_num, who=f"{where} {name}", advice=advice
+    )
 
 
 def build_model(
     config: Config,
     *,
+    dense: paddle.nn.Layer | None = None,
     context: recipe.Context | None = None,
     download: bool = True,
     reinit_head: bool = False,
@@ -64,6 +87,7 @@ def build_model(
     the configuration says `Slim: null` or `Slim.quant: null`.
 
     Args:
+        dense: as `build_dense` gives it, and nothing else has it; None builds it here.
         context: what compressing needs; None where the weights must have all steps of the `Slim` section already.
         download: whether published weights may be fetched.
         reinit_head: let a classifier of another class count start afresh, as fine-tuning needs.
@@ -71,7 +95,7 @@ def build_model(
     Raises:
         UserError: the weights do not fit, or the `Slim` section cannot be carried out.
     """
-    model = build_dense(config)
+    model = dense or build_dense(config)
     slim = config.Slim.options if config.Slim else SlimOptions()
     record = recipe.empty_record()
     prefix = weights_prefix(config, download=download)
@@ -147,6 +171,7 @@ def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
     family = {} if options.arch else arch.family_options
     prefix = checkpoint.plain_prefix(options.teacher)
     teacher = models.build(options.arch or arch.name, class_num=arch.class_num, **family)
+    _check_takes(config, teacher, options.arch or arch.name, where="Slim.distill.arch" if options.arch else "Arch.name")
     teacher = _with_weights(config, teacher, prefix, reinit_head=False)[0]
     teacher.eval()
     for parameter in teacher.parameters():
@@ -187,6 +212,7 @@ def _with_weights(
     model = recipe.rebuild(model, record, custom=recipe.named_classes(slim, record))
     path = Path(f"{prefix}.pdparams")
     state = io.read_state(path)
+    _check_finite(state, path)
     if not record["steps"] and state_dict.is_paddleslim(state):
         if not (config.Slim and config.Slim.quant):
             raise UserError(
@@ -198,6 +224,18 @@ def _with_weights(
     report = weights.load_into(model, state, source=str(path), reinit_head=reinit_head)
     logger.info("weights: %s", report)
     return model, record
+
+
+def _check_finite(state: dict[str, np.ndarray], path: Path) -> None:
+    """Refuse weights that are no numbers: a ReLU turns NaN into 0 on a CPU, so the network's answers need not tell."""
+    broken = [
+        name
+        for name, value in state.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fc" and not np.isfinite(value).all()
+    ]
+    if broken:
+        rest = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise UserError(f"{path}: not all of these weights are finite numbers: {', '.join(broken[:3])}{rest}")
 
 
 def _from_paddleslim(

@@ -23,7 +23,7 @@ from ppcls_compress.slim.record import Record, empty_record
 if TYPE_CHECKING:
     from ppcls_compress.engine.training import Training
 
-__all__ = ["plain_prefix", "read_record", "read_states", "restore", "save", "save_model"]
+__all__ = ["plain_prefix", "read_record", "read_states", "restore", "save", "save_model", "saved_epoch"]
 
 _SUMMED = (".pdparams", ".slim.json", ".pdopt")
 _STATES = ("progress", "seed", "loss_scaling", "parameter_names", "sha256")
@@ -55,6 +55,8 @@ def save(prefix: Path, trainer: Training, record: Record) -> None:
         states = {
             "progress": asdict(trainer.progress),
             "seed": trainer.seed,
+            "settings": trainer.settings,
+            "steps_per_epoch": trainer.steps_per_epoch,
             "loss_scaling": trainer.precision.state_dict(),
             "parameter_names": {parameter.name: name for name, parameter in trainer.model.named_parameters()},
             "sha256": {suffix: io.sha256(path) for suffix, path in zip(_SUMMED, partials, strict=False)},
@@ -88,14 +90,37 @@ def read_states(prefix: Path) -> dict[str, Any]:
         path = Path(f"{prefix}{suffix}")
         if not path.exists() or io.sha256(path) != expected:
             raise UserError(
-                f"Global.checkpoints: {prefix} is half-written ({path.name} is of another save); "
-                "resume from another checkpoint of the folder, such as epoch_N"
+                f"Global.checkpoints: {prefix} is half-written or altered: {path.name} is not the file that was saved "
+                f"with the others; {_advice(prefix)}"
             )
     return states
 
 
-def restore(prefix: Path, trainer: Training) -> None:
+def _advice(prefix: Path) -> str:
+    """What can be resumed from instead, of what is there."""
+    others = sorted(path.stem for path in prefix.parent.glob("*.pdstates") if path.stem != prefix.name)
+    if not others:
+        return "there is no other checkpoint in its folder"
+    return f"resume from another one of its folder: {', '.join(others[:8])}"
+
+
+def saved_epoch(prefix: Path) -> int | None:
+    """After which epoch a complete checkpoint was saved; None where there is none."""
+    if not Path(f"{prefix}.pdstates").exists():
+        return None
+    try:
+        return read_states(prefix)["progress"]["epoch"]
+    except UserError:
+        return None
+
+
+def restore(prefix: Path, trainer: Training) -> dict[str, Any]:
     """Put optimizer, schedule and progress where `save` found them; the model's weights are loaded already.
+
+    Where an epoch has another number of steps than it had, the schedule goes on from the epoch, not from the step.
+
+    Returns:
+        The settings of the run that was stopped; empty where they were not saved.
 
     Raises:
         UserError: the checkpoint is half-written, or its optimizer is not the configured one.
@@ -107,6 +132,9 @@ def restore(prefix: Path, trainer: Training) -> None:
     trainer.precision.set_state_dict(states["loss_scaling"])
     saved = io.read_state(f"{prefix}.pdopt")
     _restore_optimizer(trainer, _renamed(saved, states["parameter_names"], trainer.model), prefix)
+    if states.get("steps_per_epoch") not in (None, trainer.steps_per_epoch):
+        trainer.schedule.go_to(trainer.progress.epoch * trainer.steps_per_epoch)
+    return states.get("settings", {})
 
 
 def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn.Layer) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def classify(
     topk: int,
     class_names: Sequence[str] | None,
     batch_size: int,
+    image_shape: Sequence[int] | None = None,
+    failed: Callable[[BadImageError], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """For each image: `{"file_name", "class_ids", "scores", "label_names"}`, best class first.
 
@@ -30,15 +32,25 @@ def classify(
         topk: how many classes; all of them when there are fewer.
         class_names: by class index; without them `label_names` is empty.
         batch_size: images per call of `predict`.
+        image_shape: (C, H, W) that `predict` takes; None takes what comes first.
+        failed: is told of a file that is no readable image, which then has no answer; None ends with the first one.
 
     Raises:
-        UserError: a file is not a readable image.
+        BadImageError: a file is not a readable image, or comes out of the pipeline in another shape.
     """
     batch: list[Path] = []
     images: list[np.ndarray] = []
     for path in paths:
+        try:
+            image = read_prepared(path, pipeline, image_shape=image_shape)
+        except BadImageError as error:
+            if failed is None:
+                raise
+            failed(error)
+            continue
+        image_shape = image.shape
         batch.append(path)
-        images.append(read_prepared(path, pipeline))
+        images.append(image)
         if len(batch) == batch_size:
             yield from _answers(predict(np.stack(images)), batch, topk, class_names)
             batch, images = [], []
@@ -46,16 +58,25 @@ def classify(
         yield from _answers(predict(np.stack(images)), batch, topk, class_names)
 
 
-def read_prepared(path: str | Path, pipeline: Pipeline) -> np.ndarray:
+def read_prepared(path: str | Path, pipeline: Pipeline, *, image_shape: Sequence[int] | None = None) -> np.ndarray:
     """The image [C, H, W] that `pipeline` makes of a file.
 
+    Args:
+        image_shape: what it must be; None for anything.
+
     Raises:
-        BadImageError: the file is not a readable image; the message names it.
+        BadImageError: the file is not a readable image, or comes out in another shape; the message names it.
     """
     try:
-        return pipeline(read_image(path))
+        image = pipeline(read_image(path))
     except UserError as error:
         raise BadImageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    if image_shape is not None and image.shape != tuple(image_shape):
+        raise BadImageError(
+            f"{path}: the transforms make an image of {list(image.shape)} of it, {list(image_shape)} is needed; end "
+            "them with a crop or a resize to one size"
+        )
+    return image
 
 
 def check_finite(scores: np.ndarray) -> np.ndarray:

@@ -19,7 +19,10 @@ from ppcls_compress.engine.hooks.evaluation import Evaluation
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.plausible import check_main_metric, doubts
+from ppcls_compress.engine.resume import differences, settings_of
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError
@@ -46,15 +49,21 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
     """
     assemble.start(config)
     distributed.start()
-    if config.Global.checkpoints:
-        _check_resume(config)
+    if config.Global.eval_during_train:
+        check_main_metric(config)
+    finished = _finished(config) if config.Global.checkpoints else None
+    if finished is not None:
+        return finished
     # Paddle numbers layers per process; names that start from zero make optimizer state portable between runs.
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
+        dense = assemble.build_dense(config)
         loader = training_loader(config)
         check_image_shape(config, loader, "Train")
         if config.Global.eval_during_train:
             check_image_shape(config, _loader(config, "Eval"), "Eval")
+        for line in doubts(config, loader.labels):
+            logger.warning("%s", line)
         context = compression_context(
             config,
             lambda: training_loader(config, shard=False),
@@ -62,13 +71,69 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
             latency=latency,
             keep_in=run_folder(config),
         )
-        model, record = assemble.build_model(config, context=context, reinit_head=not config.Global.checkpoints)
+        resumed = bool(config.Global.checkpoints)
+        model, record = assemble.build_model(config, dense=dense, context=context, reinit_head=not resumed)
         trainer = build_trainer(config, model, loader)
+        trainer.settings = settings_of(config, images=len(loader.labels))
         trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
-        if config.Global.checkpoints:
-            checkpoint.restore(checkpoint.plain_prefix(config.Global.checkpoints), trainer)
+        if resumed:
+            _resume(config, trainer)
         with dead_workers_told():
             return trainer.run()
+
+
+def _finished(config: Config) -> Progress | None:
+    """How far the run of `Global.checkpoints` is, if there is nothing left of it to train; None otherwise.
+
+    Raises:
+        UserError: the checkpoint is not complete, or has another seed.
+    """
+    states = checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
+    if states["seed"] != config.Global.seed:
+        raise ConfigError(
+            f"Global.seed: is {config.Global.seed}, but the run of Global.checkpoints has {states['seed']}; to go on "
+            "exactly they must be equal"
+        )
+    progress = Progress(**states["progress"])
+    if progress.epoch < config.Global.epochs:
+        return None
+    logger.warning(
+        "Global.checkpoints: %s is of a finished run: %d epochs are trained, Global.epochs is %d; nothing was done. "
+        "A larger Global.epochs goes on from there",
+        config.Global.checkpoints,
+        progress.epoch,
+        config.Global.epochs,
+    )
+    return progress
+
+
+def _resume(config: Config, trainer: Trainer) -> None:
+    """Put a trainer where the checkpoint is, and say what is not as it was."""
+    prefix = checkpoint.plain_prefix(config.Global.checkpoints)
+    changed = differences(checkpoint.restore(prefix, trainer), trainer.settings)
+    for line in changed[:_SHOWN]:
+        logger.warning("Global.checkpoints: %s", line)
+    if len(changed) > _SHOWN:
+        logger.warning("Global.checkpoints: and %d more settings are not what they were", len(changed) - _SHOWN)
+    if changed:
+        logger.warning(
+            "Global.checkpoints: the run goes on after epoch %d, its learning rate with that of this epoch, but it is "
+            "no longer the run that was stopped",
+            trainer.progress.epoch,
+        )
+
+
+_SHOWN = 8
+
+
+def tell_outcome(progress: Progress, folder: Path) -> None:
+    """The best epoch, and the checkpoints of a run as far as they are in its folder."""
+    if progress.best is not None:
+        there = checkpoint.saved_epoch(folder / "best_model") == progress.best_epoch
+        where = "" if there else f", which was saved elsewhere: there is no best_model of it in {folder}"
+        logger.info("best: %.2f%% in epoch %d%s", 100 * progress.best, progress.best_epoch, where)
+    if checkpoint.saved_epoch(folder / "latest") is not None:
+        logger.info("checkpoints are in %s", folder)
 
 
 def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
@@ -83,15 +148,6 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
         raise ConfigError(
             f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
             f"make images of {list(images.shape[1:])}"
-        )
-
-
-def _check_resume(config: Config) -> None:
-    states = checkpoint.read_states(checkpoint.plain_prefix(config.Global.checkpoints))
-    if states["seed"] != config.Global.seed:
-        raise ConfigError(
-            f"Global.seed: is {config.Global.seed}, but the run of Global.checkpoints has {states['seed']}; to go on "
-            "exactly they must be equal"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,7 @@ class Training:
         loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
         seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
         accumulate: batches whose gradients are added up before each optimizer step.
+        settings: what a checkpoint tells of the run beside, for the one that resumes it.
     """
 
     model: paddle.nn.Layer
@@ -51,3 +53,9 @@ class Training:
     accumulate: int = 1
     precision: Precision = field(default_factory=Precision)
     progress: Progress = field(default_factory=Progress)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that an epoch has."""
+        return math.ceil(len(self.loader) / self.accumulate)

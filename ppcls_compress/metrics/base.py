@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +26,10 @@ class Metric(Options):
     def main(self) -> str:
         """The name of the value that chooses the best checkpoint when this is the first metric of `Eval`."""
         raise TypeError(f"{type(self).__name__} has no main value of its own")
+
+    def certain(self, class_num: int) -> Sequence[str]:
+        """The names of the values that are 100% for every network that tells so many classes apart."""
+        return ()
 
     def sums(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """The sum over the samples of each value, so that any split over batches or ranks adds up exactly."""

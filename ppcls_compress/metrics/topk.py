@@ -30,6 +30,10 @@ class TopkAcc(Metric):
         """The first k."""
         return f"top{self.topk[0]}"
 
+    def certain(self, class_num: int) -> Sequence[str]:
+        """Those with as many answers as there are classes."""
+        return [f"top{k}" for k in self.topk if k >= class_num]
+
     def sums(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         """As `topk_correct`."""
         return topk_correct(logits, labels, self.topk)

@@ -27,6 +27,10 @@ class Schedule(LRScheduler):
         super().set_state_dict(state_dict)
         self.last_lr = self.get_lr()
 
+    def go_to(self, step: int) -> None:
+        """Go on from a step."""
+        self.set_state_dict({**self.state_dict(), "last_epoch": step})
+
 
 def build_schedule(options: ScheduleOptions, *, epochs: int, steps_per_epoch: int) -> Schedule:
     """The schedule that `Optimizer.lr` describes, to be stepped once per optimizer step."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from pydantic import model_validator
 
@@ -22,7 +23,10 @@ class ScheduleOptions(Options):
 
     Attributes:
         by_epoch: change the rate once an epoch instead of once a step.
+        inert: options that change nothing, with the reason.
     """
+
+    inert: ClassVar[Mapping[str, str]] = {}
 
     warmup_epoch: NonNegative = 0
     warmup_start_lr: NonNegative = 0.0
@@ -82,7 +86,13 @@ class Cosine(ScheduleOptions):
 
 @SCHEDULES.declare
 class Piecewise(ScheduleOptions):
-    """`values[i]` until epoch `decay_epochs[i]`, counted from the end of the warm-up; the last value from then on."""
+    """`values[i]` until epoch `decay_epochs[i]`, counted from the end of the warm-up; the last value from then on.
+
+    Attributes:
+        learning_rate: without effect; files of PaddleClas have it beside `values`.
+    """
+
+    inert: ClassVar = {"learning_rate": "Piecewise has its rates in values"}
 
     decay_epochs: tuple[Count, ...]
     values: tuple[Positive, ...]
@@ -96,8 +106,6 @@ class Piecewise(ScheduleOptions):
             )
         if list(self.decay_epochs) != sorted(set(self.decay_epochs)):
             raise ValueError(f"decay_epochs must increase, found {list(self.decay_epochs)}")
-        if self.learning_rate is not None and self.learning_rate != self.values[0]:
-            raise ValueError(f"learning_rate {self.learning_rate} contradicts values[0] {self.values[0]}; leave it out")
         return self
 
     def decay(self, epochs: int) -> RateFunction:

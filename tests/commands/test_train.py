@@ -85,7 +85,8 @@ def test_pruned_checkpoint_is_smaller_and_evaluates_the_same_in_a_fresh_process(
         str(tmp_path / "fresh.json"),
     ]
     subprocess.run([*script, "-o", f"Global.pretrained_model={prefix}", "-o", PRUNE], check=True, capture_output=True)
-    assert json.loads((tmp_path / "fresh.json").read_text()) == expected
+    # Sums in float32 follow how memory is aligned, which is another process' own affair.
+    assert json.loads((tmp_path / "fresh.json").read_text()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_steps_are_not_repeated_and_quantization_can_be_dropped(trained, tmp_path):

@@ -76,11 +76,13 @@ def _formats() -> tuple[str, ...]:
 def orientation(image: Image.Image, data: bytes) -> int:
     """How the pixels of an image are to be turned, as EXIF numbers it, 1 to 8; 1 where it does not say.
 
+    Also 1 for TIFF, of which it is a part: Pillow turns these when it loads them.
+
     Args:
         image: as `open_image` gives it.
         data: the same, encoded.
     """
-    if image.format == "PNG" and not any(mark in data for mark in _PNG_MARKS):
+    if image.format == "TIFF" or (image.format == "PNG" and not any(mark in data for mark in _PNG_MARKS)):
         return 1
     try:
         with without_warnings():

@@ -1,0 +1,107 @@
+"""Going on from a checkpoint when something has changed since, and when nothing is left to do."""
+
+import re
+
+import numpy as np
+import pytest
+from support.commands import call
+from support.project import make_project
+
+from ppcls_compress import io
+
+STOP = "Global.epochs=4"
+CONSTANT = "Optimizer.lr={name: Piecewise, decay_epochs: [1, 2, 3], values: [0.4, 0.3, 0.2, 0.1], learning_rate: 9}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of four epochs, whose learning rate tells the epoch."""
+    config = make_project(tmp_path_factory.mktemp("resume"))
+    assert call("train", config, STOP, CONSTANT) == 0
+    return config
+
+
+def resumed(run, tmp_path, epoch, *overrides):
+    checkpoint = f"Global.checkpoints={run.parent}/output/CIFARResNet8/epoch_{epoch}"
+    return call("train", run, STOP, CONSTANT, checkpoint, f"Global.output_dir={tmp_path}", *overrides)
+
+
+def rates(log):
+    return [float(rate) for rate in re.findall(r"INFO epoch \d/\d: .*lr ([\d.]+)", log)]
+
+
+def test_another_batch_size_keeps_the_schedule_in_its_epoch_and_is_told(run, tmp_path, capsys):
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 2, "DataLoader.Train.sampler.batch_size=3") == 0
+    log = capsys.readouterr().err
+    # After the last step of an epoch the schedule stands at the next one.
+    assert rates(log) == [0.1, 0.1]
+    assert "Global.checkpoints: DataLoader.Train.sampler.batch_size was 8, is 3 now" in log
+    assert "goes on after epoch 2, its learning rate with that of this epoch" in log
+    states = io.read_state(tmp_path / "CIFARResNet8" / "latest.pdopt")
+    assert states["LR_Scheduler"]["last_epoch"] == 4 * 24 // 3
+
+
+def test_without_a_change_nothing_is_told_and_the_run_is_the_same(run, tmp_path, capsys):
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 2) == 0
+    assert "Global.checkpoints" not in capsys.readouterr().err
+    whole, again = (
+        io.read_state(f"{folder}/CIFARResNet8/latest.pdparams") for folder in (run.parent / "output", tmp_path)
+    )
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("Optimizer.momentum=0.5", "Optimizer.momentum was 0.9, is 0.5 now"),
+        ("Optimizer.lr={name: Constant, learning_rate: 0.1}", "Optimizer.lr.name was 'Piecewise', is 'Constant' now"),
+        ("Loss.Train.0.CELoss.epsilon=0.1", "Loss.Train.0.CELoss.epsilon was None, is 0.1 now"),
+        ("Global.update_freq=2", "Global.update_freq was 1, is 2 now"),
+        (
+            "DataLoader.Train.dataset.batch_transform_ops=[MixupOperator]",
+            "DataLoader.Train.dataset.batch_transform_ops.0.MixupOperator.alpha was None, is 1.0 now",
+        ),
+    ],
+)
+def test_whatever_changes_the_run_is_told(run, tmp_path, capsys, override, told):
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 3, override) == 0
+    assert f"Global.checkpoints: {told}" in capsys.readouterr().err
+
+
+def test_a_shorter_list_is_told(run, tmp_path, capsys):
+    lines = (run.parent / "images/train_list.txt").read_text().splitlines()
+    (tmp_path / "list.txt").write_text("\n".join(lines[:12]) + "\n")
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 3, f"DataLoader.Train.dataset.cls_label_path={tmp_path}/list.txt") == 0
+    assert "images in an epoch was 24, is 12 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", [4, 2])
+def test_a_finished_run_says_so_and_names_no_checkpoints_that_are_not_there(run, tmp_path, capsys, epochs):
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 4, f"Global.epochs={epochs}") == 0
+    log = capsys.readouterr().err
+    assert f"epoch_4 is of a finished run: 4 epochs are trained, Global.epochs is {epochs}; nothing was done" in log
+    assert "checkpoints are in" not in log
+    assert "best: " in log
+    assert f"there is no best_model of it in {tmp_path}" in log
+    assert not list(tmp_path.rglob("*.pdparams"))
+
+
+def test_a_finished_run_goes_on_with_more_epochs(run, tmp_path, capsys):
+    capsys.readouterr()
+    assert resumed(run, tmp_path, 4, "Global.epochs=5") == 0
+    log = capsys.readouterr().err
+    assert "Global.checkpoints: Global.epochs was 4, is 5 now" in log
+    assert f"checkpoints are in {tmp_path}/CIFARResNet8" in log
+
+
+def test_a_schedule_in_pieces_takes_no_notice_of_another_rate_and_says_so(run, tmp_path, capsys):
+    capsys.readouterr()
+    assert call("train", run, "Global.epochs=1", CONSTANT, f"Global.output_dir={tmp_path}") == 0
+    log = capsys.readouterr().err
+    assert "Optimizer.lr.learning_rate has no effect: Piecewise has its rates in values" in log
+    assert rates(log) == [0.3]
