@@ -1,70 +1,103 @@
-"""Operators that p2o 0.1.2 lacks or takes for something else, written as those that it knows."""
+"""Operators that p2o 0.1.2 lacks, or takes for something else, written as those that it knows."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ppcls_compress.deploy.onnx.convert.program import Operator, Program, attribute, constant, inputs, kind, shape
+from ppcls_compress.deploy.onnx.convert.program import (
+    Operator,
+    Program,
+    attribute,
+    inputs,
+    integers,
+    kind,
+    number,
+    shape,
+)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an operator stands.
+
+    Attributes:
+        op: the operator.
+        before: the shape of its first input; -1 for a free dimension.
+        numbers: of its constant inputs, by the number of the value.
+        free: a number of a value that is not in use, nor are those after it.
+    """
+
+    op: Operator
+    before: list[int]
+    numbers: Mapping[int, float]
+    free: int
 
 
 def lower(program: Program) -> None:
     """Rewrite a program for p2o, in place; what it computes stays the same."""
-    number = program.fresh()
-    given = {op["O"][0]["%"]: op for op in program.operators if kind(op) in ("full", "full_int_array")}
-    shapes = {op["O"][0]["%"]: shape(op) for op in program.operators if isinstance(op["O"], list) and op["O"]}
-    lowered = []
+    free, shapes, numbers, lowered = program.fresh(), {}, {}, []
     for op in program.operators:
-        make = _RULES.get(kind(op))
-        found = None if make is None else make(op, given, shapes, number)
-        lowered += [op] if found is None else found
-        number += 0 if found is None else len(found) - 1
+        if isinstance(op["O"], list) and op["O"]:
+            shapes[op["O"][0]["%"]] = shape(op)
+            if kind(op) == "full":
+                numbers[op["O"][0]["%"]] = attribute(op, "value")
+        rule = _RULES.get(kind(op))
+        made = rule(_Place(op, shapes.get(inputs(op)[0], []), numbers, free)) if rule else None
+        lowered += [op] if made is None else made
+        free += 0 if made is None else len(made) - 1
     program.operators[:] = lowered
 
 
-def _dropout(op: Operator, given: Mapping[int, Operator], _: Mapping[int, list[int]], number: int) -> Any:
-    """Dropout that scales where it does not drop: p2o takes it for one that does nothing."""
-    rate = given.get(inputs(op)[2])
-    if attribute(op, "mode") != "downgrade_in_infer" or rate is None:
+def _dropout(place: _Place) -> list[Operator] | None:
+    """Dropout that scales where it does not drop, which p2o takes for one that does nothing."""
+    source, _, rate = inputs(place.op)
+    if attribute(place.op, "mode") != "downgrade_in_infer" or rate not in place.numbers:
         return None
-    scale = _like(op, "scale", [inputs(op)[0], number])
+    scale = _instead(place.op, "scale", source, place.free)
     scale["A"] = [
         {"N": "bias", "AT": {"#": "0.a_f32", "D": 0.0}},
         {"N": "bias_after_scale", "AT": {"#": "0.a_bool", "D": True}},
     ]
-    return [constant(number, 1.0 - attribute(rate, "value")), scale]
+    return [number(place.free, 1.0 - place.numbers[rate]), scale]
 
 
-def _relu6(op: Operator, _: Mapping[int, Operator], __: Mapping[int, list[int]], number: int) -> Any:
-    return _clip(op, (0.0, 6.0), number)
+def _relu6(place: _Place) -> list[Operator]:
+    return _clip(place, 0.0, 6.0)
 
 
-def _hardtanh(op: Operator, _: Mapping[int, Operator], __: Mapping[int, list[int]], number: int) -> Any:
-    return _clip(op, (attribute(op, "t_min"), attribute(op, "t_max")), number)
+def _hardtanh(place: _Place) -> list[Operator]:
+    return _clip(place, attribute(place.op, "t_min"), attribute(place.op, "t_max"))
 
 
-def _clip(op: Operator, bounds: tuple[float, float], number: int) -> list[Operator]:
-    made = [constant(number + index, value) for index, value in enumerate(bounds)]
-    return [*made, _like(op, "clip", [inputs(op)[0], number, number + 1])]
+def _clip(place: _Place, low: float, high: float) -> list[Operator]:
+    bounds = (place.free, place.free + 1)
+    clip = _instead(place.op, "clip", inputs(place.op)[0], *bounds)
+    return [number(bounds[0], low), number(bounds[1], high), clip]
 
 
-def _pool2d(op: Operator, given: Mapping[int, Operator], shapes: Mapping[int, list[int]], number: int) -> Any:
-    """Pooling to a size that divides that of the image: equal windows side by side."""
-    before, after = shapes.get(inputs(op)[0], [])[2:], shape(op)[2:]
-    windows = [whole // part for whole, part in zip(before, after, strict=True) if part > 0 and whole % part == 0]
-    if not attribute(op, "adaptive") or after == [1, 1] or len(windows) != len(after) or min(before) < 1:
+def _flatten(place: _Place) -> list[Operator] | None:
+    """Flattening all but the batch, which p2o writes as reshaping to numbers."""
+    axes = attribute(place.op, "start_axis"), attribute(place.op, "stop_axis")
+    if axes not in ((1, -1), (1, len(place.before) - 1)):
         return None
-    size = copy.deepcopy(given[inputs(op)[1]])
-    size["O"][0]["%"] = number
-    pooling = _like(op, "pool2d", [inputs(op)[0], number])
-    values = {"adaptive": False, "strides": _integers(windows)}
-    pooling["A"] = [_with(item, values) for item in op["A"]]
-    size["A"] = [_with(item, {"value": _integers(windows)}) for item in size["A"]]
+    return [integers(place.free, [0, -1]), _instead(place.op, "reshape", inputs(place.op)[0], place.free)]
+
+
+def _pool2d(place: _Place) -> list[Operator] | None:
+    """Pooling to a size that divides that of the image: equal windows side by side."""
+    before, after = place.before[2:], shape(place.op)[2:]
+    windows = [whole // part for whole, part in zip(before, after, strict=True) if part > 0 and whole % part == 0]
+    if not attribute(place.op, "adaptive") or after == [1, 1] or len(windows) != len(after) or min(before) < 1:
+        return None
+    size, pooling = integers(place.free, windows), _instead(place.op, "pool2d", inputs(place.op)[0], place.free)
+    values = {"adaptive": False, "strides": attribute(size, "value")}
+    pooling["A"] = [_with(item, values) for item in place.op["A"]]
     return [size, pooling]
 
 
-def _like(op: Operator, name: str, reads: list[int]) -> Operator:
+def _instead(op: Operator, name: str, *reads: int) -> Operator:
     """An operator that gives what another one gives first."""
     return {"#": f"1.{name}", "A": [], "I": [{"%": item} for item in reads], "O": op["O"][:1], "OA": []}
 
@@ -76,13 +109,10 @@ def _with(item: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {"N": item["N"], "AT": {**item["AT"], "D": values[item["N"]]}}
 
 
-def _integers(values: list[int]) -> list[dict[str, Any]]:
-    return [{"#": "0.a_i64", "D": value} for value in values]
-
-
-_RULES: Mapping[str, Callable[..., list[Operator] | None]] = {
+_RULES: Mapping[str, Callable[[_Place], list[Operator] | None]] = {
     "dropout": _dropout,
     "relu6": _relu6,
     "hardtanh": _hardtanh,
+    "flatten": _flatten,
     "pool2d": _pool2d,
 }

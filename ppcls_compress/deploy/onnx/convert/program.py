@@ -8,7 +8,7 @@ their own, in the order of their names.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +92,26 @@ def shape(op: Operator) -> list[int]:
     return _outputs(op)[0]["TT"]["D"][1]
 
 
-def constant(number: int, value: float) -> Operator:
-    """An operator that gives one float32 under the number."""
-    attributes = {
-        "shape": {"#": "1.a_intarray", "D": [1]},
-        "value": {"#": _DOUBLE, "D": value},
-        "dtype": {"#": "1.a_dtype", "D": "float32"},
-        "place": {"#": "1.a_place", "D": [1, 0, ""]},
-    }
+def number(at: int, value: float) -> Operator:
+    """An operator that gives one float32 under the number `at`."""
+    shape = {"#": "1.a_intarray", "D": [1]}
+    return _made(at, "full", ("f32", "float32"), 1, shape=shape, value={"#": _DOUBLE, "D": value})
+
+
+def integers(at: int, values: Sequence[int]) -> Operator:
+    """An operator that gives a list of int64 under the number `at`."""
+    value = {"#": "0.a_array", "D": [{"#": "0.a_i64", "D": item} for item in values]}
+    return _made(at, "full_int_array", ("i64", "int64"), len(values), value=value)
+
+
+def _made(at: int, name: str, element: tuple[str, str], size: int, **attributes: Any) -> Operator:
+    attributes |= {"dtype": {"#": "1.a_dtype", "D": element[1]}, "place": {"#": "1.a_place", "D": [1, 0, ""]}}
+    described = {"#": "0.t_dtensor", "D": [{"#": f"0.t_{element[0]}"}, [size], "NCHW", [], 0]}
     return {
-        "#": f"{DIALECT}full",
+        "#": f"{DIALECT}{name}",
         "A": [{"N": name, "AT": item} for name, item in attributes.items()],
         "I": [],
-        "O": [{"%": number, "TT": {"#": "0.t_dtensor", "D": [{"#": "0.t_f32"}, [1], "NCHW", [], 0]}}],
+        "O": [{"%": at, "TT": described}],
         "OA": [],
     }
 
