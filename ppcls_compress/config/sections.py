@@ -103,6 +103,16 @@ class Arch(Options):
     use_sync_bn: bool = False
     infer_add_softmax: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_name(cls, data: Any) -> Any:
+        """`num_classes`, as files of PaddleClas' WideResNet call it."""
+        if isinstance(data, dict) and "num_classes" in data:
+            if "class_num" in data:
+                raise ValueError("class_num and num_classes are the same: give one of them")
+            data = {"class_num" if key == "num_classes" else key: value for key, value in data.items()}
+        return data
+
     @property
     def family_options(self) -> dict[str, Any]:
         """The keys that the backbone's own builder takes, besides `class_num`."""

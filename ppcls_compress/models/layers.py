@@ -9,7 +9,13 @@ import paddle
 from paddle import ParamAttr, Tensor, nn
 from paddle.regularizer import L2Decay
 
-ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, None: nn.Identity}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": nn.Hardswish,
+    "swish": nn.Swish,
+    None: nn.Identity,
+}
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -130,24 +136,62 @@ class SqueezeExcite(nn.Layer):
 
 
 class LinearSqueezeExcite(nn.Layer):
-    """`SqueezeExcite` of linear layers, with a sigmoid gate by default."""
+    """`SqueezeExcite` of linear layers, with a sigmoid gate by default.
+
+    Args:
+        names: of the two linear layers.
+    """
 
     def __init__(
-        self, channels: int, *, reduction: int = 16, gate: nn.Layer | None = None, data_format: str = "NCHW"
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        gate: nn.Layer | None = None,
+        names: tuple[str, str] = ("squeeze", "excitation"),
+        data_format: str = "NCHW",
     ) -> None:
         super().__init__()
         self.pool2d_gap = nn.AdaptiveAvgPool2D(1, data_format=data_format)
         self.flatten = nn.Flatten()
-        self.squeeze = linear(channels, channels // reduction)
+        self.names = names
+        self.add_sublayer(names[0], linear(channels, channels // reduction))
         self.relu = nn.ReLU()
-        self.excitation = linear(channels // reduction, channels)
+        self.add_sublayer(names[1], linear(channels // reduction, channels))
         self.gate = gate or nn.Sigmoid()
         self.spatial = [1, 2] if data_format == "NHWC" else [2, 3]
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
-        y = self.excitation(self.relu(self.squeeze(self.flatten(self.pool2d_gap(x)))))
+        squeeze, excitation = (getattr(self, name) for name in self.names)
+        y = excitation(self.relu(squeeze(self.flatten(self.pool2d_gap(x)))))
         return x * paddle.unsqueeze(self.gate(y), axis=self.spatial)
+
+
+class DropPath(nn.Layer):
+    """In training, zeroes a branch for some images, and scales it for the others (Huang et al. 2016).
+
+    Attributes:
+        p: probability of zero; the others are divided by 1 - p.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, ...] -> the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        kept = paddle.floor(paddle.rand([x.shape[0], *(1 for _ in x.shape[1:])]) + (1 - self.p))
+        return x / (1 - self.p) * kept
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """[N, C, H, W] -> the same shape: one channel of each group in turn (Zhang et al. 2018)."""
+    _, channels, height, width = x.shape
+    x = paddle.reshape(x, [0, groups, channels // groups, height, width])
+    return paddle.reshape(paddle.transpose(x, [0, 2, 1, 3, 4]), [0, channels, height, width])
 
 
 def uniform(fan_in: int) -> ParamAttr:

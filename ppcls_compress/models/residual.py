@@ -28,14 +28,23 @@ class ResidualBlock(nn.Layer):
         branch: layers by name, each reads what the one before it gives.
         short: the projection, or an identity.
         pool: what carries the stride on the shortcut's side, where `short` does not.
+        short_name: what the shortcut is called.
     """
 
-    def __init__(self, branch: Mapping[str, nn.Layer], short: nn.Layer, pool: nn.Layer | None = None) -> None:
+    def __init__(
+        self,
+        branch: Mapping[str, nn.Layer],
+        short: nn.Layer,
+        pool: nn.Layer | None = None,
+        *,
+        short_name: str = "short",
+    ) -> None:
         super().__init__()
         self.branch = tuple(branch)
         for name, layer in branch.items():
             self.add_sublayer(name, layer)
-        self.short = short
+        self.short_name = short_name
+        self.add_sublayer(short_name, short)
         self.pool = pool or nn.Identity()
         self.relu = nn.ReLU()
 
@@ -44,7 +53,7 @@ class ResidualBlock(nn.Layer):
         y = x
         for name in self.branch:
             y = getattr(self, name)(y)
-        return self.relu(y + self.short(self.pool(x)))
+        return self.relu(y + getattr(self, self.short_name)(self.pool(x)))
 
 
 def pooled(stride: int | tuple[int, int], data_format: str = "NCHW") -> nn.AvgPool2D:

@@ -20,13 +20,13 @@ _WEIGHT_NAMES = {
 class GoogLeNet(zoo.GoogLeNet):
     """Paddle's GoogLeNet without its two auxiliary classifiers, so that it gives logits like every other network."""
 
-    unused_weights = ("_conv_o1.", "_fc_o1.", "_out1.", "_conv_o2.", "_fc_o2.", "_out2.")
-    """Prefixes of names that published weights have and this network does not."""
+    unused_weights = ("_conv_o1.*", "_fc_o1.*", "_out1.*", "_conv_o2.*", "_fc_o2.*", "_out2.*")
+    """Names that published weights have and this network does not."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes=num_classes)
-        for prefix in self.unused_weights:
-            setattr(self, prefix.rstrip("."), nn.Identity())
+        for pattern in self.unused_weights:
+            setattr(self, pattern.removesuffix(".*"), nn.Identity())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, num_classes] logits."""

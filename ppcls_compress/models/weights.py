@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -57,8 +58,8 @@ def load_into(model: nn.Layer, state: Mapping[str, np.ndarray], *, source: str, 
         UserError: names missing, unexpected, or of another shape or type; the first several of each are listed.
     """
     own = model.state_dict()
-    unused = tuple(getattr(model, "unused_weights", ()))
-    ignored = tuple(name for name in state if name not in own and name.startswith(unused)) if unused else ()
+    unused = getattr(model, "unused_weights", ())
+    ignored = tuple(name for name in state if name not in own and any(fnmatchcase(name, glob) for glob in unused))
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own and name not in ignored]
     shared = [name for name in own if name in state]

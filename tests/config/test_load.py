@@ -46,6 +46,16 @@ def test_every_committed_configuration_is_valid(path):
     assert read_config(argparse.Namespace(config=path, override=[])).Arch.name
 
 
+def test_num_classes_is_another_name_of_class_num(tmp_path):
+    data = minimal()
+    data["Arch"] = {"name": "WideResNet", "depth": 28, "widen_factor": 2, "dropout": 0, "num_classes": 100}
+    config = load(tmp_path, data)
+    assert config.Arch.class_num == 100
+    assert config.Arch.family_options == {"depth": 28, "widen_factor": 2, "dropout": 0}
+    data["Arch"]["class_num"] = 100
+    assert "class_num and num_classes are the same: give one of them" in refused(tmp_path, data)
+
+
 @pytest.mark.parametrize("key", ["output_dir", "save_inference_dir"])
 def test_no_two_committed_configurations_write_to_the_same_folder(key):
     folders = [getattr(load_config(path).Global, key) for path in CONFIGS]

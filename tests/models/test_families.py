@@ -8,6 +8,7 @@ import pytest
 
 from ppcls_compress import models
 from ppcls_compress.models.cifar_resnet import PadShortcut
+from ppcls_compress.models.layers import DropPath
 
 
 def factors(net):
@@ -186,3 +187,139 @@ def test_pad_shortcut():
     y = shortcut(paddle.to_tensor(x)).numpy()
     np.testing.assert_array_equal(y[:, 1:], x[:, :, ::2, ::2])
     assert y.shape == (2, 3, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["PPHGNetV2_B0", "PPLCNetV2_small", "ESNet_x0_25", "MobileNetV4_conv_small"])
+def test_heads_of_the_newer_mobile_networks(name):
+    rate = "drop_rate" if name.startswith("MobileNetV4") else "dropout_prob"
+    net = models.build(name, class_expand=64, class_num=7, **{rate: 0.5})
+    assert net.dropout.p == 0.5
+    assert list(net.state_dict().values())[-2].shape == [64, 7]
+    assert sizes(net)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("PPHGNetV2_B0", 1024), ("PPLCNetV2_small", 768)])
+def test_heads_without_the_last_convolution(name, channels):
+    net = models.build(name, use_last_conv=False, class_num=7)
+    assert net.fc.weight.shape == [channels, 7]
+    assert not {key for key in net.state_dict() if key.startswith(("last_conv", "lab"))}
+    assert sizes(net)
+
+
+def test_pphgnet_v2_learning_rate_factors():
+    net = models.build("PPHGNetV2_B0", lr_mult_list=[0.1, 0.2, 0.3, 0.4, 0.5])
+    rates = {name: parameter.optimize_attr["learning_rate"] for name, parameter in net.named_parameters()}
+    assert rates["stem.stem1.conv.weight"] == 0.1
+    assert rates["stages.3.blocks.0.layers.0.conv1.bn.bias"] == 0.5
+    assert rates["stages.0.blocks.0.layers.0.lab.scale"] == pytest.approx(0.002)
+    assert (rates["last_conv.weight"], rates["lab.scale"]) == (1.0, 0.01)
+
+
+@pytest.mark.parametrize("name", ["ResNeXt50_32x4d", "SE_ResNet18_vd"])
+def test_layouts_and_channels_of_older_residual_networks(name):
+    channels_first = models.build(name, class_num=5, input_image_channel=4)
+    channels_last = models.build(name, class_num=5, input_image_channel=4, data_format="NHWC")
+    channels_last.set_state_dict(channels_first.state_dict())
+    channels_first.eval()
+    channels_last.eval()
+    x = paddle.randn([2, 4, 64, 64])
+    with paddle.no_grad():
+        expected = channels_first(x).numpy()
+        assert np.abs(channels_last(x).numpy() - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+# Millions of parameters that the papers, or PaddleClas' model list, give.
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("ResNet50_vc", 25.6),
+        ("ResNeXt50_vd_32x4d", 25.1),
+        ("SE_ResNeXt50_32x4d", 27.6),
+        ("Res2Net50_26w_4s", 25.7),
+        ("Res2Net50_vd_26w_4s", 25.7),
+        ("HRNet_W18_C", 21.3),
+        ("MobileNetV4_conv_medium", 9.7),
+        ("SwinTransformer_tiny_patch4_window7_224", 28.3),
+        ("GhostNet_x1_3", 7.3),
+        ("EfficientNetB3", 12.2),
+        ("SqueezeNet1_1", 1.24),
+        ("WideResNet", 1.47),
+    ],
+)
+def test_networks_have_the_published_size(name, millions):
+    net = models.build(name)
+    parameters = sum(parameter.size for parameter in net.parameters() if "_mean" not in parameter.name)
+    running = sum(2 * layer._mean.size for layer in net.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D))
+    assert abs((parameters - running) / 1e6 / millions - 1) < 0.02
+
+
+def test_vgg_stops_the_gradient_of_its_first_blocks():
+    frozen = {name for name, parameter in models.build("VGG11", stop_grad_layers=2).named_parameters()
+              if parameter.stop_gradient}  # fmt: skip
+    assert frozen == {"conv_block_1.conv1.weight", "conv_block_2.conv1.weight"}
+
+
+def test_densenet_options():
+    net = models.build("DenseNet121", bn_size=2, dropout=0.3)
+    layer = net.db_conv_2.conv2_1
+    assert layer.bn_ac_func1._conv.weight.shape[0] == 64
+    assert (layer.dropout_func.p, layer.dropout_func.mode) == (0.3, "downscale_in_infer")
+
+
+def test_efficientnet_options():
+    override = {"drop_connect_rate": 0.4, "dropout_rate": 0.1, "batch_norm_momentum": 0.9, "batch_norm_epsilon": "1e-5"}
+    net = models.build("EfficientNetB0", use_se=False, padding_type="DYNAMIC", override_params=override)
+    small = models.build("EfficientNetB0_small")
+    assert [list(t.shape) for t in net.state_dict().values()] == [list(t.shape) for t in small.state_dict().values()]
+    assert (net._drop.p, small._drop.p, models.build("EfficientNetB2")._drop.p) == (0.1, 0.2, 0.3)
+    norm = net._conv._bn
+    assert (norm._momentum, norm._epsilon) == (0.9, 1e-5)
+    rates = [layer.p for layer in net.sublayers() if type(layer).__name__ == "DropPath"]
+    assert rates == pytest.approx([0.4 * index / 16 for index in range(16)])
+
+
+@pytest.mark.parametrize("side", [224, 230, 197])
+def test_efficientnet_pads_as_paddleclas(side):
+    """A convolution padded on both sides, the first row and column cut off; the network is published for 224."""
+    conv = models.build("EfficientNetB0")._ef._conv_stem._conv._conv._conv
+    x = paddle.randn([1, 3, side, side])
+    wide = paddle.nn.functional.conv2d(x, conv.weight, stride=2, padding=2)[:, :, 1:, 1:]
+    np.testing.assert_allclose(conv(x).numpy(), wide.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_mobilenet_v4_options():
+    net = models.build("MobileNetV4_conv_small", inplanes=16, drop_path_rate=0.17)
+    assert net.conv_stem.conv.weight.shape[0] == 16
+    rates = [block.drop_path.p for block in net.blocks]
+    assert rates == pytest.approx([0.17 * index / 17 for index in range(17)])
+    assert models.build("MobileNetV4_conv_large").conv_stem.conv.weight.shape[0] == 24
+
+
+def test_wide_resnet_options():
+    net = models.build("WideResNet", depth=10, widen_factor=4, dropout=0.2, class_num=5)
+    assert net.fc.weight.shape == [256, 5]
+    assert len(net.block1.layer) == 1
+    assert net.block1.layer[0].dropout.p == 0.2
+    found = sizes(net, image=32)
+    assert [found[f"block{stage}.layer.0.conv2"] for stage in (1, 2, 3)] == [32, 16, 8]
+
+
+def test_wide_resnet_activates_the_first_projection_only():
+    net = models.build("WideResNet", depth=10)
+    net.eval()
+    for block, activated in ((net.block1.layer[0], True), (net.block2.layer[0], False)):
+        x = paddle.randn([1, block.conv1.weight.shape[1], 8, 8])
+        start = block.relu1(block.bn1(x)) if activated else x
+        expected = block.convShortcut(start) + block.conv2(block.relu2(block.bn2(block.conv1(start))))
+        np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_drop_path_drops_whole_images_in_training_only():
+    layer = DropPath(0.25)
+    x = paddle.ones([4000, 2, 1, 1])
+    y = layer(x).numpy()
+    assert np.unique(y).tolist() == pytest.approx([0.0, 1 / 0.75])
+    np.testing.assert_array_equal(y[:, 0], y[:, 1])
+    assert abs((y == 0).mean() - 0.25) < 0.03
+    layer.eval()
+    np.testing.assert_array_equal(layer(x).numpy(), x.numpy())

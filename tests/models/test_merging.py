@@ -15,7 +15,7 @@ from ppcls_compress.slim.options import PruneOptions
 from ppcls_compress.slim.prune import prune
 
 SHAPES = [[2, 3, 32, 32]]
-NETWORKS = ["PPLCNetV2_small"]
+NETWORKS = ["PPLCNetV2_small", "RepVGG_A0"]
 
 
 def convolutions(net):

@@ -122,6 +122,14 @@ def test_googlenet_leaves_the_auxiliary_classifiers_in_the_file():
     assert "of no use here" in str(report)
 
 
+def test_constants_that_a_network_makes_itself_are_left_in_the_file():
+    net = models.build("SwinTransformer_tiny_patch4_window7_224")
+    state = arrays(net) | {"layers.0.blocks.1.attn_mask": np.zeros((64, 49, 49), "float32")}
+    assert load_into(net, state, source="a.pdparams").ignored == ("layers.0.blocks.1.attn_mask",)
+    with pytest.raises(UserError, match=r"1 unexpected: layers\.0\.attn"):
+        load_into(net, state | {"layers.0.attn": np.zeros(1)}, source="a.pdparams")
+
+
 def test_a_local_path_with_or_without_suffix(tmp_path):
     (tmp_path / "best_model.pdparams").write_bytes(b"")
     (tmp_path / "other.weights").write_bytes(b"")

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle.vision import models as vision
-from support.backbones import FAMILIES, LARGER, side
+from support.backbones import HEAVY, LARGER, SMALLEST, side
 from support.pruning import check_exact, outputs, random_inputs
 
 from ppcls_compress import models
@@ -18,6 +18,8 @@ SLOW = ["alexnet", "densenet121", "googlenet", "inception_v3", "mobilenet_v1", "
         "resnet50", "resnext50_32x4d", "shufflenet_v2_swish", "squeezenet1_0", "vgg11", "wide_resnet50_2"]  # fmt: skip
 ENDS = {"SqueezeNet1_0": {"_conv9"}, "SqueezeNet1_1": {"_conv9"}}
 """Networks whose classifier is a convolution."""
+SHUFFLING, SHUFFLING_SLOW = ["ShuffleNetV2_x0_25", "ESNet_x0_25"], ["ShuffleNetV2_swish", "ESNet_x1_0"]
+SWIN = "SwinTransformer_tiny_patch4_window7_224"
 SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224, "googlenet": 224}
 
 
@@ -36,7 +38,11 @@ def test_paddle_vision_networks_are_pruned_exactly(name):
     assert record["after"]["flops"] < 0.75 * record["before"]["flops"]
 
 
-@pytest.mark.parametrize("name", cases(FAMILIES, LARGER))
+EVERYWHERE = [name for name in SMALLEST if name not in (*SHUFFLING, SWIN, *HEAVY)]
+EVERYWHERE_SLOW = [name for name in (*HEAVY, *LARGER) if name not in (*SHUFFLING_SLOW, SWIN)]
+
+
+@pytest.mark.parametrize("name", cases(EVERYWHERE, EVERYWHERE_SLOW))
 def test_native_backbones_are_pruned_exactly_and_everywhere(name):
     net, record = check_exact(lambda: models.build(name), shape_of(name))
     assert {pin["layer"] for pin in record["pinned"]} == ENDS.get(name, set())
@@ -44,6 +50,26 @@ def test_native_backbones_are_pruned_exactly_and_everywhere(name):
     for row in record["layers"]:
         assert row["after"]["flops"] < row["before"]["flops"] or row["name"] in linear, row
     assert len(net.parameters()) > 0
+
+
+@pytest.mark.parametrize("name", cases(SHUFFLING, SHUFFLING_SLOW))
+def test_networks_that_shuffle_keep_their_trunk_and_say_so(name):
+    _, record = check_exact(lambda: models.build(name), shape_of(name))
+    pinned = {pin["layer"].split(".")[-2] for pin in record["pinned"]}
+    assert pinned
+    assert pinned.isdisjoint({"_conv_pw", "_conv_pw_2", "_last_conv", "pw_1_1", "pw_2_1", "conv2", "last_conv"})
+    assert record["after"]["flops"] < 0.7 * record["before"]["flops"]
+
+
+@pytest.mark.slow
+def test_transformers_prune_their_mlps_and_keep_attention_and_say_so():
+    net, record = check_exact(lambda: models.build(SWIN), [[1, 3, 64, 64]], PruneOptions(prune_type="all"))
+    for layer, kind in net.named_sublayers():
+        if layer.endswith("mlp.fc1"):
+            channels, hidden = kind.weight.shape
+            assert hidden == round(0.7 * 4 * channels)
+    pinned = {pin["layer"].rpartition(".")[2] for pin in record["pinned"]}
+    assert pinned == {"proj", "qkv", "fc2", "reduction", "head"}
 
 
 @pytest.mark.parametrize("name", ["CIFARResNet8", "PPLCNet_x0_25"])
