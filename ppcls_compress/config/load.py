@@ -29,6 +29,8 @@ _PATH_KEYS = {
     "teacher",
 }
 
+_OLD_SECTIONS = {"ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "TEST"}
+
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     """Read a YAML file, apply `-o` overrides, validate; `$NAME` in a path is replaced where the variable is set.
@@ -49,6 +51,13 @@ def validate(data: dict[str, Any], *, source: str) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
+    old = sorted(_OLD_SECTIONS.intersection(data))
+    if old:
+        raise ConfigError(
+            f"{source}: {', '.join(old)}: sections of PaddleClas' files before 2021; they are Arch, Optimizer, "
+            "DataLoader.Train, DataLoader.Eval and Global now: start from the file of the same network in today's "
+            "ppcls/configs"
+        )
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -127,7 +136,7 @@ def _key_path(location: Sequence[str | int], data: Any, *, missing: bool) -> str
 
 def _message(problem: Any) -> str:
     kind, context, found = problem["type"], problem.get("ctx", {}), problem["input"]
-    if kind in ("unknown_key", "at_key"):
+    if kind in ("unknown_key", "at_key", "no_section"):
         return context["text"]
     if kind == "missing":
         return "required, but not given"
@@ -142,4 +151,5 @@ def _message(problem: Any) -> str:
         match = closest(value, choices)
         return f"found {shortened(value)}{f'; did you mean {match!r}?' if match else ';'} allowed: {', '.join(choices)}"
     text = problem["msg"].replace("Input should be", "expected").replace("List should", "the list should")
+    text = text.replace("a valid tuple", "a list")  # YAML has no other
     return f"{text}, found {shortened(found)}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ppcls_compress.config.schema import Config
-from ppcls_compress.declare.paths import check_path
+from ppcls_compress.declare.paths import check_path, weights_folder
 from ppcls_compress.download import is_url
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.io import weights_file
@@ -74,4 +76,6 @@ def check_teacher(config: Config) -> None:
 def _check_weights_file(key: str, prefix: str) -> None:
     if is_url(prefix):
         raise ConfigError(f"{key}: expected a path, found {prefix}; Arch.pretrained takes a URL")
+    if not weights_file(prefix).is_file() and (problem := weights_folder(Path(prefix))):
+        raise ConfigError(f"{key}: {problem}")
     check_path(key, str(weights_file(prefix)), "file")

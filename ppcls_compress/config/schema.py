@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,17 +11,27 @@ from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.data.datasets import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TransformOps
-from ppcls_compress.declare import Options, named, refuse_unknown_keys
+from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
+from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.optim.optimizers import OPTIMIZERS
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
 
 
-def _known_keys(kind: type) -> BeforeValidator:
-    """Refuses a key that the dataclass `kind` does not have, with the closest match."""
+def _checked(kind: type, example: str) -> BeforeValidator:
+    """Refuses what the dataclass `kind` takes no better than a section of options does: unknown keys, plain values."""
+    hints = get_type_hints(kind)
+    keys = [field.name.rstrip("_") for field in fields(kind)]
 
     def check(data: Any) -> Any:
-        if isinstance(data, dict):
-            refuse_unknown_keys(data, [field.name.rstrip("_") for field in fields(kind)])
+        if isinstance(data, kind):
+            return data
+        if not isinstance(data, dict):
+            raise ValueError(no_section(data, keys, example))
+        refuse_unknown_keys(data, keys)
+        for key, value in data.items():
+            problem = boolean_for_number(hints.get(key, hints.get(f"{key}_")), value)
+            if problem is not None:
+                raise at_key(key, problem)
         return data
 
     return BeforeValidator(check)
@@ -30,8 +40,8 @@ def _known_keys(kind: type) -> BeforeValidator:
 class SlimSection(Options):
     """What makes the model smaller, always pruned first, then quantized; and what it learns from meanwhile."""
 
-    prune: Annotated[PruneOptions, _known_keys(PruneOptions)] | None = None
-    quant: Annotated[QuantOptions, _known_keys(QuantOptions)] | None = None
+    prune: Annotated[PruneOptions, _checked(PruneOptions, "{name: fpgm, pruned_ratio: 0.3}")] | None = None
+    quant: Annotated[QuantOptions, _checked(QuantOptions, "{name: pact}")] | None = None
     distill: sections.Distill | None = None
 
     @property
@@ -42,6 +52,8 @@ class SlimSection(Options):
 
 class DataLoaderSection(Options):
     """The loaders for training and for evaluation."""
+
+    example: ClassVar = "{Train: {dataset: {...}, sampler: {...}, loader: {...}}, Eval: {...}}"
 
     Train: LoaderConfig | None = None
     Eval: EvalLoaderConfig | None = None
@@ -65,7 +77,7 @@ class Config(Options):
     AMP: sections.Amp | None = None
     Loss: sections.Loss | None = None
     Metric: sections.Metric = Field(default_factory=sections.Metric)
-    Optimizer: named(OPTIMIZERS) | None = None
+    Optimizer: named(OPTIMIZERS, example="{name: Momentum, lr: {name: Cosine, learning_rate: 0.01}}") | None = None
     DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
     Infer: InferSection | None = None
 

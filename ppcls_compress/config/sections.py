@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from ppcls_compress.data.images.header import MAX_PIXELS
 from ppcls_compress.declare import Count, Fraction, Number, Options, Positive, listed
 from ppcls_compress.deploy.formats import FORMATS
 from ppcls_compress.errors import unknown
@@ -27,6 +28,9 @@ def _by_format(value: Any) -> Any:
 
 
 Agreement = Annotated[dict[str, Fraction], BeforeValidator(_by_format)]
+
+MOST_CLASSES = 10_000_000
+"""Of a network: its last layer alone would not fit into the memory of a machine."""
 
 
 class Global(Options):
@@ -73,6 +77,13 @@ class Global(Options):
             return {**data, "image_shape": [data["image_channel"], 224, 224]}
         return data
 
+    @field_validator("image_shape")
+    @classmethod
+    def _decodable(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if value[1] * value[2] > MAX_PIXELS:
+            raise ValueError(f"{value[2]} x {value[1]} pixels are more than {MAX_PIXELS:,}, the most of an image")
+        return value
+
     @model_validator(mode="after")
     def _one_start(self) -> Global:
         if self.checkpoints and self.pretrained_model:
@@ -95,9 +106,10 @@ class Arch(Options):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
+    example: ClassVar = "{name: ResNet50, class_num: 1000}"
 
     name: str
-    class_num: Count = 1000
+    class_num: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 1000
     pretrained: bool | str = False
     use_ssld: bool = False
     use_sync_bn: bool = False
@@ -145,12 +157,16 @@ class Amp(Options):
 class Loss(Options):
     """Lists of losses that are added up, for training and for evaluation."""
 
+    example: ClassVar = "{Train: [{CELoss: {weight: 1.0}}]}"
+
     Train: tuple[listed(LOSSES), ...] = Field(min_length=1)
     Eval: tuple[listed(LOSSES), ...] = Field(default=(CELoss(),), min_length=1)
 
 
 class Metric(Options):
     """Lists of metrics; the first of `Eval` chooses the best checkpoint."""
+
+    example: ClassVar = "{Eval: [{TopkAcc: {topk: [1, 5]}}]}"
 
     Train: tuple[listed(METRICS), ...] | None = None
     Eval: tuple[listed(METRICS), ...] = Field(default=(TopkAcc(),), min_length=1)
@@ -165,6 +181,8 @@ class Distill(Options):
         weight: share of the distillation loss; the rest is the ordinary loss.
         temperature: softens both distributions.
     """
+
+    example: ClassVar = "{teacher: output/ResNet50/best_model}"
 
     teacher: str
     arch: str | None = None

@@ -10,7 +10,7 @@ from ppcls_compress.data.labels import LabelledImages, read_labelled_images
 from ppcls_compress.data.places import Places
 from ppcls_compress.data.samplers import SAMPLERS
 from ppcls_compress.data.transforms import BATCH_TRANSFORMS, BatchTransformOps, TransformOps
-from ppcls_compress.declare import Declarations, Options, at_key, named
+from ppcls_compress.declare import LARGEST, Declarations, Options, at_key, named
 from ppcls_compress.declare.paths import check_path
 
 
@@ -26,7 +26,7 @@ class Dataset(Options):
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()
-    skip_bad_images: Annotated[int, Field(ge=0)] = 0
+    skip_bad_images: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     allow_outside: bool = False
 
     @field_validator("transform_ops")
@@ -102,7 +102,7 @@ class WorkerOptions(Options):
         use_shared_memory: hand batches over in /dev/shm; False where that is too small, as in some containers.
     """
 
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     use_shared_memory: bool = True
 
 

@@ -13,6 +13,7 @@ Example:
 
 from ppcls_compress.declare.entries import Declarations, listed, named
 from ppcls_compress.declare.options import (
+    LARGEST,
     Count,
     Fraction,
     NonNegative,
@@ -25,6 +26,7 @@ from ppcls_compress.declare.options import (
 )
 
 __all__ = [
+    "LARGEST",
     "Count",
     "Declarations",
     "Fraction",

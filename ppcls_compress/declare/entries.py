@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, Union
 from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag
 
 from ppcls_compress.declare.options import Options, at_key
-from ppcls_compress.errors import unknown
+from ppcls_compress.errors import shortened, unknown
 from ppcls_compress.registry import Registry
 
 T = TypeVar("T", bound=Options)
@@ -42,7 +42,9 @@ def listed(declarations: Declarations[T]) -> Any:
             return value
         one = {value: None} if isinstance(value, str) else value
         if not isinstance(one, Mapping) or len(one) != 1:
-            raise ValueError(f"expected one {declarations.kind}, written {{Name: {{option: value}}}}, found {value!r}")
+            raise ValueError(
+                f"expected one {declarations.kind}, written {{Name: {{option: value}}}}, found {shortened(value)}"
+            )
         (name,) = one
         if name not in declarations:
             raise ValueError(unknown(declarations.kind, name, declarations))
@@ -61,18 +63,20 @@ def listed(declarations: Declarations[T]) -> Any:
     )
 
 
-def named(declarations: Declarations[T], *, default: str | None = None) -> Any:
+def named(declarations: Declarations[T], *, default: str | None = None, example: str | None = None) -> Any:
     """The type of a section `{name: Name, option: value}`, or of a ready options object.
 
     Args:
         default: what a section without `name` means; None demands one.
+        example: how a YAML writes it, for the error where it gives a plain value instead.
     """
 
     def section(value: Any) -> Any:
         if isinstance(value, Options):
             return value
         if not isinstance(value, Mapping):
-            raise ValueError(f"expected {{name: {declarations.kind}, option: value}}, found {value!r}")
+            shape = example or f"{{name: {declarations.kind}, option: value}}"
+            raise ValueError(f"expected a section, a dictionary such as {shape}, found {shortened(value)}")
         found = {"name": default, **value}
         if found["name"] is None:
             raise at_key("name", f"required, but not given; allowed: {', '.join(declarations)}")

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from ppcls_compress.declare.arithmetic import parse_number
+from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.errors import unknown
 
 
 class Options(BaseModel):
-    """A group of configuration keys: frozen, unknown keys refused, defaults validated."""
+    """A group of configuration keys: frozen, unknown keys refused, defaults validated, booleans no numbers.
+
+    Attributes:
+        example: how a YAML writes it, for the error where it gives a plain value instead.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    example: ClassVar[str | None] = None
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
+        allowed = [field.alias or name for name, field in cls.model_fields.items()]
+        if not isinstance(data, dict | cls):
+            raise PydanticCustomError("no_section", "{text}", {"text": no_section(data, allowed, cls.example)})
         if isinstance(data, dict) and cls.model_config.get("extra") == "forbid":
-            allowed = [field.alias or name for name, field in cls.model_fields.items()]
             refuse_unknown_keys(data, allowed)
         return data
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        problem = boolean_for_number(cls.model_fields[info.field_name].annotation, value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
 
 
 def refuse_unknown_keys(data: dict[Any, Any], allowed: list[str]) -> None:
@@ -48,5 +64,7 @@ Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1
+"""Of a whole number: what the libraries beneath count with."""
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]

@@ -19,6 +19,8 @@ def check_path(key: str, text: str, kind: str) -> Path:
     Raises:
         ConfigError: it is not there; the message names the first missing part, or the variable that is not set.
     """
+    if "\\" in text and Path(text.replace("\\", "/")).exists():
+        raise ConfigError(f"{key}: {text} does not exist; write / between folders, where it has \\")
     unset = re.search(r"\$\{?(\w+)", text)
     if unset:
         raise ConfigError(f"{key}: {text} uses ${unset.group(1)}, which is not set; export it, or give a plain path")
@@ -36,3 +38,16 @@ def check_path(key: str, text: str, kind: str) -> Path:
         )
     match = closest(path.name, [other.name for other in parent.iterdir()])
     raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))
+
+
+def weights_folder(path: Path) -> str | None:
+    """What to say of a folder where the path of weights is due; None if it is no folder."""
+    if not path.is_dir():
+        return None
+    if (path / "inference.yml").is_file():
+        return f"{path} holds an exported model, which --artifact takes; weights are a checkpoint of training"
+    found = sorted(entry.with_suffix("") for entry in path.glob("*.pdparams"))
+    best = next((entry for entry in found if entry.name == "best_model"), found[0] if found else None)
+    if best is None:
+        return f"{path} is a folder, and there are no weights (.pdparams) in it"
+    return f"{path} is a folder; name the weights in it, such as {best}"

@@ -12,6 +12,7 @@ import numpy as np
 from paddle import Tensor, nn
 
 from ppcls_compress import io
+from ppcls_compress.declare.paths import weights_folder
 from ppcls_compress.download import cache_path, fetch, is_url
 from ppcls_compress.errors import UserError, closest
 from ppcls_compress.models import catalog
@@ -178,6 +179,8 @@ def _local(path: str, where: str) -> Path:
     named = io.weights_file(given)
     if named.is_file():
         return named
+    if problem := weights_folder(given):
+        raise UserError(f"{where}: {problem}")
     if given.is_file():
         raise UserError(f"{where}: weights are read from .pdparams files; rename {given} to {named}")
     siblings = [str(other) for other in named.parent.glob(f"*{named.suffix}")] if named.parent.is_dir() else []

@@ -48,7 +48,7 @@ class Optimizer(Options):
 
     moment: ClassVar[str | None] = None
 
-    lr: named(SCHEDULES, default="Constant")
+    lr: named(SCHEDULES, default="Constant", example="{name: Cosine, learning_rate: 0.01}")
     clip_norm: Positive | None = Field(default=None, description="largest L2 norm of each parameter's gradient")
     multi_precision: bool = False
     no_weight_decay_name: str | None = Field(default=None, description="parts of parameter names, separated by spaces")
@@ -64,6 +64,8 @@ OPTIMIZERS: Declarations[Optimizer] = Declarations("optimizer")
 
 class Regularizer(Options):
     """L2 regularization: `coeff` times the weight is added to its gradient."""
+
+    example: ClassVar = "{name: L2, coeff: 0.0001}"
 
     name: Literal["L2"] = "L2"
     coeff: NonNegative

@@ -67,7 +67,7 @@ class Pad(Transform):
         padding_mode: `reflect` leaves the border pixel single, `symmetric` repeats it.
     """
 
-    padding: Annotated[int, Field(ge=0)]
+    padding: Annotated[int, Field(ge=0, le=2**15)]
     fill: Number | Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] = 0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
