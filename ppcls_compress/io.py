@@ -1,14 +1,13 @@
 """Files: atomic writes, JSON, checksums, and Paddle state files read without running what is in them.
 
-A `.pdparams`, `.pdopt` or `.pdstates` file is a pickle, and an ordinary unpickler calls whatever the pickle names.
-`read_state` resolves only the handful of names that arrays and plain containers need.
+A `.pdparams`, `.pdopt` or `.pdstates` file is a pickle, and an ordinary unpickler calls whatever the pickle names;
+`restricted_pickle` reads them.
 
 This module is a leaf: every other package may import it. It does not import Paddle.
 """
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import math
@@ -18,7 +17,6 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_compress import restricted_pickle
 from ppcls_compress.errors import UserError
 
 _WEIGHTS_SUFFIX = ".pdparams"
@@ -239,107 +238,18 @@ def read_state(path: str | Path) -> dict[str, Any]:
     with file:
         if not os.fstat(file.fileno()).st_size:
             raise UserError(f"{path}: empty file; was its writing interrupted?")
-        state = unpickle(file, str(path))
+        state = restricted_pickle.load(file, str(path))
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict")
     if _SLICE_TABLE in state:
         raise UserError(f"{path}: holds a parameter cut into slices (pickle protocol 2); save it again with protocol 4")
     state.pop(_NAME_TABLE, None)
+    if any(not isinstance(key, str) for key in state):
+        raise UserError(f"{path}: its keys are not all names, so it is no state dict")
     try:
         return _map_leaves(state, _check_leaf, pair=_array_of_pair)
     except TypeError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def unpickle(
-    file: Any, source: str, *, encoding: str = "ASCII", also: Mapping[tuple[str, str], type] | None = None
-) -> object:
-    """The object in a pickle that holds arrays, plain containers and plain values, nothing else.
-
-    Args:
-        file: a binary file.
-        source: what to call it in errors.
-        encoding: of the strings of Python 2, as for `pickle.Unpickler`.
-        also: (module, class) that the file may name besides -> the attribute holder to make in its place.
-
-    Raises:
-        UserError: the pickle is damaged, or names anything else.
-    """
-    try:
-        return _Unpickler(file, also or {}, encoding).load()
-    except _RefusedError as error:
-        raise UserError(f"{source}: refused: it names {error}, which such a file has no use for") from error
-    except Exception as error:  # damaged bytes can make an unpickler raise nearly anything
-        raise UserError(f"{source}: truncated or damaged: {error}") from error
-
-
-class _RefusedError(Exception):
-    """A pickle names something that is not on the list."""
-
-
-def _dtype(*args: object) -> np.dtype:
-    dtype = np.dtype(*args)
-    if dtype.hasobject:
-        raise _RefusedError(f"the array type {dtype}")
-    return dtype
-
-
-def _array(shape: tuple[int, ...], dtype: object, buffer: bytes) -> np.ndarray:
-    return np.frombuffer(buffer, _dtype(dtype)).reshape(shape).copy()
-
-
-def _reconstruct(*_: object) -> np.ndarray:
-    return np.empty(0, np.int8)  # what NumPy writes here too: the shape, type and data follow in the array's state
-
-
-def _scalar(dtype: np.dtype, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype)[0]
-
-
-def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    return np.frombuffer(buffer, dtype).reshape(shape, order=order).copy()
-
-
-def _empty_bytes() -> bytes:
-    return b""
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding not in ("latin1", "utf-8"):
-        raise _RefusedError(f"the encoding {encoding!r}")
-    return codecs.encode(text, encoding)
-
-
-_ALLOWED: Mapping[tuple[str, str], Callable[..., object]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "tuple"): tuple,
-    ("__builtin__", "tuple"): tuple,
-    ("builtins", "bytes"): _empty_bytes,
-    ("__builtin__", "bytes"): _empty_bytes,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "dtype"): _dtype,
-    ("numpy", "ndarray"): _array,
-    **{
-        (f"numpy.{core}.{module}", name): function
-        for core in ("core", "_core")
-        for module, name, function in (
-            ("multiarray", "_reconstruct", _reconstruct),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _from_buffer),
-        )
-    },
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, also: Mapping[tuple[str, str], type], encoding: str) -> None:
-        super().__init__(file, encoding=encoding)
-        self._allowed = {**_ALLOWED, **also}
-
-    def find_class(self, module: str, name: str) -> Callable[..., object]:
-        if (module, name) not in self._allowed:
-            raise _RefusedError(f"{module}.{name}")
-        return self._allowed[module, name]
 
 
 def _check_leaf(value: object) -> object:

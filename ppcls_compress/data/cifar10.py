@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ppcls_compress import restricted_pickle
 from ppcls_compress.data.folder import run, write_image_folder
 from ppcls_compress.download import fetch
 from ppcls_compress.errors import UserError
-from ppcls_compress.io import unpickle
 from ppcls_compress.text import read_text
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -118,7 +118,7 @@ def _from_archive(path: Path) -> tuple[Iterator[tuple[str, bytes]], Lists]:
 
 def _read_batch(data: bytes, source: str) -> tuple[np.ndarray, list[int]]:
     """Images uint8 [N, 3, 32, 32] and labels of one batch file, a pickle written by Python 2."""
-    batch = unpickle(io.BytesIO(data), source, encoding="bytes")
+    batch = restricted_pickle.load(io.BytesIO(data), source, encoding="bytes")
     images = batch.get(b"data") if isinstance(batch, dict) else None
     labels = batch.get(b"labels") if isinstance(batch, dict) else None
     right_images = isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 2

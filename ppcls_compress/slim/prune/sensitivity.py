@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppcls_compress import io
+from ppcls_compress import io, restricted_pickle
 from ppcls_compress.errors import UserError
 
 Sensitivities = dict[str, dict[float, float]]
@@ -187,7 +187,9 @@ def read_pickled_status(src: str | Path) -> dict[str, object]:
         UserError: the file is damaged or refers to any other class.
     """
     with Path(src).open("rb") as file:
-        found = io.unpickle(file, str(src), also={("paddleslim.dygraph.prune.filter_pruner", "Status"): _Attributes})
+        found = restricted_pickle.load(
+            file, str(src), also={("paddleslim.dygraph.prune.filter_pruner", "Status"): _Attributes}
+        )
     if not isinstance(found, _Attributes):
         raise UserError(f"{src}: not a sensitivity file")
     return {"sensitivities": vars(found).get("sensitivies"), "complete": not vars(found).get("is_ckp", True)}
