@@ -180,7 +180,7 @@ def _local(path: str, where: str) -> Path:
     if named.is_file():
         return named
     if problem := weights_folder(given):
-        raise UserError(f"{where}: {problem}")
+        raise UserError(f"{where}: no such file: {problem}")
     if given.is_file():
         raise UserError(f"{where}: weights are read from .pdparams files; rename {given} to {named}")
     siblings = [str(other) for other in named.parent.glob(f"*{named.suffix}")] if named.parent.is_dir() else []
