@@ -18,7 +18,14 @@ CORE = [
 ]
 # paddle2onnx 2.1.0 has no wheel for Python 3.13. There p2o converts, which elsewhere steps in where paddle2onnx fails.
 # It is one program that depends on nothing; later versions rewrite graphs.
-TO_ONNX = ['paddle2onnx>=2.1.0; python_version < "3.13"', "p2o==0.1.2", "onnx>=1.17.0", "protobuf>=3.20.2"]
+TO_ONNX = [
+    'paddle2onnx>=2.1.0; python_version < "3.13"',
+    "p2o==0.1.2",
+    "onnx>=1.17.0",
+    "onnx-ir>=0.1.14",
+    "onnxscript>=0.5.0",
+    "protobuf>=3.20.2",
+]
 ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 # OpenVINO 2025.0 and the libopenvino inside the paddlepaddle wheel share a library name: only one of them loads.
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]

@@ -14,10 +14,14 @@ import ppcls_compress
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ppcls_compress"
+ONNX = PACKAGE / "deploy" / "onnx"
+DOORS = {ONNX / f"{name}.py" for name in ("__init__", "export", "files", "formats", "quiet", "runtime")}
+"""The files of `deploy/onnx` that are loaded without the extras; the others need those at once."""
 DISTRIBUTION = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "google": "protobuf",
+    "onnx_ir": "onnx-ir",
     "paddle": "paddlepaddle",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",
@@ -91,14 +95,48 @@ def test_imports_are_declared(declared):
     core = _names(declared["install_requires"])
     extras = _names(text for extra in declared["extras_require"].values() for text in extra)
     for path in PACKAGE.rglob("*.py"):
-        assert _imports(path, lazy=False) <= core, path
+        behind = path.is_relative_to(ONNX) and path not in DOORS
+        assert _imports(path, lazy=False) <= core | (_to_onnx(declared) if behind else set()), path
         assert _imports(path, lazy=True) <= core | extras, path
+
+
+def test_what_needs_the_onnx_extras_is_loaded_behind_a_check_of_them():
+    room = ".".join(ONNX.relative_to(ROOT).parts)
+    behind = {f"{room}.{path.stem}" for path in ONNX.iterdir() if path.name != "__pycache__"}
+    behind -= {f"{room}.{path.stem}" for path in DOORS}
+    for path in PACKAGE.rglob("*.py"):
+        if path.is_relative_to(ONNX) and path not in DOORS:
+            continue
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            loaded = _modules(statement)
+            assert not {name for name in loaded for other in behind if f"{name}.".startswith(f"{other}.")}, path
 
 
 def test_test_imports_are_declared(declared):
     allowed = _names(declared["install_requires"]) | _names(declared["extras_require"]["test"]) | {"setuptools"}
     for path in (ROOT / "tests").rglob("*.py"):
-        assert _imports(path, lazy=False) <= allowed, path
+        assert _imports(path, lazy=False) <= allowed | _skipped_without(path, declared), path
+
+
+def _to_onnx(declared):
+    """What both of the extras bring that convert."""
+    return _names(declared["extras_require"]["onnx"]) & _names(declared["extras_require"]["openvino"])
+
+
+def _skipped_without(path, declared):
+    """What a test file skips itself without; onnxscript stands for all that comes with it."""
+    text = path.read_text(encoding="utf-8")
+    names = set(re.findall(r"^pytest\.importorskip\(\"(\w+)\"", text, re.MULTILINE))
+    return names | (_to_onnx(declared) if "onnxscript" in names else set())
+
+
+def _modules(statement):
+    """Modules that a statement at the top of a file loads, and what it takes from them."""
+    if isinstance(statement, ast.Import):
+        return {alias.name for alias in statement.names}
+    if isinstance(statement, ast.ImportFrom):
+        return {f"{statement.module}.{alias.name}" for alias in statement.names}
+    return set()
 
 
 def test_nothing_declared_in_vain(declared):
@@ -118,7 +156,14 @@ def test_lower_bounds(declared):
     assert "numpy==1.26.0" in bounds
     onnx = [f'{text}; extra == "onnx"' for text in declared["extras_require"]["onnx"]]
     added = set(lower_bounds(wanted + onnx + others, ["test", "onnx"])) - set(bounds)
-    assert {bound.partition("==")[0] for bound in added} == {"paddle2onnx", "onnx", "onnxruntime", "protobuf"}
+    assert {bound.partition("==")[0] for bound in added} == {
+        "paddle2onnx",
+        "onnx",
+        "onnx-ir",
+        "onnxruntime",
+        "onnxscript",
+        "protobuf",
+    }
 
 
 @pytest.mark.parametrize("script", ["tools/venv.sh", "tools/test.sh", "tools/demo.sh", ".ci/run"])

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the export of another network in the same folder"
     )
+    parser.add_argument(
+        "--verbose", action="store_true", help="also tell what kept operators of an ONNX graph from being fused"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.plausible import about_preparation
 
     directory = Path(config.Global.save_inference_dir)
-    with logging_to():
+    with logging_to(verbose=args.verbose):
         assemble.start(config)
         source = configured.source_of(config)
         for kind in chosen:

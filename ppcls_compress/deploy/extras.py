@@ -13,8 +13,8 @@ from ppcls_compress.errors import MissingDependencyError
 
 CONVERTERS = ("paddle2onnx", "p2o")
 """What converts a program to ONNX; any of them does."""
-TO_ONNX = ("|".join(CONVERTERS), "onnx")
-"""What converts a network to ONNX."""
+TO_ONNX = ("|".join(CONVERTERS), "onnx", "onnx_ir", "onnxscript")
+"""What converts a network to ONNX, and edits the graph."""
 _LAST_PYTHON = {"paddle2onnx": (3, 12)}
 """Packages that exist for Pythons up to some version only; the extras leave them out on later ones."""
 _PROGRAMS = ("p2o",)

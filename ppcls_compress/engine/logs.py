@@ -47,10 +47,10 @@ class _FileHandler(logging.FileHandler):
 
 
 @contextmanager
-def logging_to(folder: Path | None = None, *, main: bool = True) -> Iterator[None]:
+def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool = False) -> Iterator[None]:
     """Send the toolkit's messages to the terminal and to `train.log` in `folder`, for the time of the block.
 
-    Processes other than the main one only tell warnings, and write no file.
+    Processes other than the main one only tell warnings, and write no file. `verbose` adds messages of level debug.
 
     Raises:
         UserError: the folder or the file cannot be written.
@@ -65,7 +65,8 @@ def logging_to(folder: Path | None = None, *, main: bool = True) -> Iterator[Non
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         handlers[1].setFormatter(handlers[0].formatter)
     level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO if main else logging.WARNING)
+    told = logging.DEBUG if verbose else logging.INFO
+    logger.setLevel(told if main else logging.WARNING)
     logger.propagate = False
     for handler in handlers:
         logger.addHandler(handler)

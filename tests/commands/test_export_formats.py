@@ -2,6 +2,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -284,6 +285,7 @@ def test_a_runtime_that_cannot_be_meant_is_one_line(trained_config, trained, cap
 @pytest.mark.slow
 def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trained, tmp_path, capsys):
     assert call("export_model", trained_config, *trained, arguments=["--format", "all"]) == 0
+    assert "stays as it is" not in capsys.readouterr().err
     folders = [tmp_path / "inference" / kind.folder for kind in formats.FORMATS.values()]
     answers = []
     for folder in folders:
@@ -314,6 +316,8 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trai
     for command in ("infer", "eval"):
         assert call(command, trained_config, *trained, arguments=chosen) == 0
     before = (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns
-    assert call("export_model", trained_config, *trained, arguments=["--format", "onnx-openvino"]) == 0
+    capsys.readouterr()
+    assert call("export_model", trained_config, *trained, arguments=["--format", "onnx-openvino", "--verbose"]) == 0
+    assert re.search(r"DEBUG AddIntoLayer: \S+ stays as it is: \S+ is computed", capsys.readouterr().err)
     assert (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns == before
     assert artifact.load(tmp_path / "inference").quantized

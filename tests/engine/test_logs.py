@@ -13,6 +13,14 @@ def test_messages_are_in_the_file(tmp_path):
     assert "INFO hello" in (tmp_path / "run" / "train.log").read_text()
 
 
+@pytest.mark.parametrize(("verbose", "expected"), [(True, ["detail", "hello"]), (False, ["hello"])])
+def test_details_are_told_when_asked_for(verbose, expected, capsys):
+    with logging_to(verbose=verbose):
+        logging.getLogger("ppcls_compress.deploy").debug("detail")
+        logger.info("hello")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == expected
+
+
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "train.log").mkdir()

@@ -93,7 +93,7 @@ def test_what_only_an_export_needs_may_be_missing(tmp_path, monkeypatch):
     exported = Artifact(tmp_path, Description((3, 8, 8), format="onnx-ort"), {"version": 1, "steps": []}, {})
     monkeypatch.setattr(artifact, "load", lambda folder: exported)
     find = importlib.util.find_spec
-    there = {"onnxruntime": find("numpy"), "paddle2onnx": None, "onnx": None, "openvino": None}
+    there = {"onnxruntime": find("numpy"), "paddle2onnx": None, "onnx": None, "onnxscript": None, "openvino": None}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: there[name] if name in there else find(name))
     assert [item.exported for item in entries({"a": tmp_path})] == [exported]
     there["onnxruntime"] = None

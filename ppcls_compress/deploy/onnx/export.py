@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +11,10 @@ import paddle
 
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.deploy.notes import Written
-from ppcls_compress.deploy.onnx import (
-    convert,
-    graph,
-    layers,
-    place_learned,
-    place_openvino,
-    place_ort,
-    ranges,
-    simplify,
-)
 from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
+from ppcls_compress.deploy.onnx.quiet import quiet
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import quant
-from ppcls_compress.slim.quant import inference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,89 +52,11 @@ def export(
     if layout not in LAYOUTS:
         raise UserError(unknown("ONNX layout", layout, LAYOUTS))
     require(LAYOUTS[layout], EXTRAS[layout])
+    from ppcls_compress.deploy.onnx import build, graph  # which need those packages
+
     images = None if calibration is None else list(calibration)
-    model = quant.native(model)
-    if not quant.quant_layers(model):
-        network = convert.float_graph(model, image_shape)
-        simplify.simplify(network)
-        exported = Exported(path=Path(out_dir) / MODEL)
-    else:
-        network, matched = _quantized(model, image_shape, images)
-        places = _PLACE_LEARNED if quant.is_placed(model) else _PLACE
-        notes = [*matched.notes, *places[layout](network, matched.nodes, images)]
-        names = list(dict.fromkeys(item.name for item in matched.nodes))
-        exported = Exported(path=Path(out_dir) / MODEL, quantized=names, notes=notes)
-    if softmax:
-        _append_softmax(network)
-    network.sweep()
-    graph.save(network, exported.path, {"layout": layout, "output": "probabilities" if softmax else "logits"})
-    return exported
-
-
-def _quantized(
-    model: paddle.nn.Layer, image_shape: Sequence[int], images: list[np.ndarray] | None
-) -> tuple[graph.Graph, layers.Matched]:
-    """The simplified float graph and the quantized layers in it."""
-    grids = inference.grids(model)
-    anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
-    observed = ranges.input_magnitudes(model, anew, images)
-    plain = copy.deepcopy(model)
-    names = layers.parameter_names(plain)
-    marks = quant.mark_places(plain) if quant.is_placed(model) else {}
-    network = convert.float_graph(plain if marks else quant.convert(plain), image_shape)
-    place_learned.mark(network, marks)
-    present = {parameter: name for parameter, name in names.items() if network.readers(parameter)}
-    folded = simplify.simplify(network)
-    matched = layers.match(network, folded, present, grids, observed, place_learned.grid_before(network))
-    return network, matched
-
-
-def _place_openvino(
-    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
-) -> list[str]:
-    place_openvino.place(network, nodes)
-    return []
-
-
-def _place_ort(
-    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
-) -> list[str]:
-    if images is None:
-        raise ranges.needed()
-
-    def observe(names: Sequence[str]) -> dict[str, tuple[float, float]]:
-        # In the graph that training saw, so that a range that clips does so here as well.
-        trained, counterparts = layers.counterpart(network, nodes)
-        place_openvino.place(trained, counterparts)
-        return ranges.observe(trained, names, images)
-
-    return place_ort.place(network, nodes, observe)
-
-
-_PLACE: Mapping[str, Callable[[graph.Graph, Sequence[layers.QuantizedNode], list[np.ndarray] | None], list[str]]] = {
-    "ort": _place_ort,
-    "openvino": _place_openvino,
-}
-
-
-def _place_learned_ort(
-    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
-) -> list[str]:
-    place_learned.place_ort(network, nodes)
-    return []
-
-
-def _place_learned_openvino(
-    network: graph.Graph, nodes: Sequence[layers.QuantizedNode], images: list[np.ndarray] | None
-) -> list[str]:
-    place_learned.place_openvino(network, nodes)
-    return []
-
-
-_PLACE_LEARNED = {"ort": _place_learned_ort, "openvino": _place_learned_openvino}
-
-
-def _append_softmax(network: graph.Graph) -> None:
-    logits = network.output
-    scores = network.insert("Softmax", [logits.name], "scores", axis=-1)
-    network.output = graph.Value(scores, logits.shape)
+    path = Path(out_dir) / MODEL
+    with quiet():
+        found = build.build(quant.native(model), image_shape, layout, images, softmax=softmax)
+        graph.save(found.model, path, {"layout": layout, "output": "probabilities" if softmax else "logits"})
+    return Exported(path=path, quantized=found.quantized, notes=found.notes)

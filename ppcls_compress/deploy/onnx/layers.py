@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx_ir as ir
 import paddle
 
 from ppcls_compress.deploy.notes import binding, some
-from ppcls_compress.deploy.onnx.graph import Graph, Node
-from ppcls_compress.deploy.onnx.simplify import Folded, output_channel_axis
+from ppcls_compress.deploy.onnx.weights import FOLDING, WEIGHTED, Folded, output_channel_axis
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import quant_layers
 from ppcls_compress.slim.quant.inference import LayerGrid
@@ -65,7 +65,7 @@ class QuantizedNode:
     """
 
     name: str
-    node: Node
+    node: ir.Node
     input: InputRange
     integers: np.ndarray
     scale: np.ndarray
@@ -87,19 +87,19 @@ def parameter_names(model: paddle.nn.Layer) -> dict[str, str]:
 
 
 def match(
-    graph: Graph,
+    model: ir.Model,
     folded: Mapping[str, Folded],
     names: Mapping[str, str],
     grids: Mapping[str, LayerGrid],
     observed: Mapping[str, float],
-    marked: Callable[[Node], InputGrid | None] = lambda node: None,
+    marked: Callable[[ir.Node], InputGrid | None] = lambda node: None,
 ) -> Matched:
     """Find the quantized layers in a simplified graph.
 
     A layer of more than 8 bits keeps its rounded weight as float in the graph.
 
     Args:
-        graph: simplified; the weights of layers that stay float are changed in place.
+        model: simplified; the weights of layers that stay float are changed in place.
         folded: what `simplify` returned.
         names: layer name by parameter name, for the layers that the graph holds.
         grids: of the quantized layers.
@@ -110,8 +110,9 @@ def match(
         UserError: a layer computes in a way of the user's own, or is no node of the graph.
     """
     found, notes, seen, wide = [], [], set(), defaultdict(list)
-    for node in graph.nodes:
-        origin = folded.get(node.output)
+    for node in model.graph:
+        weight = node.inputs[1] if node.op_type in WEIGHTED else None
+        origin = folded.get(weight.name) if weight is not None else None
         name = names.get(origin.parameter) if origin else None
         if name is None:
             continue
@@ -123,7 +124,7 @@ def match(
             )
         integers, scale = _folded_weight(grid, origin.factor, node)
         if max(grid.input.bits, grid.weight.bits) > _STORED_BITS:
-            graph.constants[node.inputs[1]] = _dequantized(integers, scale, output_channel_axis(node))
+            weight.const_value = ir.tensor(_dequantized(integers, scale, output_channel_axis(node)), name=weight.name)
             bits = f"{grid.weight.bits}-bit weights and {grid.input.bits}-bit activations"
             wide[bits].append(name)
             continue
@@ -144,10 +145,10 @@ def match(
     return Matched(found, notes)
 
 
-def _folded_weight(grid: LayerGrid, factor: np.ndarray, node: Node) -> tuple[np.ndarray, np.ndarray]:
+def _folded_weight(grid: LayerGrid, factor: np.ndarray, node: ir.Node) -> tuple[np.ndarray, np.ndarray]:
     """Integers and scale of weight * factor: a negative factor turns the signs of its channel's integers."""
     weight = grid.weight
-    if node.op in ("MatMul", "ConvTranspose"):
+    if node.op_type not in FOLDING:
         return weight.integers, weight.scale
     scaled = weight.scaled(factor)
     return scaled.integers, scaled.scale
@@ -159,8 +160,8 @@ def _dequantized(integers: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarr
     return (integers * scale.reshape(shape)).astype(np.float32)
 
 
-def counterpart(graph: Graph, nodes: Sequence[QuantizedNode]) -> tuple[Graph, list[QuantizedNode]]:
-    """A copy of the graph, and the quantized nodes as they are in it."""
-    other = graph.copy()
-    places = {id(node): index for index, node in enumerate(graph.nodes)}
-    return other, [replace(item, node=other.nodes[places[id(item.node)]]) for item in nodes]
+def counterpart(model: ir.Model, nodes: Sequence[QuantizedNode]) -> tuple[ir.Model, list[QuantizedNode]]:
+    """A copy of the graph, which shares the arrays, and the quantized nodes as they are in it."""
+    other = model.clone()
+    twins = dict(zip(model.graph, other.graph, strict=True))
+    return other, [replace(item, node=twins[item.node]) for item in nodes]

@@ -9,38 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppcls_compress.deploy.onnx.graph import Graph, Node
+import onnx_ir as ir
+
+from ppcls_compress.deploy.onnx.graph import computed_by, insert_before
 from ppcls_compress.deploy.onnx.layers import InputRange, QuantizedNode
 from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_tensor, quantize_weight
 
 
-def place(graph: Graph, nodes: Sequence[QuantizedNode]) -> None:
+def place(nodes: Sequence[QuantizedNode]) -> None:
     """Put the pairs into a simplified graph, in place; layers that share input and grid share the pair."""
-    rounded: dict[tuple[str, InputRange], str] = {}
+    rounded: dict[tuple[ir.Value, InputRange], ir.Value] = {}
     for item in nodes:
-        quantize_weight(graph, item.node, item.integers, item.scale, item.axis)
+        quantize_weight(item.node, item.integers, item.scale, item.axis)
         key = (item.node.inputs[0], item.input)
         if key in rounded:
-            graph.set_input(item.node, 0, rounded[key])
+            item.node.replace_input_with(0, rounded[key])
             continue
         if item.input.bounds is not None:
-            clip(graph, item.node, *item.input.bounds)
-        rounded[key] = _quantize(graph, item.node, _grid(item.input))
+            clip(item.node, *item.input.bounds)
+        rounded[key] = _quantize(item.node, _grid(item.input))
 
 
-def _quantize(graph: Graph, node: Node, grid: Grid) -> str:
+def _quantize(node: ir.Node, grid: Grid) -> ir.Value:
     """Let a node read its first input rounded; returns the rounded tensor.
 
     What a concatenation gives is rounded piece by piece, which is the same, and on unsigned integers: OpenVINO 2026.4
     computes nonsense from a concatenation in int8 one of whose pieces is never negative.
     """
-    source = graph.producer(node.inputs[0])
-    if source is None or source.op != "Concat":
-        return quantize_tensor(graph, node.inputs[0], grid, [node])
+    source = node.inputs[0]
+    if computed_by(source) != "Concat":
+        return quantize_tensor(source, grid, [node])
     grid = Grid(grid.scale, 128, "uint8") if grid.dtype == "int8" else grid
-    pieces = [quantize_tensor(graph, name, grid, []) for name in source.inputs]
-    rounded = graph.insert("Concat", pieces, f"{source.output}.rounded", before=node, **source.attributes)
-    graph.set_input(node, 0, rounded)
+    concat = source.producer()
+    pieces = [quantize_tensor(piece, grid, []) for piece in concat.inputs]
+    rounded = insert_before(node, "Concat", pieces, f"{source.name}.rounded", **concat.attributes)
+    node.replace_input_with(0, rounded)
     return rounded
 
 

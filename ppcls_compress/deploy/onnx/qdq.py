@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
-from ppcls_compress.deploy.onnx.graph import Graph, Node
+from ppcls_compress.deploy.onnx.graph import add_constant, constant, insert_after, insert_before, readers, redirect
 
 _INT32 = np.iinfo(np.int32)
 
@@ -45,84 +46,75 @@ class Grid:
         return cls(scale, round(-low / scale), "uint8")
 
 
-def quantize_tensor(graph: Graph, name: str, grid: Grid, readers: Iterable[Node] | None = None) -> str:
-    """Put a pair on a tensor; all its readers, or the given ones, read the rounded values.
+def quantize_tensor(value: ir.Value, grid: Grid, nodes: Iterable[ir.Node] | None = None) -> ir.Value:
+    """Put a pair on a tensor; all its readers, or the given nodes, read the rounded values.
 
     Returns:
-        The name of the rounded tensor.
+        The rounded tensor.
     """
-    chosen = list(graph.readers(name) if readers is None else readers)
-    after = graph.after(name)
-    scale = graph.add_constant(f"{name}.scale", np.float32(grid.scale))
-    zero = _shared(graph, np.array(grid.zero_point, grid.dtype))
-    quantized = graph.insert("QuantizeLinear", [name, scale, zero], f"{name}.quantized", before=after)
-    rounded = graph.insert("DequantizeLinear", [quantized, scale, zero], f"{name}.rounded", before=after)
-    for node in chosen:
-        for position, source in enumerate(node.inputs):
-            if source == name:
-                graph.set_input(node, position, rounded)
+    graph = value.graph
+    chosen = list(readers(value) if nodes is None else nodes)
+    scale = add_constant(graph, f"{value.name}.scale", np.float32(grid.scale))
+    zero = shared(graph, np.array(grid.zero_point, grid.dtype))
+    quantized = insert_after(value, "QuantizeLinear", [value, scale, zero], f"{value.name}.quantized")
+    rounded = insert_after(quantized, "DequantizeLinear", [quantized, scale, zero], f"{value.name}.rounded")
+    redirect(value, rounded, chosen)
     return rounded
 
 
-def clip(graph: Graph, node: Node, low: float, high: float) -> None:
+def clip(node: ir.Node, low: float, high: float) -> None:
     """Let a node read its first input clipped to low .. high."""
     source = node.inputs[0]
     bounds = [
-        graph.add_constant(f"{source}.{name}", np.float32(value)) for name, value in (("low", low), ("high", high))
+        add_constant(node.graph, f"{source.name}.{name}", np.float32(value))
+        for name, value in (("low", low), ("high", high))
     ]
-    graph.set_input(node, 0, graph.insert("Clip", [source, *bounds], f"{source}.clipped", before=node))
+    node.replace_input_with(0, insert_before(node, "Clip", [source, *bounds], f"{source.name}.clipped"))
 
 
-def quantize_weight(graph: Graph, node: Node, integers: np.ndarray, scale: np.ndarray, axis: int) -> None:
-    """Replace a node's weight by integers and their scales, with a dequantization between.
+def quantize_weight(node: ir.Node, integers: np.ndarray, scale: np.ndarray, axis: int) -> None:
+    """Let a node read integers and their scales in place of its weight, with a dequantization between.
 
     Args:
-        graph: changed in place.
         node: its second input is the weight.
         integers: int8, in the weight's shape.
         scale: float32, one per channel along `axis`, or a single one.
         axis: the channels' axis.
     """
-    stem = node.inputs[1]
-    del graph.constants[stem]
+    stem = node.inputs[1].name
     # A channel of zeros is zero on any scale, and runtimes divide by it.
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     per_channel = scale.size > 1
-    names = [
-        graph.add_constant(f"{stem}.int8", integers.astype(np.int8)),
-        graph.add_constant(f"{stem}.scale", scale if per_channel else scale.reshape(())),
-        _shared(graph, np.zeros(scale.size if per_channel else (), np.int8)),
+    constants = [
+        add_constant(node.graph, f"{stem}.int8", integers.astype(np.int8)),
+        add_constant(node.graph, f"{stem}.scale", scale if per_channel else scale.reshape(())),
+        shared(node.graph, np.zeros(scale.size if per_channel else (), np.int8)),
     ]
     attributes = {"axis": axis} if per_channel else {}
-    graph.set_input(node, 1, graph.insert("DequantizeLinear", names, f"{stem}.rounded", before=node, **attributes))
+    node.replace_input_with(1, insert_before(node, "DequantizeLinear", constants, f"{stem}.rounded", **attributes))
 
 
-def quantize_bias(graph: Graph, node: Node, scale: np.ndarray) -> None:
-    """Store a node's bias as int32 on the grid that its integer kernel accumulates on.
+def quantize_bias(node: ir.Node, scale: np.ndarray) -> None:
+    """Let a node read its bias as int32 on the grid that its integer kernel accumulates on.
 
     Args:
-        graph: changed in place.
         node: its third input is the bias.
         scale: scale of the input times scales of the weight, one per channel.
     """
-    stem = node.inputs[2]
-    bias = graph.constants.pop(stem).astype(np.float64)
+    stem, bias = node.inputs[2].name, constant(node.inputs[2]).astype(np.float64)
     # A channel whose bias does not fit would need a weight of zeros; the nearest value is what the kernel can hold.
     scale = np.resize(scale, bias.shape)  # of a transposed convolution with groups one for each channel of a group
     integers = np.rint(bias / scale).clip(_INT32.min, _INT32.max).astype(np.int32)
-    scale = scale.astype(np.float32)
-    names = [
-        graph.add_constant(f"{stem}.int32", integers),
-        graph.add_constant(f"{stem}.scale", scale),
-        _shared(graph, np.zeros(bias.shape, np.int32)),
+    constants = [
+        add_constant(node.graph, f"{stem}.int32", integers),
+        add_constant(node.graph, f"{stem}.scale", scale.astype(np.float32)),
+        shared(node.graph, np.zeros(bias.shape, np.int32)),
     ]
-    graph.set_input(node, 2, graph.insert("DequantizeLinear", names, f"{stem}.rounded", before=node, axis=0))
+    node.replace_input_with(2, insert_before(node, "DequantizeLinear", constants, f"{stem}.rounded", axis=0))
 
 
-def _shared(graph: Graph, zero_point: np.ndarray) -> str:
+def shared(graph: ir.Graph, zero_point: np.ndarray) -> ir.Value:
     """A constant for a zero point, the same for all that are alike."""
     value = zero_point.reshape(-1)[0]
     name = "_".join(["zero", str(zero_point.dtype), str(value), *map(str, zero_point.shape)])
-    if name not in graph.constants:
-        graph.add_constant(name, zero_point)
-    return name
+    return graph.initializers[name] if name in graph.initializers else add_constant(graph, name, zero_point)

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import paddle
 
-from ppcls_compress.deploy.onnx import graph as onnx_graph
-from ppcls_compress.deploy.onnx.graph import Graph
+from ppcls_compress.deploy.onnx.graph import insert_after, sweep, to_proto
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import quant_layers
 
 _NEEDED = "calibration images are needed: the integer graph rounds tensors whose range training does not learn"
+_EXTREMES = {"ReduceMin": "smallest", "ReduceMax": "largest"}
 
 
-def observe(graph: Graph, names: Sequence[str], batches: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
+def observe(model: ir.Model, names: Sequence[str], batches: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
     """The smallest and the largest value of tensors over some images, by ONNX Runtime.
 
     Args:
-        graph: not changed.
+        model: its output is given up for those values.
         names: tensors inside it.
         batches: float32 [N, C, H, W] each; a few hundred images are enough.
 
     Raises:
         UserError: no batch, or a value that is not finite.
     """
-    import onnxruntime
-
     if not names:
         return {}
-    measured, outputs = graph.copy(), []
-    for name in names:
-        outputs += [
-            measured.insert("ReduceMin", [name], f"{name}.smallest", keepdims=0),
-            measured.insert("ReduceMax", [name], f"{name}.largest", keepdims=0),
-        ]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    model = onnx_graph.to_proto(measured, outputs).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session, image = _session(model, names), model.graph.inputs[0].name
     extremes = []
     for batch in batches:
         if not np.isfinite(batch).all():
             raise UserError("calibration images: a value is not finite")
-        extremes.append(session.run(outputs, {graph.input.name: batch}))
+        extremes.append(session.run(None, {image: batch}))
     if not extremes:
         raise UserError(f"{_NEEDED}; found none")
     values = np.asarray(extremes, np.float64).reshape(len(extremes), len(names), 2)
@@ -54,6 +45,25 @@ def observe(graph: Graph, names: Sequence[str], batches: Iterable[np.ndarray]) -
             raise UserError(f"{name}: not finite on the calibration images; the weights are broken")
     low, high = values[..., 0].min(axis=0), values[..., 1].max(axis=0)
     return {name: (float(low[index]), float(high[index])) for index, name in enumerate(names)}
+
+
+def _session(model: ir.Model, names: Sequence[str]) -> Any:
+    """Gives the smallest and the largest value of each tensor, in the order of the names."""
+    import onnxruntime
+
+    values = ir.convenience.create_value_mapping(model.graph)
+    model.graph.outputs.clear()
+    for name in names:
+        for op, extreme in _EXTREMES.items():
+            output = insert_after(values[name], op, [values[name]], f"{name}.{extreme}", keepdims=0)
+            output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+            model.graph.outputs.append(output)
+    sweep(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def input_magnitudes(

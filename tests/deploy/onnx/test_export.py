@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 import re
 import subprocess
 import sys
@@ -230,6 +231,12 @@ def test_a_float_network_is_exported_exactly(tmp_path):
     assert [node.op_type for node in onnx.load(str(written.path)).graph.node].count("BatchNormalization") == 0
 
 
+def test_the_libraries_that_edit_graphs_tell_nothing(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        write(tiny(), tmp_path, "ort")
+    assert [record.name for record in caplog.records if record.name.startswith("onnx")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
@@ -331,6 +338,7 @@ def test_settings_without_onnx_form_are_told_with_the_operators(tmp_path):
     [
         ("ort", "onnx", "onnx not installed; pip install 'ppcls_compress[onnx]' brings it"),
         ("openvino", "onnx", "onnx not installed; pip install 'ppcls_compress[openvino]' brings it"),
+        ("openvino", "onnxscript", "onnxscript not installed; pip install 'ppcls_compress[openvino]' brings it"),
         ("ort", "onnxruntime", "onnxruntime not installed; pip install 'ppcls_compress[onnx]' brings it"),
     ],
 )

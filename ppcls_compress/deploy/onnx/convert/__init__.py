@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx_ir as ir
 import paddle
 
 from ppcls_compress.deploy import extras
@@ -23,7 +24,7 @@ INPUT_NAME = "image"
 _logger = logging.getLogger(__name__)
 
 
-def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> onnx_graph.Graph:
+def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> ir.Model:
     """The graph of a float network in evaluation mode, with a free batch size.
 
     A tensor that is a parameter carries the parameter's name, and a normalization has its layer's epsilon. On random
@@ -45,7 +46,7 @@ def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> onnx_grap
         return _first_that_agrees(prefix, agreement.probe(logits, image_shape))
 
 
-def _first_that_agrees(prefix: Path, probe: agreement.Probe) -> onnx_graph.Graph:
+def _first_that_agrees(prefix: Path, probe: agreement.Probe) -> ir.Model:
     failures = []
     for converter in filter(lambda converter: converter.installed, CONVERTERS):
         try:

@@ -1,13 +1,15 @@
 import numpy as np
 import paddle
 import pytest
+
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
+import onnx
 from paddle import nn
 
 from ppcls_compress.deploy.onnx.convert.apart import put_back, told_apart
 from ppcls_compress.deploy.onnx.convert.program import Program
 from ppcls_compress.slim.tracing import save_program
-
-onnx = pytest.importorskip("onnx")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
+import onnx
+
 from ppcls_compress.deploy.onnx.convert import epsilons
 from ppcls_compress.deploy.onnx.convert.program import Program
 from ppcls_compress.errors import UserError
-
-onnx = pytest.importorskip("onnx")
 
 
 def program(*layers):

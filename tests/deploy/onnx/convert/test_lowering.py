@@ -1,5 +1,8 @@
 import paddle
 import pytest
+
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
 from paddle import nn
 
 from ppcls_compress.deploy.onnx.convert.lowering import lower

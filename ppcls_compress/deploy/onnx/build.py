@@ -1,0 +1,105 @@
+"""Model -> tidied ONNX graph, its integer layers placed for one runtime."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+import paddle
+
+from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, ranges
+from ppcls_compress.deploy.onnx.graph import insert_after, sweep
+from ppcls_compress.deploy.onnx.simplify import simplify
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.quant import inference
+
+_Images = list[np.ndarray] | None
+_Place = Callable[[ir.Model, Sequence[layers.QuantizedNode], _Images], list[str]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph to be written, the names of its integer layers, and lines for the user."""
+
+    model: ir.Model
+    quantized: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, images: _Images, *, softmax: bool) -> Built:
+    """The graph of a model; the arguments are those of `export`.
+
+    Raises:
+        UserError: the network has no ONNX form, a layer is not calibrated, or calibration images are missing.
+    """
+    if quant.quant_layers(model):
+        network, matched = _quantized(model, image_shape, images)
+        place = (_PLACE_LEARNED if quant.is_placed(model) else _PLACE)[layout]
+        notes = [*matched.notes, *place(network, matched.nodes, images)]
+        built = Built(network, list(dict.fromkeys(item.name for item in matched.nodes)), notes)
+    else:
+        built = Built(convert.float_graph(model, image_shape))
+        simplify(built.model)
+    if softmax:
+        _append_softmax(built.model.graph)
+    sweep(built.model)
+    return built
+
+
+def _quantized(model: paddle.nn.Layer, image_shape: Sequence[int], images: _Images) -> tuple[ir.Model, layers.Matched]:
+    """The simplified float graph and the quantized layers in it."""
+    grids = inference.grids(model)
+    anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
+    observed = ranges.input_magnitudes(model, anew, images)
+    plain = copy.deepcopy(model)
+    names = layers.parameter_names(plain)
+    marks = quant.mark_places(plain) if quant.is_placed(model) else {}
+    network = convert.float_graph(plain if marks else quant.convert(plain), image_shape)
+    parameters = network.graph.initializers
+    present = {name: layer for name, layer in names.items() if name in parameters and parameters[name].uses()}
+    folded = simplify(network, marks)
+    return network, layers.match(network, folded, present, grids, observed, place_learned.grid_before)
+
+
+def _place_openvino(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    place_openvino.place(nodes)
+    return []
+
+
+def _place_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    if images is None:
+        raise ranges.needed()
+
+    def observe(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+        # In the graph that training saw, so that a range that clips does so here as well.
+        trained, counterparts = layers.counterpart(network, nodes)
+        place_openvino.place(counterparts)
+        return ranges.observe(trained, names, images)
+
+    return place_ort.place(network, nodes, observe)
+
+
+_PLACE: Mapping[str, _Place] = {"ort": _place_ort, "openvino": _place_openvino}
+
+
+def _place_learned_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    place_learned.place_ort(network, nodes)
+    return []
+
+
+def _place_learned_openvino(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    place_learned.place_openvino(network, nodes)
+    return []
+
+
+_PLACE_LEARNED: Mapping[str, _Place] = {"ort": _place_learned_ort, "openvino": _place_learned_openvino}
+
+
+def _append_softmax(graph: ir.Graph) -> None:
+    logits = graph.outputs[0]
+    scores = insert_after(logits, "Softmax", [logits], "scores", axis=-1)
+    scores.type, scores.shape = logits.type, logits.shape
+    graph.outputs[0] = scores
