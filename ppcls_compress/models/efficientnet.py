@@ -152,6 +152,15 @@ class Features(nn.Layer):
         return x
 
 
+def _classifier(features: int, hidden: tuple[int, ...], class_num: int) -> nn.Layer:
+    layers = []
+    for width in hidden:
+        layers += [nn.Linear(features, width), nn.ReLU(), *([] if layers else [nn.Dropout(0.3)])]
+        features = width
+    last = nn.Linear(features, class_num)
+    return nn.Sequential(*layers, last) if hidden else last
+
+
 class EfficientNet(nn.Layer):
     """EfficientNet.
 
@@ -160,6 +169,7 @@ class EfficientNet(nn.Layer):
         depth: depth factor; numbers of blocks are rounded up.
         side: height and width of the images that the published network was trained with.
         dropout: before the classifier, unless the options say otherwise.
+        hidden: widths of layers before the classifier, each followed by a ReLU.
         options: what the config's `Arch` section says.
     """
 
@@ -170,6 +180,7 @@ class EfficientNet(nn.Layer):
         side: int,
         dropout: float = 0.2,
         *,
+        hidden: tuple[int, ...] = (),
         options: EfficientNetOptions | None = None,
     ) -> None:
         super().__init__()
@@ -183,7 +194,7 @@ class EfficientNet(nn.Layer):
         self._pool = nn.AdaptiveAvgPool2D(1)
         self._drop = nn.Dropout(dropout if override.dropout_rate is None else override.dropout_rate)
         self.flatten = nn.Flatten()
-        self._fc = nn.Linear(features, options.class_num)
+        self._fc = _classifier(features, hidden, options.class_num)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, class_num] logits."""

@@ -168,6 +168,19 @@ class LinearSqueezeExcite(nn.Layer):
         return x * paddle.unsqueeze(self.gate(y), axis=self.spatial)
 
 
+class Suffixed(nn.Layer):
+    """A layer and the function of its output, as PaddleClas' variants of networks have them."""
+
+    def __init__(self, layer: nn.Layer, suffix: nn.Layer) -> None:
+        super().__init__()
+        self.origin_layer = layer
+        self.suffix = suffix
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer takes -> what it gives."""
+        return self.suffix(self.origin_layer(x))
+
+
 class DropPath(nn.Layer):
     """In training, zeroes a branch for some images, and scales it for the others (Huang et al. 2016).
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from paddle import Tensor, nn
 
 from ppcls_compress.models.families.pplcnet import PPLCNetOptions
-from ppcls_compress.models.layers import ACTIVATIONS, ConvNormAct, SqueezeExcite, make_divisible
+from ppcls_compress.models.layers import ACTIVATIONS, ConvNormAct, SqueezeExcite, Suffixed, make_divisible
 
 
 class _Unit(NamedTuple):
@@ -62,10 +62,11 @@ class PPLCNet(nn.Layer):
 
     Args:
         scale: width factor; channels are rounded to multiples of 8.
+        tanh: end with a hyperbolic tangent, for codes of bits.
         options: what the config's `Arch` section says.
     """
 
-    def __init__(self, scale: float = 1.0, *, options: PPLCNetOptions | None = None) -> None:
+    def __init__(self, scale: float = 1.0, *, tanh: bool = False, options: PPLCNetOptions | None = None) -> None:
         super().__init__()
         options = options or PPLCNetOptions()
         channels = make_divisible(_STEM * scale)
@@ -90,6 +91,9 @@ class PPLCNet(nn.Layer):
             channels = options.class_expand
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(channels, options.class_num)
+        if tanh:
+            self.fc = Suffixed(self.fc, nn.Tanh())
+            self.unused_weights, self.fresh_weights = ("fc.weight", "fc.bias"), ("fc.*",)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, class_num] logits."""

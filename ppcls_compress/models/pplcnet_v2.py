@@ -103,10 +103,18 @@ class PPLCNetV2(nn.Layer):
     Args:
         scale: width factor; channels are rounded to multiples of 8.
         depths: blocks in each of the four stages.
+        retrieval: keep the size in the last stage, and end in features that may be negative.
         options: what the config's `Arch` section says.
     """
 
-    def __init__(self, scale: float, depths: tuple[int, ...], *, options: PPLCNetV2Options | None = None) -> None:
+    def __init__(
+        self,
+        scale: float,
+        depths: tuple[int, ...],
+        *,
+        retrieval: bool = False,
+        options: PPLCNetV2Options | None = None,
+    ) -> None:
         super().__init__()
         options = options or PPLCNetV2Options()
         stem, channels = make_divisible(_STEM * scale), make_divisible(_FIRST.out * scale)
@@ -115,19 +123,23 @@ class PPLCNetV2(nn.Layer):
         for stage, depth in zip(_STAGES, depths, strict=True):
             out, blocks = make_divisible(stage.out * scale), []
             for index in range(depth):
-                blocks.append(DepthwiseSeparable(channels, out, stage, stride=1 if index else 2))
+                keeps = index > 0 or (retrieval and stage is _STAGES[-1])
+                blocks.append(DepthwiseSeparable(channels, out, stage, stride=1 if keeps else 2))
                 channels = out
             self.stages.append(nn.Sequential(*blocks))
         self.avg_pool = nn.AdaptiveAvgPool2D(1)
         self.use_last_conv = options.use_last_conv
         if self.use_last_conv:
-            self.last_conv = nn.Conv2D(channels, options.class_expand, 1, bias_attr=False)
-            self.act = nn.ReLU()
+            self.last_conv = nn.Conv2D(channels, options.class_expand, 1, bias_attr=None if retrieval else False)
+            self.act = nn.Identity() if retrieval else nn.ReLU()
             # Published weights expect the features scaled by 1 - p at inference, not by 1 / (1 - p) in training.
             self.dropout = nn.Dropout(options.dropout_prob, mode="downscale_in_infer")
             channels = options.class_expand
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(channels, options.class_num)
+        if retrieval:
+            # Published weights are those of the network that it was made of.
+            self.fresh_weights = ("stages.3.0.dw_conv_list.2.*", "last_conv.*", "fc.*")
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, class_num] logits."""

@@ -10,6 +10,7 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
+from ppcls_compress.models.diverse_branch import DiverseBranchBlock
 from ppcls_compress.models.families.resnet import ResNetOptions
 from ppcls_compress.models.layers import ConvNormAct, linear
 from ppcls_compress.models.residual import DEPTHS, ResidualBlock, pooled
@@ -17,12 +18,17 @@ from ppcls_compress.models.residual import DEPTHS, ResidualBlock, pooled
 _WIDTHS = (64, 128, 256, 512)
 
 
-def branch(in_channels: int, convs: list[tuple[int, int, int]], **common: Any) -> dict[str, ConvNormAct]:
+_LAYERS = {"ConvBNLayer": ConvNormAct, "DiverseBranchBlock": DiverseBranchBlock}
+
+
+def branch(
+    in_channels: int, convs: list[tuple[int, int, int]], layer_type: str = "ConvBNLayer", **common: Any
+) -> dict[str, nn.Layer]:
     """Convolutions of these kernels, output channels and strides, the last without activation, by PaddleClas' names."""
-    layers = {}
+    make, layers = _LAYERS[layer_type], {}
     for index, (kernel, channels, stride) in enumerate(convs):
         act = None if index == len(convs) - 1 else "relu"
-        layers[f"conv{index}"] = ConvNormAct(in_channels, channels, kernel, stride=stride, act=act, **common)
+        layers[f"conv{index}"] = make(in_channels, channels, kernel, stride=stride, act=act, **common)
         in_channels = channels
     return layers
 
@@ -33,10 +39,13 @@ class ResNet(nn.Layer):
     Args:
         depth: 18, 34, 50, 101, 152 or 200; from 50 on the blocks are bottlenecks of expansion 4.
         vd: three 3 x 3 convolutions for a stem and average-pooled projection shortcuts.
+        max_pool: the features before the classifier are largest values, not means.
         options: what the config's `Arch` section says.
     """
 
-    def __init__(self, depth: int, *, vd: bool = False, options: ResNetOptions | None = None) -> None:
+    def __init__(
+        self, depth: int, *, vd: bool = False, max_pool: bool = False, options: ResNetOptions | None = None
+    ) -> None:
         super().__init__()
         options = options or ResNetOptions()
         self.bottleneck = depth >= 50
@@ -46,6 +55,8 @@ class ResNet(nn.Layer):
         self.max_pool = nn.MaxPool2D(3, stride=options.stride_list[1], padding=1, data_format=self.data_format)
         self.blocks = nn.Sequential(*self._blocks(DEPTHS[depth], options))
         self.avg_pool = nn.AdaptiveAvgPool2D(1, data_format=self.data_format)
+        if max_pool:
+            self.avg_pool = nn.AdaptiveMaxPool2D(1)
         self.flatten = nn.Flatten()
         self.fc = linear(_WIDTHS[-1] * self._expansion, options.class_num)
 
@@ -78,7 +89,7 @@ class ResNet(nn.Layer):
                     convs = [(1, width, 1), (3, width, stride), (1, out, 1)]
                 else:
                     convs = [(3, width, stride), (3, width, 1)]
-                blocks.append(ResidualBlock(branch(channels, convs, **common), short, pool))
+                blocks.append(ResidualBlock(branch(channels, convs, options.layer_type, **common), short, pool))
                 channels = out
         return blocks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from paddle import Tensor, nn
 
 from ppcls_compress.models.families.vgg import VGGOptions
+from ppcls_compress.models.layers import Suffixed
 
 _CHANNELS = (64, 128, 256, 512, 512)
 _CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -25,10 +26,11 @@ class VGG(nn.Layer):
 
     Args:
         depth: 11, 13, 16 or 19.
+        sigmoid: end with a sigmoid, for codes of bits.
         options: what the config's `Arch` section says.
     """
 
-    def __init__(self, depth: int, *, options: VGGOptions | None = None) -> None:
+    def __init__(self, depth: int, *, sigmoid: bool = False, options: VGGOptions | None = None) -> None:
         super().__init__()
         options = options or VGGOptions()
         channels = 3
@@ -45,6 +47,9 @@ class VGG(nn.Layer):
         self.fc1 = nn.Linear(_SIDE * _SIDE * channels, _WIDE)
         self.fc2 = nn.Linear(_WIDE, _WIDE)
         self.fc3 = nn.Linear(_WIDE, options.class_num)
+        if sigmoid:
+            self.fc3 = Suffixed(self.fc3, nn.Sigmoid())
+            self.unused_weights, self.fresh_weights = ("fc3.weight", "fc3.bias"), ("fc3.*",)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, 224, 224] images -> [N, class_num] logits."""

@@ -30,17 +30,21 @@ class LoadReport:
         loaded: number of tensors set.
         reinitialized: names of the classifier's parameters that keep their fresh values.
         ignored: names in the file that the model has no use for, by its own account.
+        own: names that the file lacks, or has in another shape, and that start afresh by the model's own account.
     """
 
     source: str
     loaded: int
     reinitialized: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.loaded} tensors loaded from {self.source}"
         if self.reinitialized:
             text += f"; the classifier has another class count and starts afresh: {', '.join(self.reinitialized)}"
+        if self.own:
+            text += f"; this network's own start afresh: {', '.join(self.own)}"
         if self.ignored:
             text += f"; {len(self.ignored)} of no use here: {_some(self.ignored)}"
         return text
@@ -48,6 +52,9 @@ class LoadReport:
 
 def load_into(model: nn.Layer, state: Mapping[str, np.ndarray], *, source: str, reinit_head: bool = True) -> LoadReport:
     """Set every parameter and buffer of `model` from `state`, or none.
+
+    A variant of a network says with globs what published weights have that it has not, `unused_weights`, and what they
+    lack or have in another shape, `fresh_weights`.
 
     Args:
         state: arrays by structured name, as `io.read_state` gives them.
@@ -59,11 +66,12 @@ def load_into(model: nn.Layer, state: Mapping[str, np.ndarray], *, source: str, 
         UserError: names missing, unexpected, or of another shape or type; the first several of each are listed.
     """
     own = model.state_dict()
-    unused = getattr(model, "unused_weights", ())
-    ignored = tuple(name for name in state if name not in own and any(fnmatchcase(name, glob) for glob in unused))
-    missing = [name for name in own if name not in state]
+    ignored = tuple(name for name in state if name not in own and _matches(name, model, "unused_weights"))
+    unfit = (name for name in own if name not in state or _unlike(state[name], own[name]))
+    fresh = tuple(name for name in unfit if _matches(name, model, "fresh_weights"))
+    missing = [name for name in own if name not in state and name not in fresh]
     unexpected = [name for name in state if name not in own and name not in ignored]
-    shared = [name for name in own if name in state]
+    shared = [name for name in own if name in state and name not in fresh]
     unlike = {name: text for name in shared if (text := _unlike(state[name], own[name]))}
     head = _head_of_other_width(model, state, own, unlike)
     if missing or unexpected or len(unlike) > len(head) or (head and not reinit_head):
@@ -75,7 +83,11 @@ def load_into(model: nn.Layer, state: Mapping[str, np.ndarray], *, source: str, 
     for name in shared:
         if name not in head:
             own[name].set_value(state[name].astype(own[name].numpy().dtype, copy=False))
-    return LoadReport(source, loaded=len(shared) - len(head), reinitialized=head, ignored=ignored)
+    return LoadReport(source, loaded=len(shared) - len(head), reinitialized=head, ignored=ignored, own=fresh)
+
+
+def _matches(name: str, model: nn.Layer, attribute: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in getattr(model, attribute, ()))
 
 
 def _unlike(found: object, tensor: Tensor) -> str | None:

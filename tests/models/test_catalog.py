@@ -70,6 +70,11 @@ def test_accepts_what_configs_of_paddleclas_say():
     ("name", "options", "message"),
     [
         ("ResNet50vd", {}, r"Arch\.name: unknown architecture 'ResNet50vd'; did you mean 'ResNet50_vd'\?"),
+        (
+            "ResNet18",
+            {"layer_type": "DiverseBranchBlock", "data_format": "NHWC"},
+            "Arch: layer_type DiverseBranchBlock is for data_format NCHW only",
+        ),
         ("ResNet50", {"lr_mult": 1}, r"Arch: unknown key 'lr_mult'; did you mean 'lr_mult_list'\?"),
         ("ResNet50", {"dropout_prob": 0.1}, r"Arch: unknown key 'dropout_prob'"),
         ("ResNet50", {"class_num": "ten"}, r"Arch\.class_num: expected a valid integer.*found 'ten'"),

@@ -151,6 +151,23 @@ def test_pphgnet_endings():
     assert (net.last_conv.weight.shape[0], net.dropout.p) == (32, 0.3)
 
 
+def test_variants_end_as_paddleclas_has_them():
+    x = paddle.randn([2, 3, 224, 224])
+    with paddle.no_grad():
+        codes = models.build("PPLCNet_x2_5_Tanh", class_num=8)(x)
+        assert codes.shape == [2, 8]
+        assert codes.abs().max() <= 1
+        net = models.build("ResNet50_adaptive_max_pool2d", class_num=8)
+        np.testing.assert_array_equal(net.avg_pool(x).numpy(), x.max([2, 3], keepdim=True).numpy())
+    net = models.build("EfficientNetB3_watermark")
+    assert [layer.weight.shape for layer in net._fc if hasattr(layer, "weight")] == [[1536, 625], [625, 256], [256, 2]]
+    assert net._conv._bn._epsilon == 1e-5
+    net = models.build("PPLCNetV2_base_ShiTu", class_expand=512, class_num=8)
+    assert net.last_conv.bias is not None
+    assert sizes(net)["stages.3.1.pw_conv.conv"] == 4
+    assert isinstance(net.act, paddle.nn.Identity)
+
+
 def test_pphgnet_base():
     net = models.build("PPHGNet_base", class_num=2)
     assert net.dropout.p == 0.2

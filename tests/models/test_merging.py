@@ -10,12 +10,18 @@ from support.pruning import outputs, random_inputs, randomize
 
 from ppcls_compress import models
 from ppcls_compress.models import merging
+from ppcls_compress.models.repvgg import RepVGG
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.options import PruneOptions
 from ppcls_compress.slim.prune import prune
 
 SHAPES = [[2, 3, 32, 32]]
-NETWORKS = ["PPLCNetV2_small", "RepVGG_A0"]
+NETWORKS = {
+    "PPLCNetV2": lambda: models.build("PPLCNetV2_small", class_num=5),
+    "RepVGG": lambda: models.build("RepVGG_A0", class_num=5),
+    "RepVGG with groups and gates": lambda: RepVGG((1, 2, 1, 1), (1, 1, 1, 1), groups=2, se=True),
+    "diverse branches": lambda: models.build("ResNet18", layer_type="DiverseBranchBlock", class_num=5),
+}
 
 
 def convolutions(net):
@@ -40,9 +46,10 @@ def test_smaller_kernels_are_centred():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_merged_networks_answer_as_before(name, pruned):
     paddle.seed(1)
-    net = randomize(models.build(name, class_num=5))
+    net = randomize(NETWORKS[name]())
     if pruned:
-        net, _ = prune(net, PruneOptions(), SHAPES)
+        net, record = prune(net, PruneOptions(), SHAPES)
+        assert record["pinned"] == []
     before, apart = outputs(net, random_inputs(SHAPES))[0], convolutions(net)
     assert branches.merge(net)
     after = outputs(net, random_inputs(SHAPES))[0]

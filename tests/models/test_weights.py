@@ -130,6 +130,25 @@ def test_constants_that_a_network_makes_itself_are_left_in_the_file():
         load_into(net, state | {"layers.0.attn": np.zeros(1)}, source="a.pdparams")
 
 
+@pytest.mark.parametrize(
+    ("variant", "options", "published", "fresh"),
+    [
+        ("PPLCNet_x2_5_Tanh", {"class_num": 48}, "PPLCNet_x2_5", 2),
+        ("PPLCNetV2_base_ShiTu", {"class_expand": 512}, "PPLCNetV2_base", 2 + 1 + 5),
+        ("ResNet50_adaptive_max_pool2d", {}, "ResNet50", 0),
+    ],
+)
+def test_variants_start_from_the_weights_of_the_network_that_they_are_made_of(variant, options, published, fresh):
+    net, before = models.build(variant, **options), arrays(models.build(published))
+    report = load_into(net, before, source="a.pdparams")
+    assert len(report.own) == fresh
+    assert report.loaded == len(net.state_dict()) - fresh
+    assert ("start afresh" in str(report)) == (fresh > 0)
+    same = [name for name, array in arrays(net).items() if name in before and np.array_equal(array, before[name])]
+    assert len(same) == report.loaded
+    load_into(models.build(variant, **options), arrays(net), source="b.pdparams", reinit_head=False)
+
+
 def test_a_local_path_with_or_without_suffix(tmp_path):
     (tmp_path / "best_model.pdparams").write_bytes(b"")
     (tmp_path / "other.weights").write_bytes(b"")

@@ -48,12 +48,24 @@ class EfficientNetSmallOptions(EfficientNetOptions):
     use_se: bool = False
 
 
+class WatermarkOptions(EfficientNetOptions):
+    """EfficientNetB3 that tells images with a watermark from others, as it is published."""
+
+    class_num: Literal[2] = 2
+    padding_type: Literal["SAME", "DYNAMIC"] = "DYNAMIC"
+    override_params: Overrides = Overrides(batch_norm_epsilon=1e-5)
+
+
 def _arch(size: str, scaling: tuple[float, ...], options: type[EfficientNetOptions] = EfficientNetOptions) -> Arch:
     name = f"EfficientNet{size}"
     arguments = dict(zip(("width", "depth", "side", "dropout"), scaling, strict=True))
     return Arch(name, "efficientnet", "EfficientNet", options, arguments, published(name, folder=""))
 
 
+_WATERMARK = {"width": 1.2, "depth": 1.4, "side": 300, "dropout": 0.3, "hidden": (625, 256)}
+_WATERMARK_WEIGHTS = (
+    "https://paddleclas.bj.bcebos.com/models/practical/pretrained/EfficientNetB3_watermark_pretrained.pdparams"
+)
 ARCHS = (
     _arch("B0_small", (1.0, 1.0, 224, 0.2), EfficientNetSmallOptions),
     _arch("B0", (1.0, 1.0, 224, 0.2)),
@@ -64,4 +76,5 @@ ARCHS = (
     _arch("B5", (1.6, 2.2, 456, 0.4)),
     _arch("B6", (1.8, 2.6, 528, 0.5)),
     _arch("B7", (2.0, 3.1, 600, 0.5)),
+    Arch("EfficientNetB3_watermark", "efficientnet", "EfficientNet", WatermarkOptions, _WATERMARK, _WATERMARK_WEIGHTS),
 )

@@ -43,4 +43,8 @@ def _arch(scale: float) -> Arch:
     return Arch(name, "pplcnet", "PPLCNet", PPLCNetOptions, {"scale": scale}, published(name))
 
 
-ARCHS = tuple(_arch(scale) for scale in (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5))
+_TANH = {"scale": 2.5, "tanh": True}
+ARCHS = (
+    *(_arch(scale) for scale in (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)),
+    Arch("PPLCNet_x2_5_Tanh", "pplcnet", "PPLCNet", PPLCNetOptions, _TANH, published("PPLCNet_x2_5")),
+)

@@ -19,15 +19,16 @@ class PPLCNetV2Options(ArchOptions):
     use_last_conv: bool = True
 
 
-def _arch(size: str, scale: float, depths: tuple[int, ...]) -> Arch:
-    name = f"PPLCNetV2_{size}"
+def _arch(size: str, scale: float, depths: tuple[int, ...], **arguments: object) -> Arch:
+    arguments = {"scale": scale, "depths": depths, **arguments}
     # Of these networks, only the distilled weights are published.
-    url = published(f"{name}_ssld")
-    return Arch(name, "pplcnet_v2", "PPLCNetV2", PPLCNetV2Options, {"scale": scale, "depths": depths}, url)
+    url = published(f"PPLCNetV2_{size.removesuffix('_ShiTu')}_ssld")
+    return Arch(f"PPLCNetV2_{size}", "pplcnet_v2", "PPLCNetV2", PPLCNetV2Options, arguments, url)
 
 
 ARCHS = (
     _arch("small", 0.75, (2, 2, 4, 2)),
     _arch("base", 1.0, (2, 2, 6, 2)),
     _arch("large", 1.25, (2, 2, 8, 2)),
+    _arch("base_ShiTu", 1.0, (2, 2, 6, 2), retrieval=True),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from ppcls_compress.models.families.base import Arch, ArchOptions, Count, FiveFactors, Strides, published
 
@@ -19,6 +19,7 @@ class ResNetOptions(ArchOptions):
         input_image_channel: channels of the input image.
         stem_act: activation of the stem's convolutions, or null.
         use_first_short_conv: give the very first block a projection shortcut, which bottlenecks need.
+        layer_type: what the blocks are made of; `DiverseBranchBlock` merges into plain convolutions when deployed.
     """
 
     lr_mult_list: FiveFactors = (1.0,) * 5
@@ -27,12 +28,20 @@ class ResNetOptions(ArchOptions):
     input_image_channel: Count = 3
     stem_act: Literal["relu"] | None = "relu"
     use_first_short_conv: Literal[True] = True
+    layer_type: Literal["ConvBNLayer"] = "ConvBNLayer"
 
 
 class BasicResNetOptions(ResNetOptions):
     """ResNet18 and 34, where the very first block's input has the shape of its output already."""
 
     use_first_short_conv: bool = True
+    layer_type: Literal["ConvBNLayer", "DiverseBranchBlock"] = "ConvBNLayer"
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> BasicResNetOptions:
+        if self.layer_type == "DiverseBranchBlock" and self.data_format != "NCHW":
+            raise ValueError("layer_type DiverseBranchBlock is for data_format NCHW only")
+        return self
 
 
 def _ends_in_one(strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,6 +56,12 @@ class LastStageStride1Options(ResNetOptions):
     stride_list: Annotated[Strides, AfterValidator(_ends_in_one)] = (2, 2, 2, 2, 1)
 
 
+class MaxPoolOptions(ResNetOptions):
+    """ResNet whose features are largest values, which Paddle finds in one layout only."""
+
+    data_format: Literal["NCHW"] = "NCHW"
+
+
 def _arch(depth: int, *, vd: bool) -> Arch:
     name = f"ResNet{depth}{'_vd' if vd else ''}"
     options = ResNetOptions if depth >= 50 else BasicResNetOptions
@@ -54,8 +69,12 @@ def _arch(depth: int, *, vd: bool) -> Arch:
     return Arch(name, "resnet", "ResNet", options, {"depth": depth, "vd": vd}, url)
 
 
-_STRIDE1 = "ResNet50_last_stage_stride1"
+def _variant(name: str, options: type[ResNetOptions], **arguments: object) -> Arch:
+    return Arch(f"ResNet50_{name}", "resnet", "ResNet", options, {"depth": 50, **arguments}, published("ResNet50"))
+
+
 ARCHS = (
     *(_arch(depth, vd=vd) for depth in (18, 34, 50, 101, 152, 200) for vd in (False, True)),
-    Arch(_STRIDE1, "resnet", "ResNet", LastStageStride1Options, {"depth": 50}, published("ResNet50")),
+    _variant("last_stage_stride1", LastStageStride1Options),
+    _variant("adaptive_max_pool2d", MaxPoolOptions, max_pool=True),
 )

@@ -19,7 +19,11 @@ class VGGOptions(ArchOptions):
     stop_grad_layers: Annotated[int, Field(ge=0, le=5)] = 0
 
 
-ARCHS = tuple(
-    Arch(f"VGG{depth}", "vgg", "VGG", VGGOptions, {"depth": depth}, published(f"VGG{depth}"))
-    for depth in (11, 13, 16, 19)
+def _arch(name: str, depth: int, **arguments: object) -> Arch:
+    return Arch(name, "vgg", "VGG", VGGOptions, {"depth": depth, **arguments}, published(f"VGG{depth}"))
+
+
+ARCHS = (
+    *(_arch(f"VGG{depth}", depth) for depth in (11, 13, 16, 19)),
+    _arch("VGG19Sigmoid", 19, sigmoid=True),
 )
