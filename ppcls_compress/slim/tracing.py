@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from operator import index
 
 import paddle
 from paddle.nn.layer import layers
@@ -62,7 +63,7 @@ def lean_builder(model: paddle.nn.Layer) -> Iterator[None]:
         stack.enter_context(_without_call_stacks())
         if paddle.__version__.startswith(_LEAN_ON):
             stack.enter_context(_exchanged(layers, "name_struct", nullcontext))
-            stack.enter_context(_exchanged(core, "create_parameter", _in_a_table_of_its_own(core.create_parameter)))
+            stack.enter_context(_exchanged(core, "create_parameter", _by_example(core.create_parameter)))
         yield
 
 
@@ -89,14 +90,30 @@ def _exchanged(module: object, name: str, function: Callable[..., object]) -> It
         setattr(module, name, original)
 
 
-def _in_a_table_of_its_own(create: Callable[..., object]) -> Callable[..., object]:
-    """`create_parameter` with a start-up program for each: what is copied from that is one entry then."""
+def _by_example(create: Callable[..., object]) -> Callable[..., object]:
+    """`create_parameter`, which makes one of each type in a start-up program of its own, and others after that."""
+    examples: dict[tuple[object, ...], tuple[paddle.static.Program, str, paddle.pir.Value]] = {}
 
-    def create_alone(*arguments: object, **options: object) -> object:
-        with paddle.static.program_guard(paddle.static.default_main_program(), paddle.static.Program()):
-            return create(*arguments, **options)
+    def create_parameter(dtype: object, shape: Sequence[int], name: str | None = None, **options: object) -> object:
+        shape, program = [index(size) for size in shape], paddle.static.default_main_program()
+        kind = (dtype, tuple(shape), options.get("trainable", True))
+        if name is None or options.get("placements"):
+            return create(dtype, shape, name, **options)
+        if kind not in examples:
+            alone = paddle.static.Program()
+            with paddle.static.program_guard(program, alone):
+                examples[kind] = alone, name, create(dtype, shape, name, **options)
+            return examples[kind][2]
+        alone, declared, example = examples[kind]
+        program.set_parameters_from(alone)
+        with paddle.static.program_guard(program):
+            core.reset_insertion_point_to_start()
+            made = core.parameter(declared)
+        made.get_defining_op().copy_attrs_from(example.get_defining_op())
+        made.get_defining_op().set_str_attr("parameter_name", name)
+        return made
 
-    return create_alone
+    return create_parameter
 
 
 def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[object] | None) -> None:

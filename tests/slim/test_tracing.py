@@ -87,3 +87,32 @@ def test_of_an_unknown_paddle_nothing_is_exchanged(monkeypatch):
     with lean_builder(fits(8)):
         assert own_functions() == before
     assert [op.name for op in capture(fits(8), [[1, 3, 4, 4]]).ops] == [op.name for op in known.ops]
+
+
+class Looks(nn.Layer):
+    """Notes what its forward pass sees of its parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2D(3, 8, 1), nn.Conv2D(8, 8, 1), nn.Conv2D(8, 8, 1)
+        self.norm = nn.BatchNorm2D(8)
+        self.c.weight.stop_gradient = True
+        self.seen = None
+
+    def forward(self, x):
+        parameters = [layer.weight for layer in (self.a, self.b, self.norm, self.c)] + [self.norm._mean, self.a.bias]
+        self.seen = [
+            (p.name, p.get_defining_op().name(), list(p.shape), p.dtype, p.stop_gradient, p.trainable, p.persistable)
+            for p in parameters
+        ]
+        return self.c(self.norm(self.b(self.a(x))))
+
+
+def test_parameters_made_by_example_are_what_paddle_makes_of_them(monkeypatch):
+    net = Looks()
+    capture(net, [[1, 3, 4, 4]])
+    seen = net.seen
+    assert [name for name, *_ in seen][:2] == [net.a.weight.name, net.b.weight.name]
+    monkeypatch.setattr(paddle, "__version__", "9.9.9")
+    capture(net, [[1, 3, 4, 4]])
+    assert seen == net.seen

@@ -72,14 +72,13 @@ def collect(
         layer_of: structured parameter name -> its layer.
     """
     tensors = channels.tracing.graph.tensors
-    group_of = np.full(len(channels.root), -1)
+    group_of = np.zeros(len(channels.root), dtype=np.int64)  # counted from one
     for index, group in enumerate(channels.groups):
-        group_of[group.roots] = index
+        group_of[group.roots] = index + 1
     details: list[list[Detail]] = [[] for _ in channels.groups]
     for (name, axis), labels in channels.tracing.bindings.items():
-        for index in np.unique(group_of[channels.root[labels]]).tolist():
-            if index >= 0:
-                details[index].append(Detail(tensors[name].name, axis, layer_of(name)))
+        for index in np.flatnonzero(np.bincount(group_of[channels.root[labels]])[1:]).tolist():
+            details[index].append(Detail(tensors[name].name, axis, layer_of(name)))
     collections = []
     for group, found in zip(channels.groups, details, strict=True):
         master = group.members[0]

@@ -16,8 +16,8 @@ _DOUBLE_UP_TO = 1 << 23
 _TOO_CLOSE = 1e-3
 """Squared distance, as a share of the squared norms, below which cancellation eats up single precision."""
 
-_BLOCK = 1024
-"""Rows of the Gram matrix at a time."""
+_BLOCK = 256
+"""Rows of the Gram matrix at a time: what is done to a block finds it in the cache, and little is computed twice."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,11 @@ def _distance_sums(rows: np.ndarray) -> tuple[np.ndarray, float]:
         gram += half[block, None]
         np.fill_diagonal(gram, np.inf)
         norms = np.maximum(half[block], np.finfo(gram.dtype).tiny)
-        closest = min(closest, float((gram.min(axis=1) / norms).min()))
+        nearest = gram.min(axis=1)
+        closest = min(closest, float((nearest / norms).min()))
         np.fill_diagonal(gram, 0)
-        np.maximum(gram, 0, out=gram)
+        if nearest.min() < 0:  # by rounding
+            np.maximum(gram, 0, out=gram)
         np.sqrt(gram, out=gram)
         sums[block] += gram.sum(axis=1, dtype=np.float64)
         sums[start + _BLOCK :] += gram[:, _BLOCK:].sum(axis=0, dtype=np.float64)

@@ -15,6 +15,9 @@ from ppcls_compress.slim.prune.trace.number import Log, Number
 _LONGEST = 64
 """Longer sequences of numbers are data."""
 
+_HOLDERS = (int, np.integer, list, tuple)
+"""What a number may be found in: of thirty attributes that a layer has, a few are of these types."""
+
 
 @dataclass(frozen=True)
 class _Change:
@@ -39,8 +42,7 @@ def followed_attributes(model: nn.Layer, log: Log) -> Iterator[None]:
     changes = []
     for path, layer in model.named_sublayers(include_self=True):
         for name, own in vars(layer).items():
-            lent = _numbers(own, path, name, (), log)
-            if lent is not own:
+            if isinstance(own, _HOLDERS) and (lent := _numbers(own, path, name, (), log)) is not own:
                 changes.append(_Change(layer, name, own, lent, list(lent) if isinstance(lent, list) else None))
     for change in changes:
         vars(change.layer)[change.name] = change.lent
@@ -52,7 +54,7 @@ def followed_attributes(model: nn.Layer, log: Log) -> Iterator[None]:
                 vars(change.layer)[change.name] = change.own
         for layer in model.sublayers(include_self=True):
             for name, value in vars(layer).items():
-                if (plain := _plain(value)) is not value:  # what the forward pass has set
+                if isinstance(value, _HOLDERS) and (plain := _plain(value)) is not value:  # the forward pass has set it
                     vars(layer)[name] = plain
 
 

@@ -61,11 +61,15 @@ def settle(
 
 def _wrong(equations: Sequence[Equation], terms: Terms, root: Labels, stays: np.ndarray) -> list[tuple[Labels, Pin]]:
     """The labels of equations that do not hold for some random choices: they have to stay."""
-    random = np.random.default_rng(0)
     live = [equation for equation in equations if not stays[root[terms.labels(equation)]].all()]
+    if not live:
+        return []
+    random = np.random.default_rng(0)
+    chosen = np.unique(root[np.concatenate([terms.labels(equation) for equation in live])])
     found = []
     for trial in range(_TRIALS):
-        kept = stays | (random.random(len(root)) < (trial + 1) / (_TRIALS + 1))
+        kept = stays.copy()
+        kept[chosen] |= random.random(len(chosen)) < (trial + 1) / (_TRIALS + 1)
         keep = kept[root]
         found += [equation for equation in live if not terms.holds(equation, keep)]
     return [(terms.labels(equation), equation.pin) for equation in found]

@@ -49,19 +49,23 @@ def sizes_of(layer: nn.Layer) -> dict[str, object]:
 
 def declared(tracing: Tracing, attributes: Iterable[Held]) -> Iterator[tuple[Held, Labels]]:
     """The channels that those of the attributes count which are a layer's declarations."""
-    for held in attributes:
-        layer = tracing.layers[held.layer]
-        if not held.index and held.name in sizes_of(layer):
-            op = next((op for op in tracing.graph.ops if _is_of(tracing, op, held.layer)), None)
-            labels = None if op is None else _side(tracing, op, held.name in _OF_OUTPUT)
-            if labels is not None:
-                yield held, labels
+    found = [held for held in attributes if not held.index and held.name in sizes_of(tracing.layers[held.layer])]
+    weighing = _weighing(tracing) if found else {}
+    for held in found:
+        op = weighing.get(held.layer)
+        labels = None if op is None else _side(tracing, op, held.name in _OF_OUTPUT)
+        if labels is not None:
+            yield held, labels
 
 
-def _is_of(tracing: Tracing, op: Op, layer: str) -> bool:
-    """Whether this is the operator that works with a layer's weight."""
-    weights = {f"{layer}.{name}".lstrip(".") for name in _WEIGHTS}
-    return op.owner == layer and any(tracing.graph.parameters.get(v) in weights for v in tracing.flat_inputs(op)[1:])
+def _weighing(tracing: Tracing) -> dict[str, Op]:
+    """Layer -> the first operator that works with its weight."""
+    found: dict[str, Op] = {}
+    for op in tracing.graph.ops:
+        weights = {f"{op.owner}.{name}".lstrip(".") for name in _WEIGHTS}
+        if any(tracing.graph.parameters.get(value) in weights for value in tracing.flat_inputs(op)[1:]):
+            found.setdefault(op.owner, op)
+    return found
 
 
 def _side(tracing: Tracing, op: Op, output: bool) -> Labels | None:

@@ -76,16 +76,14 @@ def components(count: int, pairs: list[tuple[Labels, Labels]]) -> Labels:
         return root
     a = np.concatenate([np.ravel(pair[0]) for pair in pairs])
     b = np.concatenate([np.ravel(pair[1]) for pair in pairs])
-    live = (a != 0) & (b != 0) & (a != b)
+    live = (a != 0) & (b != 0)
     a, b = a[live], b[live]
     while True:
-        root_a, root_b = root[a], root[b]
-        open_pairs = root_a != root_b
-        if not open_pairs.any():
+        a, b = root[a], root[b]
+        apart = a != b
+        if not apart.any():
             return root
-        a, b, root_a, root_b = a[open_pairs], b[open_pairs], root_a[open_pairs], root_b[open_pairs]
-        low = np.minimum(root_a, root_b)
-        np.minimum.at(root, root_a, low)
-        np.minimum.at(root, root_b, low)
+        a, b = a[apart], b[apart]
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
         while not np.array_equal(root, halved := root[root]):
             root = halved

@@ -82,7 +82,12 @@ class Sources:
 
     def guess(self, value: int) -> Formula:
         """What a number may be computed from that was lost on its way to an operator; itself if from nothing."""
-        return next((loss.formula for loss in reversed(self.log.losses) if loss.value == value), value)
+        return self._lost.get(value, value)
+
+    @cached_property
+    def _lost(self) -> dict[int, Formula]:
+        """Number -> the formula that gave it last before it could not be followed."""
+        return {loss.value: loss.formula for loss in self.log.losses}
 
 
 def _slots(op: Op, attributes: bool) -> Iterator[tuple[tuple[str | int, str], list[int]]]:
