@@ -13,6 +13,8 @@ import json
 import math
 import os
 import pickle
+import platform
+import re
 import secrets
 import shutil
 import stat
@@ -121,8 +123,34 @@ _OPEN_ALREADY = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
 
 def _beside(path: Path) -> Path:
-    name = f".{path.stem}.{secrets.token_hex(4)}{path.suffix}"
+    name = f".{path.stem}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     return Path(tempfile.gettempdir(), name) if _is_stream(path) else path.with_name(name)
+
+
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_LEFT = re.compile(rf"\..+\.{_HOST}-(\d+)-[0-9a-f]{{8}}(\.\w+)?")
+
+
+def sweep(folder: str | Path) -> list[Path]:
+    """Remove the temporary files that processes of this machine left in a folder when they were killed.
+
+    Returns:
+        What was removed.
+    """
+    left = [path for path in Path(folder).glob(".*") if (match := _LEFT.fullmatch(path.name)) and _gone(int(match[1]))]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+def _gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and another user's
+        return False
+    return False
 
 
 def _take_place(partial: Path, path: Path) -> None:
@@ -134,6 +162,26 @@ def _take_place(partial: Path, path: Path) -> None:
             shutil.copyfileobj(source, stream)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, atomically; a copy where the disk has no links.
+
+    Raises:
+        UserError: the name cannot be given.
+    """
+    source, target = Path(source), Path(target)
+    partial = _beside(target)
+    try:
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        os.replace(partial, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def sha256(path: str | Path) -> str:
@@ -195,17 +243,37 @@ def _read_bytes(path: str | Path) -> bytes:
 def write_state(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write a state dict atomically, so that `read_state` and any `paddle.load` read it.
 
-    Tensors, at any depth of dicts, lists and tuples, are written as NumPy arrays.
+    Tensors, at any depth of dicts, lists and tuples, are written as NumPy arrays. A checksum follows, which readers of
+    pickles pass over.
 
     Raises:
         TypeError: a value is not a tensor, an array, a plain number, text, bytes or None.
     """
-    with atomic(path) as partial, open(partial, "wb") as file:
-        _Pickler(file, protocol=4).dump(_map_leaves(mapping, _plain_leaf))
+    with atomic(path) as partial:
+        with open(partial, "wb") as file:
+            _Pickler(file, protocol=4).dump(_map_leaves(mapping, _plain_leaf))
+        checksum = sha256(partial)
+        with open(partial, "ab") as file:
+            file.write(_CHECKSUM + checksum.encode())
 
 
 def _plain_leaf(value: object) -> object:
     return _check_leaf(value.numpy() if hasattr(value, "numpy") else value)
+
+
+def _check_sum(file: Any, path: str | Path, *, needed: bool) -> None:
+    """Compare what comes before a position with the checksum that follows there."""
+    end, found = file.tell(), file.read(len(_CHECKSUM) + 65)
+    if not found and not needed:
+        return
+    file.seek(0)
+    digest = hashlib.sha256()
+    left = end
+    while block := file.read(min(left, 1 << 20)):
+        digest.update(block)
+        left -= len(block)
+    if found != _CHECKSUM + digest.hexdigest().encode():
+        raise UserError(f"{path}: was altered since it was written, or cut: its checksum is another")
 
 
 class _Pickler(pickle.Pickler):
@@ -220,14 +288,20 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def read_state(path: str | Path) -> dict[str, Any]:
+_CHECKSUM = b"sha256:"
+
+
+def read_state(path: str | Path, *, ours: bool = False) -> dict[str, Any]:
     """The content of a Paddle state file: a dict of arrays and of plain containers and values.
 
     Paddle's table of parameter names is left out, and the (name, array) pairs that it writes for tensors inside
     containers become arrays.
 
+    Args:
+        ours: whether it must have the checksum that `write_state` writes; one that is there is compared in any case.
+
     Raises:
-        UserError: the file is missing, damaged, of another kind, or names anything but arrays and plain containers.
+        UserError: the file is missing, altered, of another kind, or names anything but arrays and plain containers.
     """
     if Path(path).is_dir():
         raise UserError(f"{path}: is a folder, not a state file")
@@ -239,6 +313,7 @@ def read_state(path: str | Path) -> dict[str, Any]:
         if not os.fstat(file.fileno()).st_size:
             raise UserError(f"{path}: empty file; was its writing interrupted?")
         state = restricted_pickle.load(file, str(path))
+        _check_sum(file, path, needed=ours)
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a state dict")
     if _SLICE_TABLE in state:

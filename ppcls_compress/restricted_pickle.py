@@ -54,6 +54,8 @@ def load(
         encoding: of the strings of Python 2, as for `pickle.Unpickler`.
         also: (module, class) that the file may name besides -> the attribute holder to make in its place.
 
+    The file is left at the end of the pickle, after which it may go on.
+
     Raises:
         UserError: the pickle is damaged, names anything else, or asks for more than it can need.
     """
@@ -61,9 +63,12 @@ def load(
     file.seek(0)
     try:
         _walk_through(_Bounded(file, size), size, _INSTRUCTIONS | (_MORE_FOR_CLASSES if also else frozenset()))
+        end = file.tell()
         file.seek(0)
         reader = _Unpickler(_Bounded(file, size), _Budget(size), also or {}, encoding)
-        return _finished(reader.load(), {}, 0)
+        found = _finished(reader.load(), {}, 0)
+        file.seek(end)
+        return found
     except _RefusedError as error:
         raise UserError(f"{source}: refused: {error}") from error
     except Exception as error:  # damaged bytes can make an unpickler raise nearly anything

@@ -5,6 +5,8 @@ import hashlib
 import os
 import pickle
 import stat
+import subprocess
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -142,7 +144,9 @@ def test_a_half_written_file_is_one_line_that_names_it(tmp_path, keep):
     io.write_state(path, ARRAYS)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(UserError, match=r"a\.pdparams: (empty file|truncated or damaged)") as error:
+    with pytest.raises(
+        UserError, match=r"a\.pdparams: (empty file|truncated or damaged|was altered since it was written, or cut)"
+    ) as error:
         io.read_state(path)
     assert "\n" not in str(error.value)
 
@@ -294,3 +298,39 @@ def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
         assert io.read_json(tmp_path / "far" / "a.json") == content
     assert (tmp_path / "link.json").is_symlink()
     assert os.listdir(tmp_path / "far") == ["a.json"]
+
+
+def test_a_state_file_altered_in_any_byte_is_refused(tmp_path):
+    path = tmp_path / "a.pdstates"
+    io.write_state(path, {"progress": {"epoch": 3, "best": 0.5}, "seed": 0})
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in (0, 3, 7):
+            altered = bytearray(whole)
+            altered[place] ^= 1 << bit
+            path.write_bytes(altered)
+            with pytest.raises(UserError):
+                io.read_state(path, ours=True)
+
+
+def test_files_left_by_killed_processes_are_swept_and_those_of_living_ones_stay(tmp_path):
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    with io.atomic(tmp_path / "latest.pdparams") as mine:
+        mine.write_text("being written")
+        theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{finished.pid}-"))
+        theirs.write_text("left")
+        others = tmp_path / ".hidden.yaml"
+        others.write_text("")
+        assert io.sweep(tmp_path) == [theirs]
+        assert mine.exists()
+        assert others.exists()
+
+
+def test_a_second_name_keeps_the_file_when_the_first_is_replaced(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("old")
+    io.link_or_copy(first, second)
+    with io.atomic(first) as partial:
+        partial.write_text("new")
+    assert (first.read_text(), second.read_text()) == ("new", "old")

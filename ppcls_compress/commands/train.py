@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("-p", "--profiler", metavar="OPTIONS", help='such as "batch_range=[10,20];timer_only=False"')
     parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a damaged checkpoint, instead of going on from the one before it",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="build everything, take two steps on synthetic images, compress and export to a temporary folder",
@@ -51,5 +56,5 @@ def run(args: argparse.Namespace) -> None:
 
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
-        progress = train(config, extra_hooks=hooks, latency=latency_of(config))
+        progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
         tell_outcome(progress, run_folder(config))

@@ -41,6 +41,8 @@ class Global(Options):
         pretrained_model: path of weights to start from, with or without `.pdparams`.
         image_shape: (channels, height, width) of the network's input; one channel makes all images grey.
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
+        keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
+            next.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
@@ -53,6 +55,7 @@ class Global(Options):
     output_dir: str = "./output"
     device: Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu", "mps"] = "cpu"
     save_interval: Count = 1
+    keep_last: Count = 2
     eval_during_train: bool = True
     eval_interval: Count = 1
     epochs: Count = 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import paddle
 
 from ppcls_compress import io
+from ppcls_compress.engine.states import checked
 from ppcls_compress.errors import UserError
 from ppcls_compress.io import plain_prefix
 from ppcls_compress.optim.optimizers import OPTIMIZERS
@@ -23,10 +24,21 @@ from ppcls_compress.slim.record import Record, empty_record
 if TYPE_CHECKING:
     from ppcls_compress.engine.training import Training
 
-__all__ = ["plain_prefix", "read_record", "read_states", "restore", "save", "save_model", "saved_epoch"]
+__all__ = [
+    "earlier",
+    "keep_earlier",
+    "plain_prefix",
+    "read_record",
+    "read_states",
+    "restore",
+    "save",
+    "save_model",
+    "saved_epoch",
+    "usable",
+]
 
 _SUMMED = (".pdparams", ".slim.json", ".pdopt")
-_STATES = ("progress", "seed", "loss_scaling", "parameter_names", "sha256")
+_ALL = (*_SUMMED, ".pdstates")
 _WEIGHTS_ALONE = "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
 
 
@@ -47,7 +59,7 @@ def save(prefix: Path, trainer: Training, record: Record) -> None:
     Raises:
         UserError: a file cannot be written; an earlier checkpoint of this name is then as it was.
     """
-    with io.atomic_files([f"{prefix}{suffix}" for suffix in (*_SUMMED, ".pdstates")]) as partials:
+    with io.atomic_files([f"{prefix}{suffix}" for suffix in _ALL]) as partials:
         weights, structure, optimizer, progress = partials
         io.write_state(weights, trainer.model.state_dict())
         io.write_json(structure, record, indent=None)
@@ -62,6 +74,52 @@ def save(prefix: Path, trainer: Training, record: Record) -> None:
             "sha256": {suffix: io.sha256(path) for suffix, path in zip(_SUMMED, partials, strict=False)},
         }
         io.write_state(progress, states)
+
+
+def keep_earlier(prefix: Path, count: int) -> None:
+    """Give what is saved under `prefix` a further name, `<prefix>_1`, before it is saved anew; and so on up to `count`.
+
+    Nothing is copied where the disk has links: the next save replaces the name and leaves the file.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    for age in range(count, 0, -1):
+        newer = prefix if age == 1 else earlier(prefix, age - 1)
+        for suffix in _ALL:
+            source, target = Path(f"{newer}{suffix}"), Path(f"{earlier(prefix, age)}{suffix}")
+            if source.exists():
+                io.link_or_copy(source, target)
+
+
+def earlier(prefix: Path, age: int) -> Path:
+    """Where the checkpoint is kept that was saved under `prefix` so many saves ago."""
+    return prefix.with_name(f"{prefix.name}_{age}")
+
+
+def usable(prefix: Path, *, strict: bool) -> tuple[Path, str | None]:
+    """The checkpoint to resume from: `prefix`, or where that is damaged the one that was saved before it.
+
+    Returns:
+        The prefix, and why it is another; None where it is not.
+
+    Raises:
+        UserError: it is damaged, and there is no earlier one or `strict` refuses it.
+    """
+    try:
+        read_states(prefix)
+    except UserError as error:
+        if strict:
+            raise
+        for age in range(1, _EARLIEST):
+            candidate = earlier(prefix, age)
+            if saved_epoch(candidate) is not None:
+                return candidate, str(error).removeprefix("Global.checkpoints: ")
+        raise
+    return prefix, None
+
+
+_EARLIEST = 100
 
 
 def read_record(prefix: Path) -> Record:
@@ -83,9 +141,10 @@ def read_states(prefix: Path) -> dict[str, Any]:
     path = Path(f"{prefix}.pdstates")
     if not path.exists():
         raise UserError(f"Global.checkpoints: {prefix} is incomplete, {path.name} is missing, {_WEIGHTS_ALONE}")
-    states = io.read_state(path)
-    if not all(key in states for key in _STATES):
-        raise UserError(f"Global.checkpoints: {path} was not written by this toolkit, {_WEIGHTS_ALONE}")
+    try:
+        states = checked(io.read_state(path, ours=True), str(path))
+    except UserError as error:
+        raise UserError(f"Global.checkpoints: {error}; {_advice(prefix)}") from None
     for suffix, expected in states["sha256"].items():
         path = Path(f"{prefix}{suffix}")
         if not path.exists() or io.sha256(path) != expected:
@@ -100,7 +159,7 @@ def _advice(prefix: Path) -> str:
     """What can be resumed from instead, of what is there."""
     others = sorted(path.stem for path in prefix.parent.glob("*.pdstates") if path.stem != prefix.name)
     if not others:
-        return "there is no other checkpoint in its folder"
+        return "there is no other checkpoint in its folder; start from its weights with Global.pretrained_model"
     return f"resume from another one of its folder: {', '.join(others[:8])}"
 
 

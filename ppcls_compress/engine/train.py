@@ -37,12 +37,15 @@ def run_folder(config: Config) -> Path:
     return Path(config.Global.output_dir) / config.Arch.name
 
 
-def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency | None = None) -> Progress:
+def train(
+    config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency | None = None, strict: bool = False
+) -> Progress:
     """Train as configured, from the start or from `Global.checkpoints`.
 
     Args:
         extra_hooks: after the engine's own.
         latency: measures a network, for `Slim.prune.target_latency_ms`.
+        strict: refuse a damaged checkpoint even where the one before it can be resumed from.
 
     Raises:
         UserError: the data, the weights or the `Slim` section cannot be used; the loss stopped being finite.
@@ -51,6 +54,8 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
     distributed.start()
     if config.Global.eval_during_train:
         check_main_metric(config)
+    if config.Global.checkpoints:
+        config = _with_usable_checkpoint(config, strict=strict)
     finished = _finished(config) if config.Global.checkpoints else None
     if finished is not None:
         return finished
@@ -80,6 +85,15 @@ def train(config: Config, *, extra_hooks: Sequence[Hook] = (), latency: Latency 
             _resume(config, trainer)
         with dead_workers_told():
             return trainer.run()
+
+
+def _with_usable_checkpoint(config: Config, *, strict: bool) -> Config:
+    """The configuration with the checkpoint that the run goes on from; aloud where that is an earlier one."""
+    prefix, reason = checkpoint.usable(checkpoint.plain_prefix(config.Global.checkpoints), strict=strict)
+    if reason is None:
+        return config
+    logger.warning("Global.checkpoints: %s; going on from %s, which was saved before it", reason, prefix)
+    return config.model_copy(update={"Global": config.Global.model_copy(update={"checkpoints": str(prefix)})})
 
 
 def _finished(config: Config) -> Progress | None:
@@ -227,4 +241,4 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook
         from ppcls_compress.engine.hooks.visualdl import VisualDL
 
         hooks.append(VisualDL(run_folder(config) / "vdl"))
-    return [*hooks, Checkpoints(run_folder(config), record, options.save_interval)]
+    return [*hooks, Checkpoints(run_folder(config), record, options.save_interval, options.keep_last)]
