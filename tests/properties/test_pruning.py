@@ -10,8 +10,9 @@ from support.backbones import HEAVY, LARGER, SMALLEST, side
 from support.pruning import check_exact, outputs, random_inputs
 
 from ppcls_compress import models
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.prune import PruneOptions
-from ppcls_compress.slim.prune import apply_record
+from ppcls_compress.slim.prune import apply_record, prune
 
 FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "resnet18", "LeNet"]
 SLOW = ["alexnet", "densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
@@ -70,6 +71,8 @@ def test_transformers_prune_their_mlps_and_keep_attention_and_say_so():
             assert hidden == round(0.7 * 4 * channels)
     pinned = {pin["layer"].rpartition(".")[2] for pin in record["pinned"]}
     assert pinned == {"proj", "qkv", "fc2", "reduction", "head"}
+    with pytest.raises(UserError, match=r"no layer .* can be pruned; layer_norm: .*; prune_type: all takes linear"):
+        prune(models.build(SWIN), PruneOptions(), [[1, 3, 64, 64]])
 
 
 @pytest.mark.parametrize("name", ["CIFARResNet8", "PPLCNet_x0_25"])

@@ -57,10 +57,13 @@ def refuse_all_whole(channels: Channels, kinds: frozenset[str], holds: list[Hold
     """Refuses a network of which every group of channels stays.
 
     Raises:
-        UserError: it is such a one; with the commonest reasons.
+        UserError: it is such a one; with the commonest reasons, and what takes the linear layers of a transformer.
     """
     if all(hold is not None for hold in holds):
-        raise UserError(f"no layer of this network can be pruned{causes(whole_layers(channels, kinds, holds))}")
+        linear = [origin for origin in channels.tracing.origins.values() if origin.kind == "fc"]
+        hint = "; prune_type: all takes linear layers too" if "fc" not in kinds and len(linear) > 1 else ""
+        why = causes(whole_layers(channels, kinds, holds))
+        raise UserError(f"no layer of this network can be pruned{why}{hint}")
 
 
 def _layers(tracing: Tracing, kinds: frozenset[str]) -> list[tuple[Op, str, Labels]]:
