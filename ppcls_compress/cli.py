@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
 
     Returns:
         The exit code: 0; 2 after an error that the user can mend, which is told in one line; 130 after
-        Ctrl-C, 143 after SIGTERM.
+        Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if command is None:
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         return 2
     except KeyboardInterrupt as reason:
         sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
-        return 143 if isinstance(reason, Terminated) else 130
+        return 128 + (reason.number if isinstance(reason, Terminated) else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

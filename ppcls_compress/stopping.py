@@ -1,29 +1,72 @@
-"""SIGTERM, as schedulers and `kill` send it, ends a command as Ctrl-C does: what it started and wrote is cleaned up."""
+"""Signals that end a command, as schedulers, terminals and `kill` send them: what it started and wrote is cleaned up.
+
+SIGTERM and SIGHUP end it as Ctrl-C (SIGINT) does; the exit code is 128 and the signal's number.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """A signal other than Ctrl-C's came that ends the process.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` in this block where SIGTERM would end the process at once."""
-    if not _may_handle():
+    """Raise `Terminated` in this block where SIGTERM or SIGHUP would end the process at once."""
+    with _handled(_ENDING, _raise):
         yield
-        return
-    earlier = signal.signal(signal.SIGTERM, _raise)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+
+
+@dataclass
+class Request:
+    """Whether a signal asks this process to stop when it can.
+
+    Attributes:
+        number: of the signal; None before one has come.
+    """
+
+    number: int | None = None
+
+    def honour(self) -> None:
+        """Stop now, if that was asked for.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT.
+            Terminated: after another signal.
+        """
+        if self.number is not None:
+            raise _exception(self.number)
+
+
+@contextmanager
+def postponed() -> Iterator[Request]:
+    """While this block runs, the first signal is only noted; a second one stops at once."""
+    request = Request()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.number is not None:
+            _raise(number, frame)
+        request.number = number
+
+    with _handled((*_ENDING, signal.SIGINT), note):
+        yield request
 
 
 def after_paddle() -> None:
@@ -33,10 +76,28 @@ def after_paddle() -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
+@contextmanager
+def _handled(numbers: Sequence[int], handler: object) -> Iterator[None]:
+    if not _may_handle():
+        yield
+        return
+    earlier = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in earlier.items():
+            signal.signal(number, before)
+
+
 def _may_handle() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt the cleaning up that the first one starts
-    raise Terminated
+    for ending in (*_ENDING, signal.SIGINT):
+        signal.signal(ending, signal.SIG_IGN)  # another one would interrupt the cleaning up that this one starts
+    raise _exception(number)
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)

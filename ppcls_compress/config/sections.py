@@ -33,6 +33,19 @@ MOST_CLASSES = 10_000_000
 """Of a network: its last layer alone would not fit into the memory of a machine."""
 
 
+class SaveEvery(Options):
+    """How often `latest` is saved within an epoch: after so many optimizer steps, or minutes."""
+
+    steps: Count | None = None
+    minutes: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> SaveEvery:
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError("expected either steps or minutes, such as {minutes: 10}")
+        return self
+
+
 class Global(Options):
     """What a run as a whole needs.
 
@@ -43,6 +56,7 @@ class Global(Options):
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
             next.
+        save_every: saves `latest` within an epoch too, {steps: 1000} or {minutes: 10}.
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
@@ -56,6 +70,7 @@ class Global(Options):
     device: Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu", "mps"] = "cpu"
     save_interval: Count = 1
     keep_last: Count = 2
+    save_every: SaveEvery | None = None
     eval_during_train: bool = True
     eval_interval: Count = 1
     epochs: Count = 1

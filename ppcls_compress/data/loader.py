@@ -25,6 +25,7 @@ class Loader:
         self._maker = maker
         self._workers = workers
         self._epoch = 0
+        self._start = 0
         self._bad: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -46,9 +47,13 @@ class Loader:
         """The unreadable images skipped so far on this rank: path to reason."""
         return dict(self._bad)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, whose order and random draws the next iteration uses."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, whose order and random draws the next iteration uses.
+
+        Args:
+            start: batches of it that the next iteration leaves out.
+        """
+        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
         """The batches, in order.
@@ -56,7 +61,7 @@ class Loader:
         Raises:
             UserError: as `BatchMaker.make`, or a worker process died.
         """
-        work = EpochWork(self._maker, self._epoch)
+        work = EpochWork(self._maker, self._epoch, self._start)
         batches = in_workers(work, self._workers) if self._workers.num_workers else in_process(work)
         for batch in batches:
             self._count(batch.bad)

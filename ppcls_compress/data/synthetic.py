@@ -19,6 +19,7 @@ class SyntheticLoader:
         self._steps = steps
         self._seed = seed
         self._epoch = 0
+        self._start = 0
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -34,13 +35,13 @@ class SyntheticLoader:
         """Always empty."""
         return {}
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose random draws the next iteration uses."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose random draws the next iteration uses, and how many of its batches to leave out."""
+        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
         """(images float32 [N, C, H, W], labels int64 [N])."""
-        for step in range(self._steps):
+        for step in range(self._start, self._steps):
             rng = batch_rng(self._seed, self._epoch, step, rank=0)
             images = rng.standard_normal(self._shape, np.float32)
             labels = rng.integers(self._class_num, size=self._shape[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,17 +26,19 @@ class EpochWork(paddle.io.Dataset):
     Paddle's own transport of a worker's exception loses its type and prints a traceback.
     """
 
-    def __init__(self, maker: BatchMaker, epoch: int) -> None:
+    def __init__(self, maker: BatchMaker, epoch: int, start: int = 0) -> None:
         super().__init__()
         self._maker = maker
         self._epoch = epoch
+        self._start = start
         self._batches = maker.sampler.batches(epoch)
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._batches) - self._start
 
     def make(self, number: int) -> Batch:
-        """The batch; errors are raised as they are."""
+        """A batch, counted from the first that is wanted; errors are raised as they are."""
+        number += self._start
         return self._maker.make(self._epoch, number, self._batches[number])
 
     def __getitem__(self, number: int) -> list[Any]:
@@ -136,3 +139,4 @@ def _as_it_is(item: Any) -> Any:
 
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # workers share the cores; and OpenCV's thread pool does not survive the fork
+    os.setpgid(0, 0)  # a signal to the whole group is for the training process, which ends its workers itself

@@ -192,6 +192,7 @@ def restore(prefix: Path, trainer: Training) -> dict[str, Any]:
     saved = io.read_state(f"{prefix}.pdopt")
     _restore_optimizer(trainer, _renamed(saved, states["parameter_names"], trainer.model), prefix)
     if states.get("steps_per_epoch") not in (None, trainer.steps_per_epoch):
+        trainer.progress.batch = 0  # the batches are others, so the epoch begins anew
         trainer.schedule.go_to(trainer.progress.epoch * trainer.steps_per_epoch)
     return states.get("settings", {})
 

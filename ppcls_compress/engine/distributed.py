@@ -47,6 +47,15 @@ def add_up(sums: dict[str, float]) -> dict[str, float]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
+def any_of_them(flag: bool) -> bool:
+    """Whether it is so in one of the processes at least."""
+    if world_size() == 1:
+        return flag
+    found = paddle.to_tensor([int(flag)])
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return bool(found.item())
+
+
 def from_main(value: float) -> float:
     """The main process' value, in every process."""
     if world_size() == 1:

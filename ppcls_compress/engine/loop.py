@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 
 from ppcls_compress.engine import distributed
@@ -37,7 +38,7 @@ class Trainer(Training):
     hooks: Sequence[Hook] = ()
 
     def run(self) -> Progress:
-        """Train from `progress.epoch` to `epochs`."""
+        """Train from where `progress` is to `epochs`."""
         parallel = distributed.wrap(self.model)
         try:
             self._call("before_training")
@@ -48,12 +49,13 @@ class Trainer(Training):
         return self.progress
 
     def _run_epoch(self, parallel: paddle.nn.Layer, epoch: int) -> None:
-        paddle.seed((self.seed * 1_000_003 + epoch * 8191 + paddle.distributed.get_rank()) % 2**31)
-        self.loader.set_epoch(epoch)
+        start = self.progress.batch
+        self.loader.set_epoch(epoch, start)
         self.model.train()
         self._call("before_epoch")
         batches = len(self.loader)
-        for index, (images, labels) in enumerate(self.loader):
+        for index, (images, labels) in enumerate(self.loader, start):
+            paddle.seed(_seed_of(self.seed, epoch, index, paddle.distributed.get_rank()))
             last_of_group = (index + 1) % self.accumulate == 0 or index + 1 == batches
             group = min(self.accumulate, batches - index // self.accumulate * self.accumulate)
             logits, loss = self._forward_backward(parallel, images, labels, scale=1.0 / group, sync=last_of_group)
@@ -63,8 +65,9 @@ class Trainer(Training):
                 self.precision.step(self.optimizer)
                 self.schedule.step()
                 self.progress.step += 1
+                self.progress.batch = index + 1
             self._call("after_batch", batch)
-        self.progress.epoch = epoch + 1
+        self.progress.epoch, self.progress.batch = epoch + 1, 0
         self._call("after_epoch")
 
     def _forward_backward(
@@ -82,3 +85,8 @@ class Trainer(Training):
         for hook in self.hooks:
             handler: Callable[..., None] = getattr(hook, event)
             handler(self, *batch)
+
+
+def _seed_of(*parts: int) -> int:
+    """What the network draws in a batch depends on that batch alone, so that a run can go on from within an epoch."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0] % 2**31)

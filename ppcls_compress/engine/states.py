@@ -21,6 +21,7 @@ class ProgressState(_Strict):
     """How far a run had come; as `engine.training.Progress`."""
 
     epoch: _Epochs
+    batch: _Number = 0
     step: _Number
     best: _Finite | None
     best_epoch: _Epochs

@@ -30,6 +30,7 @@ from ppcls_compress.losses import LossFunction, build_loss
 from ppcls_compress.metrics import MetricFunction, build_metric
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.stopping import Request, postponed
 
 
 def run_folder(config: Config) -> Path:
@@ -80,10 +81,10 @@ def train(
         model, record = assemble.build_model(config, dense=dense, context=context, reinit_head=not resumed)
         trainer = build_trainer(config, model, loader)
         trainer.settings = settings_of(config, images=len(loader.labels))
-        trainer.hooks = [*_hooks(config, trainer, record), *extra_hooks]
         if resumed:
             _resume(config, trainer)
-        with dead_workers_told():
+        with dead_workers_told(), postponed() as request:
+            trainer.hooks = [*_hooks(config, trainer, record, request), *extra_hooks]
             return trainer.run()
 
 
@@ -226,7 +227,7 @@ def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
     )
 
 
-def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook]:
+def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Request) -> list[Hook]:
     options = config.Global
     metric = build_metric(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
@@ -241,4 +242,14 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record) -> list[Hook
         from ppcls_compress.engine.hooks.visualdl import VisualDL
 
         hooks.append(VisualDL(run_folder(config) / "vdl"))
-    return [*hooks, Checkpoints(run_folder(config), record, options.save_interval, options.keep_last)]
+    every = options.save_every
+    checkpoints = Checkpoints(
+        run_folder(config),
+        record,
+        options.save_interval,
+        options.keep_last,
+        every_steps=every and every.steps,
+        every_minutes=every and every.minutes,
+        request=request,
+    )
+    return [*hooks, checkpoints]

@@ -19,12 +19,14 @@ class Progress:
 
     Attributes:
         epoch: epochs completed.
+        batch: batches of the running epoch that went into optimizer steps; 0 between epochs.
         step: optimizer steps taken.
         best: the best value so far of the metric that chooses the best checkpoint, and the epoch it was reached in.
         metrics: the latest evaluation, by name.
     """
 
     epoch: int = 0
+    batch: int = 0
     step: int = 0
     best: float | None = None
     best_epoch: int = 0

@@ -1,6 +1,12 @@
 """Going on from a checkpoint when something has changed since, and when nothing is left to do."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,3 +111,42 @@ def test_a_schedule_in_pieces_takes_no_notice_of_another_rate_and_says_so(run, t
     log = capsys.readouterr().err
     assert "Optimizer.lr.learning_rate has no effect: Piecewise has its rates in values" in log
     assert rates(log) == [0.3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_to_the_group_saves_within_the_epoch_and_the_run_goes_on_to_the_same_weights(tmp_path, workers):
+    """As Ctrl-C on a terminal, `timeout` and schedulers send it: to the workers too."""
+    config = make_project(tmp_path)
+    slow = [
+        f"DataLoader.Train.loader.num_workers={workers}",
+        "Global.epochs=60",
+        "DataLoader.Train.sampler.batch_size=1",
+    ]
+    slow += [
+        "Optimizer.lr={name: Constant, learning_rate: 0.01}",
+        "Global.eval_during_train=False",
+        "Global.save_interval=99",
+    ]
+    words = [sys.executable, "tools/train.py", "-c", str(config)]
+    root = Path(__file__).parents[2]
+
+    def overrides(*more):
+        return [part for text in (*slow, *more) for part in ("-o", text)]
+
+    command = [*words, *overrides(f"Global.output_dir={tmp_path}/run")]
+    latest = tmp_path / "run" / "CIFARResNet8" / "latest"
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not Path(f"{latest}.pdstates").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopping: latest is saved after" in told
+    progress = io.read_state(f"{latest}.pdstates")["progress"]
+    until = f"Global.epochs={progress['epoch'] + 2}"
+    assert call("train", config, *slow, f"Global.output_dir={tmp_path}/whole", until) == 0
+    assert call("train", config, *slow, f"Global.output_dir={tmp_path}/run", until, f"Global.checkpoints={latest}") == 0
+    whole, again = (io.read_state(f"{tmp_path}/{name}/CIFARResNet8/latest.pdparams") for name in ("whole", "run"))
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)

@@ -1,15 +1,18 @@
-"""Checkpoints between epochs: `latest`, `best_model`, `epoch_N`."""
+"""Checkpoints: `latest`, `best_model`, `epoch_N` between epochs, and `latest` within one."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from ppcls_compress import io
 from ppcls_compress.engine import checkpoint
-from ppcls_compress.engine.distributed import is_main, wait_for_all
-from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.distributed import any_of_them, is_main, wait_for_all
+from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.training import Training
 from ppcls_compress.slim.recipe import Record
+from ppcls_compress.stopping import Request
 
 
 class Checkpoints(Hook):
@@ -19,19 +22,50 @@ class Checkpoints(Hook):
         folder: where the checkpoints go.
         record: the compression record of the model.
         interval: epochs between two `epoch_N`.
-        keep_last: how many of the last epochs `latest` and the names behind it, `latest_1` and so on, hold.
+        keep_last: how many of the last saves `latest` and the names behind it, `latest_1` and so on, hold.
+        every_steps: optimizer steps between two saves within an epoch; None for no such limit.
+        every_minutes: minutes between two saves within an epoch; None for no such limit.
+        request: when it is made, the step is finished, `latest` is saved, and the run stops.
     """
 
-    def __init__(self, folder: Path, record: Record, interval: int, keep_last: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        record: Record,
+        interval: int,
+        keep_last: int = 1,
+        *,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        request: Request | None = None,
+    ) -> None:
         self._folder = folder
         self._record = record
         self._interval = interval
         self._keep_last = keep_last
+        self._every_steps = every_steps
+        self._every_minutes = every_minutes
+        self._request = request or Request()
 
     def before_training(self, trainer: Training) -> None:
         """Remove what saves that were killed have left."""
+        self._saved_at(trainer)
         if is_main():
             io.sweep(self._folder)
+
+    def after_batch(self, trainer: Training, batch: Batch) -> None:
+        """Save within an epoch when it is time to, or when the run is to stop.
+
+        The last batch is left to `after_epoch`, and one that is not the last of an optimizer step to the next.
+        """
+        if trainer.progress.batch != batch.index + 1 or trainer.progress.batch == len(trainer.loader):
+            return
+        stop = any_of_them(self._request.number is not None)
+        if stop or any_of_them(self._due(trainer)):
+            self._save_latest(trainer)
+        if stop:
+            done = f"batch {trainer.progress.batch} of {len(trainer.loader)} of epoch {trainer.progress.epoch + 1}"
+            self._stop(f"latest is saved after {done}")
 
     def after_epoch(self, trainer: Training) -> None:
         """Save what this epoch deserves; only the main process writes.
@@ -47,6 +81,27 @@ class Checkpoints(Hook):
         if is_main():
             for name in names:
                 checkpoint.save(self._folder / name, trainer, self._record)
+        self._save_latest(trainer)
+        if any_of_them(self._request.number is not None) and progress.epoch < trainer.epochs:
+            self._stop(f"latest is saved after epoch {progress.epoch}")
+
+    def _save_latest(self, trainer: Training) -> None:
+        if is_main():
             checkpoint.keep_earlier(self._folder / "latest", self._keep_last - 1)
             checkpoint.save(self._folder / "latest", trainer, self._record)
         wait_for_all()
+        self._saved_at(trainer)
+
+    def _saved_at(self, trainer: Training) -> None:
+        self._step, self._time = trainer.progress.step, time.monotonic()
+
+    def _due(self, trainer: Training) -> bool:
+        steps, minutes = trainer.progress.step - self._step, (time.monotonic() - self._time) / 60
+        return (self._every_steps is not None and steps >= self._every_steps) or (
+            self._every_minutes is not None and minutes >= self._every_minutes
+        )
+
+    def _stop(self, where: str) -> None:
+        logger.info("stopping: %s", where)
+        self._request.honour()
+        raise KeyboardInterrupt  # another process was asked to

@@ -35,7 +35,7 @@ class Messages(Hook):
     def before_training(self, trainer: Training) -> None:
         """Start the clock, and the bar when there is a terminal."""
         self._started = time.perf_counter()
-        self._total = (trainer.epochs - trainer.progress.epoch) * len(trainer.loader)
+        self._total = (trainer.epochs - trainer.progress.epoch) * len(trainer.loader) - trainer.progress.batch
         self._batches = 0
         if console.is_terminal and is_main():
             columns = (
