@@ -47,12 +47,11 @@ class _Maker:
     """How a pruner made a plan.
 
     Attributes:
-        channels: what was known of the network then.
         layer_of: structured parameter name -> its layer.
     """
 
     choice: Choice
-    channels: Channels
+    plan: Plan
     layer_of: Callable[[str], LayerView]
 
 
@@ -83,9 +82,8 @@ class PruningPlan:
             return None
         graph = self.network.tracing.graph
         before, _ = upstream_flops(graph, graph.shapes)
-        as_made = self._made_by is not None and self._is_as_made()
-        channels = self._made_by.channels if as_made else self.network.channels()
-        after, _ = upstream_flops(graph, self._choose(channels).shapes())
+        channels = self._made_by.plan.channels if self._is_as_made() else self.network.channels()
+        after, _ = upstream_flops(graph, self._chooser()(channels).shapes())
         return (before - after) / before
 
     def add(self, var_name: str, pruning_mask: PruningMask) -> None:
@@ -103,7 +101,7 @@ class PruningPlan:
             choice: what it was asked for; asked again if the plan has to be made anew.
             layer_of: structured parameter name -> its layer.
         """
-        self._made_by = _Maker(choice, chosen.channels, layer_of)
+        self._made_by = _Maker(choice, chosen, layer_of)
         self._name(chosen)
 
     def _name(self, chosen: Plan) -> None:
@@ -146,6 +144,7 @@ class PruningPlan:
             for mask in masks:
                 self.add(name, PruningMask(mask.dims, copy.copy(mask.mask), mask.ratio, mask.op))
         self.network = self.network or plan.network
+        self._made_by = None  # by nobody alone
 
     def apply(
         self,
@@ -214,17 +213,17 @@ class PruningPlan:
         verify: bool,
     ) -> np.ndarray | None:
         """Returns the mask over labels of what is left."""
-        tensors = network.tracing.graph.tensors
-        expected = self._choose(network.channels())
-        check_plan(expected, self._by_structured_name(tensors)[1])
+        tensors, choose = network.tracing.graph.tensors, self._chooser()
+        expected = choose(network.channels())
+        check_plan(expected, self._decisive(tensors))
         left, shapes = network.left, {name: list(tensor.shape) for name, tensor in tensors.items()}
         if lazy:
-            plan = network.sound(self._choose_next)
+            plan = network.sound(lambda channels: network.after_earlier(choose(channels)))
             surgery.mask(tensors, plan.cuts)
         else:
-            plan, _ = network.fit(self._choose_next, surgery, verify=verify)
+            plan, _ = network.fit(lambda channels: network.after_earlier(choose(channels)), surgery, verify=verify)
             left = plan.keep
-        done = self._choose(plan.channels)
+        done = choose(plan.channels)
         if expected.kept and not done.kept:
             raise UserError("nothing of this plan can be cut out: the network does not compute the same without it")
         if opt is not None and not lazy:
@@ -234,10 +233,12 @@ class PruningPlan:
 
     def _own_up(self, done: Plan, expected: Plan) -> None:
         """Lets the masks say what was done, and tells when it is not what they said."""
-        said = (
-            self._by_structured_name(self.network.tracing.graph.tensors)[0] if self._is_as_made() else _masks(expected)
-        )
-        if _differ(said, _masks(done)):
+        said = expected
+        if self._is_as_made():
+            if done is self._made_by.plan:
+                return
+            said = self._made_by.plan
+        if not np.array_equal(said.keep, done.keep):
             warnings.warn(
                 "this network does not do all that the plan said: it was made anew, and its masks are what was done",
                 stacklevel=5,
@@ -250,7 +251,7 @@ class PruningPlan:
         if verify:
             raise UserError("verify: this plan belongs to no pruner, which would know what goes together")
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        masks, _ = self._by_structured_name(tensors)
+        masks = self._by_structured_name(tensors)
         check_masks(masks, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         kept = {name: {axis: np.flatnonzero(mask) for axis, mask in axes.items()} for name, axes in masks.items()}
         if lazy:
@@ -258,35 +259,39 @@ class PruningPlan:
         else:
             cut_alone(model, tensors, kept, surgery, opt)
 
-    def _by_structured_name(self, tensors: Mapping[str, paddle.Tensor]) -> tuple[Masks, Masks]:
-        """All masks, and those of them that no pruner made as they are."""
+    def _by_structured_name(self, tensors: Mapping[str, paddle.Tensor]) -> Masks:
         names = {tensor.name: name for name, tensor in tensors.items()}
-        found: Masks = {}
+        return {
+            names.get(parameter, parameter): {mask.dims: _bits(mask) for mask in masks}
+            for parameter, masks in self.masks.items()
+        }
+
+    def _decisive(self, tensors: Mapping[str, paddle.Tensor]) -> Masks:
+        """Those masks that no pruner made as they are."""
         own: Masks = {}
-        for parameter, masks in self.masks.items():
-            name = names.get(parameter, parameter)
-            for mask in masks:
-                bits = _bits(mask)
-                found.setdefault(name, {})[mask.dims] = bits
-                if not np.array_equal(bits, self._made.get((parameter, mask.dims))):
-                    own.setdefault(name, {})[mask.dims] = bits
-        return found, own
+        for name, axes in self._by_structured_name(tensors).items():
+            parameter = tensors[name].name if name in tensors else name
+            for axis, bits in axes.items():
+                if not np.array_equal(bits, self._made.get((parameter, axis))):
+                    own.setdefault(name, {})[axis] = bits
+        return own
 
     def _is_as_made(self) -> bool:
         """Whether the masks are those that a pruner has made, all of them."""
         found = {(name, mask.dims): _bits(mask) for name, masks in self.masks.items() for mask in masks}
-        return found.keys() == self._made.keys() and all(np.array_equal(found[key], self._made[key]) for key in found)
+        if self._made_by is None or found.keys() != self._made.keys():
+            return False
+        return all(np.array_equal(found[key], self._made[key]) for key in found)
 
-    def _choose(self, channels: Channels) -> Plan:
-        """What the masks remove among the channels of their network; a pruner's are made anew for other channels."""
-        if self._made_by is not None and channels is not self._made_by.channels and self._is_as_made():
-            return self._made_by.choice(channels)
-        masks, decisive = self._by_structured_name(channels.tracing.graph.tensors)
+    def _chooser(self) -> Callable[[Channels], Plan]:
+        """Channels -> what the masks remove of them; a pruner's are made anew for other channels than it knew."""
+        if self._is_as_made():
+            made = self._made_by
+            return lambda channels: made.plan if channels is made.plan.channels else made.choice(channels)
+        tensors = self.network.tracing.graph.tensors
+        masks, decisive = self._by_structured_name(tensors), self._decisive(tensors)
         check_masks(masks, self.network.dense_shapes())
-        return plan_of(channels, masks, decisive)
-
-    def _choose_next(self, channels: Channels) -> Plan:
-        return self.network.after_earlier(self._choose(channels))
+        return lambda channels: plan_of(channels, masks, decisive)
 
     def _network_of(self, model: nn.Layer) -> Network | None:
         if self.network is not None and self.network.model is not _inner(model):
@@ -308,20 +313,6 @@ def _both(a: Bits, b: Bits) -> Bits:
 
 def _in_form(bits: np.ndarray, like: Bits) -> Bits:
     return bits if isinstance(like, np.ndarray) else type(like)(bits.tolist())
-
-
-def _masks(plan: Plan) -> Masks:
-    labels = plan.channels.tracing.bindings
-    return {name: {axis: plan.keep[labels[name, axis]] for axis in axes} for name, axes in plan.kept.items()}
-
-
-def _differ(a: Masks, b: Masks) -> bool:
-    """Whether two sets of masks remove different positions; one that removes nothing counts for nothing."""
-    flat_a, flat_b = (
-        {(name, axis): mask for name, axes in masks.items() for axis, mask in axes.items() if not mask.all()}
-        for masks in (a, b)
-    )
-    return flat_a.keys() != flat_b.keys() or any(not np.array_equal(flat_a[key], flat_b[key]) for key in flat_a)
 
 
 def _inner(model: nn.Layer) -> nn.Layer:

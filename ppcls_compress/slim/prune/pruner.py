@@ -164,7 +164,7 @@ class _Chooser:
             return getattr(self.cost(plan), name) / self.stage.dense_cost(name, getattr(self.cost(), name))
         surgery = Surgery()
         try:
-            carry_out(self.network.model, plan, surgery)
+            carry_out(plan, surgery)
             return self.latency(self.network.model)
         finally:
             surgery.undo()

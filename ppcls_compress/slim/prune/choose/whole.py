@@ -57,13 +57,24 @@ def refuse_all_whole(channels: Channels, kinds: frozenset[str], holds: list[Hold
     """Refuses a network of which every group of channels stays.
 
     Raises:
-        UserError: it is such a one; with the commonest reasons, and what takes the linear layers of a transformer.
+        UserError: it is such a one; with the commonest reasons, and what could be pruned instead.
     """
     if all(hold is not None for hold in holds):
-        linear = [origin for origin in channels.tracing.origins.values() if origin.kind == "fc"]
-        hint = "; prune_type: all takes linear layers too" if "fc" not in kinds and len(linear) > 1 else ""
         why = causes(whole_layers(channels, kinds, holds))
-        raise UserError(f"no layer of this network can be pruned{why}{hint}")
+        raise UserError(f"no layer of this network can be pruned{why}{_others(channels, kinds)}")
+
+
+def _others(channels: Channels, kinds: frozenset[str]) -> str:
+    """Which other layers could be pruned."""
+    found = [
+        origin.kind
+        for origin in channels.tracing.origins.values()
+        if origin.kind not in kinds and set(channels.root[origin.labels].tolist()) - channels.pinned.keys()
+    ]
+    if not found:
+        return ""
+    layers = {"conv": "convolutions", "fc": "linear layers"}[found[0]]
+    return f"; prune_type: all takes {layers} too, {found[0]} takes only them: {len(found)} can be pruned"
 
 
 def _layers(tracing: Tracing, kinds: frozenset[str]) -> list[tuple[Op, str, Labels]]:

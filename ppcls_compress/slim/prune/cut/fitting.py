@@ -93,7 +93,7 @@ class Network:
     def _try(self, plan: Plan) -> None:
         surgery = Surgery()
         try:
-            carry_out(self.model, plan, surgery)
+            carry_out(plan, surgery)
             look(self.model, self.inputs, plan)
         finally:
             surgery.undo()
@@ -175,7 +175,7 @@ class Network:
         while True:
             plan = self.sound(choose)
             proof = self._masked(plan) if verify else None
-            changes = carry_out(self.model, plan, surgery)
+            changes = carry_out(plan, surgery)
             fault = proof.fault(self.model) if proof else None
             try:
                 if plan.is_doubtful or fault is not None:

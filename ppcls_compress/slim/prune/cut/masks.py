@@ -104,7 +104,7 @@ def cut_alone(
             if groups > 1 and name.endswith("weight") and 0 in axes:
                 surgery.set_attribute(layer, attribute, _groups_left(name, axes[0], shapes[name][0], groups))
     surgery.shrink(tensors, kept)
-    refresh_sizes(surgery, model)
+    refresh_sizes(surgery, layers)
     if optimizer is not None:
         surgery.shrink_states(optimizer, tensors, kept, shapes)
 

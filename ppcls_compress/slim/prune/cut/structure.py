@@ -38,9 +38,9 @@ class Misfit(Exception):
         self.sizes = sizes
 
 
-def carry_out(model: nn.Layer, plan: Plan, surgery: Surgery) -> list[Change]:
+def carry_out(plan: Plan, surgery: Surgery) -> list[Change]:
     """Cuts the parameters and updates every number that layers hold; returns the attributes that were changed."""
-    layers = dict(model.named_sublayers(include_self=True))
+    layers = plan.channels.tracing.layers
     tensors = plan.channels.tracing.graph.tensors
     changes: dict[tuple[str, str], object] = {}
     surgery.shrink(tensors, plan.cuts)
@@ -52,7 +52,7 @@ def carry_out(model: nn.Layer, plan: Plan, surgery: Surgery) -> list[Change]:
         surgery.refill(tensors[name], index)
         path, _, buffer = name.rpartition(".")
         changes[path, buffer] = index.tolist()
-    for path, name, value in refresh_sizes(surgery, model):
+    for path, name, value in refresh_sizes(surgery, layers):
         changes[path, name] = value
     return [(path, name, value) for (path, name), value in changes.items()]
 

@@ -23,7 +23,7 @@ class _Content:
 
     def __init__(self, tensor: paddle.Tensor, new: paddle.Tensor) -> None:
         self.tensor = tensor
-        self.other = _sharing(new)
+        self.other = new
         self.shape = list(new.shape)
 
     def swap(self) -> None:
@@ -85,7 +85,7 @@ class Surgery:
                 change.tensor.clear_gradient(set_to_zero=False)
 
     def replace(self, tensor: paddle.Tensor, new: paddle.Tensor) -> None:
-        """Gives a live tensor new content, possibly of another shape, in place."""
+        """Gives a live tensor new content, possibly of another shape, in place; `new` is nobody else's."""
         self._do(_Content(tensor, new))
 
     def refill(self, tensor: paddle.Tensor, values: Sequence[int] | np.ndarray) -> None:
@@ -237,10 +237,10 @@ def _column(indices: np.ndarray, like: paddle.Tensor, axis: int) -> paddle.Tenso
     return paddle.to_tensor(column.reshape(shape), place=like.place).astype(like.dtype)
 
 
-def refresh_sizes(surgery: Surgery, model: nn.Layer) -> list[list[object]]:
+def refresh_sizes(surgery: Surgery, layers: Mapping[str, nn.Layer]) -> list[list[object]]:
     """Brings the sizes that Paddle's layers remember up to date; returns [layer path, attribute, new value] each."""
     changes = []
-    for path, layer in model.named_sublayers(include_self=True):
+    for path, layer in layers.items():
         for name, value in sizes_of(layer).items():
             if _plain(getattr(layer, name)) != value:
                 surgery.set_attribute(layer, name, value)

@@ -12,6 +12,12 @@ from paddle import nn
 from ppcls_compress.slim.prune.trace.formula import Held
 from ppcls_compress.slim.prune.trace.number import Log, Number
 
+_SPATIAL = tuple(f"paddle.nn.layer.{name}" for name in ("conv", "pooling", "norm", "activation"))
+"""Paddle's modules whose layers hold strides and the like, which count no channels, besides numbers that do."""
+
+_OF_CHANNELS = ("channels", "groups", "features", "parameters")
+"""How the names of the latter end."""
+
 _LONGEST = 64
 """Longer sequences of numbers are data."""
 
@@ -41,8 +47,12 @@ def followed_attributes(model: nn.Layer, log: Log) -> Iterator[None]:
     """Within it, integers that layers hold, also in lists and tuples, are numbers that tell where they are held."""
     changes = []
     for path, layer in model.named_sublayers(include_self=True):
+        spatial = type(layer).__module__ in _SPATIAL
         for name, own in vars(layer).items():
-            if isinstance(own, _HOLDERS) and (lent := _numbers(own, path, name, (), log)) is not own:
+            if not isinstance(own, _HOLDERS) or (spatial and not name.endswith(_OF_CHANNELS)):
+                continue
+            lent = _numbers(own, path, name, (), log)
+            if lent is not own:
                 changes.append(_Change(layer, name, own, lent, list(lent) if isinstance(lent, list) else None))
     for change in changes:
         vars(change.layer)[change.name] = change.lent

@@ -33,7 +33,8 @@ class Group:
 
     Attributes:
         roots: the representative label of each unit, in the order of the first layer's channels.
-        members: the layers whose output channels these are, in the order in which the network registers them.
+        members: the layers whose output channels these are, those of the kinds asked for first, in the order in which
+            the network registers them.
     """
 
     roots: Labels
@@ -90,8 +91,8 @@ def solve(
     Args:
         pins: further labels that have to stay, and why.
         kinds: which layers' output channels may be removed, `conv`, `fc`.
-        grouped: grouped convolutions lose whole groups (`reduce`), the same positions of every group (`keep`), or
-            whichever leaves the finer choice (`auto`).
+        grouped: grouped convolutions lose whole groups (`reduce`, unless nothing could be removed so), the same
+            positions of every group (`keep`), or whichever leaves the finer choice (`auto`).
     """
     reduce = {g.op.index: grouped == "reduce" or _is_fine(g) for g in tracing.grouped}
     if grouped == "keep":
@@ -102,6 +103,8 @@ def solve(
     solved = [_classes(tracing, pins, option) for option in options]
     best = max(solved, key=lambda channels: _free_units(channels, kinds))
     best.groups = _groups(best, kinds)
+    if grouped == "reduce" and reduce and all(len(group) == 1 for group in best.groups):
+        return solve(tracing, pins=pins, kinds=kinds)
     return best
 
 
@@ -169,7 +172,7 @@ def _groups(channels: Channels, kinds: frozenset[str]) -> list[Group]:
     groups = []
     for key, family in families.items():
         members = [origin for row in touched[key].tolist() for origin in origins[row]]
-        members.sort(key=lambda origin: rank[origin.weight])
+        members.sort(key=lambda origin: (origin.kind not in kinds, rank[origin.weight]))
         groups.append(_group(channels, np.concatenate(family), members, unit))
     return sorted(groups, key=lambda group: rank[group.name])
 

@@ -73,11 +73,11 @@ class Terms:
         return evaluate(formula, lambda leaf: self.value(leaf, keep))
 
     def holds(self, equation: Equation, keep: np.ndarray) -> bool:
-        """Whether the number comes out right once only these labels are left."""
+        """Whether the number comes out right once only these labels are left; of a divisor some always are."""
         try:
             return self.result(equation.formula, keep) == equation.wanted.left(keep)
         except ZeroDivisionError:
-            return False
+            return True
 
     def labels(self, equation: Equation) -> Labels:
         """All that an equation is about."""
@@ -99,21 +99,32 @@ class Solver:
         self.classes = classes
         self.pairs: list[tuple[Labels, Labels]] = []
         self.pins: list[tuple[Labels, Pin]] = []
+        self._fixed: set[Held] = set()
 
     def solve(self, equations: Sequence[Equation]) -> None:
         """An attribute is what an equation asks of it, the simplest first; one that none asks anything of stays."""
         defining = sorted((e for e in equations if e.defines), key=lambda e: not isinstance(e.formula, Held))
         left = [equation for equation in equations if not equation.defines]
+        count = None
         while defining:
-            later = [equation for equation in defining if not self._define(equation)]
-            if len(later) == len(defining):
+            count, defining = len(defining), [equation for equation in defining if not self._define(equation)]
+            if len(defining) == count and not self._fix_one(defining):
                 break
-            defining = later
         for equation in [*defining, *left]:
             self._impose(equation)
 
+    def _fix_one(self, equations: list[Equation]) -> bool:
+        """Of attributes that count channels only together, as `self.width * self.times`, the smaller ones stay."""
+        for equation in equations:
+            unknown = self._unknown(equation.formula)
+            if len(unknown) > 1 and self.classes.number(equation.wanted) is None:
+                self._fixed.add(min(unknown, key=lambda held: (held.value, held.layer, held.name, held.index)))
+                return True
+        return False
+
     def _unknown(self, formula: Formula) -> set[Held]:
-        return {leaf for leaf in leaves(formula) if isinstance(leaf, Held) and leaf not in self.terms.held}
+        found = {leaf for leaf in leaves(formula) if isinstance(leaf, Held)}
+        return found - self.terms.held.keys() - self._fixed
 
     def _impose(self, equation: Equation) -> None:
         try:

@@ -33,6 +33,8 @@ class LabelBook:
     count: int = 1
     pairs: list[tuple[Labels, Labels]] = field(default_factory=list)
     pins: list[tuple[Labels, Pin]] = field(default_factory=list)
+    _root: Labels = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    _united: int = 0
 
     def fresh(self, size: int) -> Labels:
         """`size` labels that nothing refers to yet."""
@@ -59,6 +61,16 @@ class LabelBook:
         """The rows of a 2-D array are removed at the same positions."""
         for row in rows[1:]:
             self.unite(rows[0], row, pin)
+
+    def united(self, labels: Labels) -> Labels:
+        """For each label the smallest one that it goes together with, as far as is known yet."""
+        if len(self._root) < self.count:
+            self._root = np.concatenate([self._root, np.arange(len(self._root), self.count)])
+        if self._united < len(self.pairs):
+            new = [(self._root[a], self._root[b]) for a, b in self.pairs[self._united :]]
+            self._root = components(self.count, new)[self._root]
+            self._united = len(self.pairs)
+        return self._root[labels]
 
     def pin(self, labels: Labels | None, pin: Pin) -> None:
         """These labels stay."""

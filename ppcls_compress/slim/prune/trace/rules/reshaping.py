@@ -8,7 +8,7 @@ import numpy as np
 
 from ppcls_compress.slim.graph import Op, Shape
 from ppcls_compress.slim.prune.trace.context import Tracing, Unsupported, rule
-from ppcls_compress.slim.prune.trace.labels import Axes, Labels, Pin
+from ppcls_compress.slim.prune.trace.labels import Axes, Labels, Pin, components
 
 
 @rule("transpose")
@@ -23,8 +23,9 @@ def transpose(tracing: Tracing, op: Op) -> None:
 def reshape(tracing: Tracing, op: Op) -> None:
     """The same elements in row-major order under another shape.
 
-    A channel axis that is cut into several is pruned along the longest of them, the same positions everywhere else:
-    only so does the smaller tensor still have a rectangular shape.
+    A channel axis that is cut into several is pruned along one of them, the same positions everywhere else: only so
+    does the smaller tensor still have a rectangular shape. It is the one along which most channels can go by
+    themselves: as a rule the longest, another where the channels along that go together anyway.
     """
     source, target = tracing.shape(op.inputs[0]), tracing.shape(op.outputs[0])
     axes = tracing.axes(op.inputs[0])
@@ -85,9 +86,20 @@ def _unflatten(tracing: Tracing, op: Op, flat: Labels, target: Shape, new: list[
     if not varying:
         tracing.pin(flat[:1], op, "all of its channels must go together")
         return {}
-    along = max(varying, key=lambda k: (grid.shape[k], k))
+    along = varying[0]
+    if len(varying) > 1:
+        along = max(varying, key=lambda k: (_freedom(tracing, grid, k), grid.shape[k], k))
     rows = np.moveaxis(grid, along, -1).reshape(-1, grid.shape[along])
     if len(varying) > 1:
         rows = np.unique(rows, axis=0)
         tracing.book.unite_rows(rows, Pin(op.name, "cut into several axes together with channels that stay"))
     return {new[along]: rows[0]}
+
+
+def _freedom(tracing: Tracing, grid: Labels, axis: int) -> int:
+    """How many positions along an axis could go by themselves, if everything at one position goes together."""
+    rows = np.moveaxis(tracing.book.united(grid), axis, 0).reshape(grid.shape[axis], -1)
+    names, classes = np.unique(rows, return_inverse=True)
+    classes = 1 + classes.reshape(rows.shape)  # 0 is no label
+    root = components(len(names) + 1, [(np.broadcast_to(classes[:, :1], classes.shape), classes)])
+    return len(np.unique(root[1:]))
