@@ -16,9 +16,8 @@ from onnxscript.rewriter.rules.common import fuse_hardswish_rules
 
 from ppcls_compress.deploy.onnx import marks
 from ppcls_compress.deploy.onnx.graph import infer_shapes, sweep
-from ppcls_compress.deploy.onnx.rules import affine
+from ppcls_compress.deploy.onnx.rules import affine, flatten
 from ppcls_compress.deploy.onnx.rules.apply import fuse
-from ppcls_compress.deploy.onnx.rules.flatten import ReshapeToFlatten
 from ppcls_compress.deploy.onnx.rules.linear import MatMulToGemm
 from ppcls_compress.deploy.onnx.weights import Folded, own
 from ppcls_compress.slim.quant import InputGrid
@@ -36,7 +35,7 @@ def simplify(model: ir.Model, grids: Mapping[str, InputGrid] | None = None) -> d
     """
     IdentityEliminationPass()(model)
     fold_constants(model, input_size_limit=sys.maxsize, output_size_limit=sys.maxsize)
-    fuse(model, [ReshapeToFlatten.rule(), *fuse_hardswish_rules()])
+    fuse(model, [*flatten.rules(), *fuse_hardswish_rules()])
     infer_shapes(model)
     marks.from_products(model, grids or {})
     fuse(model, [MatMulToGemm.rule()])

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from support.fusing import fused
 from support.onnx_graphs import ops, parse
 
-from ppcls_compress.deploy.onnx.rules.flatten import ReshapeToFlatten
+from ppcls_compress.deploy.onnx.rules.flatten import ReshapeByBatchToFlatten, ReshapeToFlatten, rules
 
 
 def reshaped(*, of: str = "x", end: int = 1, rest: tuple[int, ...] = (-1,), shape=("n", 12), last="") -> ir.Model:
@@ -24,13 +24,13 @@ def reshaped(*, of: str = "x", end: int = 1, rest: tuple[int, ...] = (-1,), shap
 
 def test_reshaping_to_the_batch_size_and_the_rest_is_flattening(caplog):
     model = reshaped()
-    assert fused(model, [ReshapeToFlatten.rule()], caplog) == []
+    assert fused(model, rules(), caplog) == []
     assert ops(model) == ["Flatten"]
 
 
 def test_what_else_reads_the_batch_size_stays(caplog):
     model = reshaped(last="wide = Concat <axis = 0> (batch, rest, end)  y = Reshape(flat, wide)", shape=("n", 12, 1))
-    fused(model, [ReshapeToFlatten.rule()], caplog)
+    fused(model, [ReshapeByBatchToFlatten.rule()], caplog)
     assert ops(model) == ["Shape", "Slice", "Flatten", "Concat", "Reshape"]
 
 
@@ -43,7 +43,9 @@ def test_what_else_reads_the_batch_size_stays(caplog):
 )
 def test_other_reshaping_stays_and_says_why(settings, reason, caplog):
     model = reshaped(**settings)
-    assert fused(model, [ReshapeToFlatten.rule()], caplog) == [f"ReshapeToFlatten: y stays as it is: {reason}"]
+    assert fused(model, [ReshapeByBatchToFlatten.rule()], caplog) == [
+        f"ReshapeByBatchToFlatten: y stays as it is: {reason}"
+    ]
     assert "Reshape" in ops(model)
 
 
@@ -57,6 +59,30 @@ def test_the_batch_size_of_another_tensor_is_told_apart(caplog):
         end=np.array([1]),
         rest=np.array([-1]),
     )
-    (line,) = fused(model, [ReshapeToFlatten.rule()], caplog)
-    assert line.startswith("ReshapeToFlatten: y stays as it is: Binding failure: x bound to two different values")
+    (line,) = fused(model, [ReshapeByBatchToFlatten.rule()], caplog)
+    assert line.startswith(
+        "ReshapeByBatchToFlatten: y stays as it is: Binding failure: x bound to two different values"
+    )
     assert "Reshape" in ops(model)
+
+
+def constant_sizes(*sizes: int, y=("n", 12)) -> ir.Model:
+    return parse("y = Reshape(x, sizes)", x=("n", 3, 2, 2), y=y, sizes=np.array(sizes))
+
+
+def test_reshaping_that_keeps_the_first_dimension_and_leaves_one_more_is_flattening(caplog):
+    model = constant_sizes(0, -1)
+    assert fused(model, rules(), caplog) == []
+    assert ops(model) == ["Flatten"]
+
+
+@pytest.mark.parametrize(("sizes", "y"), [((0, 3, -1), ("n", 3, 4)), ((-1, 12), ("n", 12)), ((-1,), ("n",))])
+def test_reshaping_to_other_sizes_stays_and_says_why(sizes, y, caplog):
+    model = constant_sizes(*sizes, y=y)
+    (line,) = fused(model, [ReshapeToFlatten.rule()], caplog)
+    assert line == f"ReshapeToFlatten: y stays as it is: it is to {list(sizes)}, not [0, -1]"
+
+
+def test_reshaping_to_sizes_that_are_computed_is_told(caplog):
+    (line,) = fused(reshaped(end=2, shape=("n", 3, 4)), [ReshapeToFlatten.rule()], caplog)
+    assert line == "ReshapeToFlatten: y stays as it is: target is computed"
