@@ -48,6 +48,12 @@ def emit(result: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
+def note(path: Path, entry: Mapping[str, object]) -> None:
+    """Append one line of JSON to a file, for a process that may die at the next step."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
 def run_child(
     command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
 ) -> tuple[dict[str, object] | None, str]:

@@ -2,11 +2,13 @@
 
 Each network is saved once, with drawn weights and epsilons that are no one's default, and converted twenty times in
 fresh processes, by paddle2onnx and by p2o, each as it comes (`stock`) and as this package uses it (`here`). All twenty
-files must be equal, ONNX Runtime must answer as Paddle does, and epsilons must be the layers'. What `here` does with
-paddle2onnx is measured on every network, the rest on those of up to 60 MB, and on the smallest of each family. One
-network is not of the catalogue: `doubles` has what Paddle 3.3 holds as doubles, which paddle2onnx reads uninitialised.
+files must be equal, ONNX Runtime must answer as Paddle does, and epsilons must be the layers'. Networks of up to 60 MB
+and the smallest of each family take part (`--all`: every one); in what is not used here, those of up to 25 MB and the
+smallest of up to 120 MB. One network is not of the catalogue: `doubles` has what Paddle 3.3 holds as doubles, which
+paddle2onnx reads uninitialised.
 
     nice -n 10 python benchmarks/converters.py                 # resumable; results/converters.jsonl
+    nice -n 10 python benchmarks/converters.py --all
     nice -n 10 python benchmarks/converters.py --only 'ResNet*_vd' --again
     python benchmarks/converters.py --table
 """
@@ -19,52 +21,42 @@ import fnmatch
 import importlib.metadata
 import json
 import os
-import shutil
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from common import draw, emit, machine, run_child
+from common import machine, note, run_child
 
 from ppcls_compress import io
-from ppcls_compress.errors import UserError, one_line
-from ppcls_compress.models import catalog
+from ppcls_compress.errors import one_line
 
+WORKER = Path(__file__).with_name("converters_worker.py")
 RESULTS = Path(__file__).parent / "results" / "converters.jsonl"
-DOUBLES = "doubles"
 CONVERTERS = ("paddle2onnx", "p2o")
 FORMS = ("stock", "here")
 EVERYWHERE = ("paddle2onnx", "here")
-SMALL = 60e6  # bytes of parameters
+SMALL, REST, SMALLEST = 60e6, 25e6, 120e6  # bytes of parameters
 CHUNK = 12  # networks on the disk at once
-BATCH = 2
 RIGHT = 1e-3  # of the largest logit; rounding gives 1e-6 to 1e-5
-SIZES = (64, 224)  # of images, the first that a network takes
-# With small images these would pool to a size larger than the image, which nobody does.
-WHOLE_IMAGES = ("alexnet", "AlexNet", "vgg*", "VGG*", "googlenet", "GoogLeNet", "inception*", "Inception*")
 
 
 def main() -> None:
     """Measure what is not measured yet, then print the table."""
     args = _arguments()
-    if args.child:
-        _CHILDREN[args.child](*args.values)
-        return
     if not args.table:
         os.environ.update(OMP_NUM_THREADS="1", GLOG_minloglevel="3")
-        wanted = [
-            name for name in (DOUBLES, *catalog.names()) if any(fnmatch.fnmatch(name, only) for only in args.only)
-        ]
+        sizes = _child("sizes")
+        names = [name for name in sizes if args.all or sizes[name] <= SMALL or name in _smallest(sizes)]
+        wanted = [name for name in names if any(fnmatch.fnmatch(name, only) for only in args.only)]
         done = set() if args.again else {row["network"] for row in rows(args.results)}
         todo = [name for name in wanted if name not in done]
         for start in range(0, len(todo), CHUNK):
-            _measure(todo[start : start + CHUNK], args)
+            _measure(todo[start : start + CHUNK], sizes, args)
     for line in table(list(rows(args.results))):
         sys.stdout.write(line + "\n")
 
@@ -75,10 +67,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--converters", nargs="+", choices=CONVERTERS, default=CONVERTERS)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--all", action="store_true", help="the larger ones of each family, too")
     parser.add_argument("--again", action="store_true", help="measure what is there already once more")
     parser.add_argument("--table", action="store_true", help="only print what is there")
-    parser.add_argument("--child", choices=_CHILDREN, help=argparse.SUPPRESS)
-    parser.add_argument("values", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -92,7 +83,15 @@ def rows(path: Path) -> Iterator[dict]:
 # --- one chunk of networks -------------------------------------------------------------------------------------------
 
 
-def _measure(names: Sequence[str], args: argparse.Namespace) -> None:
+def _smallest(sizes: Mapping[str, int]) -> set[str]:
+    """One of each family: of the names that differ in numbers only."""
+    families = defaultdict(list)
+    for name, size in sizes.items():
+        families[re.sub(r"\d+", "#", name)].append((size, name))
+    return {min(family)[1] for family in families.values()}
+
+
+def _measure(names: Sequence[str], sizes: Mapping[str, int], args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="converters_") as folder:
         _child("save", folder, *names)
         facts = {name: io.read_json(Path(folder, name, "facts.json")) for name in names}
@@ -100,22 +99,20 @@ def _measure(names: Sequence[str], args: argparse.Namespace) -> None:
         for name in facts.keys() - saved.keys():
             sys.stderr.write(f"{name}: {facts[name]['problem']}\n")
         for converter in args.converters:
-            cells = [f"{name}:{form}" for name in saved for form in FORMS if _wanted(saved[name], converter, form)]
+            few = [name for name in saved if sizes[name] <= (SMALLEST if name in _smallest(sizes) else REST)]
+            forms = {form: saved if (converter, form) == EVERYWHERE else few for form in FORMS}
+            cells = [f"{name}:{form}" for form, names in forms.items() for name in names]
             runs = [[f"{cell}:{run}" for cell in cells] for run in range(args.runs)]
             if converter == "p2o":  # which is a process of its own
                 runs = [[cell for run in runs for cell in run]]
             for run in runs:
                 _convert_all(Path(folder), converter, run)
-        found, _ = _child("check", folder, *saved)
+        found = _child("check", folder, *saved)
         about = {"machine": machine(), "date": datetime.date.today().isoformat(), "versions": _versions()}
         with args.results.open("a", encoding="utf-8") as file:
             for row in _rows(Path(folder), saved, found):
                 file.write(json.dumps({**row, **about}) + "\n")
                 sys.stderr.write(f"{row['network']} {row['converter']} {row['form']}: {_verdict(row) or 'right'}\n")
-
-
-def _wanted(facts: Mapping[str, object], converter: str, form: str) -> bool:
-    return (converter, form) == EVERYWHERE or facts["bytes"] <= SMALL or facts["smallest"]
 
 
 def _versions() -> dict[str, str]:
@@ -124,32 +121,30 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages if name in there}
 
 
-def _child(task: str, *values: str | Path) -> tuple[dict | None, str]:
-    command = [sys.executable, "-W", "ignore", __file__, "--child", task, *map(str, values)]
-    return run_child(command, timeout=3600)
+def _child(task: str, *values: str | Path) -> dict:
+    command = [sys.executable, "-W", "ignore", str(WORKER), task, *map(str, values)]
+    result, reason = run_child(command, timeout=3600)
+    if result is None:
+        raise SystemExit(f"{task} {' '.join(map(str, values))}: {reason}")
+    return result
 
 
 def _convert_all(folder: Path, converter: str, cells: Sequence[str]) -> None:
     """Convert all of them in one fresh process, and again one after what ended it."""
     log, left = folder / f"{converter}.jsonl", list(cells)
     while left:
-        command = [sys.executable, "-W", "ignore", __file__, "--child", "convert", str(folder), converter, str(log)]
+        command = [sys.executable, "-W", "ignore", str(WORKER), "convert", str(folder), converter, str(log)]
         done = subprocess.run([*command, *left], capture_output=True, text=True, check=False)
         told = {item["cell"] for item in _log(log)}
         left = [cell for cell in left if cell not in told]
         if left:  # the process died at the first of them
             said = [line for line in (done.stdout + done.stderr).splitlines() if "unsupport" in line.lower()]
             reason = one_line(said[-1] if said else f"ended with {done.returncode}", 150)
-            _note(log, {"cell": left.pop(0), "problem": reason})
+            note(log, {"cell": left.pop(0), "problem": reason})
 
 
 def _log(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _note(path: Path, entry: Mapping[str, object]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(entry) + "\n")
 
 
 def _rows(folder: Path, saved: Mapping[str, dict], checked: Mapping[str, dict]) -> Iterator[dict]:
@@ -179,159 +174,6 @@ def _rows(folder: Path, saved: Mapping[str, dict], checked: Mapping[str, dict]) 
             "seconds": round(statistics.median([run["seconds"] for run in runs if "seconds" in run] or [0]), 3),
             "file_bytes": files[0]["bytes"] if files else None,
         }
-
-
-# --- the processes ---------------------------------------------------------------------------------------------------
-
-
-def _save(folder: str, *names: str) -> None:
-    for name in names:
-        place = Path(folder, name)
-        place.mkdir()
-        try:
-            facts = _save_one(name, place)
-        except Exception as error:  # one network that does not work leaves the others alone
-            facts = {"problem": one_line(error, 200)}
-        io.write_json(place / "facts.json", facts)
-    emit({})
-
-
-def _save_one(name: str, place: Path) -> dict[str, object]:
-    import paddle
-
-    from ppcls_compress import models
-    from ppcls_compress.deploy.network import Deployed
-    from ppcls_compress.slim.graph import inference_mode
-    from ppcls_compress.slim.tracing import save_program
-
-    model = Deployed(_doubles() if name == DOUBLES else models.build(name), softmax=False)
-    norms = _draw_all(model)
-    whole = any(fnmatch.fnmatch(name, pattern) for pattern in WHOLE_IMAGES)
-    with inference_mode(model):
-        for channels, size in ((1, 28), (3, 224)) if whole else ((1, 28), *((3, size) for size in SIZES)):
-            images = np.random.default_rng(0).standard_normal((BATCH, channels, size, size), np.float32)
-            try:
-                logits = model(paddle.to_tensor(images)).numpy()
-                break
-            except (ValueError, RuntimeError) as error:
-                reason = error
-        else:
-            raise reason
-        shape = [None, *images.shape[1:]]
-        save_program(model, str(place / "model"), [paddle.static.InputSpec(shape, "float32", "image")])
-    np.savez(place / "answers.npz", images=images, logits=logits)
-    module = DOUBLES if name == DOUBLES else catalog.get(name).module
-    return {
-        "bytes": (place / "model.pdiparams").stat().st_size,
-        "native": module not in ("vision", DOUBLES),
-        "smallest": name in (DOUBLES, _smallest(module)),
-        "image": images.shape[1:],
-        "norms": norms,
-    }
-
-
-def _doubles():
-    from paddle import nn
-
-    head = (nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(8, 10))
-    body = (nn.GroupNorm(2, 8), nn.LeakyReLU(0.3), nn.Pad2D(1, value=0.5), nn.Conv2D(8, 8, 3), nn.GroupNorm(4, 8))
-    return nn.Sequential(nn.Conv2D(3, 8, 3), *body, nn.LeakyReLU(0.2), *head)
-
-
-def _smallest(module: str) -> str:
-    """The network of a family whose name is the first by its numbers, 18 before 101."""
-    import re
-
-    names = [name for name in catalog.names() if catalog.get(name).module == module] or [""]
-    return min(names, key=lambda name: ([float(x) for x in re.findall(r"\d+(?:\.\d+)?", name.replace("_", "."))], name))
-
-
-def _draw_all(model) -> int:
-    """Weights as the other benchmarks draw them; epsilons between 1e-5 and 1e-3, the most that Paddle takes."""
-    for key, tensor in model.state_dict().items():
-        tensor.set_value(draw(key, tensor.shape))
-    norms = [layer for layer in model.sublayers() if hasattr(layer, "_epsilon")]
-    for layer, power in zip(norms, np.random.default_rng(1).uniform(-5, -3, len(norms)), strict=True):
-        layer._epsilon = float(10**power)
-    return len(norms)
-
-
-def _convert(folder: str, converter: str, log: str, *cells: str) -> None:
-    from ppcls_compress.deploy.onnx import convert  # noqa: F401  # before the clock runs
-
-    if converter == "paddle2onnx":
-        import paddle2onnx  # noqa: F401
-    for cell in cells:
-        name, form, _ = cell.split(":")
-        place = Path(folder, name)
-        target = place / f"{converter}.{form}.onnx"
-        started = time.perf_counter()
-        try:
-            _convert_one(converter, form, place, target)
-            seconds = time.perf_counter() - started
-            kept = f"{converter}.{form}.{io.sha256(target)[:16]}.onnx"
-            shutil.move(target, place / kept)
-            entry = {"file": kept, "seconds": seconds}
-        except (UserError, RuntimeError, OSError) as error:
-            entry = {"problem": one_line(error, 150)}
-        _note(Path(log), {"cell": cell, **entry})
-
-
-def _convert_one(name: str, form: str, place: Path, target: Path) -> None:
-    from ppcls_compress.deploy import extras
-    from ppcls_compress.deploy.onnx import convert
-    from ppcls_compress.deploy.onnx.convert.program import Program
-    from ppcls_compress.deploy.onnx.graph import OPSET
-
-    source, parameters = place / "model.json", place / "model.pdiparams"
-    converter = next(item for item in convert.CONVERTERS if item.name == name)
-    program = Program.read(source)
-    if form == "here":
-        prepared, source = program.copy(), place / f"{name}.json"
-        converter.prepare(prepared)
-        prepared.write(source)
-    if name == "paddle2onnx":  # in this process, which is fresh
-        import paddle2onnx
-
-        paddle2onnx.export(str(source), str(parameters), str(target), opset_version=OPSET, optimize_tool=None)
-    elif form == "here":
-        converter.run(source, parameters, target, prepared)
-    else:
-        command = [extras.program("p2o"), source, parameters, target, "--opset", str(OPSET)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(done.stderr.splitlines()[0])
-    if form == "here":
-        convert.finish(target, program)
-
-
-def _check(folder: str, *names: str) -> None:
-    found = {}
-    for name in names:
-        answers = np.load(Path(folder, name, "answers.npz"))
-        for path in sorted(Path(folder, name).glob("*.*.*.onnx")):
-            found[f"{name}/{path.name}"] = _check_one(path, answers["images"], answers["logits"])
-    emit(found)
-
-
-def _check_one(path: Path, images: np.ndarray, logits: np.ndarray) -> dict[str, object]:
-    import onnx
-
-    from ppcls_compress.deploy.onnx import runtime
-    from ppcls_compress.deploy.onnx.convert import epsilons
-    from ppcls_compress.deploy.onnx.convert.program import Program
-
-    difference, problem, wrong = None, "", 0
-    try:
-        wrong = epsilons.take_from(Program.read(path.parent / "model.json"), onnx.load(str(path)))
-        found = runtime.load(path, "onnxruntime", threads=1).run(images)
-        difference = float(np.abs(found - logits).max() / np.abs(logits).max())
-    except Exception as error:  # of the runtime's own kinds, which have no common one
-        problem = one_line(error, 150)
-    return {"difference": difference, "problem": problem, "wrong_epsilons": wrong, "bytes": path.stat().st_size}
-
-
-_CHILDREN = {"save": _save, "convert": _convert, "check": _check}
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from ppcls_compress.data import Loader, SyntheticLoader
 from ppcls_compress.engine import checkpoint, distributed
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.trainer import build_trainer, training_loss
 from ppcls_compress.slim.recipe import CALIBRATION_BATCHES, Context, Record
@@ -56,6 +57,8 @@ def compression_context(
         epochs = config.Slim.prune.iterative.epochs_per_step
         trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs)
         trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
+        if distributed.world_size() > 1:
+            trainer.hooks.append(SharedStatistics())
         trainer.run()
         if keep_in is not None and distributed.is_main():
             checkpoint.save_model(keep_in / f"iteration_{done}", model, record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import paddle
@@ -45,6 +46,18 @@ def add_up(sums: dict[str, float]) -> dict[str, float]:
     values = paddle.to_tensor([sums[name] for name in names], dtype="float64")
     dist.all_reduce(values)
     return dict(zip(names, values.tolist(), strict=True))
+
+
+def merge(tensors: Sequence[paddle.Tensor], *, largest: bool) -> None:
+    """Give tensors, in place, the mean of what the processes have there, or the largest; one exchange for all."""
+    if world_size() == 1 or not tensors:
+        return
+    flat = paddle.concat([tensor.detach().flatten().astype("float64") for tensor in tensors])
+    dist.all_reduce(flat, op=dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM)
+    parts = (flat if largest else flat / world_size()).split([tensor.size for tensor in tensors])
+    with paddle.no_grad():
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.set_value(part.astype(tensor.dtype).reshape(tensor.shape))
 
 
 def any_of_them(flag: bool) -> bool:

@@ -19,6 +19,7 @@ from ppcls_compress.engine.hooks.evaluation import Evaluation
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
+from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.plausible import check_main_metric, doubts
@@ -231,6 +232,8 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
     options = config.Global
     metric = build_metric(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
+    if distributed.world_size() > 1:
+        hooks.append(SharedStatistics())
     quantized = recipe.step_of(record, "quant")
     if quantized is not None:
         hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))

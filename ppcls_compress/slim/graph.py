@@ -22,6 +22,9 @@ from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.tracing import lean_builder
 
 Shape = tuple[int, ...]
+_shape_of = paddle.pir.Value.shape.fget
+"""A value's shape in plain numbers, also while the tracer follows those that the network itself reads."""
+
 _SKIPPED_ATTRIBUTES = frozenset({"stop_gradient", "place", "dtype", "struct_name", "op_callstack", "output_dtype"})
 _WINDOWED = frozenset(
     {"conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d", "max_pool2d_with_index", "pool2d", "pool3d", "unfold"}
@@ -326,7 +329,7 @@ def _read(program: object, owners: list[str]) -> Graph:
         for value in op.results():
             key = str(value.id)
             if value.is_dense_tensor_type():
-                graph.shapes[key] = tuple(value.shape)
+                graph.shapes[key] = tuple(_shape_of(value))
                 outputs.append(key)
             else:
                 outputs.extend(unpacked.get(key, ()))

@@ -346,6 +346,10 @@ def test_two_processes_train_one_model(trained, tmp_path):
     assert (folder / "latest.pdparams").exists()
     assert (folder / "train.log").read_text().count("epoch 2/2, evaluation") == 1
     assert [step["kind"] for step in io.read_json(folder / "latest.slim.json")["steps"]] == ["prune", "quant"]
+    told = re.search(r"epoch 2/2, evaluation: .*", (folder / "train.log").read_text())[0]
+    found = metrics(trained / "config.yaml", tmp_path, PRUNE, QUANT, f"Global.pretrained_model={folder}/latest")
+    assert float(re.search(r"loss ([\d.]+)", told)[1]) == pytest.approx(found["loss"], abs=1e-4)
+    assert float(re.search(r"top1 ([\d.]+)%", told)[1]) == pytest.approx(100 * found["top1"], abs=0.01)
 
 
 def test_an_unquoted_override_is_explained(trained, capsys):

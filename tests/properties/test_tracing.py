@@ -108,17 +108,23 @@ def check_linear(counts):
     assert second <= 2.2 * first, counts
 
 
-def test_functions_called_while_tracing_and_solving_grow_as_the_network_does():
-    solve(trace(deep(1), SHAPE))  # what is imported and cached at first use
-    captured, traced, solving, building = [], [], [], []
+def pruned(net):
+    """The way a user goes: a pruner, and a plan that cuts every convolution."""
+    names = [layer.weight.name for layer in net.sublayers() if isinstance(layer, nn.Conv2D)]
+    return FPGMFilterPruner(net, SHAPE).prune_vars(dict.fromkeys(names, 0.3), 0)
+
+
+def test_functions_called_while_tracing_solving_and_pruning_grow_as_the_network_does():
+    pruned(deep(1))  # what is imported and cached at first use
+    captured, traced, solving, pruning = [], [], [], []
     for blocks in (8, 16, 32):
         net = deep(blocks)
         captured.append(calls_of(lambda net=net: graph.capture(net, SHAPE))[0])
         count, tracing = calls_of(lambda net=net: trace(net, SHAPE))
         traced.append(count)
         solving.append(calls_of(lambda tracing=tracing: solve(tracing))[0])
-        building.append(calls_of(lambda net=net: FPGMFilterPruner(net, SHAPE))[0])
-    for counts in (captured, traced, solving, building):
+        pruning.append(calls_of(lambda net=net: pruned(net))[0])
+    for counts in (captured, traced, solving, pruning):
         check_linear(counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
@@ -208,7 +208,13 @@ class MovingAverageRange(Observed):
 
 
 class WindowRange(Observed):
-    """Range: the largest magnitude of the last `window_size` batches."""
+    """Range: the largest magnitude of the last `window_size` batches.
+
+    Attributes:
+        observes: how processes that train together bring what they observed together.
+    """
+
+    observes: ClassVar[str] = "largest values"
 
     def __init__(self, layer_name: str, bits: int, window_size: int) -> None:
         super().__init__(layer_name, bits)

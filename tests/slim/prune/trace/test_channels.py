@@ -30,6 +30,13 @@ def test_layers_that_are_added_form_one_group_in_registration_order():
     }
 
 
+def test_shapes_are_plain_numbers_while_those_that_the_network_reads_are_followed():
+    net = Net(lambda n, x: x.reshape([x.shape[0], -1, 8, 8]))
+    tracing = trace(net, SHAPE)
+    assert tracing.sources.numbers
+    assert {type(size) for shape in tracing.graph.shapes.values() for size in shape} == {int}
+
+
 def test_linear_layers_are_groups_when_asked_for_and_outputs_never():
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 20), nn.ReLU(), nn.Linear(20, 4))
     assert groups(net) == {}
