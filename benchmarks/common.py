@@ -48,10 +48,24 @@ def emit(result: Mapping[str, object]) -> None:
     sys.stdout.flush()
 
 
-def note(path: Path, entry: Mapping[str, object]) -> None:
-    """Append one line of JSON to a file, for a process that may die at the next step."""
+def read_results(path: Path) -> dict[str, dict[str, object]]:
+    """Finished cells by key; the last line of a cell counts, and a line cut off by a kill does not."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            result = json.loads(line)
+        except json.JSONDecodeError:
+            sys.stderr.write(f"{path}: a cut-off line is left out\n")
+            continue
+        found[result["cell"]] = result
+    return found
+
+
+def append(path: Path, result: Mapping[str, object]) -> None:
+    """Add a finished cell, on a line of its own even after one that was cut off."""
+    cut_off = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
 
 
 def run_child(

@@ -19,7 +19,6 @@ import argparse
 import datetime
 import fnmatch
 import importlib.metadata
-import json
 import os
 import re
 import statistics
@@ -30,7 +29,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from common import machine, note, run_child
+from common import append, machine, read_results, run_child
 
 from ppcls_compress import io
 from ppcls_compress.errors import one_line
@@ -53,11 +52,11 @@ def main() -> None:
         sizes = _child("sizes")
         names = [name for name in sizes if args.all or sizes[name] <= SMALL or name in _smallest(sizes)]
         wanted = [name for name in names if any(fnmatch.fnmatch(name, only) for only in args.only)]
-        done = set() if args.again else {row["network"] for row in rows(args.results)}
+        done = set() if args.again else {row["network"] for row in read_results(args.results).values()}
         todo = [name for name in wanted if name not in done]
         for start in range(0, len(todo), CHUNK):
             _measure(todo[start : start + CHUNK], sizes, args)
-    for line in table(list(rows(args.results))):
+    for line in table(list(read_results(args.results).values())):
         sys.stdout.write(line + "\n")
 
 
@@ -71,13 +70,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="measure what is there already once more")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     return parser.parse_args()
-
-
-def rows(path: Path) -> Iterator[dict]:
-    """The results that are there, the last of each cell."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    cells = {(row["network"], row["converter"], row["form"]): row for row in map(json.loads, lines)}
-    yield from cells.values()
 
 
 # --- one chunk of networks -------------------------------------------------------------------------------------------
@@ -109,10 +101,9 @@ def _measure(names: Sequence[str], sizes: Mapping[str, int], args: argparse.Name
                 _convert_all(Path(folder), converter, run)
         found = _child("check", folder, *saved)
         about = {"machine": machine(), "date": datetime.date.today().isoformat(), "versions": _versions()}
-        with args.results.open("a", encoding="utf-8") as file:
-            for row in _rows(Path(folder), saved, found):
-                file.write(json.dumps({**row, **about}) + "\n")
-                sys.stderr.write(f"{row['network']} {row['converter']} {row['form']}: {_verdict(row) or 'right'}\n")
+        for row in _rows(Path(folder), saved, found):
+            append(args.results, {**row, **about})
+            sys.stderr.write(f"{row['cell']}: {_verdict(row) or 'right'}\n")
 
 
 def _versions() -> dict[str, str]:
@@ -135,29 +126,25 @@ def _convert_all(folder: Path, converter: str, cells: Sequence[str]) -> None:
     while left:
         command = [sys.executable, "-W", "ignore", str(WORKER), "convert", str(folder), converter, str(log)]
         done = subprocess.run([*command, *left], capture_output=True, text=True, check=False)
-        told = {item["cell"] for item in _log(log)}
-        left = [cell for cell in left if cell not in told]
+        left = [cell for cell in left if cell not in read_results(log)]
         if left:  # the process died at the first of them
             said = [line for line in (done.stdout + done.stderr).splitlines() if "unsupport" in line.lower()]
             reason = one_line(said[-1] if said else f"ended with {done.returncode}", 150)
-            note(log, {"cell": left.pop(0), "problem": reason})
-
-
-def _log(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            append(log, {"cell": left.pop(0), "problem": reason})
 
 
 def _rows(folder: Path, saved: Mapping[str, dict], checked: Mapping[str, dict]) -> Iterator[dict]:
     entries = defaultdict(list)
     for log in sorted(folder.glob("*.jsonl")):
-        for entry in _log(log):
-            name, form, _ = entry["cell"].split(":")
+        for cell, entry in read_results(log).items():
+            name, form, _ = cell.split(":")
             entries[name, log.stem, form].append(entry)
     for (name, converter, form), runs in entries.items():
         failed = [run["problem"] for run in runs if "problem" in run]
         files = [checked[f"{name}/{run['file']}"] for run in runs if "file" in run]
         differences = [file["difference"] for file in files if file["difference"] is not None]
         yield {
+            "cell": f"{name}:{converter}:{form}",
             "network": name,
             "converter": converter,
             "form": form,

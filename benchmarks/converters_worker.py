@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import draw, emit, note
+from common import append, draw, emit
 
 from ppcls_compress import io
 from ppcls_compress.errors import UserError, one_line
@@ -126,7 +126,7 @@ def _convert(folder: str, converter: str, log: str, *cells: str) -> None:
             entry = {"file": kept, "seconds": seconds}
         except (UserError, RuntimeError, OSError) as error:
             entry = {"problem": one_line(error, 150)}
-        note(Path(log), {"cell": cell, **entry})
+        append(Path(log), {"cell": cell, **entry})
 
 
 def _convert_one(name: str, form: str, place: Path, target: Path) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import paddleclas_zoo
-from common import draw, emit, machine, run_child
+from common import append, draw, emit, machine, read_results, run_child
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (0.3, 0.7)
@@ -357,26 +356,6 @@ def judge(result: dict[str, object]) -> str:
 def spent(start: float) -> float:
     """Seconds since `start`, rounded."""
     return round(time.perf_counter() - start, 1)
-
-
-def read_results(path: Path) -> dict[str, dict[str, object]]:
-    """Finished cells by key; the last line of a cell counts, and a line cut off by a kill does not."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            result = json.loads(line)
-        except json.JSONDecodeError:
-            sys.stderr.write(f"{path}: a cut-off line is left out\n")
-            continue
-        found[result["cell"]] = result
-    return found
-
-
-def append(path: Path, result: dict[str, object]) -> None:
-    """Add a finished cell, on a line of its own even after one that was cut off."""
-    cut_off = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-    with path.open("a") as file:
-        file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
 
 
 def summary(results: dict[str, dict[str, object]]) -> str:
