@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle import nn
 from paddle.base.libpaddle import pir
-from paddle.vision import models as vision
+from support.backbones import NATIVE, SMALLEST, side
 
 from ppcls_compress import models
 from ppcls_compress.models import catalog
@@ -19,13 +19,13 @@ from ppcls_compress.slim.prune.trace.trace import trace
 from ppcls_compress.slim.tracing import clean_builder
 
 FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "LeNet", "CIFARResNet8", "PPLCNet_x0_25"]
-VISION = [name for name in vision.__all__ if not name[0].isupper() and name not in catalog.names()]
-SLOW = [name for name in [*VISION, *catalog.names()] if name not in FAST]
+VISION = [name for name in catalog.names() if name not in NATIVE]
+SLOW = [name for name in [*VISION, *SMALLEST] if name not in FAST]
 SIZES = {"inception_v3": 299, "LeNet": 28, "alexnet": 224}
 
 
 def shape_of(name):
-    size = 32 if name.startswith("CIFAR") else SIZES.get(name, 224 if "HG" in name else 96)
+    size = 32 if name.startswith("CIFAR") else SIZES.get(name, side(name, 96))
     return [1, 1 if name == "LeNet" else 3, size, size]
 
 
@@ -58,7 +58,7 @@ def labelled(net, shape):
 
 @pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_network_built_leanly_is_the_one_that_paddle_builds(name, monkeypatch):
-    net = models.build(name) if name in catalog.names() else getattr(vision, name)()
+    net = models.build(name)
     shape = shape_of(name)
     lean = numbered(graph.capture(net, shape)), labelled(net, shape)
     monkeypatch.setattr(graph, "lean_builder", clean_builder)
