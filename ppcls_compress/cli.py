@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         if command is None:
             return 2
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors of Paddle's C++ side, not its remarks on itself
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot decode is told by name, in one line
     for noise in ("No ccache found", "When training, we now always track"):
         warnings.filterwarnings("ignore", message=noise)  # Paddle's, and nothing a user of this command could act on
     parser = argparse.ArgumentParser(prog=f"{command}", description=COMMANDS[command], allow_abbrev=False)

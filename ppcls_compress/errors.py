@@ -40,8 +40,8 @@ def one_line(text: object, limit: int = 1000) -> str:
 
 def cut(text: str, limit: int) -> str:
     """`text`, its middle left out where it is longer than `limit` characters."""
-    kept = limit - 5
-    return text if len(text) <= limit else f"{text[: kept * 3 // 4]} ... {text[-(kept // 4) :]}"
+    end = (limit - 5) // 4
+    return text if len(text) <= limit else f"{text[: limit - 5 - end]} ... {text[-end:]}"
 
 
 _LONGEST_NAME = 200

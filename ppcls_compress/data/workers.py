@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import paddle
+from paddle.base import core
 
 from ppcls_compress.data.datasets import WorkerOptions
 from ppcls_compress.data.maker import Batch, BatchMaker
@@ -79,22 +81,80 @@ def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
         use_shared_memory=options.use_shared_memory,
         worker_init_fn=_one_thread,
     )
-    with _inherited_garbage_kept(), dead_workers_told():
-        batches = iter(loader)
+    died = threading.Event()
+    with _reading_told(died):
+        with _inherited_garbage_kept(), dead_workers_told():
+            batches = iter(loader)
+        with _watched(batches, died):
+            try:
+                while (item := _next(batches, died)) is not None:
+                    images, labels, bad, error, trace = item
+                    if trace:
+                        failure = RuntimeError(f"a data worker failed: {error}")
+                        failure.add_note(trace)
+                        raise failure
+                    if error:
+                        raise UserError(error)
+                    empty = images.ndim == _NOTHING.ndim
+                    yield Batch(None, None, bad) if empty else Batch(images, labels, bad)
+            finally:
+                # Workers would outlive a loop that is left early: the reading thread keeps the iterator alive.
+                batches._try_shutdown_all()
+
+
+@contextmanager
+def _reading_told(died: threading.Event) -> Iterator[None]:
+    """An error of the thread that reads from the workers sets `died`, in place of a traceback on the terminal."""
+    earlier = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.thread is not None and _READING in args.thread.name:
+            died.set()
+        else:
+            earlier(args)
+
+    threading.excepthook = hook
     try:
-        while (item := _next(batches)) is not None:
-            images, labels, bad, error, trace = item
-            if trace:
-                failure = RuntimeError(f"a data worker failed: {error}")
-                failure.add_note(trace)
-                raise failure
-            if error:
-                raise UserError(error)
-            empty = images.ndim == _NOTHING.ndim
-            yield Batch(None, None, bad) if empty else Batch(images, labels, bad)
+        yield
     finally:
-        # Workers would otherwise outlive a loop that is left early: the reading thread keeps the iterator alive.
-        batches._try_shutdown_all()
+        threading.excepthook = earlier
+
+
+_READING = "_thread_loop"
+"""The method of Paddle's that the thread runs, after which Python names it."""
+
+
+@contextmanager
+def _watched(batches: Any, died: threading.Event) -> Iterator[None]:
+    """Around the use of workers: when one dies by itself, all of them end, and so does the reading from them.
+
+    One that is killed while it sends leaves half a message, which the reading thread would wait for, and a lock, which
+    the other workers would wait for. `died` is set then; that it is set ends everything too.
+    """
+    over = threading.Event()
+    watch = threading.Thread(target=_watch, args=(batches, died, over), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
+
+
+def _watch(batches: Any, died: threading.Event, over: threading.Event) -> None:
+    while not over.wait(_LOOK_EVERY):
+        if died.is_set() or any(worker.exitcode not in (None, 0) for worker in batches._workers):
+            died.set()
+            core._erase_process_pids(id(batches))  # or Paddle raises an error for each, wherever the main thread is
+            for worker in batches._workers:
+                worker.kill()
+            batches._data_queue._writer.close()  # the last one that holds it, so that reading comes to an end
+            batches._exit_thread_unexpectedly()
+            return
+
+
+_LOOK_EVERY = 0.5
+"""Seconds."""
 
 
 @contextmanager
@@ -111,9 +171,12 @@ def _inherited_garbage_kept() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _next(batches: Iterator[Any]) -> Any:
+def _next(batches: Iterator[Any], died: threading.Event) -> Any:
     with dead_workers_told():
-        return next(batches, None)
+        item = next(batches, None)
+    if item is None and died.is_set():
+        raise UserError(_DIED)
+    return item
 
 
 @contextmanager
@@ -127,10 +190,13 @@ def dead_workers_told() -> Iterator[None]:
     except (SystemError, RuntimeError) as error:
         if "DataLoader process" not in str(error) and "Blocking queue" not in str(error):
             raise
-        raise UserError(
-            "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "
-            "loader.use_shared_memory to False if /dev/shm is small"
-        ) from error
+        raise UserError(_DIED) from error
+
+
+_DIED = (
+    "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "
+    "loader.use_shared_memory to False if /dev/shm is small"
+)
 
 
 def _as_it_is(item: Any) -> Any:
