@@ -10,6 +10,7 @@ import contextlib
 import copy
 import functools
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,8 +21,12 @@ from paddle.nn import functional
 from ppcls_compress.slim.quant.quantizers import fake_quant
 
 PARTS = ("_fake_quant_weight", "_fake_quant_input", "_act_preprocess", "_weight_preprocess")
-_STATE = ("float_type", "quantizing", "rounds_bias")
+_STATE = ("float_type", "quantizing", "rounds_bias", "speaks")
 _DEPLOYED = ("grid", "rounding", "weight_bits", "weight_integers", "weight_limit", "weight_rounded")
+_TRACED_IN_TRAINING = (
+    "quantized layers are traced in training mode: the program rounds as in evaluation, and no range learns or follows "
+    "the data in it; call model.eval() before paddle.jit.save, and train without paddle.jit.to_static"
+)
 _CONTAINERS = ("_parameters", "_buffers", "_sub_layers", "_non_persistable_buffer_names_set")
 
 
@@ -157,12 +162,16 @@ class QuantLayer:
         quantizing: False computes in float, as calibration needs.
         rounds_bias: whether the bias is rounded as well, to the grid that an integer kernel accumulates on.
         float_type: the class to convert back to.
+        speaks: whether it warns for the whole network, as one layer of each does.
     """
 
     rounds_bias: bool = False
+    speaks: bool = False
 
     def forward(self, *args: Any, **kwargs: Any) -> paddle.Tensor:
         """The float layer's result on the rounded input and weight."""
+        if self.speaks and self.training and not paddle.in_dynamic_mode():
+            warnings.warn(_TRACED_IN_TRAINING, stacklevel=2)
         x, args, kwargs = self.arguments(args, kwargs)
         if not self.quantizing:
             return self.compute(x, self.weight, *args, **kwargs)

@@ -158,6 +158,7 @@ def _swap(model: paddle.nn.Layer, options: QuantOptions, selection: Selection, c
             for name, own in selection.chosen.items()
         },
     )
+    next(iter(layers.quant_layers(model).values())).speaks = True
 
 
 def _normed(model: paddle.nn.Layer, selection: Selection) -> list[str]:

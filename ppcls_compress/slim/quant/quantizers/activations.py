@@ -88,7 +88,7 @@ class Fixed(_OneSided):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape; the gradient passes straight through."""
         # Reading waits for the device, which a training step must not do.
-        if paddle.in_dynamic_mode() and not (self.training and self._checked):
+        if not (self.training and self._checked):
             self._checked = self.limit() > 0
         return fake_quant.straight_through(x, self._rounded)
 
@@ -103,7 +103,7 @@ class Fixed(_OneSided):
 
     def limit(self) -> float:
         """The range."""
-        scale = self._scale.item()
+        scale = self.stored("_scale").item()
         if scale <= 0:
             raise self._uncalibrated()
         return scale

@@ -44,6 +44,12 @@ class Quantizer(paddle.nn.Layer):
     def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
         return fake_quant.round_to_grid(x, self.current_limit(), self.bits, self.unsigned, self.full_range)
 
+    @paddle.jit.not_to_static
+    def stored(self, name: str) -> np.ndarray:
+        """The values of a parameter or buffer; while a program is traced, the attribute itself is a symbol."""
+        holder = self._parameters if name in self._parameters else self._buffers
+        return holder[name].numpy()
+
     def forget(self) -> None:
         """Drop what is remembered of the state from one training step to the next."""
 
@@ -148,14 +154,15 @@ class Observed(Quantizer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Round `x`, any shape; in training, update the range first. The gradient passes straight through."""
-        return fake_quant.straight_through(x, self._observe if self.training and self.observing else self._frozen)
+        observes = self.training and self.observing and paddle.in_dynamic_mode()
+        return fake_quant.straight_through(x, self._observe if observes else self._frozen)
 
     def _started(self) -> bool:
-        return self._scale.item() > 0
+        return self.stored("_scale").item() > 0
 
     def _frozen(self, x: paddle.Tensor) -> paddle.Tensor:
         # Reading waits for the device, which a training step must not do.
-        if not self.training and paddle.in_dynamic_mode() and not self._started():
+        if not (self.training and paddle.in_dynamic_mode()) and not self._started():
             self._start(x)
         return self._rounded(x)
 
@@ -204,7 +211,7 @@ class MovingAverageRange(Observed):
         )
 
     def _started(self) -> bool:
-        return self._state.item() != _START_STATE or self._scale.item() != np.float32(_START_SCALE)
+        return self.stored("_state").item() != _START_STATE or self.stored("_scale").item() != np.float32(_START_SCALE)
 
 
 class WindowRange(Observed):

@@ -123,8 +123,8 @@ class LearnedRange(CountsClipped, ActivationQuantizer):
 
     def _sides_known(self) -> bool:
         # Reading waits for the device, so training steps that follow each other remember the answer.
-        if paddle.in_dynamic_mode() and (self._known_sides is None or not self.training):
-            self._known_sides = int(self._sides.item()) or None
+        if self._known_sides is None or not self.training:
+            self._known_sides = int(self.stored("_sides").item()) or None
         return self._known_sides is not None
 
     def _calibrate_from_first_batch(self, x: paddle.Tensor) -> None:

@@ -46,6 +46,13 @@ def round_activation(x: paddle.Tensor, step: paddle.Tensor, bits: int, unsigned:
     return fake_quant.round_to_grid(x, limit, bits, unsigned, full_range=True)
 
 
+def round_weight(weight: paddle.Tensor, step: paddle.Tensor, bits: int, shape: list[int]) -> paddle.Tensor:
+    """`weight` on the grids of `step`, which `shape` makes broadcast along its channels; no gradient is defined."""
+    step = step.reshape(shape)
+    high = paddle.full([1], float(bounds(bits, unsigned=False)[1]))
+    return fake_quant.round_to_grid(weight / step, high, bits, full_range=True) * step
+
+
 class LsqActivationFunction(PyLayer):
     """Rounding of an activation with one step size."""
 

@@ -87,4 +87,4 @@ def clip_gradients(
 
 def _reads_scalars_at_once(x: paddle.Tensor) -> bool:
     """Whether a bound may be read from a tensor as a scalar; elsewhere than on the CPU that waits for the device."""
-    return x.place.is_cpu_place()
+    return paddle.in_dynamic_mode() and x.place.is_cpu_place()

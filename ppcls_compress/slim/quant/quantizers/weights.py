@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle import _C_ops
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.quantizers import fake_quant, learned, lsq
 from ppcls_compress.slim.quant.quantizers.base import MovingAverageRange, Quantizer, WindowRange
@@ -64,6 +65,12 @@ class WeightQuantizer(Quantizer):
     def start(self, weight: paddle.Tensor) -> None:
         """Start a range that has a state from the weight; the others need no start."""
 
+    def _not_started(self) -> UserError:
+        return UserError(
+            f"{self.layer_name}: the range of its weight starts in the first forward pass, of which there was none; "
+            "call slim.quant.calibrate(model, batches), or load a state, before the network is traced"
+        )
+
     def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
         """The largest value of the grid, [1] or one per channel."""
         return weight.abs().max().reshape([1])
@@ -113,6 +120,8 @@ class _ObservedWeight(WeightQuantizer):
         return self._scale
 
     def _start(self, x: paddle.Tensor) -> None:
+        if not paddle.in_dynamic_mode():
+            raise self._not_started()
         self.start(x)
 
 
@@ -144,12 +153,15 @@ class LsqWeight(WeightQuantizer):
 
     def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
         """Round `weight`."""
-        if paddle.in_dynamic_mode():
-            if not self._started:
-                self.start(weight)
-            if self.training:
-                _C_ops.assign_out_(self._current(), self.s)
-                _C_ops.assign_out_(self.s, self._previous)
+        if not paddle.in_dynamic_mode():
+            if not self.stored("s").any():
+                raise self._not_started()
+            return lsq.round_weight(weight, self._current(), self.bits, self._shape(weight))
+        if not self._started:
+            self.start(weight)
+        if self.training:
+            _C_ops.assign_out_(self._current(), self.s)
+            _C_ops.assign_out_(self.s, self._previous)
         return lsq.LsqWeightFunction.apply(weight, self.s, self._current(), self.bits, self._shape(weight))
 
     def forget(self) -> None:
