@@ -13,6 +13,7 @@ import paddle
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
+from ppcls_compress.deploy.network import try_out
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
 
@@ -48,7 +49,8 @@ def export(
     mode and the model are the same after it as before.
 
     Args:
-        model: maps images [N, C, H, W] to logits [N, classes], or to a list of such whose first counts.
+        model: maps images [N, C, H, W] to logits [N, classes]; of several tensors, in lists or dicts, the one called
+            `logits` is exported, or else the first, and a note says so.
         directory: the artifact's own folder; other files and sub-folders in it are left alone.
         description: which format, of what shape, with what beside it; parity, integers and further notes are filled in.
         record: the compression record of the model, `{"version", "steps"}`; None for a dense model.
@@ -63,6 +65,7 @@ def export(
     """
     kind = formats.get(description.format)
     kind.require()
+    told = try_out(model, description.image_shape)
     model, record = branches.merged_copy(model, record or empty_record())
     job = Job(
         model=model,
@@ -74,7 +77,8 @@ def export(
     report, elsewhere = None, {}
     with artifact.staged(directory, kind.files) as staging:
         written = kind.write(job, staging)
-        notes, integers = (*description.notes, *written.notes), len(written.quantized)
+        told = () if told is None else (told,)
+        notes, integers = (*description.notes, *told, *written.notes), len(written.quantized)
         description = replace(description, notes=notes, integer_layers=integers)
         if record["steps"]:
             io.write_json(staging / artifact.RECORD, record, indent=None)

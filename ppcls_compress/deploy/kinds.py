@@ -29,7 +29,7 @@ class Job:
     """A model to be written.
 
     Attributes:
-        model: maps images [N, C, H, W] to logits [N, classes], or to a list of such whose first counts.
+        model: maps images [N, C, H, W] to logits [N, classes], or to several tensors; see `deploy.network`.
         image_shape: (C, H, W).
         softmax: whether the network ends with a softmax.
         quantization: the record's step of kind `quant`; None for a float network.

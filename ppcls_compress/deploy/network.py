@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import paddle
 
-from ppcls_compress.slim.graph import inference_mode
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.slim.inputs import tensor_paths
 
 BATCH = 32
 """Images that a network is given at once where no one said how many."""
@@ -27,9 +30,52 @@ class Deployed(paddle.nn.Layer):
         return paddle.nn.functional.softmax(output, axis=-1) if self.softmax else output
 
 
-def first_output(output: paddle.Tensor | list[paddle.Tensor] | tuple[paddle.Tensor, ...]) -> paddle.Tensor:
-    """The logits; networks with auxiliary classifiers give them first."""
-    return output[0] if isinstance(output, list | tuple) else output
+@paddle.jit.not_to_static
+def first_output(output: object) -> paddle.Tensor:
+    """The tensor that is exported: the one called `logits`, else the first; auxiliary classifiers come after it."""
+    found = tensor_paths(output)
+    return found[_exported(found)]
+
+
+def _exported(found: Mapping[str, paddle.Tensor]) -> str:
+    return _NAME if _NAME in found else next(iter(found))
+
+
+_NAME = "logits"
+
+
+def try_out(model: paddle.nn.Layer, image_shape: Sequence[int]) -> str | None:
+    """Run a network once, before anything else is done with it.
+
+    Returns:
+        A line that tells which of its tensors is exported; None if there is only one.
+
+    Raises:
+        UserError: it does not run on images of this shape alone, or gives no tensor.
+    """
+    with inference_mode(model):
+        found = _run(model, paddle.zeros([2, *image_shape]))
+    if len(found) == 1:
+        return None
+    return f"{type(model).__name__} gives {', '.join(found)}: the exported network gives {_exported(found)} alone"
+
+
+def _run(model: paddle.nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
+    """The tensors that a network gives, by where they lie."""
+    name = type(model).__name__
+    try:
+        output = model(images)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the network raises on what it does not take
+        raise UserError(
+            f"{name}: its forward pass fails on images of shape {list(images.shape)}, and an exported network is given "
+            f"nothing else: {first_line(error)}"
+        ) from error
+    found = tensor_paths(output)
+    if not found:
+        raise UserError(f"{name}: its forward pass gives no tensor, but {type(output).__name__}: nothing to export")
+    return found
 
 
 def fingerprint(model: paddle.nn.Layer) -> str:
@@ -43,10 +89,14 @@ def fingerprint(model: paddle.nn.Layer) -> str:
 
 
 def logits_of(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:
-    """The model's logits [N, classes] for images [N, C, H, W], in evaluation mode; the model is as before after it."""
+    """The model's logits [N, classes] for images [N, C, H, W], in evaluation mode; the model is as before after it.
+
+    Raises:
+        UserError: it does not run on them alone, or gives no tensor.
+    """
+    parts = []
     with inference_mode(model):
-        parts = [
-            first_output(model(paddle.to_tensor(images[start : start + BATCH]))).numpy()
-            for start in range(0, len(images), BATCH)
-        ]
+        for start in range(0, len(images), BATCH):
+            found = _run(model, paddle.to_tensor(images[start : start + BATCH]))
+            parts.append(found[_exported(found)].numpy())
     return np.concatenate(parts)

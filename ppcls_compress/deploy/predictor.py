@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 
 BATCH = 32
+Image = str | Path | np.ndarray
+"""A file, or an array as `cv2.imread` gives it."""
 
 
 class Predictor:
@@ -36,7 +38,7 @@ class Predictor:
 
     Example:
         >>> predictor = Predictor("inference")
-        >>> predictor.predict(["cat.jpg"])
+        >>> predictor.predict("cat.jpg")
         [{'class_id': 281, 'score': 0.93, 'label_name': 'tabby'}]
     """
 
@@ -78,15 +80,16 @@ class Predictor:
             return output
         return np.exp(log_probabilities(output))
 
-    def predict(self, images: Sequence[str | Path | np.ndarray]) -> list[dict[str, Any]]:
+    def predict(self, images: Image | Iterable[Image]) -> list[dict[str, Any]]:
         """The most likely class of each image: `{"class_id", "score", "label_name"}`, the name None if not known.
 
         Args:
-            images: files, or arrays as `cv2.imread` gives them, uint8 [H, W, 3], blue first.
+            images: files, or arrays as `cv2.imread` gives them, uint8 [H, W, 3], blue first; or a single one.
 
         Raises:
-            UserError: an image cannot be read, or the artifact does not tell its preprocessing.
+            UserError: an image cannot be read, is no image, or the artifact does not tell its preprocessing.
         """
+        images = _listed(images)
         names, shape = self.artifact.description.class_names, self.artifact.description.image_shape
         pipeline = self._pipeline()
         answers = []
@@ -103,7 +106,7 @@ class Predictor:
 
     def classify(
         self,
-        paths: Iterable[Path],
+        paths: str | Path | Iterable[str | Path],
         *,
         topk: int | None = None,
         batch_size: int = BATCH,
@@ -118,7 +121,7 @@ class Predictor:
         description = self.artifact.description
         return classify(
             self.probabilities,
-            paths,
+            [paths] if isinstance(paths, str | Path) else paths,
             self._pipeline(),
             topk=description.topk if topk is None else topk,
             class_names=description.class_names,
@@ -135,6 +138,22 @@ class Predictor:
                 "be prepared; export again with Infer.transforms in the configuration"
             )
         return data.build_pipeline(ops)
+
+
+def _listed(images: object) -> list[Image]:
+    """The images, of which a single one may be given by itself."""
+    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        images = [images]
+    if not isinstance(images, Iterable):
+        raise UserError(f"images: files or arrays are needed, found {images!r}")
+    images = list(images)
+    for image in images:
+        if isinstance(image, str | Path):
+            continue
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3):
+            found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else repr(image)
+            raise UserError(f"images: a file, or an array of uint8 [H, W, 3] is needed, found {found}")
+    return images
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -99,7 +100,44 @@ def filled(nested: object, values: Iterable[object]) -> object:
 
 def tensors(nested: object) -> list[paddle.Tensor]:
     """The tensors among nested arguments or results, in order; what else lies in them is passed over."""
-    return [item for item in leaves(nested) if isinstance(item, paddle.Tensor)]
+    return [item for item in leaves(nested) if _is_tensor(item)]
+
+
+def tensors_mapped(nested: object, change: Callable[[paddle.Tensor], object]) -> object:
+    """The same lists and dicts with each tensor changed."""
+    return mapped(nested, lambda item: change(item) if _is_tensor(item) else item)
+
+
+def tensor_paths(nested: object, path: str = "") -> dict[str, paddle.Tensor]:
+    """The tensors among nested results by where they lie: `logits`, `aux[0]`; empty for a tensor by itself."""
+    if _is_tensor(nested):
+        return {path: nested}
+    found: dict[str, paddle.Tensor] = {}
+    if isinstance(nested, Mapping):
+        for key, value in nested.items():
+            found |= tensor_paths(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(nested, list | tuple):
+        for index, value in enumerate(nested):
+            found |= tensor_paths(value, f"{path}[{index}]")
+    return found
+
+
+def call(model: paddle.nn.Layer, batch: object) -> object:
+    """`model(batch)`; of a list or tuple each entry is an argument of `forward`.
+
+    Raises:
+        UserError: `forward` takes another number of arguments.
+    """
+    if not isinstance(batch, list | tuple):
+        return model(batch)
+    try:
+        inspect.signature(model.forward).bind(*batch)
+    except TypeError as error:
+        raise UserError(
+            f"a batch of {len(batch)} entries does not fit {type(model).__name__}.forward: {error}; a batch is a "
+            "tensor, a dict, or a list with an entry for each argument, without labels"
+        ) from error
+    return model(*batch)
 
 
 def told(nested: object) -> str:
@@ -119,7 +157,12 @@ def _arguments(inputs: Inputs) -> list[object]:
 
 
 def _is_leaf(item: object) -> bool:
-    return isinstance(item, paddle.Tensor | InputSpec | np.ndarray) or is_shape(item)
+    return _is_tensor(item) or isinstance(item, InputSpec | np.ndarray) or is_shape(item)
+
+
+def _is_tensor(item: object) -> bool:
+    """A tensor, or what stands for one while a program is traced."""
+    return isinstance(item, paddle.Tensor | paddle.pir.Value)
 
 
 def _spec(item: object) -> InputSpec:

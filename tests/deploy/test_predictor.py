@@ -107,3 +107,29 @@ def test_unreadable_image(exported, tmp_path):
         list(Predictor(exported / "logits").classify([tmp_path / "broken.jpg"]))
     with pytest.raises(UserError, match=r"broken\.jpg"):
         Predictor(exported / "logits").predict([tmp_path / "broken.jpg"])
+
+
+def test_a_single_image_by_itself(exported, pictures):
+    paths, arrays = pictures
+    predictor = Predictor(exported / "probabilities")
+    expected = predictor.predict(paths[:1])
+    assert [answer["label_name"] for answer in expected] == ["red"]
+    for image in (str(paths[0]), paths[0], arrays[0], (str(paths[0]),), iter(paths[:1]), np.stack(arrays[:1])):
+        assert predictor.predict(image) == expected
+    assert list(predictor.classify(str(paths[0]))) == list(predictor.classify(paths[:1]))
+    assert predictor.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (3, "3"),
+        ([None], "None"),
+        ([b"bytes"], "b'bytes'"),
+        (np.zeros([8, 8, 3], np.float32), r"float32 \[8, 8, 3\]"),
+        ([np.zeros([3], np.uint8)], r"uint8 \[3\]"),
+    ],
+)
+def test_what_is_no_image_is_told(exported, images, found):
+    with pytest.raises(UserError, match=f"images: .* needed, found {found}"):
+        Predictor(exported / "probabilities").predict(images)

@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 import pytest
 from support.exporting import export
+from support.onnx_extras import need
 from support.shared import INPUTS, SHAPE, images, pair
 
 from ppcls_compress.deploy import formats, sessions
-from ppcls_compress.deploy.extras import missing
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -30,9 +30,7 @@ def prepared():
 
 @pytest.mark.parametrize("name", [kind.name for kind in formats.FORMATS.values()])
 def test_every_format_has_a_grid_for_each_call(prepared, tmp_path, name):
-    kind = formats.get(name)
-    if missing((*kind.writes, *kind.runtimes[0].needs)):
-        pytest.skip(f"the extra {kind.extra} is not installed")
+    need(formats.get(name))
     answers = []
     for (model, record), folder in zip(prepared, ("shared", "apart"), strict=True):
         result = export(model, tmp_path / folder, image_shape=SHAPE, softmax=False, record=record, format=name)

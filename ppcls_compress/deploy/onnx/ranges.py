@@ -79,13 +79,13 @@ def input_magnitudes(
     largest = dict.fromkeys(layers, 0.0)
     found = quant_layers(model)
 
-    def hook_for(name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
-        def look(_: paddle.nn.Layer, inputs: tuple) -> None:
-            largest[name] = max(largest[name], float(inputs[0].abs().max()))
+    def hook_for(name: str) -> Callable[..., None]:
+        def look(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, object]) -> None:
+            largest[name] = max(largest[name], float(layer.arguments(inputs, named)[0].abs().max()))
 
         return look
 
-    hooks = [found[name].register_forward_pre_hook(hook_for(name)) for name in layers]
+    hooks = [found[name].register_forward_pre_hook(hook_for(name), with_kwargs=True) for name in layers]
     try:
         with inference_mode(model):
             for batch in batches or ():

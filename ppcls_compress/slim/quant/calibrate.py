@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.placement import placement
@@ -30,10 +31,12 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
 
     Args:
         model: prepared; its modes are as before afterwards.
-        batches: inputs of the model, each [N, C, H, W] or what else it takes. A few of training's are enough.
+        batches: inputs of the model: a tensor [N, C, H, W], a dict, or a list or tuple with an entry for each argument
+            of `forward`. A few of training's are enough.
 
     Raises:
-        UserError: no quantized layer, no batch, a layer that no batch reached, or an activation that is not finite.
+        UserError: no quantized layer, no batch, one that does not fit `forward`, a layer that no batch reached, or an
+            activation that is not finite.
     """
     if foreign_layers(model):
         return
@@ -43,7 +46,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     observation = Observation(found, placement.outputs(model))
     with _computing_in_float(model, found), observation.attached(), paddle.no_grad():
         for batch in batches:
-            model(batch)
+            describing.call(model, batch)
     observation.finish()
     _start_weights(model, found)
     if correcting:
@@ -123,8 +126,9 @@ class Observation:
 
         return observe
 
-    def _look_at_output(self, layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> None:
-        self._look(placement.quantizer_of(layer).layer_name, output, "output")
+    def _look_at_output(self, layer: paddle.nn.Layer, inputs: tuple, output: object) -> None:
+        (tensor,) = describing.tensors(output)
+        self._look(placement.quantizer_of(layer).layer_name, tensor, "output")
 
     def _look(self, name: str, tensor: paddle.Tensor, side: str) -> None:
         values = tensor.astype("float32").numpy()
@@ -187,7 +191,7 @@ def _correct_biases(
     try:
         with _computing_in_float(model, found), paddle.no_grad():
             for batch in batches:
-                model(batch)
+                describing.call(model, batch)
     finally:
         for hook in hooks:
             hook.remove()

@@ -31,7 +31,7 @@ def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> ir.Model:
     images the graph answers as the network does; that is looked at where a runtime is installed.
 
     Args:
-        model: maps [N, C, H, W] images to [N, classes], or to a list of such whose first counts; not changed.
+        model: maps [N, C, H, W] images to [N, classes], or to several tensors; see `deploy.network`; not changed.
         image_shape: (C, H, W).
 
     Raises:

@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.inputs import call
 
 
 def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
@@ -18,7 +19,7 @@ def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
 
     Args:
         model: changed in place; its modes are as before afterwards.
-        batches: inputs of the model, [N, C, H, W].
+        batches: inputs of the model: [N, C, H, W], a dict, or a list or tuple with an entry for each argument.
 
     Returns:
         The number of batch norms renewed.
@@ -38,7 +39,7 @@ def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
             for seen, batch in enumerate(batches, start=1):
                 for norm in norms:
                     norm._momentum = (seen - 1) / seen  # Paddle: running = momentum * running + (1 - momentum) * batch
-                model(batch)
+                call(model, batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm._momentum = momentum

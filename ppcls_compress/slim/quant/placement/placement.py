@@ -17,6 +17,7 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import graph
+from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.graph import Site
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
@@ -232,11 +233,15 @@ class RoundedBefore(ActivationQuantizer):
         return x if self.source.quantizing else self.source(x)
 
 
-def _round_output(layer: paddle.nn.Layer, inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
+def _round_output(layer: paddle.nn.Layer, inputs: tuple, output: object) -> object:
     quantizer = quantizer_of(layer)
     if not quantizer.quantizing:
         return output
-    return quantizer(output if output.dtype == paddle.float32 else output.astype("float32"))
+
+    def rounded(tensor: paddle.Tensor) -> paddle.Tensor:
+        return quantizer(tensor if tensor.dtype == paddle.float32 else tensor.astype("float32"))
+
+    return describing.tensors_mapped(output, rounded)
 
 
 def _hooks(layer: paddle.nn.Layer) -> list[int]:

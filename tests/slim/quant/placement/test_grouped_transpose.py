@@ -5,6 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 from support.exporting import export
+from support.onnx_extras import need
 
 from ppcls_compress.deploy import formats, sessions
 from ppcls_compress.slim import quant
@@ -58,9 +59,7 @@ def test_the_bias_is_a_whole_number_of_steps_of_the_accumulator(groups, name):
 
 @pytest.mark.parametrize("name", ["paddle", "onnx-ort", "onnx-openvino"])
 def test_every_format_computes_what_training_saw(tmp_path, name):
-    kind = formats.get(name)
-    for module in (*kind.writes, *kind.runtimes[0].needs):
-        pytest.importorskip(module, reason=f"the extra {kind.extra} is not installed")
+    need(formats.get(name))
     model, step = prepared(2, name="ptq")
     record = {"version": 1, "steps": [step]}
     result = export(model, tmp_path, image_shape=SHAPE, softmax=False, record=record, format=name)
