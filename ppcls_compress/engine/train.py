@@ -127,6 +127,9 @@ def _resume(config: Config, trainer: Trainer) -> None:
     """Put a trainer where the checkpoint is, and say what is not as it was."""
     prefix = checkpoint.plain_prefix(config.Global.checkpoints)
     changed = differences(checkpoint.restore(prefix, trainer), trainer.settings)
+    if trainer.progress.batch and any(line.startswith(_MAKING_BATCHES) for line in changed):
+        trainer.progress.batch = 0  # the batches are others, even if they are as many, so the epoch begins anew
+        trainer.schedule.go_to(trainer.progress.epoch * trainer.steps_per_epoch)
     for line in changed[:_SHOWN]:
         logger.warning("Global.checkpoints: %s", line)
     if len(changed) > _SHOWN:
@@ -140,6 +143,7 @@ def _resume(config: Config, trainer: Trainer) -> None:
 
 
 _SHOWN = 8
+_MAKING_BATCHES = ("DataLoader.Train.sampler.", "images in an epoch", "processes")
 
 
 def tell_outcome(progress: Progress, folder: Path) -> None:

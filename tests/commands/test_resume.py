@@ -14,6 +14,10 @@ from support.commands import call
 from support.project import make_project
 
 from ppcls_compress import io
+from ppcls_compress.config.load import load_config
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.train import train
+from ppcls_compress.stopping import Terminated
 
 STOP = "Global.epochs=4"
 CONSTANT = "Optimizer.lr={name: Piecewise, decay_epochs: [1, 2, 3], values: [0.4, 0.3, 0.2, 0.1], learning_rate: 9}"
@@ -150,3 +154,26 @@ def test_a_signal_to_the_group_saves_within_the_epoch_and_the_run_goes_on_to_the
     assert call("train", config, *slow, f"Global.output_dir={tmp_path}/run", until, f"Global.checkpoints={latest}") == 0
     whole, again = (io.read_state(f"{tmp_path}/{name}/CIFARResNet8/latest.pdparams") for name in ("whole", "run"))
     assert all(np.array_equal(whole[name], again[name]) for name in whole)
+
+
+class StopAfterTheFirstBatch(Hook):
+    def after_batch(self, trainer, batch):
+        if batch.index == 0:
+            os.kill(os.getpid(), signal.SIGTERM)  # which is looked at after the next one
+
+
+@pytest.mark.parametrize(("size", "steps"), [(9, 2 * 3), (8, 2 + 2 * 3)])
+def test_stopped_within_an_epoch_and_resumed_with_as_many_other_batches_the_epoch_begins_anew(
+    run, tmp_path, size, steps
+):
+    overrides = ["Global.epochs=2", "DataLoader.Train.sampler.batch_size=9", f"Global.output_dir={tmp_path}/stopped"]
+    with pytest.raises(Terminated):
+        train(load_config(run, overrides), extra_hooks=[StopAfterTheFirstBatch()])
+    latest = tmp_path / "stopped/CIFARResNet8/latest"
+    assert io.read_state(f"{latest}.pdstates")["progress"]["batch"] == 2
+    overrides[1:] = [f"DataLoader.Train.sampler.batch_size={size}", f"Global.output_dir={tmp_path}/resumed"]
+    assert call("train", run, *overrides, f"Global.checkpoints={latest}") == 0
+    progress = io.read_state(tmp_path / "resumed/CIFARResNet8/latest.pdstates")["progress"]
+    assert (progress["epoch"], progress["step"]) == (2, steps)
+    schedule = io.read_state(tmp_path / "resumed/CIFARResNet8/latest.pdopt")["LR_Scheduler"]
+    assert schedule["last_epoch"] == 2 * 3
