@@ -64,7 +64,8 @@ class Cell:
     @property
     def prune_type(self) -> str:
         """Convolutions; linear layers too where some networks have no others that could shrink."""
-        return "all" if self.name in (*paddleclas_zoo.HYBRIDS, "ConvNeXt_tiny", "MicroNet_M0") else "conv"
+        linear = (*paddleclas_zoo.HYBRIDS, "ConvNeXt_tiny", "MicroNet_M0")
+        return "all" if self.name in linear or self.name.startswith("SwinTransformer") else "conv"
 
 
 def cells() -> Iterator[Cell]:

@@ -56,7 +56,10 @@ class DepthwiseSeparable(nn.Layer):
             branches = [_conv(in_channels, in_channels, kernel, **depthwise) for kernel in kernels]
             self.dw_conv_list = nn.LayerList(branches)
             # Published weights have a place for the merged convolution.
-            self.dw_conv = merging.convolution(self._merged(), branches[0].conv)
+            margin = stage.kernel // 2
+            self.dw_conv = nn.Conv2D(
+                in_channels, in_channels, stage.kernel, stride=stride, padding=margin, groups=in_channels
+            )
             self.dw_conv.weight.stop_gradient = self.dw_conv.bias.stop_gradient = True
         else:
             self.dw_conv = _conv(in_channels, in_channels, stage.kernel, **depthwise)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from support.backbones import SMALLEST, WIDE
+from support.backbones import LARGE, SMALLEST
 from support.exporting import export
 from support.onnx_extras import MISSING, REASON, needs_onnx
 
@@ -89,7 +89,7 @@ def test_every_format_runs_in_a_fresh_process(name, tmp_path):
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SMALLEST if name not in (*THOROUGH, *WIDE)])
+@pytest.mark.parametrize("name", [name for name in SMALLEST if name not in (*THOROUGH, *LARGE)])
 def test_every_other_family_runs_as_onnx(name, tmp_path):
     model, record = quantized(name)
     trained = verify.reference(model, images(8), synthetic=True)
