@@ -59,7 +59,6 @@ def test_a_stopped_run_goes_on(trained, capsys):
         (["--images", "0"], "--images: expected 1 or more"),
         (["--images", "16"], "sensitivity.json: images: measured with all, now 16"),
         (["--target-flops", "0.001"], "can be removed"),
-        (["-o", "Slim.prune={name: bn_scale}"], "Slim.prune.name: sensitivity knows fpgm, l1_norm, l2_norm"),
     ],
 )
 def test_bad_requests_are_one_line(trained, capsys, arguments, expected):
