@@ -53,7 +53,7 @@ def main() -> None:
         names = [name for name in sizes if args.all or sizes[name] <= SMALL or name in _smallest(sizes)]
         wanted = [name for name in names if any(fnmatch.fnmatch(name, only) for only in args.only)]
         done = set() if args.again else {row["network"] for row in read_results(args.results).values()}
-        todo = [name for name in wanted if name not in done]
+        todo = sorted((name for name in wanted if name not in done), key=sizes.get)  # most networks soon
         for start in range(0, len(todo), CHUNK):
             _measure(todo[start : start + CHUNK], sizes, args)
     for line in table(list(read_results(args.results).values())):
