@@ -38,23 +38,28 @@ def run(args: argparse.Namespace) -> None:
         require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
-    from ppcls_compress.engine import assemble, distributed
+    from ppcls_compress.engine import assemble, distributed, doubts
+    from ppcls_compress.engine.doubts.preparation import about_artifact
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import evaluate_exported, evaluator
+    from ppcls_compress.engine.train import evaluate_exported, evaluator, judged_images
 
     with logging_to(main=distributed.is_main()):
         assemble.start(config)
         distributed.start()
+        told = list(doubts.of_evaluation(config, judged_images(config)))
         with dead_workers_told():
             if args.artifact:
                 from ppcls_compress.deploy.predictor import Predictor
 
                 predictor = Predictor(args.artifact, runtime=args.runtime)
-                shape = predictor.artifact.description.image_shape
-                metrics = evaluate_exported(config, predictor.logits, shape, args.artifact)
+                description = predictor.artifact.description
+                told = [*told, *about_artifact(config, description.preprocess, args.artifact)]
+                metrics = evaluate_exported(config, predictor.logits, description.image_shape, args.artifact)
             else:
                 metrics = evaluator(config, assemble.build_model(config)[0])()
+        for line in told if distributed.is_main() else ():
+            logger.warning("%s", line)
         logger.info("evaluation: %s", describe(metrics))
         if args.json and distributed.is_main():
             io.write_json(args.json, metrics)

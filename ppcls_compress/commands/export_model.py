@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy import artifact, configured
     from ppcls_compress.deploy.replacing import check_replaceable
     from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.doubts.preparation import about_inference
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.plausible import about_preparation
 
     directory = Path(config.Global.save_inference_dir)
     with logging_to(verbose=args.verbose):
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
             if not args.overwrite:
                 check_replaceable(directory / kind.folder, source)
             artifact.check_writable(directory / kind.folder)
-        for line in about_preparation(config):
+        for line in about_inference(config):
             logger.warning("%s", line)
         names = _class_names(config, optional=args.synthetic_calibration)
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, get_type_hints
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.data.datasets import EvalLoaderConfig, LoaderConfig
-from ppcls_compress.data.transforms import TransformOps
+from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.optim.optimizers import OPTIMIZERS
@@ -66,6 +66,17 @@ class InferSection(Options):
     batch_size: sections.Count = 10
     transforms: TransformOps = ()
     PostProcess: sections.PostProcess = Field(default_factory=sections.PostProcess)
+
+    @field_validator("transforms")
+    @classmethod
+    def _same_answer_each_time(cls, value: TransformOps) -> TransformOps:
+        for number, op in enumerate(value):
+            if op.is_random:
+                name = TRANSFORMS.name_of(op)
+                raise at_key(
+                    f"{number}.{name}", "draws at random, and the same image must get the same answer each time"
+                )
+        return value
 
 
 class Config(Options):

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from ppcls_compress.data.images.header import MAX_PIXELS
 from ppcls_compress.declare import Count, Fraction, Number, Options, Positive, listed
 from ppcls_compress.deploy.formats import FORMATS
-from ppcls_compress.errors import unknown
+from ppcls_compress.errors import shortened, unknown
 from ppcls_compress.losses import LOSSES
 from ppcls_compress.losses.cross_entropy import CELoss
 from ppcls_compress.metrics import METRICS
@@ -94,6 +94,16 @@ class Global(Options):
         if isinstance(data, dict) and data.get("image_channel") is not None and data.get("image_shape") is None:
             return {**data, "image_shape": [data["image_channel"], 224, 224]}
         return data
+
+    @field_validator("image_shape", mode="before")
+    @classmethod
+    def _channels_height_width(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or len(value) != 3:
+            raise ValueError(f"expected [channels, height, width], found {shortened(value)}")
+        if value[2] in (1, 3) and value[0] not in (1, 3, 4):
+            turned = [value[2], value[0], value[1]]
+            raise ValueError(f"channels come first: {shortened(value)} is {shortened(turned)} then")
+        return value
 
     @field_validator("image_shape")
     @classmethod

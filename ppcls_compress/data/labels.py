@@ -18,10 +18,16 @@ _LABEL = re.compile(r"[0-9]{1,18}")  # what fits into 64 bits
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Image paths and their labels, int64 [N]."""
+    """Image paths and their labels.
+
+    Attributes:
+        labels: int64 [N].
+        numbering: what their list calls the classes 0, 1, ..., int64 [K], where `relabel` numbers them; None elsewhere.
+    """
 
     paths: list[str]
     labels: np.ndarray
+    numbering: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,12 +66,13 @@ def read_labelled_images(
         lines.append(line)
     if not names:
         raise UserError(f"{label_file}: the list is empty; expected lines `relative/path label`")
-    found = np.array(labels, np.int64)
+    found, numbering = np.array(labels, np.int64), None
     if relabel:
-        found = np.unique(found, return_inverse=True)[1].reshape(-1)
+        numbering, found = np.unique(found, return_inverse=True)
+        found = found.reshape(-1)
     _check_range(found, labels, class_num, label_file, lines)
     _check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
-    return LabelledImages([places.path(name) for name in names], found)
+    return LabelledImages([places.path(name) for name in names], found, numbering)
 
 
 def _lines(label_file: Path) -> Iterator[tuple[int, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import paddle
 
 from ppcls_compress.data.datasets import LoaderConfig, WorkerOptions
+from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.maker import BatchMaker
 from ppcls_compress.data.transforms.batch import BatchPipeline
 from ppcls_compress.data.transforms.pipeline import Pipeline
@@ -38,9 +38,9 @@ class Loader:
         return self._maker.sampler.samples
 
     @property
-    def labels(self) -> np.ndarray:
-        """The label of every image of the split, int64 [N], whatever this rank's share of them."""
-        return self._maker.images.labels
+    def images(self) -> LabelledImages:
+        """Every image of the split, whatever this rank's share of them."""
+        return self._maker.images
 
     @property
     def bad_images(self) -> dict[str, str]:

@@ -36,6 +36,8 @@ def check_path(key: str, text: str, kind: str) -> Path:
         raise ConfigError(
             f"{key}: {path} does not exist; there is nothing at {parent / path.relative_to(parent).parts[0]}"
         )
+    if "*" in path.name:
+        raise ConfigError(f"{key}: {path} does not exist; patterns are not expanded, name the folder")
     match = closest(path.name, [other.name for other in parent.iterdir()])
     raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))
 

@@ -10,8 +10,11 @@ import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
-from ppcls_compress.engine import assemble, checkpoint, distributed
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
+from ppcls_compress.engine.doubts.classes import check_main_metric
+from ppcls_compress.engine.doubts.lists import check_numbering
 from ppcls_compress.engine.evaluate import evaluate, evaluate_model
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
@@ -22,11 +25,10 @@ from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
-from ppcls_compress.engine.plausible import check_main_metric, doubts
 from ppcls_compress.engine.resume import differences, settings_of
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.engine.training import Progress
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.losses import LossFunction, build_loss
 from ppcls_compress.metrics import MetricFunction, build_metric
 from ppcls_compress.slim import recipe
@@ -67,10 +69,12 @@ def train(
         dense = assemble.build_dense(config)
         loader = training_loader(config)
         check_image_shape(config, loader, "Train")
+        evaluated = None
         if config.Global.eval_during_train:
-            check_image_shape(config, _loader(config, "Eval"), "Eval")
-        for line in doubts(config, loader.labels):
-            logger.warning("%s", line)
+            judging = _loader(config, "Eval")
+            check_image_shape(config, judging, "Eval")
+            evaluated = judging.images
+        _tell_doubts(config, loader.images, evaluated)
         context = compression_context(
             config,
             lambda: training_loader(config, shard=False),
@@ -81,12 +85,25 @@ def train(
         resumed = bool(config.Global.checkpoints)
         model, record = assemble.build_model(config, dense=dense, context=context, reinit_head=not resumed)
         trainer = build_trainer(config, model, loader)
-        trainer.settings = settings_of(config, images=len(loader.labels))
+        trainer.settings = settings_of(config, images=len(loader.images))
         if resumed:
             _resume(config, trainer)
         with dead_workers_told(), postponed() as request:
             trainer.hooks = [*_hooks(config, trainer, record, request), *extra_hooks]
             return trainer.run()
+
+
+def _tell_doubts(config: Config, train: LabelledImages, evaluated: LabelledImages | None) -> None:
+    """One warning for each thing that is likely a mistake.
+
+    Raises:
+        ConfigError: the two lists number their classes differently.
+    """
+    if evaluated is not None:
+        check_numbering(train, evaluated)
+    if distributed.is_main():
+        for line in doubts.of_training(config, train, evaluated):
+            logger.warning("%s", line)
 
 
 def _with_usable_checkpoint(config: Config, *, strict: bool) -> Config:
@@ -209,7 +226,25 @@ def _evaluation(config: Config) -> tuple[Loader, MetricFunction, LossFunction | 
     """What evaluating takes beside a network."""
     loader = _loader(config, "Eval")
     check_image_shape(config, loader, "Eval")
+    if loader.images.numbering is not None:
+        _check_numbering(config, loader.images)
     return loader, build_metric(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
+
+
+def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
+    """As `check_numbering`, where the training list is at hand."""
+    if config.DataLoader.Train is None:
+        return
+    try:
+        train = _loader(config, "Train").images
+    except UserError:  # evaluation does not need it
+        return
+    check_numbering(train, evaluated)
+
+
+def judged_images(config: Config) -> LabelledImages:
+    """The images of `DataLoader.Eval`."""
+    return _loader(config, "Eval").images
 
 
 def main_metric(config: Config) -> str:

@@ -56,6 +56,17 @@ def test_a_folder_is_no_weights(tmp_path, key, end):
     assert "holds an exported model, which --artifact takes" in told()
 
 
+def test_another_file_is_no_weights_either(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ConfigError, match=r"Global.pretrained_model: .*config.yaml is no .pdparams file"):
+        check_weights(config(Global={"pretrained_model": f"{tmp_path}/config.yaml"}))
+
+
+def test_a_pattern_is_not_expanded(tmp_path):
+    with pytest.raises(ConfigError, match=r"K: .*\*\.png does not exist; patterns are not expanded, name the folder"):
+        check_path("K", f"{tmp_path}/*.png", "any")
+
+
 def test_weights_may_have_the_name_of_a_folder_beside_them(tmp_path):
     (tmp_path / "best").mkdir()
     (tmp_path / "best.pdparams").touch()

@@ -141,6 +141,9 @@ def test_a_plain_value_where_a_section_is_due_says_what_the_section_looks_like(t
     [
         (f"Global.epochs={2**62}", "Global.epochs: expected less than or equal to 2147483647"),
         (f"Arch.class_num={10**8}", "Arch.class_num: expected less than or equal to 10000000"),
+        ("Global.image_shape=[8, 8]", "Global.image_shape: expected [channels, height, width], found [8, 8]"),
+        ("Global.image_shape=224", "Global.image_shape: expected [channels, height, width], found 224"),
+        ("Global.image_shape=[224, 224, 3]", "Global.image_shape: channels come first: [224, 224, 3] is [3, 224, 224]"),
         ("Global.image_shape=[3, 100000, 100000]", "Global.image_shape: 100000 x 100000 pixels are more than"),
         (f"DataLoader.Train.sampler.batch_size={2**40}", "DataLoader.Train.sampler.batch_size: expected less than"),
         (f"DataLoader.Train.loader.num_workers={2**20}", "DataLoader.Train.loader.num_workers: expected less than"),
@@ -148,7 +151,7 @@ def test_a_plain_value_where_a_section_is_due_says_what_the_section_looks_like(t
         ("Optimizer.clip_norm=1.0e+400", "Optimizer.clip_norm: expected a finite number"),
     ],
 )
-def test_numbers_that_no_machine_has_room_for_are_refused(tmp_path, override, text):
+def test_shapes_and_sizes_that_cannot_be_meant_are_refused(tmp_path, override, text):
     assert text in refused(tmp_path, override)
 
 

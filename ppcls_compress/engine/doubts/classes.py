@@ -1,0 +1,58 @@
+"""Doubts about classes: their number, their numbering, their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ppcls_compress import data
+from ppcls_compress.config.schema import Config
+from ppcls_compress.declare.paths import exists
+from ppcls_compress.errors import ConfigError, UserError
+
+
+def check_main_metric(config: Config) -> None:
+    """Refuse a metric that is the same for every network to choose the best checkpoint.
+
+    Raises:
+        ConfigError: the first value of `Metric.Eval` is one.
+    """
+    metric, classes = config.Metric.Eval[0], config.Arch.class_num
+    if metric.main in metric.certain(classes):
+        raise ConfigError(
+            f"Metric.Eval.0: its first value, {metric.main}, chooses the best checkpoint, and is 100% for any network "
+            f"with {classes} classes; begin with a smaller one, such as topk: [1, 5]"
+        )
+
+
+def about_labels(config: Config, labels: np.ndarray) -> Iterator[str]:
+    """The labels of all training images, int64 [N], each below `Arch.class_num`."""
+    used, classes = np.unique(labels), config.Arch.class_num
+    absent = np.setdiff1d(np.arange(classes), used)
+    if "class_num" not in config.Arch.model_fields_set and len(absent):
+        yield (
+            f"Arch.class_num: not given, so the network has {classes} classes; the labels of DataLoader.Train are "
+            f"{used[0]} to {used[-1]}: Arch.class_num={used[-1] + 1} would fit"
+        )
+    elif absent.tolist() == [0]:
+        yield (
+            f"DataLoader.Train: there is no image of class 0; are its labels counted from 1? They must be from 0, and "
+            f"Arch.class_num is their number ({classes - 1}); relabel: True in its dataset does both"
+        )
+    elif len(absent):
+        shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        yield f"DataLoader.Train: of {classes} classes (Arch.class_num), {len(absent)} have no image: {shown}"
+
+
+def about_names(config: Config) -> Iterator[str]:
+    """Class names are read when a network is exported, which is late to hear that they do not fit."""
+    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
+    key = "Infer.PostProcess.class_id_map_file"
+    if path and not exists(path):
+        yield f"{key}: {path} does not exist; infer and export_model will need it"
+    elif path:
+        try:
+            data.read_class_names(path, config.Arch.class_num)
+        except UserError as error:
+            yield f"{key}: infer and export_model will refuse it: {error}"

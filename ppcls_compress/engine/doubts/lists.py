@@ -1,0 +1,63 @@
+"""Doubts about lists of images: labels that contradict each other, images on both sides, images that are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.errors import ConfigError
+
+
+def check_numbering(train: LabelledImages, evaluated: LabelledImages) -> None:
+    """Refuse two lists that `relabel` numbers differently: a class would be one thing in training, another in a score.
+
+    Raises:
+        ConfigError: names the first label.
+    """
+    expected = dict(zip(*_originals(train), strict=True))
+    for label, found in zip(*_originals(evaluated), strict=True):
+        if expected.get(label, found) != found:
+            raise ConfigError(
+                f"DataLoader.Eval.dataset.relabel: class {label} is label {found} of DataLoader.Eval and label "
+                f"{expected[label]} of DataLoader.Train; relabel numbers the labels of each list by itself, so both "
+                "must have the same labels, or write them from 0 in both lists"
+            )
+
+
+def _originals(images: LabelledImages) -> tuple[list[int], list[int]]:
+    """The classes that occur, and what their list calls them."""
+    used = np.unique(images.labels)
+    return used.tolist(), (used if images.numbering is None else images.numbering[used]).tolist()
+
+
+def about_training(config: Config, train: LabelledImages, evaluated: LabelledImages | None) -> Iterator[str]:
+    """Training images: their labels, their order, and whether they are validation images too."""
+    first: dict[str, int] = {}
+    labelled = zip(train.paths, train.labels.tolist(), strict=True)
+    torn = [path for path, label in labelled if first.setdefault(path, label) != label]
+    if torn:
+        yield f"DataLoader.Train: {len(torn)} lines give an image another label than an earlier line, for one {torn[0]}"
+    if evaluated is not None:
+        both = [path for path in evaluated.paths if path in first]
+        if both:
+            yield (
+                f"DataLoader.Eval: {len(both)} of {len(evaluated)} images are in DataLoader.Train too, for one "
+                f"{both[0]}; the score will be too good"
+            )
+    shuffled = getattr(config.DataLoader.Train.sampler, "shuffle", True)
+    if not shuffled and len(np.unique(train.labels)) > 1 and (np.diff(train.labels) >= 0).all():
+        yield (
+            "DataLoader.Train.sampler.shuffle: is False, and the list goes class by class, so nearly every batch has "
+            "images of one class only"
+        )
+
+
+def about_evaluation(config: Config, evaluated: LabelledImages) -> Iterator[str]:
+    """Validation images that no score counts."""
+    sampler = config.DataLoader.Eval.sampler
+    spare = len(evaluated) % sampler.batch_size if sampler.drop_last else 0
+    if spare:
+        yield f"DataLoader.Eval.sampler.drop_last: leaves {spare} of {len(evaluated)} images out of every score"
