@@ -65,12 +65,21 @@ class LabelBook:
     def united(self, labels: Labels) -> Labels:
         """For each label the smallest one that it goes together with, as far as is known yet."""
         if len(self._root) < self.count:
-            self._root = np.concatenate([self._root, np.arange(len(self._root), self.count)])
-        if self._united < len(self.pairs):
-            new = [(self._root[a], self._root[b]) for a, b in self.pairs[self._united :]]
-            self._root = components(self.count, new)[self._root]
-            self._united = len(self.pairs)
-        return self._root[labels]
+            self._root = np.concatenate([self._root, np.arange(len(self._root), 2 * self.count)])
+        new, self._united = self.pairs[self._united :], len(self.pairs)
+        if new:
+            sides = (self._find(np.concatenate([np.ravel(pair[side]) for pair in new])) for side in (0, 1))
+            names, places = np.unique(np.concatenate([[0], *sides]), return_inverse=True)
+            self._root[names] = names[components(len(names), [tuple(np.split(places[1:], 2))])]
+        return self._find(labels)
+
+    def _find(self, labels: Labels) -> Labels:
+        """Follows each label to the smallest one known; the cost is theirs, not that of all labels."""
+        found = self._root[labels]
+        while not np.array_equal(found, above := self._root[found]):
+            found = above
+        self._root[labels] = found
+        return found
 
     def pin(self, labels: Labels | None, pin: Pin) -> None:
         """These labels stay."""
