@@ -87,7 +87,18 @@ def _parse(text: str, delimiter: str | None, place: str) -> tuple[str, int]:
     if len(parts) == 2 and _LABEL.fullmatch(parts[1].strip()) and parts[0].strip():
         return parts[0].strip(), int(parts[1])
     between = "a space" if delimiter is None else repr(delimiter)
-    raise UserError(f"{place}: expected a path, {between} and a label such as 0 or 7, found {shortened(text, 80)}")
+    found = f"{shortened(text, 80)}{_hint(text, delimiter)}"
+    raise UserError(f"{place}: expected a path, {between} and a label such as 0 or 7, found {found}")
+
+
+def _hint(text: str, delimiter: str | None) -> str:
+    """What a line may be that is none of a list, as the end of a message."""
+    other = re.fullmatch(r".*\S([,;|:\t ])\s*[0-9]+", text)
+    if other is not None and other[1] != delimiter:
+        return f"; the data set's delimiter: {other[1]!r} would fit"
+    if re.match(r"[0-9]+[\s,;]+\S*\.\w+$", text):
+        return "; the label comes after the path"
+    return ""
 
 
 def _check_range(labels: np.ndarray, written: list[int], class_num: int, label_file: Path, lines: list[int]) -> None:

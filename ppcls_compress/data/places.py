@@ -99,6 +99,8 @@ def why_missing(root: Path, name: str) -> str:
     for attempt, reason in (
         (name.replace("\\", "/"), "the list writes \\ between folders, which is part of a name here; write /"),
         (name.removeprefix(f"{root.name}/"), f"{root.name}/ is in image_root already"),
+        (name.rstrip(",;|:"), "the line has a mark after the name, which the data set's delimiter can say"),
+        (name.strip("\"'"), "quotes are part of the name here"),
         (" ".join(name.split()[:-1]) or name, "the line goes on after the name of the image"),
     ):
         if attempt != name and os.path.isfile(root / attempt):

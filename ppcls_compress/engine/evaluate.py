@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import paddle
 
+from ppcls_compress.data import Loader
 from ppcls_compress.engine import distributed
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import UserError
 from ppcls_compress.losses import LossFunction
 from ppcls_compress.metrics import MetricFunction
 
@@ -25,6 +28,9 @@ def evaluate(
         batches: (images, labels [N]); with several processes, each one's own share of the samples.
         metric: as `metrics.build_metric` gives it.
         loss: adds `loss`, the mean over samples, at the end.
+
+    Raises:
+        UserError: there is no sample at all.
     """
     # A process may have no sample at all; the names that processes add up must be the same everywhere.
     sums = dict.fromkeys(metric(np.zeros((0, 1)), np.zeros(0, np.int64)), 0.0)
@@ -42,7 +48,17 @@ def evaluate(
             count += len(labels)
     totals = distributed.add_up({**sums, "count": count})
     count = totals.pop("count")
+    if not count:
+        raise UserError("there is nothing to evaluate on: none of the images could be read")
     return {name: totals[name] / count for name in sums}
+
+
+def tell_skipped(loader: Loader, told: set[str]) -> None:
+    """A warning for each image that a loader passed over, and which no score counts; `told` holds those told before."""
+    for path, reason in loader.bad_images.items():
+        if path not in told:
+            logger.warning("not in the score: %s: %s", path, reason)
+    told.update(loader.bad_images)
 
 
 def evaluate_model(

@@ -14,6 +14,7 @@ from ppcls_compress.data.datasets import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
 from ppcls_compress.declare.paths import exists
+from ppcls_compress.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,5 +95,7 @@ def _drawn(
     )
     with dead_workers_told():
         found = [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(loader, -(-count // size))]
+    if not found:
+        raise UserError(f"{where}: none of its images can be read")
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*found, strict=True))
     return Samples(images, labels, f"images of {where}{how}")

@@ -15,7 +15,7 @@ from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
 from ppcls_compress.engine.doubts.classes import check_main_metric
 from ppcls_compress.engine.doubts.lists import check_numbering
-from ppcls_compress.engine.evaluate import evaluate, evaluate_model
+from ppcls_compress.engine.evaluate import evaluate, evaluate_model, tell_skipped
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
@@ -181,6 +181,8 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
     """
     with dead_workers_told():
         images = next((images for images, _ in loader), None)
+    if images is None and loader.samples:
+        raise UserError(f"DataLoader.{mode}: none of its images can be read")
     if images is not None and tuple(images.shape[1:]) != config.Global.image_shape:
         raise ConfigError(
             f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
@@ -190,8 +192,15 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
 
 def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
     """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
-    parts = _evaluation(config)
-    return lambda: evaluate_model(model, *parts)
+    loader, *parts = _evaluation(config)
+    told: set[str] = set()
+
+    def run() -> dict[str, float]:
+        found = evaluate_model(model, loader, *parts)
+        tell_skipped(loader, told)
+        return found
+
+    return run
 
 
 def evaluate_exported(
@@ -219,7 +228,10 @@ def evaluate_exported(
             )
         return paddle.to_tensor(found)
 
-    return evaluate(logits, *_evaluation(config))
+    loader, *parts = _evaluation(config)
+    measured = evaluate(logits, loader, *parts)
+    tell_skipped(loader, set())
+    return measured
 
 
 def _evaluation(config: Config) -> tuple[Loader, MetricFunction, LossFunction | None]:

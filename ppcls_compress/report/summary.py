@@ -15,7 +15,7 @@ from ppcls_compress.data import build_loader
 from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.predictor import Predictor
-from ppcls_compress.engine.evaluate import evaluate
+from ppcls_compress.engine.evaluate import evaluate, tell_skipped
 from ppcls_compress.metrics.topk import topk_correct
 
 Row = dict[str, Any]
@@ -39,10 +39,11 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}
     shape = [batch_size, *config.Global.image_shape]
     times = latency.measure(artifacts, shape, threads=threads, rounds=rounds)
-    rows = []
+    rows, told = [], set()
     for name, model in loaded.items():
         predictor = Predictor(model.directory)
         found = evaluate(lambda images, run=predictor.run: paddle.to_tensor(run(images.numpy())), loader, metric)
+        tell_skipped(loader, told)
         rows.append(
             {
                 "name": name,

@@ -54,6 +54,23 @@ def test_a_malformed_line_is_named(folder, line):
         read(folder, f"a.jpg 0\n{line}\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "delimiter", "hint"),
+    [
+        ("b.jpg,1", None, "; the data set's delimiter: ',' would fit"),
+        ("b.jpg;1", None, "; the data set's delimiter: ';' would fit"),
+        ("b.jpg 1", ",", "; the data set's delimiter: ' ' would fit"),
+        ("1 b.jpg", None, "; the label comes after the path"),
+        ("path label", None, ""),
+        ("b.jpg cat", None, ""),
+    ],
+)
+def test_what_a_malformed_line_may_be_is_told(folder, line, delimiter, hint):
+    with pytest.raises(UserError, match=r"list\.txt:1: expected a path") as error:
+        read(folder, f"{line}\n", delimiter=delimiter)
+    assert str(error.value).endswith(f"found {line!r}{hint}")
+
+
 def test_a_label_out_of_range_is_named(folder):
     with pytest.raises(UserError) as error:
         read(folder, "a.jpg 0\n\nb.jpg 3\na.jpg 9\n")
@@ -126,6 +143,8 @@ def nested(folder):
             "differs in its Unicode form only (here and on the disk: NFC and NFD)",
         ),
         ("deep", "it is a folder"),
+        ("deep/a.jpg,", "the line has a mark after the name"),
+        ('"deep/a.jpg"', "quotes are part of the name here"),
         ("deep/a.jpg extra", "the line goes on after the name of the image"),
     ],
 )
