@@ -96,6 +96,8 @@ OPERATIONS = {
     "swish": nn.functional.swish,
     "silu": nn.functional.silu,
     "hardsigmoid": nn.functional.hardsigmoid,
+    "leaky_relu": lambda x: nn.functional.leaky_relu(x - 1, 0.1),
+    "clip": lambda x: x * paddle.clip(x.mean([2, 3], keepdim=True), 0.1, 0.5),
     "softmax": lambda x: nn.functional.softmax(x, axis=1),
     "matmul": attention,
     "scale": lambda x: 2 * x - 1,
@@ -116,6 +118,7 @@ OPERATIONS = {
 NETWORKS = {
     "relu": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 8)),
     "relu6": lambda: nn.Sequential(block(3, 16, act=nn.ReLU6), block(16, 8)),
+    "leaky_relu_after": lambda: nn.Sequential(block(3, 16, act=functools.partial(nn.LeakyReLU, 0.1)), block(16, 8)),
     "residual": lambda: Residual(nn.ReLU),
     "residual_hardswish": lambda: Residual(nn.Hardswish),
     "joined": Joined,
@@ -128,6 +131,9 @@ NETWORKS = {
     ),
     "dropout": lambda: nn.Sequential(
         block(3, 16, act=nn.ReLU), nn.Dropout(0.5), nn.Dropout(0.5, mode="downscale_in_infer"), block(16, 8)
+    ),
+    "dropout_before_linear": lambda: nn.Sequential(
+        block(3, 16, act=nn.ReLU), nn.AdaptiveAvgPool2D(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 5)
     ),
     "depthwise": lambda: nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 16, groups=16), block(16, 8)),
     "float_linear": FloatLinear,

@@ -65,6 +65,7 @@ class Lowering:
         self._rounded: dict[tuple[str, InputGrid], str] = {}
         self._done: set[int] = set()
         self._readers: dict[str, list[Op]] = defaultdict(list)
+        self._makers = {output: op for op in self.ops for output in op.outputs}
         for op in self.ops:
             for value in _flat(op.inputs):
                 self._readers[value].append(op)
@@ -121,6 +122,10 @@ class Lowering:
         names = self.program.add(kind, inputs, number=number, **options)
         self._kinds.update(dict.fromkeys(names, kind))
         return names
+
+    def maker(self, value: str) -> Op | None:
+        """The operator that computes a value."""
+        return self._makers.get(value)
 
     def readers(self, value: str) -> list[Op]:
         """The operators that read a value."""

@@ -141,7 +141,7 @@ def _linear(lowering: Lowering, op: Op) -> None:
         raise _no_form(op, f", quantized, on {len(shape)} dimensions")
     _, bias, output = _affine_after(lowering, op, weight.shape[1], bias_only=True)
     value = op.inputs[0]
-    flattened = lowering.graph.makers.get(value)
+    flattened = lowering.maker(value)
     if flattened is not None and _is_view(lowering, flattened):
         value = flattened.inputs[0]
     else:
@@ -211,6 +211,18 @@ _PLAIN = {name: name for name in ("relu", "relu6", "sigmoid", "swish", "silu")} 
 @_rule(*_PLAIN)
 def _activation(lowering: Lowering, op: Op) -> None:
     lowering.put(op.outputs[0], lowering.emit(_PLAIN[op.name], {"X": lowering.name(op.inputs[0])}))
+
+
+@_rule("leaky_relu")
+def _leaky_relu(lowering: Lowering, op: Op) -> None:
+    slope = float(op.attrs["negative_slope"])
+    lowering.put(op.outputs[0], lowering.emit("leaky_relu", {"X": lowering.name(op.inputs[0])}, alpha=slope))
+
+
+@_rule("clip")
+def _clip(lowering: Lowering, op: Op) -> None:
+    bounds = dict(zip(("min", "max"), (_number(lowering, op, position) for position in (1, 2)), strict=True))
+    lowering.put(op.outputs[0], lowering.emit("clip", {"X": lowering.name(op.inputs[0])}, **bounds))
 
 
 @_rule("hardsigmoid")
