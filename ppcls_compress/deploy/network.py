@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import paddle
 
+from ppcls_compress.engine.hooks.nan_guard import first_not_finite
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import tensor_paths
+from ppcls_compress.slim.position import failures_told, first_unsteady
 
 BATCH = 32
 """Images that a network is given at once where no one said how many."""
@@ -63,15 +65,8 @@ def try_out(model: paddle.nn.Layer, image_shape: Sequence[int]) -> str | None:
 def _run(model: paddle.nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
     """The tensors that a network gives, by where they lie."""
     name = type(model).__name__
-    try:
+    with failures_told(model, f"an exported network is given images alone, here {list(images.shape)}"):
         output = model(images)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the network raises on what it does not take
-        raise UserError(
-            f"{name}: its forward pass fails on images of shape {list(images.shape)}, and an exported network is given "
-            f"nothing else: {first_line(error)}"
-        ) from error
     found = tensor_paths(output)
     if not found:
         raise UserError(f"{name}: its forward pass gives no tensor, but {type(output).__name__}: nothing to export")
@@ -86,6 +81,42 @@ def fingerprint(model: paddle.nn.Layer) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
+
+
+def sound_logits_of(model: paddle.nn.Layer, images: np.ndarray, source: str) -> np.ndarray:
+    """As `logits_of`, for logits that an artifact is held against.
+
+    Args:
+        source: what the images are, for messages.
+
+    Raises:
+        UserError: they are no number for each class, not finite, or not the same each time; names the layer.
+    """
+    logits = logits_of(model, images)
+    if logits.ndim != 2:
+        raise UserError(
+            f"{type(model).__name__}: gives {list(logits.shape)} for {len(images)} images, which cannot be compared; "
+            "what is exported has a number for each class, [N, classes]"
+        )
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    with inference_mode(model):
+        if broken.size:
+            first = first_not_finite(model, paddle.to_tensor(images[broken[:1]]))
+            raise UserError(
+                f"the trained model's own output is not finite on {source}; first layer with such values: {first}; the "
+                "weights are broken"
+            )
+        few = paddle.to_tensor(images[:_FEW])
+        unsteady = first_unsteady(model, lambda: model(few))
+    if unsteady is not None:
+        raise UserError(
+            f"{unsteady} gives other numbers each time, in evaluation too, so that no export can be compared with it; "
+            "leave the randomness out in evaluation"
+        )
+    return logits
+
+
+_FEW = 2
 
 
 def logits_of(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:

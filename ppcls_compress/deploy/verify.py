@@ -98,18 +98,11 @@ def reference(
     """The answers of `model`, fake-quantized if it is so and not changed, on `images`, float32 [N, C, H, W].
 
     Raises:
-        UserError: an answer is not finite, or no number for each class.
+        UserError: an answer is not finite, not the same each time, or no number for each class.
     """
-    from ppcls_compress.deploy.network import logits_of
+    from ppcls_compress.deploy.network import sound_logits_of
 
-    logits = logits_of(model, images)
-    if logits.ndim != 2:
-        raise UserError(
-            f"{type(model).__name__}: gives {list(logits.shape)} for {len(images)} images, which cannot be compared; "
-            "what is exported has a number for each class, [N, classes]"
-        )
-    if not np.isfinite(logits).all():
-        raise UserError(f"the trained model's own output is not finite on {source}; the weights are broken")
+    logits = sound_logits_of(model, images, source)
     return Reference(images, logits, labels, f"{len(images)} {source}", synthetic)
 
 

@@ -114,18 +114,24 @@ class Graph:
 
 
 class CaptureError(Exception):
-    """The forward pass failed while it was being captured; `graph` holds the operators it got through."""
+    """The forward pass failed while it was being captured.
 
-    def __init__(self, cause: Exception, graph: Graph) -> None:
+    Attributes:
+        graph: the operators it got through.
+        layer: path of the innermost layer under way, "" for the network itself.
+    """
+
+    def __init__(self, cause: Exception, graph: Graph, layer: str = "") -> None:
         super().__init__(str(cause))
         self.cause = cause
         self.graph = graph
+        self.layer = layer
 
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line: Paddle's long texts are cut to the line that states the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    stated = [line for line in lines if "Error:" in line or line.startswith("(")]
+    stated = [line for line in lines if "Error:" in line or "Exception:" in line or line.startswith("(")]
     return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"
 
 
@@ -271,7 +277,7 @@ def capture(model: nn.Layer, inputs: Inputs, *, training: bool = False) -> Graph
             raise
         except Exception as error:  # whatever the user's forward raises
             partial = Graph([], {}, {}) if recorder.program is None else _read(recorder.program, recorder.recorded()[1])
-            raise CaptureError(error, partial) from error
+            raise CaptureError(error, partial, recorder.open[-1][1] if recorder.open else "") from error
     calls, owners = recorder.recorded()
     graph = _read(program.main_program, owners)
     _attach(graph, model, program.parameters)
@@ -299,8 +305,9 @@ def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:
     try:
         return capture(model, inputs)
     except CaptureError as error:
+        where = f", in layer {error.layer}" if error.layer else ""
         given, reason = describing.told(inputs), first_line(error.cause)
-        raise UserError(f"the network's forward pass fails on inputs {given}: {reason}") from error
+        raise UserError(f"the network's forward pass fails on inputs {given}{where}: {reason}") from error
 
 
 def _attach(graph: Graph, model: nn.Layer, parameters: tuple[list, list]) -> None:

@@ -124,6 +124,11 @@ def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[objec
         prefix: folder and file prefix.
         input_spec: InputSpecs or example tensors, one per argument of `forward`; None for a network that has them from
             `paddle.jit.to_static`.
+
+    Raises:
+        UserError: the network cannot be traced, or not for such inputs; names the layer.
     """
-    with clean_builder(model):
+    from ppcls_compress.slim.position import failures_told  # which traces nothing itself, and imports what does
+
+    with clean_builder(model), failures_told(model, "saving the network as a program"):
         paddle.jit.save(model, prefix, input_spec=input_spec)

@@ -143,8 +143,8 @@ def test_batches_that_do_not_fit_are_told():
 @pytest.mark.parametrize(
     ("net", "says"),
     [
-        (Pair, "Pair: its forward pass fails on images of shape .*nothing else: TypeError: .*missing 1 required"),
-        (lambda: nn.Sequential(nn.Conv2D(4, 2, 1)), r"forward pass fails on images of shape \[2, 3, 8, 8\]"),
+        (Pair, r"given images alone, here \[2, 3, 8, 8\]: Pair fails: TypeError: .*missing 1 required"),
+        (lambda: nn.Sequential(nn.Conv2D(4, 2, 1)), r"here \[2, 3, 8, 8\]: 0 \(Conv2D\) fails: ValueError: .*channel"),
         (lambda: Several(lambda logits, aux: {"note": "text"}), "gives no tensor, but dict: nothing to export"),
     ],
 )

@@ -104,7 +104,9 @@ class Lowering:
         if value not in self._names:
             array = self.constant(value)
             if array is None:
-                raise NoFormError(f"{self.graph.makers[value].name}: has no form for oneDNN where it is used here")
+                maker = self.graph.makers[value]
+                layer = maker.owner.removeprefix("network").removeprefix(".") or "the network"
+                raise NoFormError(f"operator {maker.name} in {layer}: has no form for oneDNN where it is used here")
             self._names[value] = self.program.constant(f"constant_{len(self._names)}", array.astype(np.float32))
         return self._names[value]
 

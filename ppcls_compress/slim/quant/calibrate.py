@@ -11,6 +11,7 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.position import failures_told
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.placement import placement
@@ -35,7 +36,7 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
             of `forward`. A few of training's are enough.
 
     Raises:
-        UserError: no quantized layer, no batch, one that does not fit `forward`, a layer that no batch reached, or an
+        UserError: no quantized layer, no batch, one that the model does not take, a layer that no batch reached, or an
             activation that is not finite.
     """
     if foreign_layers(model):
@@ -46,7 +47,8 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     observation = Observation(found, placement.outputs(model))
     with _computing_in_float(model, found), observation.attached(), paddle.no_grad():
         for batch in batches:
-            describing.call(model, batch)
+            with failures_told(model, f"calibration on a batch of {describing.told(batch)}"):
+                describing.call(model, batch)
     observation.finish()
     _start_weights(model, found)
     if correcting:

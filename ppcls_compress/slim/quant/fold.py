@@ -7,6 +7,7 @@ factor = gamma / sqrt(variance + epsilon): weight <- weight * factor, bias <- (b
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.position import first_unsteady, position
 from ppcls_compress.slim.quant import layers, normed
 from ppcls_compress.slim.quant.images import image_shape
 
@@ -38,7 +40,8 @@ _TOLERANCE = 1e-3
 def fold_batch_norms(model: paddle.nn.Layer, inputs: Inputs | None = None) -> list[tuple[str, str]]:
     """Fold every batch norm that reads a convolution's output, and nothing else does, in place.
 
-    The network is run to see what reads what, and again to check that it still computes the same.
+    The network is run to see what reads what, and again to check that it still computes the same; what would change it
+    is left as it is, with a warning.
 
     Args:
         model: changed in place: convolutions get a bias, folded norms become identities, or the activation that they
@@ -49,7 +52,7 @@ def fold_batch_norms(model: paddle.nn.Layer, inputs: Inputs | None = None) -> li
         (convolution, batch norm) names.
 
     Raises:
-        UserError: the network does not run on the inputs, or would not compute the same afterwards; it is unchanged.
+        UserError: the network does not run on the inputs, or answers differently each time; it is unchanged.
     """
     example = describing.example(image_shape(model) if inputs is None else inputs)
     return fold_running(model, lambda: model(*example), f"inputs of {describing.told(example)}")
@@ -63,24 +66,64 @@ def fold_running(model: paddle.nn.Layer, run: Callable[[], object], what: str) -
         what: it is run on, for messages.
     """
     with layers.evaluating(model), paddle.no_grad():
+        before, pairs = _traced(model, run, what)
+        while pairs:
+            undo = fold_pairs(model, pairs)
+            if _same(before, arrays(run())):
+                return pairs
+            undo()
+            pairs = _without_those_that_differ(model, run, before, pairs)
+    return pairs
+
+
+def _traced(
+    model: paddle.nn.Layer, run: Callable[[], object], what: str
+) -> tuple[list[np.ndarray], list[tuple[str, str]]]:
+    with position(model) as where:
         try:
-            before, pairs = _trace(model, run)
+            return _trace(model, run)
         except UserError:
             raise
         except Exception as error:  # whatever the user's network raises on a shape that it does not take
             raise UserError(
                 f"folding batch norms runs the model once, and it does not run on {what}; give the shapes that it "
-                f"takes as `inputs`, or do not fold ({first_line(error)})"
+                f"takes as `inputs`, or do not fold ({where()}: {first_line(error)})"
             ) from error
-        undo = fold_pairs(model, pairs)
-        difference, size = change(before, arrays(run()))
-    if not difference <= _TOLERANCE * size:
-        undo()
+
+
+def _without_those_that_differ(
+    model: paddle.nn.Layer, run: Callable[[], object], before: Sequence[np.ndarray], pairs: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """The pairs that change nothing when they are folded alone, and a warning about the others.
+
+    Raises:
+        UserError: the network answers differently each time, so that nothing can be compared; or only all pairs
+            together change it.
+    """
+    unsteady = first_unsteady(model, run)
+    if unsteady is not None:
         raise UserError(
-            f"folding the batch norms changed the output by {difference:.3g} (largest value {size:.3g}); the network "
-            "uses a convolution's output in another way too, so do not fold"
+            f"folding batch norms cannot be checked: {unsteady} gives other numbers each time, in evaluation too; "
+            "leave the randomness out there, or do not fold"
         )
-    return pairs
+    kept = []
+    for conv, norm in pairs:
+        undo = fold_pairs(model, [(conv, norm)])
+        if _same(before, arrays(run())):
+            kept.append((conv, norm))
+        else:
+            warnings.warn(
+                f"{norm} is not folded into {conv}: the network uses what {conv} gives in another way too", stacklevel=4
+            )
+        undo()
+    if len(kept) == len(pairs):
+        raise UserError(f"folding {', '.join(norm for _, norm in pairs[:5])} together changes the output; do not fold")
+    return kept
+
+
+def _same(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> bool:
+    difference, size = change(before, after)
+    return bool(difference <= _TOLERANCE * size)
 
 
 def foldable_pairs(model: paddle.nn.Layer, example: Sequence[Any]) -> list[tuple[str, str]]:

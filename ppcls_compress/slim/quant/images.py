@@ -10,6 +10,7 @@ from paddle import nn
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.graph import first_line
+from ppcls_compress.slim.position import position
 from ppcls_compress.slim.quant import layers
 
 _SIZES = (
@@ -59,7 +60,7 @@ def image_shape(model: nn.Layer) -> list[list[int]]:
             return [shape]
         failures.append(failure)
     tried = f"inputs such as {shapes[0]}" if shapes else "anything that its layers tell of"
-    reason = f" ({first_line(failures[0])})" if failures else ""
+    reason = f" ({failures[0]})" if failures else ""
     raise UserError(
         f"{type(model).__name__} does not run on {tried}; give the shapes that it takes as `inputs`{reason}"
     )
@@ -75,10 +76,10 @@ def _candidates(model: nn.Layer) -> list[list[int]]:
     return [[2, first._in_channels, size, size] for size in _SIZES]
 
 
-def _failure(model: nn.Layer, example: Sequence[object]) -> Exception | None:
-    with layers.evaluating(model), paddle.no_grad():
+def _failure(model: nn.Layer, example: Sequence[object]) -> str | None:
+    with layers.evaluating(model), paddle.no_grad(), position(model) as where:
         try:
             model(*example)
         except Exception as error:  # whatever the user's network raises on a shape that it does not take
-            return error
+            return f"{where()}: {first_line(error)}"
     return None
