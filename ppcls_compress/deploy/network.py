@@ -100,6 +100,8 @@ def sound_logits_of(model: paddle.nn.Layer, images: np.ndarray, source: str) -> 
         )
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     with inference_mode(model):
+        if broken.size and not np.isfinite(images[broken[0]]).all():
+            raise UserError(f"{source}: image {broken[0] + 1} holds a value that is not finite")
         if broken.size:
             first = first_not_finite(model, paddle.to_tensor(images[broken[:1]]))
             raise UserError(

@@ -170,8 +170,13 @@ def test_a_loosened_bound_is_told_whole(exported):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_output_that_is_not_finite(exported, monkeypatch, value):
     model = linear(0)
-    with pytest.raises(UserError, match="own output is not finite on images; the weights are broken"):
+    with pytest.raises(UserError, match="images: image 1 holds a value that is not finite"):
         verify.reference(model, np.full((1, *SHAPE), value, np.float32))
+    broken = linear(0)
+    weight = next(iter(broken.parameters()))
+    weight.set_value(np.full(weight.shape, value, np.float32))
+    with pytest.raises(UserError, match="not finite on images; first layer with such values: .*the weights are broken"):
+        verify.reference(broken, images())
     trained = verify.reference(model, images())
     changed(monkeypatch, lambda outputs: np.full_like(outputs, value))
     with np.errstate(invalid="ignore"), pytest.raises(UserError, match="its output is not finite"):
