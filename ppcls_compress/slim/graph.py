@@ -19,6 +19,7 @@ from paddle.nn import functional as F
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.places import known_reason, raised_at
 from ppcls_compress.slim.tracing import lean_builder
 
 Shape = tuple[int, ...]
@@ -117,8 +118,8 @@ class CaptureError(Exception):
     """The forward pass failed while it was being captured.
 
     Attributes:
-        graph: the operators it got through.
-        layer: path of the innermost layer under way, "" for the network itself.
+        graph: the operators that it got through.
+        layer: path of the innermost layer whose call failed; "" for the network itself.
     """
 
     def __init__(self, cause: Exception, graph: Graph, layer: str = "") -> None:
@@ -126,6 +127,14 @@ class CaptureError(Exception):
         self.cause = cause
         self.graph = graph
         self.layer = layer
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in which layer and line, and what helps where that is known."""
+        where = [f"layer {self.layer!r}"] if self.layer else []
+        where += [place] if (place := raised_at(self.cause)) else []
+        said = known_reason(self.cause) or first_line(self.cause)
+        return f"{said} ({', '.join(where)})" if where else said
 
 
 def first_line(error: BaseException) -> str:
@@ -305,9 +314,8 @@ def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:
     try:
         return capture(model, inputs)
     except CaptureError as error:
-        where = f", in layer {error.layer}" if error.layer else ""
-        given, reason = describing.told(inputs), first_line(error.cause)
-        raise UserError(f"the network's forward pass fails on inputs {given}{where}: {reason}") from error
+        given = describing.told(inputs)
+        raise UserError(f"the network's forward pass fails on inputs {given}: {error.reason}") from error
 
 
 def _attach(graph: Graph, model: nn.Layer, parameters: tuple[list, list]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import paddle
@@ -80,7 +80,7 @@ class PruningPlan:
         """Share of the dense network's FLOPs that the masks remove; None for a plan that belongs to no network."""
         if self.network is None:
             return None
-        graph = self.network.tracing.graph
+        graph = self.network.tracing.evaluation
         before, _ = upstream_flops(graph, graph.shapes)
         channels = self._made_by.plan.channels if self._is_as_made() else self.network.channels()
         after, _ = upstream_flops(graph, self._chooser()(channels).shapes())
@@ -237,7 +237,7 @@ class PruningPlan:
         if self._is_as_made():
             if done is self._made_by.plan:
                 return
-            said = self._made_by.plan
+            said, self._made_by = self._made_by.plan, replace(self._made_by, plan=done)
         if not np.array_equal(said.keep, done.keep):
             warnings.warn(
                 "this network does not do all that the plan said: it was made anew, and its masks are what was done",

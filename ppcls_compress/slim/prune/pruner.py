@@ -129,13 +129,21 @@ class _Chooser:
 
     def _select(self, channels: Channels, groups: list[Group]) -> Plan:
         if self.options.backend == "native":
-            candidates = self.scorer.score(channels, groups)
+            candidates = self.scorer.score(channels, groups, self._losing_nothing(channels))
             return select(candidates, self.options, self.stage, self._measure)
-        ratios = group_ratios(groups, self.options.ratio, self.stage.single(channels))
+        ratios = group_ratios(groups, self.options.ratio, self._losing_nothing(channels))
         if self.stage.steps > 1:
             ratios = [self._ratio_now(*pair) for pair in zip(groups, ratios, strict=True)]
         choose = BACKENDS.get(self.options.backend)
         return choose(self.network.model, self.network.inputs, channels, groups, ratios, self.options)
+
+    def _losing_nothing(self, channels: Channels) -> list[Group]:
+        """Groups of one unit; and what this plan alone has to keep, so that no comparison in the code is turned."""
+        known = self.network.channels()
+        single = [group for group in channels.groups if self.stage.dense_units(group) == 1]
+        if channels is known:
+            return single
+        return single + [group for group, hold in zip(known.groups, self.holds(known), strict=True) if hold is None]
 
     def _ratio_now(self, group: Group, goal: float) -> float:
         """The share of the present units that brings the group to where this step of several is to be."""
@@ -147,16 +155,16 @@ class _Chooser:
 
     def cost(self, plan: Plan | None = None) -> Cost:
         """Of the dense network, or of what a plan leaves."""
-        graph = self.network.tracing.graph
+        graph, evaluation = self.network.tracing.graph, self.network.tracing.evaluation
         dense = sum(self.params.values())
         if plan is None:
-            return cost_of(graph, graph.shapes, dense)
+            return cost_of(evaluation, graph.shapes, dense)
         shapes = plan.shapes()
         saved = 0
         for value, name in graph.parameters.items():
             if name in plan.kept and id(graph.tensors[name]) in self.params:
                 saved += prod(graph.shapes[value]) - prod(shapes[value])
-        return cost_of(graph, shapes, dense - saved)
+        return cost_of(evaluation, shapes, dense - saved)
 
     def _measure(self, plan: Plan) -> float:
         name = self.options.target[0]

@@ -144,3 +144,49 @@ def test_a_mask_of_another_length_is_told_when_the_plan_is_looked_at_too():
     mask.mask = np.zeros(3)
     with pytest.raises(UserError, match=r"\[3\] entries for axis 0"):
         str(plan)
+
+
+def secretive(net, x):
+    """Thirteen channels are something else: no trace tells before they are thirteen."""
+    return x * 2 if int(np.asarray(x.shape[1])) == 13 else x
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_plan_that_has_to_change_is_made_anew_and_says_so(lazy):
+    net = randomize(Net(secretive))
+    pruner = L1NormFilterPruner(net, SHAPE)
+    plan = pruner.prune_vars({"stem.weight": 3 / 16, "last.weight": 0.5}, 0, apply=None)
+    assert plan.contains(net.stem.weight.name)
+    if lazy:  # another plan has taught it meanwhile
+        with pytest.raises(UserError, match="nothing of this plan can be cut out"):
+            pruner.prune_var("stem.weight", 0, 3 / 16)
+    with pytest.warns(UserWarning, match="it was made anew, and its masks are what was done"):
+        plan.apply(net, lazy=lazy)
+    assert (net.stem.weight.shape[0], net.last.weight.shape[0]) == (16, 8 if lazy else 4)
+    assert not plan.contains(net.stem.weight.name)
+    assert sum(plan.masks[net.last.weight.name][0].mask) == 4
+    assert plan.pruned_flops == pruner.prune_vars({"last.weight": 0.5}, 0, apply=None).pruned_flops
+
+
+def test_a_changed_mask_names_all_that_it_took_along_once_it_is_applied():
+    net = randomize(Net(lambda n, x: x))
+    plan = L1NormFilterPruner(net, SHAPE).prune_var("stem.weight", 0, 0.5, apply=None)
+    plan.masks[net.stem.weight.name][0].mask = HALF.tolist()
+    plan.apply(net)
+    assert plan.masks[net.stem.weight.name][0].mask == HALF.tolist()
+    for masks in plan.masks.values():
+        assert np.asarray(masks[0].mask).tolist() == HALF.tolist()
+
+
+def test_masks_that_leave_nothing_of_a_part_are_refused():
+    def middle(net, x):
+        left, right = paddle.split(x, net.sections, axis=1)
+        return paddle.concat([left * 2, right], 1)
+
+    net = Net(middle)
+    net.sections = [12, 4]
+    plan = L1NormFilterPruner(net, SHAPE).prune_var("stem.weight", 0, 0.5, apply=None)
+    plan.masks[net.stem.weight.name][0].mask = np.array([1] * 12 + [0] * 4)
+    with pytest.raises(UserError, match=r"masks of stem.weight: nothing would be left of what the network cuts out"):
+        plan.apply(net)
+    assert net.stem.weight.shape[0] == 16

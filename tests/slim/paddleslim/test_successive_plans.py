@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.nn import functional as F
 from support.pruning import Net, error, outputs, random_inputs, randomize
 
 from ppcls_compress.errors import UserError
@@ -89,6 +90,22 @@ def test_sensitivities_of_a_pruned_network_leave_it_pruned():
     pruner.prune_var("a.weight", 0, 0.5)
     pruner.sensitive(lambda: 1.0, target_vars=["b.weight"])
     assert net.c.weight.shape == [12, 12, 1, 1]
+
+
+def test_sensitivities_that_remove_nothing_undo_nothing():
+    def middle(net, x):
+        return net.a(x) * F.sigmoid(net.up(F.relu(net.down(x.mean([2, 3], keepdim=True)))))
+
+    net = Net(middle, a=nn.Conv2D(16, 16, 1), down=nn.Conv2D(16, 4, 1), up=nn.Conv2D(4, 16, 1))
+    pruner = L1NormFilterPruner(randomize(net), SHAPE)
+    pruner.prune_vars({"stem.weight": 0.5}, 0)
+    scored = []
+    pruner.sensitive(lambda: scored.append(tuple(net.stem.weight.shape)) or 1.0, target_vars=["down.weight"])
+    assert len(scored) == 10  # the network as it is, and nine ratios: a tenth of 4 filters is none
+    assert set(scored) == {(8, 3, 3, 3)}
+    assert net.stem.weight.shape[0] == 8
+    pruner.restore()
+    assert net.stem.weight.shape[0] == 16
 
 
 def test_pruners_that_do_not_know_of_each_other_refuse_to_break_the_network():

@@ -139,7 +139,7 @@ class Random(nn.Layer):
         (residual, PruneOptions(name="taylor"), "taylor: stem.weight has no gradient"),
         (residual, PruneOptions(target_flops=0.1, skip=("a",)), "target_flops: 0.1 cannot be met; the nearest"),
         (residual, PruneOptions(target_latency_ms=1.0), "target_latency_ms: needs a function"),
-        (Random, PruneOptions(), "is not the dense one without the removed channels: outputs differ"),
+        (Random, PruneOptions(), r"something else each time.*: it draws .* by gaussian \(.*test_pruner.py:"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(build, options, says):

@@ -32,7 +32,7 @@ class Candidates:
         orders: per group, its units from the least important to the most.
         scores: per group, one score per unit, divided by the group's mean.
         sizes: per group, how many units it had before the first of several steps.
-        single: groups of one unit, which stays whatever is asked of it.
+        others: groups that lose nothing, whose layers a ratio may name all the same.
     """
 
     channels: Channels
@@ -40,7 +40,7 @@ class Candidates:
     scores: list[np.ndarray]
     orders: list[np.ndarray]
     sizes: list[int]
-    single: list[Group]
+    others: list[Group]
 
     def plan(self, counts: list[int]) -> Plan:
         """Removes the `counts[i]` least important units of group i."""
@@ -82,7 +82,7 @@ class Scorer:
         able = tuple(m for m in group.members if self._norms is None or m.origin.weight in self._norms)
         return able if self.options.scope == "group" else able[:1]
 
-    def score(self, channels: Channels, groups: list[Group]) -> Candidates:
+    def score(self, channels: Channels, groups: list[Group], others: list[Group]) -> Candidates:
         """With `scope: group` the mean over the coupled layers, each divided by its mean; else the first layer's."""
         scores = []
         for group in groups:
@@ -93,7 +93,7 @@ class Scorer:
                 total += own / max(float(own.mean()), np.finfo(np.float64).tiny)
             scores.append(total / len(members))
         sizes = [self.stage.dense_units(group) for group in groups]
-        return Candidates(channels, groups, scores, [ranking(s) for s in scores], sizes, self.stage.single(channels))
+        return Candidates(channels, groups, scores, [ranking(s) for s in scores], sizes, others)
 
     def _layer(self, origin: Origin) -> np.ndarray:
         if origin.weight not in self._layers:
@@ -109,14 +109,14 @@ class Scorer:
         return Filters(origin.weight, _rows(tensor, origin.axis), slope, scale)
 
 
-def group_ratios(groups: list[Group], ratio: float | Mapping[str, float], single: Iterable[Group] = ()) -> list[float]:
+def group_ratios(groups: list[Group], ratio: float | Mapping[str, float], others: Iterable[Group] = ()) -> list[float]:
     """The share of each group's channels to remove.
 
     Of several globs that match a layer the first counts. Within a group a later glob gives way to an earlier one when
     it matches the earlier one's layers too, as `*` does.
 
     Args:
-        single: groups that lose nothing whatever is asked of them.
+        others: groups that lose nothing whatever is asked of them.
 
     Raises:
         ConfigError: a glob matches no layer of these groups, never counts, or contradicts another one within a group.
@@ -136,7 +136,7 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float], single
                 chosen.setdefault(glob, []).append(member.origin)
         used.update(chosen)
         ratios.append(_common_ratio(chosen, ratio))
-    used.update(glob_of(member.origin, ratio) for group in single for member in group.members)
+    used.update(glob_of(member.origin, ratio) for group in others for member in group.members)
     for glob in ratio:
         if glob not in used:
             origins = [member.origin for group in groups for member in group.members]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.options.prune import PruneOptions
-from ppcls_compress.slim.prune.trace.channels import Channels, Group
+from ppcls_compress.slim.prune.trace.channels import Group
 from ppcls_compress.slim.prune.trace.context import Origin
 
 
@@ -81,7 +81,3 @@ class Stage:
         """How many units the group had."""
         origin = group.members[0].origin
         return round(len(group) * self.dense_channels(origin) / len(origin.labels))
-
-    def single(self, channels: Channels) -> list[Group]:
-        """The groups that had one unit only."""
-        return [group for group in channels.groups if self.dense_units(group) == 1]

@@ -45,7 +45,7 @@ def select(
             latency within 10%.
     """
     if options.target is None:
-        goals = group_ratios(candidates.groups, options.ratio, candidates.single)
+        goals = group_ratios(candidates.groups, options.ratio, candidates.others)
         ratios = [stage.ratio(ratio) for ratio in goals]
         return candidates.plan(removals(candidates, options, ratios, options.align))
     name, goal = options.target

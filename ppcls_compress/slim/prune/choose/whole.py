@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from paddle import nn
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import Graph, Op
@@ -20,6 +23,11 @@ _KINDS = {
     **dict.fromkeys(("matmul", "linear", "bmm", "einsum"), "fc"),
 }
 """Operators that are a layer when one of their operands is a weight."""
+
+_TYPES = {
+    "conv": (nn.Conv1D, nn.Conv2D, nn.Conv3D, nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose),
+    "fc": (nn.Linear,),
+}
 
 _NO_WEIGHT = "its weight is computed, or of a shape that no layer has"
 
@@ -41,7 +49,16 @@ def whole_layers(channels: Channels, kinds: frozenset[str], holds: list[Hold | N
             unknown = (op.name, _NO_WEIGHT if op.name in RULES else "the operator is not in the pruner's table")
             held, reason = next((reasons[root] for root in roots.tolist() if root in reasons), unknown)
             found.setdefault((layer, op.name), {"layer": layer, "op": held, "reason": reason})
-    return list(found.values())
+    return [*found.values(), *_not_reached(channels.tracing, kinds)]
+
+
+def _not_reached(tracing: Tracing, kinds: frozenset[str]) -> Iterator[dict[str, str]]:
+    """Layers that no forward pass calls: they stay as they are, whatever they would read."""
+    types = tuple(kind for name in kinds for kind in _TYPES[name])
+    read = {tracing.graph.parameters.get(value) for op in tracing.graph.ops for value in tracing.flat_inputs(op)}
+    for path, layer in tracing.layers.items():
+        if isinstance(layer, types) and "weight" in layer._parameters and f"{path}.weight".lstrip(".") not in read:
+            yield {"layer": path, "op": "", "reason": "the forward pass does not reach it"}
 
 
 def causes(whole: list[dict[str, str]]) -> str:

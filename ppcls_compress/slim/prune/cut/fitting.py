@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +11,13 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import Op, Shape
+from ppcls_compress.slim.graph import Shape
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.cut.history import History
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.cut.structure import Change, Misfit, carry_out, look
 from ppcls_compress.slim.prune.cut.surgery import Surgery
+from ppcls_compress.slim.prune.cut.unsteady import random_operator
 from ppcls_compress.slim.prune.cut.verify import Proof
 from ppcls_compress.slim.prune.trace.channels import Channels, solve
 from ppcls_compress.slim.prune.trace.context import Tracing
@@ -78,17 +79,19 @@ class Network:
     def _rehearse(self) -> None:
         """Removes channels for a moment, different shares of different groups, and learns what does not follow.
 
-        Twice, if more comparisons in the network's own code come out differently when little is left.
+        Comparisons in the network's own code are turned, if they are, to see whether that changes anything; then left.
         """
         for share in _REHEARSED:
-            plan = _uneven(self.channels(), share)
-            while plan.is_doubtful and (share == _REHEARSED[0] or self._flipped(plan)):
-                try:
-                    self._try(plan)
-                    break
-                except Misfit as misfit:
-                    self._learn(misfit, plan)
-                plan = _uneven(self.channels(), share)
+            turning = _uneven(self.channels(), share)
+            if self._flipped(turning):
+                with suppress(Misfit):
+                    self._try(turning)
+        while (plan := self.sound(lambda channels: _uneven(channels, _REHEARSED[0]))).is_doubtful:
+            try:
+                self._try(plan)
+                break
+            except Misfit as misfit:
+                self._learn(misfit)
 
     def _try(self, plan: Plan) -> None:
         surgery = Surgery()
@@ -182,14 +185,25 @@ class Network:
                     look(self.model, self.inputs, plan)
             except Misfit as misfit:
                 surgery.undo()
-                self._learn(misfit, plan)
+                self._learn(misfit)
                 continue
             if fault is not None:
-                raise UserError(
-                    f"the pruned network is not the dense one without the removed channels: {fault}; "
-                    "name layers in `skip` until it is"
-                )
+                raise UserError(self._told(fault, proof))
             return plan, changes
+
+    def _told(self, fault: str, proof: Proof) -> str:
+        """Why what comes out is not exact."""
+        if not proof.wavers(self.model):
+            return (
+                f"the pruned network is not the dense one without the removed channels: {fault}; "
+                "name layers in `skip` until it is"
+            )
+        drawn = random_operator(self.model, self.inputs, self.tracing.evaluation)
+        why = f"it draws random numbers by {drawn}" if drawn else "its code, or a hook, changes from call to call"
+        return (
+            f"the network computes something else each time, also in evaluation, which cannot be verified: {why}; "
+            "do that in training only (if self.training), or prune with verify: false"
+        )
 
     def _masked(self, plan: Plan) -> Proof:
         """What the network must compute once pruned: a forward pass with the removed channels zeroed."""
@@ -200,36 +214,48 @@ class Network:
         finally:
             masked.undo()
 
-    def _learn(self, misfit: Misfit, plan: Plan) -> None:
+    def _learn(self, misfit: Misfit) -> None:
         """What has to stay because the pruned network is not what it should be.
 
-        The channels that the code compares the number of; else those that the first operator to differ counts, or
-        works with; then all that its layer reads or makes.
+        The channels that the first operator to differ counts, or reads; then all that its layer reads or makes.
         """
-        turned = self._flipped(plan)
-        if turned:
-            self._keep([_about(guard, plan.channels) for guard in turned])
-            return
+        self._check_steady()
         op = misfit.op
         if op is None:
             raise UserError(f"the pruned network's forward pass fails: {misfit}")
         attempt = self._failures[op.index] = self._failures.get(op.index, 0) + 1
         labels = [size.counted if size.whole is None else size.whole for size in misfit.sizes]
         if attempt > 1:
-            labels = self._labels_of([near for near in self.tracing.graph.ops if _is_inside(near.owner, op.owner)])
+            near = [other for other in self.tracing.graph.ops if _is_inside(other.owner, op.owner)]
+            labels = self._labels_of(v for other in near for v in [*self.tracing.flat_inputs(other), *other.outputs])
         elif not labels:
-            labels = self._labels_of([op])
+            labels = self._labels_of(self.tracing.flat_inputs(op)) or self._labels_of(op.outputs)
         if not labels or attempt > _MOST_ATTEMPTS:
             raise UserError(f"the pruned network's forward pass fails at {op.name} in layer {op.owner!r}: {misfit}")
         self._keep([(label, Pin(op.name, str(misfit))) for label in labels])
+
+    def _check_steady(self) -> None:
+        """Whether the network as it is is still the one that was traced.
+
+        Raises:
+            UserError: its forward pass is another one each time.
+        """
+        everything = np.ones(self.tracing.book.count, dtype=bool) if self.left is None else self.left
+        try:
+            look(self.model, self.inputs, Plan(self.channels(), everything, self.left))
+        except Misfit as misfit:
+            where = f"{misfit.op.name} in layer {misfit.op.owner!r}: " if misfit.op else ""
+            raise UserError(
+                f"the network's forward pass is another one each time it runs: {where}{misfit}; take out what counts "
+                "calls, a hook for example, while it is pruned"
+            ) from misfit
 
     def _keep(self, pins: Iterable[tuple[Labels, Pin]]) -> None:
         self._pins.extend(pins)
         self._solved = None
 
-    def _labels_of(self, ops: list[Op]) -> list[Labels]:
-        values = {value for op in ops for value in [*self.tracing.flat_inputs(op), *op.outputs]}
-        return [labels for value in values for labels in self.tracing.values.get(value, {}).values()]
+    def _labels_of(self, values: Iterable[str]) -> list[Labels]:
+        return [labels for value in set(values) for labels in self.tracing.values.get(value, {}).values()]
 
 
 def _is_inside(path: str, layer: str) -> bool:

@@ -58,24 +58,31 @@ def carry_out(plan: Plan, surgery: Surgery) -> list[Change]:
 
 
 def look(model: nn.Layer, inputs: Inputs, plan: Plan) -> None:
-    """Captures the pruned network and compares it with what the plan says.
+    """Captures the pruned network, in each mode that was traced, and compares it with what the plan says.
 
     Raises:
         Misfit: they differ.
     """
+    tracing = plan.channels.tracing
+    count = len(tracing.evaluation.ops)
+    for ops, training in ((tracing.graph.ops[:count], False), (tracing.graph.ops[count:], True)):
+        if ops:
+            _look(model, inputs, plan, ops, training=training)
+
+
+def _look(model: nn.Layer, inputs: Inputs, plan: Plan, ops: list[Op], *, training: bool) -> None:
     failure = None
     try:
-        graph = capture(model, inputs)
+        graph = capture(model, inputs, training=training)
     except CaptureError as error:
         graph, failure = error.graph, first_line(error.cause)
     tracing = plan.channels.tracing
-    dense = tracing.graph
     wanted: dict[int, list[tuple[Size, int]]] = {}
     for size in plan.channels.sizes:
         wanted.setdefault(size.op.index, []).append((size, plan.count(size.counted)))
     shapes = plan.shapes()
-    read = {value for op in dense.ops for value in tracing.flat_inputs(op)} | set(dense.outputs)
-    for old, new in zip(dense.ops, graph.ops, strict=False):
+    read = {value for op in ops for value in tracing.flat_inputs(op)} | set(tracing.graph.outputs)
+    for old, new in zip(ops, graph.ops, strict=False):
         if old.name != new.name:
             raise _ahead(tracing, old, wanted, f"the network takes another path here ({new.name})")
         _compare(plan, graph, old, new, wanted.get(old.index, []))
@@ -83,12 +90,8 @@ def look(model: nn.Layer, inputs: Inputs, plan: Plan) -> None:
             if a in read and shapes[a] != graph.shapes[b] and -1 not in graph.shapes[b]:
                 raise Misfit(old, [], f"its result is {list(graph.shapes[b])} and not {list(shapes[a])}")
     if failure is not None:
-        ops = dense.ops
-        raise (
-            Misfit(None, [], failure)
-            if len(graph.ops) >= len(ops)
-            else _ahead(tracing, ops[len(graph.ops)], wanted, failure)
-        )
+        ended = len(graph.ops) >= len(ops)
+        raise Misfit(None, [], failure) if ended else _ahead(tracing, ops[len(graph.ops)], wanted, failure)
 
 
 def _compare(plan: Plan, graph: Graph, old: Op, new: Op, sizes: list[tuple[Size, int]]) -> None:
@@ -102,7 +105,7 @@ def _compare(plan: Plan, graph: Graph, old: Op, new: Op, sizes: list[tuple[Size,
     for where, before, after in _constants(plan.channels.tracing.graph, old, graph, new):
         for index, (a, b) in enumerate(zip_longest(before, after)):
             if a != b and (where, index) not in counted:
-                raise Misfit(old, [], f"{a} becomes {b} with fewer channels")
+                raise Misfit(old, [], f"{a} becomes {b}")
 
 
 def _ahead(tracing: Tracing, op: Op, wanted: dict[int, list[tuple[Size, int]]], reason: str) -> Misfit:

@@ -69,9 +69,13 @@ class Surgery:
         self._changes: list[_Content | _Attribute | _Item] = []
 
     def undo(self) -> None:
-        """Puts everything back, last change first."""
+        """Puts everything back, last change first; gradients of other shapes go."""
         while self._changes:
-            self._changes.pop().swap()
+            change = self._changes.pop()
+            change.swap()
+            gradient = change.tensor.grad if isinstance(change, _Content) else None
+            if gradient is not None and list(gradient.shape) != list(change.tensor.shape):
+                change.tensor.clear_gradient(set_to_zero=False)
 
     def shapes(self) -> dict[int, tuple[paddle.Tensor, list[int]]]:
         """The tensors that were given new content, each by its identity and with the shape it was left with."""

@@ -130,6 +130,13 @@ class Proof:
             return first_line(error)
         return None if found <= self.tolerance else f"outputs differ by {found:.1e} of the largest"
 
+    def wavers(self, network: nn.Layer) -> bool:
+        """Whether two runs of one network differ by more than rounding."""
+        try:
+            return difference(self.run(network, self.inputs), self.run(network, self.inputs)) > self.tolerance
+        except Exception:  # whatever the user's forward raises; that is another fault
+            return False
+
 
 @contextmanager
 def _empty_tensors(model: nn.Layer) -> Iterator[list[str]]:

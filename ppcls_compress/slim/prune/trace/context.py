@@ -96,6 +96,8 @@ class Tracing:
     """State of one pass over the operators.
 
     Attributes:
+        graph: of a run in evaluation and, behind it, of one in training where that takes another path.
+        evaluation: the former alone.
         values: value id -> labelled axes.
         bindings: (structured parameter name, axis) -> labels.
         picks: structured name of a buffer -> what is picked by its numbers.
@@ -105,6 +107,7 @@ class Tracing:
     """
 
     graph: Graph
+    evaluation: Graph
     sources: Sources
     layers: Mapping[str, nn.Layer]
     book: LabelBook = field(default_factory=LabelBook)

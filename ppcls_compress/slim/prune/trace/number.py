@@ -8,20 +8,17 @@ behave like any other.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from math import floor, isfinite
 from operator import eq, ge, gt, le, lt, ne
-from pathlib import Path
 
-import paddle
-
+from ppcls_compress.slim.places import is_own_code, place_of
 from ppcls_compress.slim.prune.trace.formula import Dim, Formula, Leaf, Operation, evaluate, leaves
 
-_PADDLE = str(Path(paddle.__file__).parent)
-_NETWORKS = str(Path(_PADDLE) / "vision" / "models")
-_OURS = str(Path(__file__).parents[2])
+_LARGEST = 1 << 10
+"""Denominator of a factor that still counts as a fraction."""
 
 _COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
@@ -83,12 +80,10 @@ class Log:
     open: bool = True
 
 
-@cache
-def is_own_code(file: str) -> bool:
-    """Whether this is code of a network, and not Paddle's or that of the tracer."""
-    if file.startswith(_NETWORKS):
-        return True
-    return not file.startswith((_PADDLE, _OURS, "<frozen"))
+def together(logs: Sequence[Log]) -> Log:
+    """What was noticed in several forward passes, which are over."""
+    guards, losses = ([entry for log in logs for entry in getattr(log, name)] for name in ("guards", "losses"))
+    return Log(guards, losses, set().union(*(log.read for log in logs)), open=False)
 
 
 class Number(int):
@@ -143,15 +138,13 @@ class Number(int):
     def __round__(self, digits: int | None = None) -> int:
         return self if digits is None or digits >= 0 else int.__round__(self, digits)
 
-    def __truediv__(self, other: object) -> float:
-        if isinstance(other, int) and other:
-            self._lose(Operation("//", self.formula, formula_of(other)), int.__floordiv__(self, other))
-        return int.__truediv__(self, other)
+    def __truediv__(self, other: object) -> object:
+        quotient = int.__truediv__(self, other)
+        return quotient if quotient is NotImplemented else Share.of(quotient, self.formula, formula_of(other), self.log)
 
-    def __rtruediv__(self, other: object) -> float:
-        if isinstance(other, int) and self:
-            self._lose(Operation("//", formula_of(other), self.formula), int.__floordiv__(int(other), self))
-        return int.__rtruediv__(self, other)
+    def __rtruediv__(self, other: object) -> object:
+        quotient = int.__rtruediv__(self, other)
+        return quotient if quotient is NotImplemented else Share.of(quotient, formula_of(other), self.formula, self.log)
 
     def __divmod__(self, other: object) -> tuple[object, object]:
         return self // other, self % other
@@ -184,8 +177,7 @@ class Number(int):
 
     def _guard(self, sign: str, right: Formula, outcome: bool, frame: object) -> None:
         if self.log.open and is_own_code(frame.f_code.co_filename):
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            self.log.guards.append(Guard(sign, self.formula, right, outcome, place))
+            self.log.guards.append(Guard(sign, self.formula, right, outcome, place_of(frame)))
 
 
 def formula_of(value: int) -> Formula:
@@ -193,14 +185,73 @@ def formula_of(value: int) -> Formula:
     return value.formula if isinstance(value, Number) else int(value)
 
 
-def _times(number: Number, factor: float) -> None:
-    """A product with a float, as `int(0.5 * channels)`, may come back as what it is rounded down."""
-    share = Fraction(factor).limit_denominator(1 << 10) if factor == factor and abs(factor) < 1 << 20 else Fraction(0)
-    if share > 0 and float(share) == factor:
-        product = Operation("*", number.formula, share.numerator)
-        number._lose(Operation("//", product, share.denominator), int(int.__int__(number) * factor))
-    else:
-        number._lose(number.formula, int.__int__(number))
+class Share(float):
+    """A quotient of numbers, as `int(channels * 0.5)` has it on the way: what it is rounded down is noted as lost.
+
+    Attributes:
+        above, below: numerator and denominator.
+        log: of the forward pass that it belongs to.
+    """
+
+    above: Formula
+    below: Formula
+    log: Log
+
+    @classmethod
+    def of(cls, value: float, above: Formula, below: Formula, log: Log) -> float:
+        """The quotient, a plain float once the forward pass is over."""
+        if not log.open:
+            return float(value)
+        made = cls(value)
+        made.above, made.below, made.log = above, below, log
+        log.losses.append(Loss(Operation("//", above, below), floor(value)))
+        return made
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        """Copies and pickles are plain floats."""
+        return float, (float.__float__(self),)
+
+    def __mul__(self, other: object) -> object:
+        product, factor = float.__mul__(self, other), _fraction(other)
+        if factor is None:
+            return product
+        above, below = _product(self.above, factor[0]), _product(self.below, factor[1])
+        return Share.of(product, above, below, self.log)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: object) -> object:
+        quotient, factor = float.__truediv__(self, other), _fraction(other)
+        if factor is None:
+            return quotient
+        above, below = _product(self.above, factor[1]), _product(self.below, factor[0])
+        return Share.of(quotient, above, below, self.log)
+
+    def __floor__(self) -> int:
+        return Number.of(float.__floor__(self), Operation("//", self.above, self.below), self.log)
+
+    def __ceil__(self) -> int:
+        negative = Operation("//", Operation("-", 0, self.above), self.below)
+        return Number.of(float.__ceil__(self), Operation("-", 0, negative), self.log)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return self.__floor__() if digits is None and self.is_integer() else float.__round__(self, digits)
+
+
+def _product(left: Formula, right: Formula) -> Formula:
+    return left if right == 1 else right if left == 1 else Operation("*", left, right)
+
+
+def _fraction(factor: object) -> tuple[Formula, Formula] | None:
+    """Numerator and denominator of a factor; None where it is none, or no simple one."""
+    if isinstance(factor, Share):
+        return factor.above, factor.below
+    if isinstance(factor, int):
+        return formula_of(factor), 1
+    if not isinstance(factor, float) or not isfinite(factor):
+        return None
+    found = Fraction(factor).limit_denominator(_LARGEST)
+    return (found.numerator, found.denominator) if found > 0 and float(found) == factor else None
 
 
 def _operator(sign: str, name: str, *, swapped: bool) -> Callable[[Number, object], object]:
@@ -209,11 +260,11 @@ def _operator(sign: str, name: str, *, swapped: bool) -> Callable[[Number, objec
     def method(self: Number, other: object) -> object:
         result = plain(self, other)
         if result is NotImplemented:
-            if isinstance(other, float):
-                if sign == "*":
-                    _times(self, other)
-                else:
-                    self._lose(self.formula, int.__int__(self))
+            if not isinstance(other, float):
+                return result
+            if sign == "*" and (factor := _fraction(other)) is not None:
+                return Share.of(float.__mul__(other, self), _product(self.formula, factor[0]), factor[1], self.log)
+            self._lose(self.formula, int.__int__(self))
             return result
         pair = (formula_of(other), self.formula) if swapped else (self.formula, formula_of(other))
         return Number.of(result, Operation(sign, *pair), self.log)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from ppcls_compress.slim.graph import Graph, Op
 from ppcls_compress.slim.prune.trace.formula import Formula, Held, leaves
+from ppcls_compress.slim.prune.trace.number import together
 from ppcls_compress.slim.prune.trace.watch import Call, Watch
 
 _CONSTANTS = ("full", "full_int_array")
@@ -37,11 +38,11 @@ class Sources:
         log: what the network did with its numbers besides.
     """
 
-    def __init__(self, graph: Graph, watch: Watch) -> None:
+    def __init__(self, graph: Graph, *watches: Watch) -> None:
         self.numbers: dict[Key, Entry] = {}
-        self.log = watch.log
+        self.log = together([watch.log for watch in watches])
         self._graph = graph
-        for call in watch.calls:
+        for call in (call for watch in watches for call in watch.calls):
             if call.result in graph.makers:
                 self._match(call, graph.makers[call.result])
 

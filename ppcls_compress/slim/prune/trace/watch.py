@@ -12,9 +12,10 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 from paddle.pir import Value
 
+from ppcls_compress.slim.places import is_own_code
 from ppcls_compress.slim.prune.trace.attributes import followed_attributes
 from ppcls_compress.slim.prune.trace.formula import Dim, Formula
-from ppcls_compress.slim.prune.trace.number import Log, Number, formula_of, is_own_code
+from ppcls_compress.slim.prune.trace.number import Log, Number, formula_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Call:
 
     Attributes:
         result: the id of the value it returned, or of the first one.
-        given: each integer, or list of integers, among its arguments, with the formulas.
+        given: each integer, or list of integers, among its arguments that is followed, with the formulas.
     """
 
     result: str
@@ -32,19 +33,24 @@ class Call:
 
 @dataclass
 class Watch:
-    """What was seen during a forward pass."""
+    """What was seen during a forward pass.
+
+    Attributes:
+        prefix: what the ids of values are written with.
+    """
 
     log: Log
+    prefix: str = ""
     calls: list[Call] = field(default_factory=list)
 
 
 @contextmanager
-def watched(model: nn.Layer) -> Iterator[Watch]:
+def watched(model: nn.Layer, prefix: str = "") -> Iterator[Watch]:
     """Within it, what `model` reads of sizes and integer attributes is followed into operators; then all is undone."""
-    watch = Watch(Log())
+    watch = Watch(Log(), prefix)
     operators = {name: call for name, call in vars(paddle._C_ops).items() if callable(call) and name[0] != "_"}
     with (
-        _replaced(Value, "shape", _shape_of(Value.shape.fget, lambda value: str(value.id), watch.log)),
+        _replaced(Value, "shape", _shape_of(Value.shape.fget, lambda value: f"{prefix}{value.id}", watch.log)),
         _replaced(EagerParamBase, "shape", _shape_of(paddle.Tensor.shape.__get__, lambda own: own.name, watch.log)),
         _replaced(Value, "__getitem__", _plain_index(Value.__getitem__)),
         _replaced(Value, "__setitem__", _plain_index(Value.__setitem__)),
@@ -132,8 +138,8 @@ def _noting(watch: Watch, call: Callable[..., object]) -> Callable[..., object]:
         result = call(*arguments, **named)
         first = result[0] if isinstance(result, list | tuple) and result else result
         if isinstance(first, Value):
-            given = tuple(_given(argument) for argument in (*arguments, *named.values()) if _is_integral(argument))
-            watch.calls.append(Call(str(first.id), given))
+            given = tuple(_given(argument) for argument in (*arguments, *named.values()) if _is_followed(argument))
+            watch.calls.append(Call(f"{watch.prefix}{first.id}", given))
         return result
 
     return operator
@@ -141,13 +147,8 @@ def _noting(watch: Watch, call: Callable[..., object]) -> Callable[..., object]:
 
 def _is_followed(argument: object) -> bool:
     if isinstance(argument, list | tuple):
-        return any(type(item) is Number for item in argument)
+        return any(type(item) is Number for item in argument) and all(isinstance(item, int) for item in argument)
     return type(argument) is Number
-
-
-def _is_integral(argument: object) -> bool:
-    items = argument if isinstance(argument, list | tuple) else [argument]
-    return all(isinstance(item, int) and not isinstance(item, bool) for item in items)
 
 
 def _given(argument: int | list[int] | tuple[int, ...]) -> tuple[list[int], list[Formula]]:

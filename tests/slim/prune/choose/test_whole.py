@@ -7,7 +7,10 @@ from paddle.nn import functional as F
 from paddle.vision.ops import DeformConv2D
 from support.pruning import Net, channels, check_exact
 
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import L1NormFilterPruner
 from ppcls_compress.slim.options.prune import PruneOptions
+from ppcls_compress.slim.prune import prune
 
 SHAPE = [[1, 3, 16, 16]]
 
@@ -79,3 +82,74 @@ def test_a_naked_weight_of_a_product_is_listed_by_its_name():
 
     _, record = check_exact(build, SHAPE, PruneOptions(prune_type="all"))
     assert {"layer": "w", "op": "einsum", "reason": "the operator is not in the pruner's table"} in record["pinned"]
+
+
+def mlp(net, x):
+    """As transformers for images have it: linear layers around a depthwise convolution."""
+    y = net.up(x.flatten(2).transpose([0, 2, 1])).transpose([0, 2, 1]).reshape([0, -1, 16, 16])
+    y = F.gelu(net.between(y)).flatten(2).transpose([0, 2, 1])
+    return net.down(y).transpose([0, 2, 1]).reshape(x.shape)
+
+
+def test_a_convolution_decides_among_linear_layers_that_lose_the_same_channels():
+    def build():
+        depthwise = nn.Conv2D(24, 24, 3, padding=1, groups=24)
+        return Net(mlp, up=nn.Linear(16, 24), between=depthwise, down=nn.Linear(24, 16))
+
+    net = build()
+    pruner = L1NormFilterPruner(net, SHAPE[0])
+    assert "between" in {name.rpartition(".")[0] for name, p in net.named_parameters() if p.name in
+                         {c.master_name for c in pruner.collections}}  # fmt: skip
+    pruner.prune_vars({"between.weight": 0.5}, 0, verify=True)
+    assert (net.up.weight.shape[1], net.between._groups, net.down.weight.shape[0]) == (12, 12, 12)
+    net, _ = check_exact(build, SHAPE, PruneOptions(pruned_ratio={"between": 0.5}, scope="layer"))
+    assert net.between.weight.shape[0] == 12
+
+
+class Transformer(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm, self.up = nn.Conv2D(3, 8, 4, stride=4), nn.LayerNorm(8), nn.Linear(8, 32)
+        self.down, self.head = nn.Linear(32, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose([0, 2, 1])
+        return self.head((x + self.down(F.gelu(self.up(self.norm(x))))).mean(1))
+
+
+def test_a_network_that_only_other_layers_can_shrink_is_told_which():
+    says = r"no layer of this network can be pruned; layer_norm: .*; prune_type: all takes linear layers too, fc takes "
+    with pytest.raises(UserError, match=says + "only them: 1 can be pruned"):
+        prune(Transformer(), PruneOptions(), SHAPE)
+    _, record = prune(Transformer(), PruneOptions(prune_type="all"), SHAPE)
+    assert list(record["kept"]) == ["up.weight", "up.bias", "down.weight"]
+
+
+class Micro(nn.Layer):
+    """Channels in groups, picked by an index and shuffled, as MicroNet has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide = nn.Conv2D(3, 4, 3, padding=1), nn.Conv2D(4, 8, 3, padding=1, groups=4)
+        self.groups, self.exp, self.oup = 4, 4, 8
+        self.register_buffer("index", paddle.to_tensor([1, 0, 3, 2, 5, 4, 7, 6]))
+        self.gate, self.last, self.fc = nn.Linear(8, 32), nn.Conv2D(8, 6, 1, groups=2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.wide(F.relu(self.stem(x)))
+        b, c, h, w = x.shape
+        y = F.hardsigmoid(self.gate(x.mean([2, 3]))).reshape([b, self.oup * self.exp, 1, 1])
+        a1, b1, a2, b2 = paddle.split(y, 4, axis=1)
+        other = paddle.index_select(x, self.index, axis=1)
+        x = paddle.maximum(x * a1 + other * b1, x * a2 + other * b2)
+        x = x.reshape([b, self.groups, c // self.groups, h, w]).transpose([0, 2, 1, 3, 4]).reshape([b, c, h, w])
+        return self.fc(self.last(x).mean([2, 3]))
+
+
+def test_channels_that_are_picked_shuffled_and_grouped_go_by_groups():
+    net, _ = check_exact(Micro, SHAPE, PruneOptions(pruned_ratio=0.5))
+    assert (net.stem.weight.shape[0], net.wide._groups, net.groups, net.oup, net.exp) == (2, 2, 2, 4, 4)
+    assert net.index.tolist() == [1, 0, 3, 2]
+    pruner = L1NormFilterPruner(Micro(), SHAPE[0])
+    pruner.prune_vars({"stem.weight": 0.5}, 0, verify=True)
+    assert pruner.model.stem.weight.shape[0] == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppcls_compress.slim.graph import Op
-from ppcls_compress.slim.prune.trace.context import Tracing, rule
+from ppcls_compress.slim.prune.trace.context import Tracing, Unsupported, rule
 from ppcls_compress.slim.prune.trace.labels import Axes
 from ppcls_compress.slim.prune.trace.rules.convolution import channel_axis
 
@@ -33,6 +33,12 @@ def unary(tracing: Tracing, op: Op) -> None:
 def binary(tracing: Tracing, op: Op) -> None:
     """f(x, y) with broadcasting."""
     combine(tracing, op, list(op.inputs[:2]))
+
+
+@rule("assign_out")
+def recomputed(tracing: Tracing, op: Op) -> None:
+    """A weight that a hook computes before each call of its layer."""
+    raise Unsupported("its weight is computed anew at each call, as by weight_norm or spectral_norm; remove that first")
 
 
 @rule("where")
