@@ -70,3 +70,10 @@ def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
         near = difflib.get_close_matches(str(name)[:_LONGEST_NAME], choices, n=12, cutoff=0.0)
         shown = [*near, f"... ({len(choices)} in all)"]
     return f"unknown {kind} {shortened(name)}{hint} Allowed: {', '.join(shown) or 'none'}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line: Paddle's long texts are cut to the line that states the error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    stated = [line for line in lines if "Error:" in line or "Exception:" in line or line.startswith("(")]
+    return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"

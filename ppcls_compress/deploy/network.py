@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import paddle
 
-from ppcls_compress.engine.hooks.nan_guard import first_not_finite
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.finite import first_not_finite
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import tensor_paths
 from ppcls_compress.slim.position import failures_told, first_unsteady

@@ -16,7 +16,7 @@ from paddle import nn
 from paddle.jit.dy2static.program_translator import StaticFunction
 from paddle.nn import functional as F
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, first_line
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.places import known_reason, raised_at
@@ -135,13 +135,6 @@ class CaptureError(Exception):
         where += [place] if (place := raised_at(self.cause)) else []
         said = known_reason(self.cause) or first_line(self.cause)
         return f"{said} ({', '.join(where)})" if where else said
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line: Paddle's long texts are cut to the line that states the error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    stated = [line for line in lines if "Error:" in line or "Exception:" in line or line.startswith("(")]
-    return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, first_line
 from ppcls_compress.slim import inputs as describing
-from ppcls_compress.slim.graph import first_line
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from support.training import SHAPE, tiny_trainer
 from ppcls_compress.engine.hooks import nan_guard
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
-from ppcls_compress.engine.hooks.nan_guard import NanGuard, first_not_finite
+from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
+from ppcls_compress.slim.finite import first_not_finite
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.recipe import empty_record
 

@@ -8,13 +8,12 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, first_line
 from ppcls_compress.slim import FPGMFilterPruner
 from ppcls_compress.slim.graph import (
     CaptureError,
     capture,
     capture_or_refuse,
-    first_line,
     inference_mode,
 )
 

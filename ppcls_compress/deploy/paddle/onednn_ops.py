@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ppcls_compress.deploy.paddle.onednn_lower import CONVOLUTIONS, Lowering
-from ppcls_compress.errors import NoFormError
+from ppcls_compress.errors import NoFormError, first_line
 from ppcls_compress.registry import Registry
-from ppcls_compress.slim.graph import Op, first_line
+from ppcls_compress.slim.graph import Op
 from ppcls_compress.slim.quant import WeightGrid
 
 Rule = Callable[[Lowering, Op], None]

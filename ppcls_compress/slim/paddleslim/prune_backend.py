@@ -20,8 +20,8 @@ import numpy as np
 import paddle
 from paddle.base.dygraph import base as dygraph_base
 
-from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, unknown
-from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, first_line, unknown
+from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import Inputs, example
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune.choose.backends import BACKENDS

@@ -13,8 +13,7 @@ from dataclasses import replace
 import paddle
 from paddle.nn.quant import quant_layers
 
-from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import first_line
+from ppcls_compress.errors import UserError, first_line
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.paddleslim import prune_backend
 from ppcls_compress.slim.quant import foreign, layers

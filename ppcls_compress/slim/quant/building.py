@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 
 import paddle
 
-from ppcls_compress.errors import ConfigError, unknown
-from ppcls_compress.slim.graph import first_line
+from ppcls_compress.errors import ConfigError, first_line, unknown
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.quantizers import activations, weights

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.errors import UserError, first_line, unknown
 from ppcls_compress.slim import inputs as describing
-from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.position import first_unsteady, position
 from ppcls_compress.slim.quant import layers, normed

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, first_line
 from ppcls_compress.slim import inputs as describing
-from ppcls_compress.slim.graph import first_line
 from ppcls_compress.slim.position import position
 from ppcls_compress.slim.quant import layers
 

@@ -11,7 +11,8 @@ from itertools import zip_longest
 
 from paddle import nn
 
-from ppcls_compress.slim.graph import CaptureError, Graph, Op, capture, first_line
+from ppcls_compress.errors import first_line
+from ppcls_compress.slim.graph import CaptureError, Graph, Op, capture
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.prune.cut.plan import Plan
 from ppcls_compress.slim.prune.cut.surgery import Surgery, refresh_sizes

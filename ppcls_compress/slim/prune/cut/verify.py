@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_compress.errors import UserError
-from ppcls_compress.slim.graph import first_line, inference_mode
+from ppcls_compress.errors import UserError, first_line
+from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import Inputs, example, mapped, tensors
 
 TOLERANCE = 1e-4
