@@ -42,6 +42,9 @@ def load(path: str | Path) -> ir.Model:
         raise UserError(
             f"{path}: {len(graph.inputs)} inputs and {len(graph.outputs)} outputs found, one of each is needed"
         )
+    for value in graph.initializers.values():
+        # An array of its own: what came from the file holds all of the file in memory for as long as it lives.
+        value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
     return ir.Model(graph, ir_version=_IR_VERSION, producer_name=_PRODUCER)
 
 
@@ -77,8 +80,12 @@ def infer_shapes(model: ir.Model) -> None:
 
 def sweep(model: ir.Model) -> None:
     """Drop the nodes, constants and operator sets that nothing uses."""
+    before = list(model.graph.initializers.values())
     passes.RemoveUnusedNodesPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)
+    for value in before:
+        if not value.is_initializer():
+            value.const_value = None  # a graph holds on to what was its input, as all were while shapes were inferred
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:
