@@ -45,12 +45,12 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: no such name.
         """
-        if name not in self._entries:
+        if name not in self:
             raise ConfigError((f"{where}: " if where else "") + unknown(self.kind, name, self._entries))
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries  # a YAML may give a list or a section for a name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

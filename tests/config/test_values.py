@@ -200,3 +200,10 @@ def test_a_file_in_another_encoding_is_told_by_name_and_a_byte_order_mark_is_non
     path.write_bytes(text.encode(encoding))
     with pytest.raises(ConfigError, match=f"it looks like {found}: iconv -f {found} -t UTF-8 {path}"):
         load_config(path)
+
+
+@pytest.mark.parametrize("key", ["Optimizer.lr.name", "DataLoader.Train.sampler.name", "DataLoader.Eval.dataset.name"])
+@pytest.mark.parametrize("value", ["[1, 8]", "{name: fpgm}", "[{}]"])
+def test_a_name_that_is_a_list_or_a_section_is_unknown(tmp_path, key, value):
+    text = refused(tmp_path, f"{key}={value}")
+    assert text.startswith(f"{key}: unknown ")
