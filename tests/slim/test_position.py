@@ -70,8 +70,9 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(("compute", "why"), [(raising, "KeyError: 'missing'"), (misshapen, "Error: .*capacity of")])
 def test_the_layer_that_fails_is_named_with_its_reason(tmp_path, call, compute, why):
-    with pytest.raises(UserError, match=rf"odd\.0.*{why}") as caught:
+    with pytest.raises(UserError, match=why) as caught:
         CALLS[call](network(compute), tmp_path)
+    assert "odd.0" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
