@@ -49,7 +49,7 @@ def test_merged_networks_answer_as_before(name, pruned):
     net = randomize(NETWORKS[name]())
     if pruned:
         net, record = prune(net, PruneOptions(), SHAPES)
-        assert record["pinned"] == []
+        assert all(pin["reason"] == "the forward pass does not reach it" for pin in record["pinned"])
     before, apart = outputs(net, random_inputs(SHAPES))[0], convolutions(net)
     assert branches.merge(net)
     after = outputs(net, random_inputs(SHAPES))[0]

@@ -46,7 +46,9 @@ EVERYWHERE_SLOW = [name for name in (*HEAVY, *LARGER) if name not in (*SHUFFLING
 @pytest.mark.parametrize("name", cases(EVERYWHERE, EVERYWHERE_SLOW))
 def test_native_backbones_are_pruned_exactly_and_everywhere(name):
     net, record = check_exact(lambda: models.build(name), shape_of(name))
-    assert {pin["layer"] for pin in record["pinned"]} == ENDS.get(name, set())
+    unused = {pin["layer"] for pin in record["pinned"] if pin["reason"] == "the forward pass does not reach it"}
+    assert all(layer.endswith(".dw_conv") and name.startswith("PPLCNetV2") for layer in unused)
+    assert {pin["layer"] for pin in record["pinned"]} - unused == ENDS.get(name, set())
     linear = {layer for layer, kind in net.named_sublayers() if isinstance(kind, paddle.nn.Linear)}
     for row in record["layers"]:
         assert row["after"]["flops"] < row["before"]["flops"] or row["name"] in linear, row
