@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ppcls_compress.errors import UserError
 
-OLDEST, NEWEST = (3, 0), (3, 3)
+OLDEST, NEWEST = (3, 3), (3, 3)
 """The tests run on the last release of each of these and of all between (`benchmarks/paddle_matrix.py`)."""
-_SUPPORTED = f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}"
+_SUPPORTED = " to ".join(dict.fromkeys(".".join(map(str, release)) for release in (OLDEST, NEWEST)))
 _INSTALL = f"pip install 'paddlepaddle>={OLDEST[0]}.{OLDEST[1]}.0,<{NEWEST[0]}.{NEWEST[1] + 1}'"
 
 
@@ -22,15 +22,15 @@ def check() -> str | None:
     """
     found = installed()
     if found is None:
-        raise UserError(f"PaddlePaddle is not installed; {_SUPPORTED} are supported: {_INSTALL}")
+        raise UserError(f"PaddlePaddle is not installed; supported: {_SUPPORTED}: {_INSTALL}")
     match = re.match(r"(\d+)\.(\d+)\.(\d+)-?(a|b|rc)?", found)
     if match is None or found.startswith("0.0.0"):  # built from source
         return None
     release = int(match[1]), int(match[2])
     if release < OLDEST or ((*release, match[3]) == (*OLDEST, "0") and match[4]):
-        raise UserError(f"PaddlePaddle {found} is too old; {_SUPPORTED} are supported: {_INSTALL}")
+        raise UserError(f"PaddlePaddle {found} is too old; supported: {_SUPPORTED}: {_INSTALL}")
     if release > NEWEST:
-        return f"PaddlePaddle {found} is not tested, {_SUPPORTED} are; should something fail: {_INSTALL}"
+        return f"PaddlePaddle {found} is not tested, {_SUPPORTED} is; should something fail: {_INSTALL}"
     return None
 
 
