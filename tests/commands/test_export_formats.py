@@ -219,6 +219,7 @@ def test_an_unknown_format_is_one_line(trained_config, trained, capsys, argument
     assert message in line
 
 
+@needs_onnx  # or more than the one package is missing
 @pytest.mark.parametrize(
     ("name", "package", "line"),
     [
