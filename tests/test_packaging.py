@@ -162,6 +162,7 @@ def test_lower_bounds(declared):
         "onnx-ir",
         "onnxruntime",
         "onnxscript",
+        "p2o",
         "protobuf",
     }
 

@@ -11,7 +11,7 @@ from importlib.metadata import requires
 
 
 def lower_bounds(requirements: list[str], extras: Collection[str] = ("test",)) -> list[str]:
-    """`name==bound` for each `name>=bound` of the package itself and of some of its extras, sorted.
+    """`name==bound` for each `name>=bound` or `name==bound` of the package itself and of some of its extras, sorted.
 
     Example:
         >>> lower_bounds(["numpy>=1.26.0", 'ruff<0.18,>=0.17.6; extra == "test"', 'onnx>=1.18; extra == "onnx"'])
@@ -19,7 +19,7 @@ def lower_bounds(requirements: list[str], extras: Collection[str] = ("test",)) -
     """
     extra = {text: re.search(r"extra == .([\w-]+).", text) for text in requirements}
     wanted = [text for text, found in extra.items() if found is None or found[1] in extras]
-    found = [re.match(r"([\w.-]+)[^;]*>=([\w.]+)", text) for text in wanted]
+    found = [re.match(r"([\w.-]+)[^;]*[>=]=([\w.]+)", text) for text in wanted]
     return sorted({f"{match[1]}=={match[2]}" for match in found if match})
 
 
