@@ -7,6 +7,7 @@ from typing import Any
 
 import paddle
 from paddle import ParamAttr, Tensor, nn
+from paddle.nn import functional as F
 from paddle.regularizer import L2Decay
 
 ACTIVATIONS = {
@@ -194,10 +195,7 @@ class DropPath(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, ...] -> the same shape."""
-        if not self.training or self.p == 0:
-            return x
-        kept = paddle.floor(paddle.rand([x.shape[0], *(1 for _ in x.shape[1:])]) + (1 - self.p))
-        return x / (1 - self.p) * kept
+        return F.dropout(x, self.p, axis=0, training=self.training) if self.p else x
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
