@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import paddle
 
-from ppcls_compress.data.datasets import LoaderConfig, WorkerOptions
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.maker import BatchMaker
+from ppcls_compress.data.options import LoaderConfig, WorkerOptions
 from ppcls_compress.data.transforms.batch import BatchPipeline
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.data.workers import EpochWork, in_process, in_workers

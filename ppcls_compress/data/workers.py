@@ -15,8 +15,8 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from ppcls_compress.data.datasets import WorkerOptions
 from ppcls_compress.data.maker import Batch, BatchMaker
+from ppcls_compress.data.options import WorkerOptions
 from ppcls_compress.errors import UserError
 
 _NOTHING = np.zeros(1, np.float32)  # stands for "no batch" on the way from a worker, where arrays must not be empty

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader, dead_workers_told
-from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
 from ppcls_compress.declare.paths import exists

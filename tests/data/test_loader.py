@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from ppcls_compress.data import build_loader, synthetic_loader
-from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
@@ -274,7 +274,7 @@ def test_workers_never_collect_garbage_of_the_parent(images, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data import build_loader, dead_workers_told
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError

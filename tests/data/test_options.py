@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ppcls_compress.config.load import explain
-from ppcls_compress.data.datasets import LoaderConfig
+from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.transforms import dump_transforms, inert_options, parse_transforms
 from ppcls_compress.data.transforms.cropping import CropImage
 from ppcls_compress.data.transforms.resampling import RandCropImage, ResizeImage

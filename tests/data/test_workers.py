@@ -6,7 +6,7 @@ import pytest
 from paddle.io.dataloader import dataloader_iter
 
 from ppcls_compress.data import workers
-from ppcls_compress.data.datasets import WorkerOptions
+from ppcls_compress.data.options import WorkerOptions
 from ppcls_compress.errors import UserError
 
 

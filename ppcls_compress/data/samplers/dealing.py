@@ -1,65 +1,11 @@
-"""Which images make up which batch, on which rank: a pure function of seed and epoch."""
+"""Every image once an epoch, dealt out to the ranks."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.declare import Declarations, Options, PositiveInt
-
-_ORDER, _SAMPLE, _BATCH = range(3)
-
-
-def order_rng(seed: int, epoch: int) -> np.random.Generator:
-    """The generator that shuffles an epoch."""
-    return np.random.default_rng((_ORDER, seed, epoch))
-
-
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one image's transforms: the same on every rank and in every worker."""
-    return np.random.default_rng((_SAMPLE, seed, epoch, index))
-
-
-def batch_rng(seed: int, epoch: int, number: int, rank: int) -> np.random.Generator:
-    """The generator of one batch's transforms."""
-    return np.random.default_rng((_BATCH, seed, epoch, number, rank))
-
-
-class BatchSampler(Protocol):
-    """One rank's batches of an epoch."""
-
-    @property
-    def samples(self) -> int:
-        """How many images this rank sees in an epoch."""
-
-    def __len__(self) -> int:
-        """How many batches this rank sees in an epoch."""
-
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """The image indices of each batch of this rank."""
-
-
-class Sampler(Options):
-    """`DataLoader.<split>.sampler`: `batch_size` images per process and step."""
-
-    batch_size: PositiveInt
-    drop_last: bool = False
-
-    def build(
-        self, images: LabelledImages, *, seed: int, training: bool, rank: int = 0, world_size: int = 1
-    ) -> BatchSampler:
-        """The batches of one rank.
-
-        Args:
-            seed: with the epoch it determines the order.
-            training: every rank takes the same number of steps.
-        """
-        raise TypeError(f"{type(self).__name__} has no build of its own")
-
-
-SAMPLERS: Declarations[Sampler] = Declarations("sampler")
+from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler, order_rng
 
 
 @SAMPLERS.declare

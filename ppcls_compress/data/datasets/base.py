@@ -1,0 +1,54 @@
+"""What every data set has, and the registry of data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.transforms import BatchTransformOps, TransformOps
+from ppcls_compress.declare import LARGEST, Declarations, Options
+
+
+class Dataset(Options):
+    """What every data set has.
+
+    Attributes:
+        transform_ops: per image, in this order.
+        batch_transform_ops: per batch, in this order; they make labels soft.
+        skip_bad_images: how many unreadable images are passed over before the run stops.
+        allow_outside: take images that lie outside their folder, by `..`, by an absolute path or behind a link.
+    """
+
+    transform_ops: TransformOps
+    batch_transform_ops: BatchTransformOps = ()
+    skip_bad_images: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    allow_outside: bool = False
+
+    @field_validator("transform_ops")
+    @classmethod
+    def _images_are_decoded(cls, value: TransformOps) -> TransformOps:
+        if not value:
+            raise ValueError("the list is empty; it must start with DecodeImage")
+        return value
+
+    def check_paths(self, where: str) -> None:
+        """Whether what the data set points at is there; `where` is the key of its section.
+
+        Raises:
+            ConfigError: a path is missing.
+        """
+        raise TypeError(f"{type(self).__name__} has no check_paths of its own")
+
+    def read(self, *, class_num: int, where: str) -> LabelledImages:
+        """The images and their labels; `where` is the key of the section.
+
+        Raises:
+            ConfigError: a path is missing.
+            UserError: the lists cannot be used; with file and line.
+        """
+        raise TypeError(f"{type(self).__name__} has no read of its own")
+
+
+DATASETS: Declarations[Dataset] = Declarations("dataset")
