@@ -49,7 +49,7 @@ def compression_context(
         loss = training_loss(config)
         model.eval()
         for images, labels in itertools.islice(loader(), calibration_batches):
-            loss(model(images), labels, images).backward()
+            loss(model(images), labels, images).total.backward()
 
     def train(model: paddle.nn.Layer, record: Record) -> None:
         done = len(record["steps"])

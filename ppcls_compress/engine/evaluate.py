@@ -1,4 +1,4 @@
-"""Evaluation of any function from images to logits."""
+"""Evaluation of any function from images to a network's output."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from ppcls_compress.data import Loader
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
-from ppcls_compress.losses import LossFunction
+from ppcls_compress.losses import TotalLoss
 from ppcls_compress.metrics import MetricFunction
+from ppcls_compress.outputs import Output, mapped
 
 
 def evaluate(
-    predict: Callable[[paddle.Tensor], paddle.Tensor],
+    predict: Callable[[paddle.Tensor], Output],
     batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
     metric: MetricFunction,
-    loss: LossFunction | None = None,
+    loss: TotalLoss | None = None,
 ) -> dict[str, float]:
     """Metrics, as fractions, and the mean loss over a data set.
 
     Args:
-        predict: images [N, C, H, W] to logits [N, classes].
+        predict: images [N, C, H, W] to logits [N, classes], or whatever output the metrics take.
         batches: (images, labels [N]); with several processes, each one's own share of the samples.
         metric: as `metrics.build_metric` gives it.
         loss: adds `loss`, the mean over samples, at the end.
@@ -39,10 +40,10 @@ def evaluate(
     count = 0.0
     with paddle.no_grad():
         for images, labels in batches:
-            logits = predict(images)
-            found = metric(logits.astype("float32").numpy(), labels.numpy())
+            output = predict(images)
+            found = metric(mapped(_as_array, output), labels.numpy())
             if loss is not None:
-                found["loss"] = float(loss(logits, labels)) * len(labels)
+                found["loss"] = float(loss(output, labels, images).total) * len(labels)
             for name, value in found.items():
                 sums[name] += value
             count += len(labels)
@@ -51,6 +52,10 @@ def evaluate(
     if not count:
         raise UserError("there is nothing to evaluate on: none of the images could be read")
     return {name: totals[name] / count for name in sums}
+
+
+def _as_array(tensor: paddle.Tensor) -> np.ndarray:
+    return tensor.astype("float32").numpy()
 
 
 def tell_skipped(loader: Loader, told: set[str]) -> None:
@@ -65,7 +70,7 @@ def evaluate_model(
     model: paddle.nn.Layer,
     batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
     metric: MetricFunction,
-    loss: LossFunction | None = None,
+    loss: TotalLoss | None = None,
 ) -> dict[str, float]:
     """`evaluate` of a network in evaluation mode; its mode is put back afterwards."""
     was_training = model.training

@@ -12,6 +12,9 @@ import paddle
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.training import Progress, Training
+from ppcls_compress.losses import LossValue
+from ppcls_compress.models.labelled import TakesLabels
+from ppcls_compress.outputs import Output, mapped
 
 
 @dataclass
@@ -58,8 +61,8 @@ class Trainer(Training):
             paddle.seed(_seed_of(self.seed, epoch, index, paddle.distributed.get_rank()))
             last_of_group = (index + 1) % self.accumulate == 0 or index + 1 == batches
             group = min(self.accumulate, batches - index // self.accumulate * self.accumulate)
-            logits, loss = self._forward_backward(parallel, images, labels, scale=1.0 / group, sync=last_of_group)
-            batch = Batch(index, images, labels, logits, loss)
+            output, loss = self._forward_backward(parallel, images, labels, scale=1.0 / group, sync=last_of_group)
+            batch = Batch(index, images, labels, output, loss.total, loss.terms)
             self._call("after_backward", batch)
             if last_of_group:
                 self.precision.step(self.optimizer)
@@ -72,14 +75,16 @@ class Trainer(Training):
 
     def _forward_backward(
         self, parallel: paddle.nn.Layer, images: paddle.Tensor, labels: paddle.Tensor, *, scale: float, sync: bool
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+    ) -> tuple[Output, LossValue]:
         local_only = not sync and isinstance(parallel, paddle.DataParallel)
         with parallel.no_sync() if local_only else contextlib.nullcontext():
             with self.precision.autocast():
-                logits = parallel(images)
-                loss = self.loss(logits, labels, images)
-            self.precision.scaled(loss * scale if scale != 1.0 else loss).backward()
-        return logits.detach(), loss.detach()
+                # A margin is put between the right class and the others, so the network has to know which is right.
+                output = parallel(images, labels) if isinstance(self.model, TakesLabels) else parallel(images)
+                loss = self.loss(output, labels, images)
+            self.precision.scaled(loss.total * scale if scale != 1.0 else loss.total).backward()
+        terms = {name: term.detach() for name, term in loss.terms.items()}
+        return mapped(paddle.Tensor.detach, output), LossValue(loss.total.detach(), terms)
 
     def _call(self, event: str, *batch: Batch) -> None:
         for hook in self.hooks:

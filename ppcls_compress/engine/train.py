@@ -29,7 +29,7 @@ from ppcls_compress.engine.resume import differences, settings_of
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError, UserError
-from ppcls_compress.losses import LossFunction, build_loss
+from ppcls_compress.losses import TotalLoss, build_loss
 from ppcls_compress.metrics import MetricFunction, build_metric
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions
@@ -234,7 +234,7 @@ def evaluate_exported(
     return measured
 
 
-def _evaluation(config: Config) -> tuple[Loader, MetricFunction, LossFunction | None]:
+def _evaluation(config: Config) -> tuple[Loader, MetricFunction, TotalLoss | None]:
     """What evaluating takes beside a network."""
     loader = _loader(config, "Eval")
     check_image_shape(config, loader, "Eval")

@@ -11,7 +11,7 @@ from ppcls_compress.data import Loader, SyntheticLoader
 from ppcls_compress.engine import assemble
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.precision import build_precision
-from ppcls_compress.losses import TrainingLoss, build_loss
+from ppcls_compress.losses import TotalLoss, build_loss
 from ppcls_compress.losses.distillation import with_teacher
 from ppcls_compress.optim.build import build_optimizer, build_schedule
 
@@ -38,7 +38,7 @@ def build_trainer(
     )
 
 
-def training_loss(config: Config) -> TrainingLoss:
+def training_loss(config: Config) -> TotalLoss:
     """The losses of `Loss.Train`, mixed with a teacher's where `Slim.distill` names one.
 
     Raises:
@@ -47,6 +47,6 @@ def training_loss(config: Config) -> TrainingLoss:
     loss = build_loss(config.Loss.Train)
     options = config.Slim.distill if config.Slim else None
     if options is None:
-        return lambda logits, labels, images: loss(logits, labels)
+        return loss
     teacher = assemble.build_teacher(config, options)
     return with_teacher(loss, teacher, weight=options.weight, temperature=options.temperature)

@@ -9,7 +9,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.engine.precision import Precision
-from ppcls_compress.losses import TrainingLoss
+from ppcls_compress.losses import TotalLoss
 from ppcls_compress.optim.build import Schedule
 
 
@@ -38,15 +38,15 @@ class Training:
     """A model, its data and its optimizer.
 
     Attributes:
-        loss: logits [N, classes], labels and images to a scalar.
-        loader: batches (images [N, C, H, W], labels [N] or [N, classes]), `set_epoch(n)`, `len()`.
+        loss: the network's output, labels and images to a sum and its terms.
+        loader: batches (images [N, C, H, W], labels [N], [N, k] or [N, classes]), `set_epoch(n)`, `len()`.
         seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
         accumulate: batches whose gradients are added up before each optimizer step.
         settings: what a checkpoint tells of the run beside, for the one that resumes it.
     """
 
     model: paddle.nn.Layer
-    loss: TrainingLoss
+    loss: TotalLoss
     optimizer: paddle.optimizer.Optimizer
     schedule: Schedule
     loader: Any

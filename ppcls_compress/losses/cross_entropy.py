@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from ppcls_compress.declare import Number
 from ppcls_compress.losses.base import LOSSES, Loss, LossFunction
+from ppcls_compress.outputs import Output, class_labels, logits_of
 
 if TYPE_CHECKING:
     import paddle
@@ -21,8 +21,13 @@ class CELoss(Loss):
     epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
 
     def build(self) -> LossFunction:
-        """`cross_entropy` with these options."""
-        return partial(cross_entropy, epsilon=self.epsilon)
+        """`cross_entropy` of the logits, with these options."""
+        epsilon = self.epsilon
+
+        def loss(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
+            return cross_entropy(logits_of(output), class_labels(labels), epsilon=epsilon)
+
+        return loss
 
 
 @LOSSES.declare

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import paddle
 import paddle.nn.functional as F
+
+from ppcls_compress.losses.base import Term, TotalLoss
+from ppcls_compress.outputs import Output, logits_of
 
 
 def distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperature: float) -> paddle.Tensor:
@@ -24,18 +28,14 @@ def distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperatu
 
 
 def with_teacher(
-    loss: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor],
-    teacher: Callable[[paddle.Tensor], paddle.Tensor],
-    *,
-    weight: float,
-    temperature: float,
-) -> Callable[[paddle.Tensor, paddle.Tensor, paddle.Tensor], paddle.Tensor]:
-    """(1 - weight) * loss + weight * distillation, as a function of logits, labels and images."""
+    loss: TotalLoss, teacher: Callable[[paddle.Tensor], Output], *, weight: float, temperature: float
+) -> TotalLoss:
+    """(1 - weight) * loss + weight * distillation."""
 
-    def total(logits: paddle.Tensor, labels: paddle.Tensor, images: paddle.Tensor) -> paddle.Tensor:
+    def learned(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
         with paddle.no_grad():
-            teacher_logits = teacher(images)
-        own = loss(logits, labels) if weight < 1 else 0.0
-        return (1 - weight) * own + weight * distillation(logits, teacher_logits, temperature)
+            teacher_logits = logits_of(teacher(images))
+        return distillation(logits_of(output), teacher_logits, temperature)
 
-    return total
+    own = [replace(term, weight=(1 - weight) * term.weight) for term in loss.terms] if weight < 1 else []
+    return TotalLoss([*own, Term("distillation", weight, learned)])

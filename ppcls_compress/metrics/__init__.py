@@ -12,6 +12,7 @@ import numpy as np
 
 from ppcls_compress.metrics import topk
 from ppcls_compress.metrics.base import METRICS, Metric, MetricFunction
+from ppcls_compress.outputs import Output
 
 __all__ = ["METRICS", "Metric", "MetricFunction", "build_metric"]
 
@@ -19,12 +20,12 @@ _FILES = (topk,)
 
 
 def build_metric(entries: Sequence[Metric]) -> MetricFunction:
-    """One function of logits [N, C] and labels [N] that gives, by name, the sum over the samples of each metric."""
+    """One function of the network's output and labels [N] that gives each metric's sum over the samples, by name."""
 
-    def sums(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def sums(output: Output, labels: np.ndarray) -> dict[str, float]:
         found: dict[str, float] = {}
         for entry in entries:
-            found.update(entry.sums(logits, labels))
+            found.update(entry.sums(output, labels))
         return found
 
     return sums

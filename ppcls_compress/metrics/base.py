@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from ppcls_compress.declare import Declarations, Options
+from ppcls_compress.outputs import Output
 
-MetricFunction = Callable[[np.ndarray, np.ndarray], dict[str, float]]
-"""Logits [N, C] and labels [N] to sums over the samples, by name."""
+MetricFunction = Callable[[Output, np.ndarray], dict[str, float]]
+"""The network's output, of arrays, and labels [N] to sums over the samples, by name."""
 
 
 class Metric(Options):
@@ -31,7 +32,7 @@ class Metric(Options):
         """The names of the values that are 100% for every network that tells so many classes apart."""
         return ()
 
-    def sums(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def sums(self, output: Output, labels: np.ndarray) -> dict[str, float]:
         """The sum over the samples of each value, so that any split over batches or ranks adds up exactly."""
         raise TypeError(f"{type(self).__name__} has no sums of its own")
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ppcls_compress.declare import Count
 from ppcls_compress.metrics.base import METRICS, Metric
+from ppcls_compress.outputs import Output, identities, logits_of
 
 
 @METRICS.declare
@@ -34,9 +35,9 @@ class TopkAcc(Metric):
         """Those with as many answers as there are classes."""
         return [f"top{k}" for k in self.topk if k >= class_num]
 
-    def sums(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def sums(self, output: Output, labels: np.ndarray) -> dict[str, float]:
         """As `topk_correct`."""
-        return topk_correct(logits, labels, self.topk)
+        return topk_correct(logits_of(output), identities(labels), self.topk)
 
 
 def topk_correct(logits: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import pytest
 from support.training import same, tiny_trainer, weights
 
 from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.models.labelled import TakesLabels
 
 
 class Recorder(Hook):
@@ -97,7 +98,7 @@ def test_accumulated_gradients_are_the_mean_of_the_group():
     expected.loader.set_epoch(0)
     batches = list(expected.loader)
     for group in (batches[:3], batches[3:]):
-        loss = sum(expected.loss(expected.model(images), labels, images) for images, labels in group) / len(group)
+        loss = sum(expected.loss(expected.model(images), labels, images).total for images, labels in group) / len(group)
         loss.backward()
         expected.optimizer.step()
         expected.optimizer.clear_grad()
@@ -110,7 +111,39 @@ def test_losses_handed_to_hooks_hold_no_graph():
     class Watch(Hook):
         def after_batch(self, trainer, batch):
             assert batch.loss.stop_gradient
-            assert batch.logits.stop_gradient
+            assert batch.output.stop_gradient
             assert isinstance(batch.loss, paddle.Tensor)
 
     tiny_trainer(epochs=1, hooks=[Watch()]).run()
+
+
+class Margin(TakesLabels):
+    """Scores of a linear layer; in training one is taken off the score of the right class."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = paddle.nn.Linear(48, 5)
+        self.seen = []
+
+    def forward(self, images, labels=None):
+        scores = self.linear(images.flatten(1))
+        self.seen.append(labels)
+        if labels is not None:
+            scores = scores - paddle.nn.functional.one_hot(labels, 5)
+        return {"features": images.flatten(1), "logits": scores, "neck": None}
+
+
+def test_a_network_that_takes_labels_gets_them_in_training_and_its_output_is_handed_on_as_it_is():
+    batches = []
+
+    class Watch(Hook):
+        def after_batch(self, trainer, batch):
+            batches.append(batch)
+
+    trainer = tiny_trainer(epochs=1, batches=2, hooks=[Watch()], build=Margin)
+    trainer.run()
+    assert [labels.tolist() for labels in trainer.model.seen] == [batch.labels.tolist() for batch in batches]
+    assert list(batches[0].output) == ["features", "logits", "neck"]
+    assert batches[0].output["logits"].stop_gradient
+    assert batches[0].output["neck"] is None
+    assert list(batches[0].terms) == ["CELoss"]

@@ -1,4 +1,5 @@
 import logging
+import re
 
 import numpy as np
 import paddle
@@ -9,6 +10,8 @@ from ppcls_compress.engine.hooks import messages
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.losses import build_loss
+from ppcls_compress.losses.cross_entropy import CELoss
 from ppcls_compress.metrics.topk import topk_correct
 
 
@@ -28,7 +31,7 @@ class Logits(Hook):
         self.correct = self.count = 0
 
     def after_batch(self, trainer, batch):
-        self.correct += topk_correct(batch.logits.numpy(), batch.labels.numpy(), (1,))["top1"]
+        self.correct += topk_correct(batch.output.numpy(), batch.labels.numpy(), (1,))["top1"]
         self.count += len(batch.labels)
 
 
@@ -51,7 +54,7 @@ def test_a_step_reads_nothing(monkeypatch):
     hook.before_epoch(trainer)
     batch = type("Batch", (), {})()
     batch.index, batch.images, batch.loss = 0, paddle.rand([6, *SHAPE]), paddle.zeros([])
-    batch.logits, batch.labels = paddle.rand([6, 5]), paddle.to_tensor(np.zeros(6, "int64"))
+    batch.terms, batch.output, batch.labels = {}, paddle.rand([6, 5]), paddle.to_tensor(np.zeros(6, "int64"))
 
     def read(tensor):
         raise AssertionError("a tensor was read")
@@ -59,3 +62,15 @@ def test_a_step_reads_nothing(monkeypatch):
     for name in ("numpy", "item", "__float__"):
         monkeypatch.setattr(paddle.Tensor, name, read)
     hook.after_batch(trainer, batch)
+
+
+def test_terms_are_told_when_there_are_several(monkeypatch, caplog):
+    monkeypatch.setattr(logger, "propagate", True)
+    trainer = tiny_trainer(epochs=1, batches=2, hooks=[Messages(100, Metric())])
+    trainer.loss = build_loss([CELoss(), CELoss(weight=0.5)])
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        trainer.run()
+    found = re.search(r"loss ([0-9.]+) \(CELoss ([0-9.]+), CELoss_2 ([0-9.]+)\)", caplog.messages[-1])
+    total, first, second = map(float, found.groups())
+    assert total == pytest.approx(first + second, abs=2e-4)
+    assert second == pytest.approx(first / 2, abs=2e-4)

@@ -2,7 +2,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_compress.losses.cross_entropy import cross_entropy
+from ppcls_compress.losses import build_loss
+from ppcls_compress.losses.cross_entropy import CELoss, cross_entropy
 from ppcls_compress.losses.distillation import distillation, with_teacher
 
 
@@ -39,7 +40,7 @@ def test_is_mixed_with_the_ordinary_loss_and_leaves_the_teacher_alone(logits, we
     )
     scores.stop_gradient = False
     teacher = paddle.nn.Linear(5, 5)
-    total = with_teacher(cross_entropy, teacher, weight=weight, temperature=2.0)(scores, labels, images)
+    total = with_teacher(build_loss([CELoss()]), teacher, weight=weight, temperature=2.0)(scores, labels, images).total
     expected = (1 - weight) * cross_entropy(scores, labels) + weight * distillation(scores, teacher(images), 2.0)
     assert float(total) == pytest.approx(float(expected), rel=1e-6)
     total.backward()

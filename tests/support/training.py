@@ -5,7 +5,8 @@ import paddle
 
 from ppcls_compress.data import synthetic_loader
 from ppcls_compress.engine.loop import Trainer
-from ppcls_compress.losses.cross_entropy import cross_entropy
+from ppcls_compress.losses import build_loss
+from ppcls_compress.losses.cross_entropy import CELoss
 from ppcls_compress.optim.build import Schedule
 
 SHAPE = (3, 4, 4)
@@ -29,7 +30,7 @@ def tiny_trainer(*, epochs=3, hooks=(), batches=4, accumulate=1, optimizer="Mome
     loader = synthetic_loader(SHAPE, class_num=5, batch_size=6, steps=batches, seed=3)
     return Trainer(
         model=model,
-        loss=lambda logits, labels, images: cross_entropy(logits, labels),
+        loss=build_loss([CELoss()]),
         optimizer=built,
         schedule=schedule,
         loader=loader,

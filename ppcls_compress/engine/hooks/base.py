@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import paddle
 
+from ppcls_compress.outputs import Output
+
 if TYPE_CHECKING:
     from ppcls_compress.engine.training import Training
 
@@ -18,16 +20,18 @@ class Batch:
     Attributes:
         index: position in the epoch, from 0.
         images: [N, C, H, W].
-        labels: class indices [N], or probabilities [N, classes].
-        logits: [N, classes].
+        labels: class indices [N], an identity and more [N, k], or probabilities [N, classes].
+        output: of the network, as it is.
         loss: a scalar.
+        terms: what the loss is the sum of, by name.
     """
 
     index: int
     images: paddle.Tensor
     labels: paddle.Tensor
-    logits: paddle.Tensor
+    output: Output
     loss: paddle.Tensor
+    terms: dict[str, paddle.Tensor]
 
 
 class Hook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+import numpy as np
 import paddle
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -13,8 +14,9 @@ from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.logs import console, logger
 from ppcls_compress.engine.training import Training
 from ppcls_compress.metrics import MetricFunction
+from ppcls_compress.outputs import Output, joined, mapped
 
-# So many batches' logits are kept at most until the metric is computed.
+# So many batches' outputs are kept at most until the metric is computed.
 _KEPT = 32
 
 
@@ -52,11 +54,12 @@ class Messages(Hook):
         """Start the epoch's sums."""
         self._epoch_started = time.perf_counter()
         self._loss_sum = paddle.zeros([])
+        self._term_sums: dict[str, paddle.Tensor] = {}
         self._images = 0
         self._seen_batches = 0
         self._correct: dict[str, float] = {}
         self._judged = 0
-        self._unjudged: list[tuple[paddle.Tensor, paddle.Tensor]] = []
+        self._unjudged: list[tuple[Output, paddle.Tensor]] = []
 
     def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Add up; tell every few batches."""
@@ -64,8 +67,10 @@ class Messages(Hook):
         self._seen_batches += 1
         self._images += batch.images.shape[0] * world_size()
         self._loss_sum += batch.loss.astype("float32")
-        if self._metric is not None and batch.labels.ndim == 1:
-            self._unjudged.append((batch.logits.astype("float32"), batch.labels))
+        for name, term in batch.terms.items() if len(batch.terms) > 1 else ():
+            self._term_sums[name] = self._term_sums.get(name, 0.0) + term.astype("float32")
+        if self._metric is not None and not batch.labels.is_floating_point():
+            self._unjudged.append((mapped(_as_float, batch.output), batch.labels))
             if len(self._unjudged) == _KEPT:
                 self._judge()
         if (batch.index + 1) % self._every == 0:
@@ -100,8 +105,9 @@ class Messages(Hook):
         """Compute the metric of the batches since the last time; to read a tensor waits for the device."""
         if not self._unjudged:
             return
-        logits, labels = (paddle.concat(tensors).numpy() for tensors in zip(*self._unjudged, strict=True))
-        for name, value in self._metric(logits, labels).items():
+        outputs, parts = zip(*self._unjudged, strict=True)
+        labels = paddle.concat(list(parts)).numpy()
+        for name, value in self._metric(joined(_concatenated, list(outputs)), labels).items():
             self._correct[name] = self._correct.get(name, 0.0) + value
         self._judged += len(labels)
         self._unjudged.clear()
@@ -112,6 +118,16 @@ class Messages(Hook):
         rate = self._images / max(now - self._epoch_started, 1e-9)
         left = (now - self._started) / self._batches * (self._total - self._batches)
         loss = float(self._loss_sum) / self._seen_batches
+        parts = ", ".join(f"{name} {float(value) / self._seen_batches:.4f}" for name, value in self._term_sums.items())
         eta = timedelta(seconds=round(left))
         accuracy = "".join(f"{name} {100 * value / self._judged:.2f}%, " for name, value in self._correct.items())
-        return f"loss {loss:.4f}, {accuracy}lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"
+        terms = f" ({parts})" if parts else ""
+        return f"loss {loss:.4f}{terms}, {accuracy}lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"
+
+
+def _as_float(tensor: paddle.Tensor) -> paddle.Tensor:
+    return tensor.astype("float32")
+
+
+def _concatenated(tensors: list[paddle.Tensor]) -> np.ndarray:
+    return paddle.concat(tensors).numpy()

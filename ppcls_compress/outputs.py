@@ -1,0 +1,83 @@
+"""What a network gives for a batch, and how to take a part of it.
+
+An output is a tensor [N, C]; or tensors by name, such as `features` and `logits` of a recognition model; or outputs of
+either kind by the names of networks, where several learn from each other. It holds tensors of Paddle in training and
+arrays of NumPy in metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppcls_compress.errors import UserError
+
+Output = Any
+"""A tensor, a mapping of tensors by name, or a mapping of outputs by network; of auxiliary classifiers, a list."""
+
+LOGITS = "logits"
+
+
+def logits_of(output: Output) -> Any:
+    """The scores [N, C]: the tensor itself, the one called `logits`, or the first of a list, the main classifier.
+
+    Raises:
+        UserError: the network has no such output.
+    """
+    if isinstance(output, list | tuple):
+        return logits_of(output[0])
+    return part(output, LOGITS) if isinstance(output, Mapping) else output
+
+
+def part(output: Output, name: str) -> Any:
+    """The tensor, or the network's output, that is called `name`.
+
+    Raises:
+        UserError: there is none; says what there is.
+    """
+    if isinstance(output, Mapping) and output.get(name) is not None:
+        return output[name]
+    given = ", ".join(map(str, output)) if isinstance(output, Mapping) else "one tensor without a name"
+    raise UserError(f"the network gives no output {name!r}; it gives {given}")
+
+
+def mapped(function: Callable[[Any], Any], output: Output) -> Output:
+    """An output of the same structure, each tensor of it handed through `function`; what is absent stays None."""
+    if isinstance(output, Mapping):
+        return {name: mapped(function, value) for name, value in output.items()}
+    if isinstance(output, list | tuple):
+        return [mapped(function, value) for value in output]
+    return None if output is None else function(output)
+
+
+def joined(function: Callable[[list[Any]], Any], outputs: list[Output]) -> Output:
+    """Outputs of the same structure as one; the tensors at each place are handed to `function` as a list."""
+    first = outputs[0]
+    if isinstance(first, Mapping):
+        return {name: joined(function, [output[name] for output in outputs]) for name in first}
+    if isinstance(first, list | tuple):
+        return [joined(function, [output[index] for output in outputs]) for index in range(len(first))]
+    return None if first is None else function(outputs)
+
+
+def identities(labels: Any) -> Any:
+    """The class indices [N] of integer labels [N], or [N, k] whose first column they are (camera and the like follow).
+
+    Raises:
+        UserError: the labels are mixed or of several classes each, so that there is no one class.
+    """
+    if not _is_indices(labels):
+        raise UserError(
+            "this loss or metric needs one class for each image, and got labels of several; leave out batch transforms "
+            "that mix them"
+        )
+    return labels if labels.ndim == 1 else labels[:, 0]
+
+
+def class_labels(labels: Any) -> Any:
+    """Class indices [N], or the share of each class [N, C] where labels are mixed."""
+    return identities(labels) if _is_indices(labels) else labels
+
+
+def _is_indices(labels: Any) -> bool:
+    return "int" in str(labels.dtype)
