@@ -1,8 +1,9 @@
-"""One cell of the pruning matrix: what its two processes do. `pruning_matrix.py` starts them and judges."""
+"""One cell of the pruning matrix: what its three processes do. `pruning_matrix.py` starts them and judges."""
 
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,11 +205,12 @@ def export(model, shape: Sequence[int], prefix: str) -> bool:
     """
     import paddle
 
+    from ppcls_compress.errors import UserError
     from ppcls_compress.slim.tracing import save_program
 
     try:
         save_program(model, prefix, [paddle.static.InputSpec([None, *shape], "float32")])
-    except AssertionError as error:
+    except UserError as error:
         if "number of elements" not in str(error):
             raise
         save_program(model, prefix, [paddle.static.InputSpec([BATCH, *shape], "float32")])
@@ -244,13 +246,66 @@ def check(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object
     }
 
 
+def compare_plans(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object]:
+    """Third process: what the calls under PaddleSlim's names plan, mask and cut, each layer at a ratio of its own."""
+    from ppcls_compress import io
+    from ppcls_compress.slim import FPGMFilterPruner
+
+    model = build(cell)
+    model.set_state_dict(io.read_state(directory / "dense.pdparams"))
+    ratios = uneven(cell, model)
+    pruner = FPGMFilterPruner(model, [[1, *shape]])
+    planned = pruner.prune_vars(ratios, 0, apply=None)
+    pruner.prune_vars(ratios, 0, apply="lazy")
+    masked, masked_in_double = outputs(model, shape), outputs_in_double_of(model, shape)
+    pruner.restore()
+    cut = pruner.prune_vars(ratios, 0, apply="impretive")
+    error = difference(outputs(model, shape), masked)
+    rounding = 0.0
+    if error > TOLERANCE:
+        rounding, error = error, difference(outputs_in_double_of(model, shape), masked_in_double)
+    same = [
+        sorted(
+            (name, mask.dims, np.asarray(mask.mask).tolist()) for name, masks in plan.masks.items() for mask in masks
+        )
+        for plan in (planned, cut)
+    ]
+    return {
+        "lazy_error": error,
+        "lazy_rounding": rounding,
+        "plans_differ": same[0] != same[1] or planned.pruned_flops != cut.pruned_flops,
+    }
+
+
+def masks_of(plan) -> list[tuple[str, int, list[int]]]:
+    """All masks of a plan, in an order that does not depend on how they came."""
+    masks = [(name, mask.dims, np.asarray(mask.mask).tolist()) for name, found in plan.masks.items() for mask in found]
+    return sorted(masks)
+
+
+def uneven(cell: Cell, model) -> dict[str, float]:
+    """Up to twice the cell's ratio, at most 0.8, for every layer of the kinds that the cell prunes."""
+    import paddle
+
+    kinds = (paddle.nn.Conv2D, *((paddle.nn.Linear,) if cell.prune_type == "all" else ()))
+    draws = np.random.RandomState(zlib.crc32(cell.key.encode()))
+    names = [f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, kinds)]
+    return {name: round(min(0.8, cell.ratio * draws.uniform(0, 2)), 2) for name in names}
+
+
+def outputs_in_double_of(model, shape: Sequence[int]) -> list[np.ndarray]:
+    """Every output tensor for the fixed batch, in double precision."""
+    from ppcls_compress.slim.prune.cut.verify import outputs_in_double
+
+    return outputs_in_double(model, [images_of(shape)])
+
+
 def difference_in_double(model, record, shape: Sequence[int]) -> float:
     """A masked network against what it is without the masked channels, which it stays, in double precision."""
     from ppcls_compress.slim.prune import apply_record
-    from ppcls_compress.slim.prune.cut.verify import outputs_in_double
 
-    masked = outputs_in_double(model, [images_of(shape)])
-    return difference(outputs_in_double(apply_record(model, record), [images_of(shape)]), masked)
+    masked = outputs_in_double_of(model, shape)
+    return difference(outputs_in_double_of(apply_record(model, record), shape), masked)
 
 
 def mask(value: np.ndarray, kept: dict[str, list[int]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Prune every network at two ratios, with and without alignment, and check each result in a second process.
+"""Prune every network at two ratios, with and without alignment, and check each result in other processes.
 
     python benchmarks/pruning_matrix.py --results benchmarks/results/pruning_matrix.jsonl
     PADDLECLAS_DIR=... python benchmarks/pruning_matrix.py --results ... --only 'paddleclas:*'
@@ -10,6 +10,8 @@ structure from the record, loads the saved weights strictly and compares. A cell
 - pruned and masked dense outputs agree within 1e-5 (max |a - b| / max |b|),
 - the reloaded network gives the saved network's outputs bit for bit, and the exported one within 1e-5,
   (a network that amplifies the rounding of single precision beyond that, `rounding`, is compared in double precision),
+- masks made in advance (`lazy`), at ratios that differ by layer, give the outputs of the network that the same call
+  cuts, within 1e-5, and both plans and the one of `apply=None` name the same channels and multiply-adds,
 - the training step leaves every parameter finite and moves some.
 
 Each finished cell is one JSON line in the results file. A cell that is there already is not run again, so a killed run
@@ -31,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import paddleclas_zoo
 from common import append, emit, machine, read_results, run_child
-from pruning_cell import TOLERANCE, Cell, check, make
+from pruning_cell import TOLERANCE, Cell, check, compare_plans, make
 
 ROOT = Path(__file__).resolve().parent.parent
 RATIOS = (0.3, 0.7)
@@ -54,13 +56,15 @@ def cells() -> Iterator[Cell]:
 def run(cell: Cell, timeout: float) -> dict[str, object]:
     """The cell with drawn weights, or with Paddle's where the pruned network overflows on drawn ones."""
     result = attempt(cell, timeout, initial=False)
-    if np.isfinite([float(result.get(key, 0.0)) for key in ("rounding", "reload_error", "export_error")]).all():
+    if np.isfinite(
+        [float(result.get(key, 0.0)) for key in ("rounding", "reload_error", "export_error", "lazy_error")]
+    ).all():
         return result
     return attempt(cell, timeout, initial=True)
 
 
 def attempt(cell: Cell, timeout: float, *, initial: bool) -> dict[str, object]:
-    """Both processes of a cell, judged."""
+    """The three processes of a cell, judged."""
     start = time.perf_counter()
     result: dict[str, object] = {"cell": cell.key, **asdict(cell), "initial_weights": initial}
     with tempfile.TemporaryDirectory(prefix="pruning-matrix-") as directory:
@@ -75,8 +79,8 @@ def attempt(cell: Cell, timeout: float, *, initial: bool) -> dict[str, object]:
             directory,
             *(["--initial"] if initial else []),
         ]
-        for stage in ("make", "check"):
-            shape = ["--shape", *map(str, result["shape"])] if stage == "check" else []
+        for stage in ("make", "check", "plans"):
+            shape = ["--shape", *map(str, result["shape"])] if stage != "make" else []
             found, reason = run_child([*command, "--stage", stage, *shape], timeout=timeout)
             if found is None:
                 return {**result, "status": "fail", "reason": f"{stage}: {reason}", "seconds": spent(start)}
@@ -91,8 +95,11 @@ def judge(result: dict[str, object]) -> str:
         "masked_error": TOLERANCE,
         "reload_error": 0.0,
         "export_error": TOLERANCE,
+        "lazy_error": TOLERANCE,
     }
     wrong = [f"{key} {result[key]:.2e}" for key, limit in limits.items() if not result[key] <= limit]
+    if result["plans_differ"]:
+        wrong.append("lazy and cut plans differ")
     if result["train_problem"]:
         wrong.append(str(result["train_problem"]))
     if result["params"][1] >= result["params"][0]:
@@ -138,23 +145,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "pruning_matrix.jsonl")
     parser.add_argument("--only", default="*", help="glob over source:name:ratio:align (align 1 is none)")
-    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for each of a cell's two processes")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for each of a cell's three processes")
     parser.add_argument("--retry", action="store_true", help="run failed cells again")
     parser.add_argument("--list", action="store_true", help="print the cells that are still to do, and stop")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--stage", choices=("make", "check"), help=argparse.SUPPRESS)
+    parser.add_argument("--stage", choices=("make", "check", "plans"), help=argparse.SUPPRESS)
     parser.add_argument("--initial", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
         cell = parse_cell(arguments.cell)
-        done = (
-            make(cell, arguments.directory, initial=arguments.initial)
-            if arguments.stage == "make"
-            else check(cell, arguments.directory, arguments.shape)
-        )
-        emit(done)
+        if arguments.stage == "make":
+            emit(make(cell, arguments.directory, initial=arguments.initial))
+        else:
+            stage = check if arguments.stage == "check" else compare_plans
+            emit(stage(cell, arguments.directory, arguments.shape))
         return 0
     results = read_results(arguments.results)
     skipped = {key for key, found in results.items() if found["status"] == "pass" or not arguments.retry}
