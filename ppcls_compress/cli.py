@@ -22,6 +22,7 @@ COMMANDS = {
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
     "benchmark": "time exported models side by side, in every runtime",
+    "check_configs": "rehearse the training of many configurations, and tell which do not pass",
     "report": "put the results of several exported models into one table",
 }
 
@@ -78,8 +79,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
 
 def _command_of(argv: list[str]) -> str | None:
     first = argv[0] if argv else "--help"
-    if first in COMMANDS:
-        return first
+    if first.replace("-", "_") in COMMANDS:  # check-configs as well as check_configs
+        return first.replace("-", "_")
     if first == "--version":
         sys.stdout.write(f"ppcls-compress {__version__}\n")
         raise SystemExit(0)

@@ -17,6 +17,10 @@ class ConfigError(UserError):
     """A configuration key or value that cannot be used; the message starts with the key's full path."""
 
 
+class ForeignFileError(ConfigError):
+    """A configuration that is for another tool; the message says what it is and what does the job."""
+
+
 class MissingDependencyError(UserError):
     """An optional package is needed; the message says which extra brings it."""
 

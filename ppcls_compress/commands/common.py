@@ -69,7 +69,12 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: one line for each problem.
     """
-    config = load_config(args.config, args.override)
+    return load_checked(args.config, args.override)
+
+
+def load_checked(file: str, overrides: Sequence[str]) -> Config:
+    """As `read_config`, of a file and the values of `-o`."""
+    config = load_config(file, overrides)
     catalog.check(config.Arch.name, {"class_num": config.Arch.class_num, **config.Arch.family_options})
     if config.Slim and config.Slim.distill and config.Slim.distill.arch:
         catalog.check(config.Slim.distill.arch, {"class_num": config.Arch.class_num}, where="Slim.distill.arch")

@@ -19,16 +19,16 @@ STEPS = 2
 MAX_BATCH = 8
 
 
-def rehearse(config: Config) -> None:
+def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
     """Build, compress, train two steps, export and check; keep nothing.
 
     Local weights are loaded, nothing is downloaded; the images are random, of the configured shape and class count,
-    in batches of at most 8.
+    in batches of at most `largest_batch`.
 
     Raises:
         UserError: what the real run would fail with.
     """
-    batch = min(config.DataLoader.Train.sampler.batch_size, MAX_BATCH)
+    batch = min(config.DataLoader.Train.sampler.batch_size, largest_batch)
     loader = data.synthetic_loader(
         config.Global.image_shape,
         class_num=config.Arch.class_num,

@@ -7,6 +7,7 @@ import argparse
 from ppcls_compress.commands.common import add_config_arguments, read_config
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
+from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
 
 
@@ -33,17 +34,11 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration or what it points at cannot be used.
     """
     config = read_config(args)
-    if config.Slim and config.Slim.quant and config.Slim.quant.name == "ptq":
-        raise ConfigError("Slim.quant.name: ptq needs no training; run tools/quantize.py with the same configuration")
     profiler = parse_profiler(args.profiler) if args.profiler else None
     if args.dry_run:
-        check_can_train(config)
-        check_weights(config)
-        check_teacher(config)
-        from ppcls_compress.commands.dry_run import rehearse
-
-        rehearse(config)
+        dry_run(config)
         return
+    _check_trains(config)
     check_training(config)
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine.distributed import is_main
@@ -58,3 +53,26 @@ def run(args: argparse.Namespace) -> None:
     with logging_to(run_folder(config), main=is_main()):
         progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
         tell_outcome(progress, run_folder(config))
+
+
+def dry_run(config: Config, *, largest_batch: int | None = None) -> None:
+    """Rehearse a training run on synthetic images.
+
+    Args:
+        largest_batch: images of a step, where the configured batch has more; None takes what `dry_run` says.
+
+    Raises:
+        UserError: the configuration or what it points at cannot be used.
+    """
+    _check_trains(config)
+    check_can_train(config)
+    check_weights(config)
+    check_teacher(config)
+    from ppcls_compress.commands.dry_run import MAX_BATCH, rehearse
+
+    rehearse(config, largest_batch=largest_batch or MAX_BATCH)
+
+
+def _check_trains(config: Config) -> None:
+    if config.Slim and config.Slim.quant and config.Slim.quant.name == "ptq":
+        raise ConfigError("Slim.quant.name: ptq needs no training; run tools/quantize.py with the same configuration")

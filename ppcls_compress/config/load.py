@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ppcls_compress.config.foreign import check_ours
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.yaml_text import MAX_BYTES, parse_yaml, problem_of
@@ -28,8 +29,6 @@ _PATH_KEYS = {
     "save_inference_dir",
     "teacher",
 }
-
-_OLD_SECTIONS = {"ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "TEST"}
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
@@ -50,14 +49,9 @@ def validate(data: dict[str, Any], *, source: str) -> Config:
 
     Raises:
         ConfigError: as `load_config`.
+        ForeignFileError: a file that another tool runs.
     """
-    old = sorted(_OLD_SECTIONS.intersection(data))
-    if old:
-        raise ConfigError(
-            f"{source}: {', '.join(old)}: sections of PaddleClas' files before 2021; they are Arch, Optimizer, "
-            "DataLoader.Train, DataLoader.Eval and Global now: start from the file of the same network in today's "
-            "ppcls/configs"
-        )
+    check_ours(data, source)
     try:
         return Config.model_validate(data)
     except ValidationError as error:

@@ -1,0 +1,170 @@
+"""Dry runs of many configurations, each in a process of its own that is forked from this one, where Paddle is loaded.
+
+A process of its own gives its memory back, starts from the same state whatever ran before, and may crash alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+from ppcls_compress.commands.common import load_checked
+from ppcls_compress.errors import ForeignFileError, UserError, first_line, one_line
+
+Status = Literal["ok", "foreign", "failed", "crashed"]
+
+BATCH = 2
+"""Images of a step: the fewest that batch norms can be trained on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one dry run ended.
+
+    Attributes:
+        status: `foreign` files are for another tool; `crashed` is an error that is no message for the user.
+        reason: one line, why it is not ok.
+        seconds: that it took.
+        log: the last lines that a crashed one wrote, its traceback among them.
+    """
+
+    file: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    log: str = ""
+
+
+def outcomes(files: Sequence[str], overrides: Sequence[str], *, workers: int, timeout: float) -> Iterator[Outcome]:
+    """The outcome of each file's dry run, in the order in which they end.
+
+    Args:
+        overrides: `key.path=value`, the same for all.
+        workers: how many run at a time, one thread each.
+        timeout: seconds after which one is stopped.
+    """
+    waiting = list(reversed(files))
+    running: list[_Run] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_Run(waiting.pop(), overrides, timeout))
+            connection.wait([run.process.sentinel for run in running], timeout=_LOOK_EVERY)
+            ended = [run for run in running if run.over]
+            running = [run for run in running if run not in ended]
+            for run in ended:
+                yield run.outcome()
+    finally:
+        for run in running:
+            run.stop()
+
+
+_LOOK_EVERY = 1.0
+_KEPT_LINES = 40
+
+
+class _Run:
+    """One dry run in a process of its own, which ends with this one."""
+
+    def __init__(self, file: str, overrides: Sequence[str], timeout: float) -> None:
+        self._file = file
+        self._started = time.monotonic()
+        self._timeout = timeout
+        self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed when the outcome is read
+        self._answer, theirs = multiprocessing.Pipe(duplex=False)
+        arguments = (file, tuple(overrides), self._log.fileno(), theirs)
+        self.process: BaseProcess = multiprocessing.get_context("fork").Process(target=_run, args=arguments)
+        self.process.start()
+        theirs.close()
+
+    @property
+    def over(self) -> bool:
+        """Whether the process has ended, or has had its time."""
+        return self.process.exitcode is not None or self._late
+
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() - self._started > self._timeout
+
+    def stop(self) -> None:
+        """End the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.join()
+
+    def outcome(self) -> Outcome:
+        """What the process found, or how it ended without an answer."""
+        seconds = round(time.monotonic() - self._started, 1)
+        try:
+            status, reason, trace = self._answer.recv() if self._answer.poll() else ("", "", "")
+        except EOFError:
+            status, reason, trace = "", "", ""
+        if not status:
+            late = self.process.exitcode is None
+            self.stop()
+            code = self.process.exitcode
+            ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            status = "crashed"
+            reason = f"stopped after {self._timeout:.0f} seconds" if late else f"the process ended with {ending}"
+        self.process.join()
+        self._log.seek(0)
+        text = self._log.read().decode("utf-8", "replace")
+        self._log.close()
+        log = "\n".join((text + trace).splitlines()[-_KEPT_LINES:]) if status == "crashed" else ""
+        return Outcome(self._file, status, reason, seconds, log)
+
+
+def _run(file: str, overrides: Sequence[str], log: int, answer: connection.Connection) -> None:
+    os.setpgid(0, 0)  # Ctrl-C is for the process that started this one, and what this one starts ends with it
+    _end_with_parent()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    answer.send(verdict(lambda: rehearsed(file, overrides)))
+
+
+def rehearsed(file: str, overrides: Sequence[str]) -> None:
+    """`train --dry-run` of one file, on the smallest batches.
+
+    Raises:
+        UserError: as `train --dry-run` does.
+    """
+    from ppcls_compress.commands.train import dry_run
+
+    dry_run(load_checked(file, overrides), largest_batch=BATCH)
+
+
+def verdict(run: Callable[[], None]) -> tuple[Status, str, str]:
+    """How a function ends, why in one line, and the traceback where that is no message for the user."""
+    try:
+        run()
+    except ForeignFileError as error:
+        return "foreign", one_line(error), ""
+    except UserError as error:
+        return "failed", "; ".join(one_line(line) for line in str(error).splitlines()), ""
+    except Exception as error:  # what a user should never see
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return "crashed", f"{first_line(error)} ({Path(place.filename).name}:{place.lineno})", traceback.format_exc()
+    return "ok", "", ""
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,132 @@
+import json
+import os
+import signal
+
+import pytest
+from support.project import make_project
+
+from ppcls_compress import cli
+from ppcls_compress.commands import check_configs, many
+from ppcls_compress.commands.many import Outcome
+from ppcls_compress.errors import ConfigError, ForeignFileError, UserError
+
+SEARCH = "search_dict: []\nbase_config_file: x.yaml\n"
+
+
+def check(capsys, *arguments):
+    code = cli.main(["check-configs", *map(str, arguments)])
+    told = capsys.readouterr()
+    return code, told.out.splitlines(), told.err.splitlines()
+
+
+@pytest.mark.slow
+def test_each_file_gets_a_line_and_what_is_known_is_not_run_again(tmp_path, capsys):
+    good = make_project(tmp_path / "good")
+    bad = make_project(tmp_path / "bad", Loss={"Train": [{"CELos": None}]})
+    (tmp_path / "search.yaml").write_text(SEARCH)
+    results = tmp_path / "results.json"
+    code, out, err = check(capsys, tmp_path, "--json", results, "--workers", 1)
+    assert code == 2
+    assert err == ["error: 2 of 3 configurations do not pass"]
+    by_file = {line.split(": ")[1].split(" (")[0]: line for line in out}
+    assert by_file[str(good)].startswith("ok: ")
+    assert "unknown loss 'CELos'; did you mean 'CELoss'?" in by_file[str(bad)]
+    assert by_file[str(tmp_path / "search.yaml")].startswith("for another tool: ")
+    assert out[-1] == "3 configurations: 1 ok, 1 for another tool, 1 failed, 0 crashed"
+    assert "good: 1 of 1 pass" in out
+    assert not (tmp_path / "good" / "output").exists()
+
+    code, out, _ = check(capsys, tmp_path, "--json", results)
+    assert code == 2
+    assert out[0] == f"3 results are in {results} already"
+    bad.write_text(good.read_text())  # another file now
+    os.remove(tmp_path / "search.yaml")
+    code, out, err = check(capsys, tmp_path, "--json", results)
+    assert (code, err) == (0, [])
+    assert out[-1] == "2 configurations: 2 ok, 0 for another tool, 0 failed, 0 crashed"
+    assert [line for line in out if line.startswith("ok: ")][0].startswith(f"ok: {bad}")
+
+
+def test_results_of_other_overrides_are_not_taken_for_these(tmp_path, capsys):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"overrides": ["Global.epochs=2"], "results": []}))
+    file = tmp_path / "a.yaml"
+    file.write_text("{}")
+    code, _, err = check(capsys, file, "--json", results)
+    assert code == 2
+    assert "holds results of -o Global.epochs=2; name another file with --json" in err[0]
+    results.write_text("[]")
+    assert "does not hold results of check_configs" in check(capsys, file, "--json", results)[2][0]
+
+
+def test_what_did_not_pass_is_run_again_on_request(tmp_path):
+    passed, failed = (tmp_path / name for name in ("a.yaml", "b.yaml"))
+    for file in (passed, failed):
+        file.write_text("{}")
+    kept = check_configs.Results(str(tmp_path / "results.json"), [])
+    kept.add(Outcome(str(passed), "ok"))
+    kept.add(Outcome(str(failed), "failed", "why"))
+    again = check_configs.Results(str(tmp_path / "results.json"), [])
+    again.check_readable()
+    files = [str(passed), str(failed)]
+    assert list(again.known(files, retry=False)) == files
+    assert list(again.known(files, retry=True)) == [str(passed)]
+
+
+def test_patterns_name_files_folders_and_globs(tmp_path):
+    for name in ("a.yaml", "sub/b.yml", "sub/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    both = [f"{tmp_path}/a.yaml", f"{tmp_path}/sub/b.yml"]
+    assert check_configs.matching([str(tmp_path)]) == both
+    assert check_configs.matching([f"{tmp_path}/*.yaml", f"{tmp_path}/a.yaml"]) == both[:1]
+    assert check_configs.matching([f"{tmp_path}/**/b.*"]) == both[1:]
+    with pytest.raises(ConfigError, match=r"d\*\.yaml: no such file, and no YAML files in it or like it"):
+        check_configs.matching([f"{tmp_path}/d*.yaml"])
+
+
+def test_fewer_run_at_a_time_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    sizes = {"SC_PHYS_PAGES": 10 * 2**18, "SC_PAGE_SIZE": 4096}  # 10 GiB
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert check_configs.default_workers() == 2
+
+
+def _ended(monkeypatch, rehearsed, timeout=60):
+    monkeypatch.setattr(many, "rehearsed", rehearsed)
+    (outcome,) = many.outcomes(["a.yaml"], [], workers=1, timeout=timeout)
+    return outcome
+
+
+def test_a_process_that_dies_or_hangs_is_told_and_costs_nothing_else(monkeypatch):
+    died = _ended(monkeypatch, lambda file, overrides: os.kill(os.getpid(), signal.SIGSEGV))
+    assert (died.status, died.reason) == ("crashed", "the process ended with SIGSEGV")
+    hung = _ended(monkeypatch, lambda file, overrides: signal.pause(), timeout=0.2)
+    assert (hung.status, hung.reason) == ("crashed", "stopped after 0 seconds")
+
+
+def test_an_error_that_is_no_message_keeps_its_traceback(monkeypatch):
+    def fails(file, overrides):
+        print("on the way")
+        raise KeyError("key")
+
+    outcome = _ended(monkeypatch, fails)
+    assert outcome.status == "crashed"
+    assert outcome.reason.startswith("KeyError: 'key' (test_check_configs.py:")
+    assert "Traceback" in outcome.log
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (UserError("one\ntwo"), ("failed", "one; two", "")),
+        (ForeignFileError("a search"), ("foreign", "a search", "")),
+        (None, ("ok", "", "")),
+    ],
+)
+def test_verdicts(error, expected):
+    def run():
+        if error:
+            raise error
+
+    assert many.verdict(run) == expected
