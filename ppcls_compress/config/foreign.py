@@ -1,4 +1,4 @@
-"""Files that are PaddleClas' and no experiment of training and compressing one network: what they are, and what runs them."""
+"""Files of PaddleClas that are no training of one network: what they are, and what runs them."""
 
 from __future__ import annotations
 

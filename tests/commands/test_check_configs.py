@@ -44,7 +44,7 @@ def test_each_file_gets_a_line_and_what_is_known_is_not_run_again(tmp_path, caps
     code, out, err = check(capsys, tmp_path, "--json", results)
     assert (code, err) == (0, [])
     assert out[-1] == "2 configurations: 2 ok, 0 for another tool, 0 failed, 0 crashed"
-    assert [line for line in out if line.startswith("ok: ")][0].startswith(f"ok: {bad}")
+    assert next(line for line in out if line.startswith("ok: ")).startswith(f"ok: {bad}")
 
 
 def test_results_of_other_overrides_are_not_taken_for_these(tmp_path, capsys):
