@@ -66,7 +66,7 @@ def identities(labels: Any) -> Any:
     Raises:
         UserError: the labels are mixed or of several classes each, so that there is no one class.
     """
-    if not _is_indices(labels):
+    if not are_indices(labels):
         raise UserError(
             "this loss or metric needs one class for each image, and got labels of several; leave out batch transforms "
             "that mix them"
@@ -76,8 +76,9 @@ def identities(labels: Any) -> Any:
 
 def class_labels(labels: Any) -> Any:
     """Class indices [N], or the share of each class [N, C] where labels are mixed."""
-    return identities(labels) if _is_indices(labels) else labels
+    return identities(labels) if are_indices(labels) else labels
 
 
-def _is_indices(labels: Any) -> bool:
+def are_indices(labels: Any) -> bool:
+    """Whether labels are class indices, and not shares or attributes."""
     return "int" in str(labels.dtype)

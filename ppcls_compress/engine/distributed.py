@@ -48,6 +48,15 @@ def add_up(sums: dict[str, float]) -> dict[str, float]:
     return dict(zip(names, values.tolist(), strict=True))
 
 
+def gather(parts: list[Any]) -> list[Any]:
+    """The plain values of all processes in one list, in the order of their ranks."""
+    if world_size() == 1:
+        return parts
+    everyone: list[list[Any]] = []
+    dist.all_gather_object(everyone, parts)
+    return [part for parts in everyone for part in parts]
+
+
 def merge(tensors: Sequence[paddle.Tensor], *, largest: bool) -> None:
     """Give tensors, in place, the mean of what the processes have there, or the largest; one exchange for all."""
     if world_size() == 1 or not tensors:

@@ -1,10 +1,9 @@
-"""Evaluation of any function from images to a network's output."""
+"""Evaluation of any function from images to what a network gives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
 import paddle
 
 from ppcls_compress.data import Loader
@@ -12,50 +11,48 @@ from ppcls_compress.engine import distributed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.losses import TotalLoss
-from ppcls_compress.metrics import MetricFunction
+from ppcls_compress.metrics import Kept, Metrics
 from ppcls_compress.outputs import Output, mapped
 
 
 def evaluate(
     predict: Callable[[paddle.Tensor], Output],
     batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
-    metric: MetricFunction,
+    metrics: Metrics,
     loss: TotalLoss | None = None,
 ) -> dict[str, float]:
-    """Metrics, as fractions, and the mean loss over a data set.
+    """Metrics over a whole data set, and the mean loss.
+
+    With several processes the metrics are computed from the samples of all of them, in every process alike.
 
     Args:
-        predict: images [N, C, H, W] to logits [N, classes], or whatever output the metrics take.
-        batches: (images, labels [N]); with several processes, each one's own share of the samples.
-        metric: as `metrics.build_metric` gives it.
+        predict: images [N, C, H, W] to what a network gives.
+        batches: (images, labels); with several processes, each one's own share of the samples.
+        metrics: what is measured.
         loss: adds `loss`, the mean over samples, at the end.
 
     Raises:
         UserError: there is no sample at all.
     """
-    # A process may have no sample at all; the names that processes add up must be the same everywhere.
-    sums = dict.fromkeys(metric(np.zeros((0, 1)), np.zeros(0, np.int64)), 0.0)
-    if loss is not None:
-        sums["loss"] = 0.0
-    count = 0.0
+    kept: list[Kept] = []
+    summed = {"count": 0.0, "loss": 0.0}
     with paddle.no_grad():
         for images, labels in batches:
             output = predict(images)
-            found = metric(mapped(_as_array, output), labels.numpy())
+            kept.append(metrics.keep(arrays_of(output), labels.numpy()))
+            summed["count"] += len(labels)
             if loss is not None:
-                found["loss"] = float(loss(output, labels, images).total) * len(labels)
-            for name, value in found.items():
-                sums[name] += value
-            count += len(labels)
-    totals = distributed.add_up({**sums, "count": count})
-    count = totals.pop("count")
-    if not count:
+                summed["loss"] += float(loss(output, labels, images).total) * len(labels)
+    summed = distributed.add_up(summed)
+    if not summed["count"]:
         raise UserError("there is nothing to evaluate on: none of the images could be read")
-    return {name: totals[name] / count for name in sums}
+    found = metrics.measure(distributed.gather(kept))
+    return found if loss is None else {**found, "loss": summed["loss"] / summed["count"]}
 
 
-def _as_array(tensor: paddle.Tensor) -> np.ndarray:
-    return tensor.astype("float32").numpy()
+def arrays_of(output: Output) -> Output:
+    """A network's output with float32 arrays for its tensors."""
+    return mapped(lambda tensor: tensor.astype("float32").numpy(), output)
 
 
 def tell_skipped(loader: Loader, told: set[str]) -> None:
@@ -69,14 +66,14 @@ def tell_skipped(loader: Loader, told: set[str]) -> None:
 def evaluate_model(
     model: paddle.nn.Layer,
     batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]],
-    metric: MetricFunction,
+    metrics: Metrics,
     loss: TotalLoss | None = None,
 ) -> dict[str, float]:
     """`evaluate` of a network in evaluation mode; its mode is put back afterwards."""
     was_training = model.training
     model.eval()
     try:
-        return evaluate(model, batches, metric, loss)
+        return evaluate(model, batches, metrics, loss)
     finally:
         if was_training:
             model.train()

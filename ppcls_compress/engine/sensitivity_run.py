@@ -20,7 +20,7 @@ from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.train import main_metric, training_loader
 from ppcls_compress.errors import UserError
-from ppcls_compress.metrics import build_metric
+from ppcls_compress.metrics import Metrics
 from ppcls_compress.slim import cost
 from ppcls_compress.slim.paddleslim.criterion_pruners import CriterionPruner, pruner_class
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
@@ -162,8 +162,8 @@ def _score(config: Config, model: paddle.nn.Layer, images: int | None) -> Callab
     loader = build_loader(
         config.DataLoader.Eval, class_num=config.Arch.class_num, seed=config.Global.seed, training=False
     )
-    metric, name = build_metric(config.Metric.Eval), main_metric(config)
-    return lambda: evaluate_model(model, first_images(loader, images), metric)[name]
+    metrics, name = Metrics(config.Metric.Eval), main_metric(config)
+    return lambda: evaluate_model(model, first_images(loader, images), metrics)[name]
 
 
 def first_images(

@@ -30,7 +30,7 @@ from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.losses import TotalLoss, build_loss
-from ppcls_compress.metrics import MetricFunction, build_metric
+from ppcls_compress.metrics import Metrics
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.stopping import Request, postponed
@@ -234,13 +234,13 @@ def evaluate_exported(
     return measured
 
 
-def _evaluation(config: Config) -> tuple[Loader, MetricFunction, TotalLoss | None]:
+def _evaluation(config: Config) -> tuple[Loader, Metrics, TotalLoss | None]:
     """What evaluating takes beside a network."""
     loader = _loader(config, "Eval")
     check_image_shape(config, loader, "Eval")
     if loader.images.numbering is not None:
         _check_numbering(config, loader.images)
-    return loader, build_metric(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
+    return loader, Metrics(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
 
 
 def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
@@ -281,8 +281,8 @@ def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
 
 def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Request) -> list[Hook]:
     options = config.Global
-    metric = build_metric(config.Metric.Train) if config.Metric.Train else None
-    hooks: list[Hook] = [Messages(options.print_batch_step, metric), NanGuard(options.print_batch_step)]
+    metrics = Metrics(config.Metric.Train) if config.Metric.Train else None
+    hooks: list[Hook] = [Messages(options.print_batch_step, metrics), NanGuard(options.print_batch_step)]
     if distributed.world_size() > 1:
         hooks.append(SharedStatistics())
     quantized = recipe.step_of(record, "quant")

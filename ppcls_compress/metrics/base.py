@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -10,18 +10,24 @@ import numpy as np
 from ppcls_compress.declare import Declarations, Options
 from ppcls_compress.outputs import Output
 
-MetricFunction = Callable[[Output, np.ndarray], dict[str, float]]
-"""The network's output, of arrays, and labels [N] to sums over the samples, by name."""
+Rows = dict[str, np.ndarray]
+"""What a metric keeps of some samples: arrays [N, ...] by name, a row for each sample."""
 
 
 class Metric(Options):
     """One entry of the `Metric` section.
 
+    A metric is a property of a whole set of samples. `keep` reduces a batch to what the metric needs of each sample,
+    `measure` computes the metric from the rows of all samples, whatever batches and processes they come from; their
+    order does not matter.
+
     Attributes:
         higher_is_better: which of two values chooses the best checkpoint.
+        labels: what it takes, `classes` (int64 [N] or [N, k]) or `attributes` (float32 [N, C]); None takes any.
     """
 
     higher_is_better: ClassVar[bool] = True
+    labels: ClassVar[str | None] = None
 
     @property
     def main(self) -> str:
@@ -32,9 +38,18 @@ class Metric(Options):
         """The names of the values that are 100% for every network that tells so many classes apart."""
         return ()
 
-    def sums(self, output: Output, labels: np.ndarray) -> dict[str, float]:
-        """The sum over the samples of each value, so that any split over batches or ranks adds up exactly."""
-        raise TypeError(f"{type(self).__name__} has no sums of its own")
+    def keep(self, output: Output, labels: np.ndarray) -> Rows:
+        """What is needed of each sample of a batch.
+
+        Args:
+            output: of the network, of float32 arrays.
+            labels: of the batch.
+        """
+        raise TypeError(f"{type(self).__name__} has no keep of its own")
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        """The values by name, of the rows of all samples."""
+        raise TypeError(f"{type(self).__name__} has no measure of its own")
 
 
 METRICS: Declarations[Metric] = Declarations("metric")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from ppcls_compress.declare import Count
-from ppcls_compress.metrics.base import METRICS, Metric
+from ppcls_compress.metrics.base import METRICS, Metric, Rows
 from ppcls_compress.outputs import Output, identities, logits_of
 
 
 @METRICS.declare
 class TopkAcc(Metric):
     """Top-k accuracy for each k."""
+
+    labels: ClassVar = "classes"
 
     topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
 
@@ -35,24 +37,32 @@ class TopkAcc(Metric):
         """Those with as many answers as there are classes."""
         return [f"top{k}" for k in self.topk if k >= class_num]
 
-    def sums(self, output: Output, labels: np.ndarray) -> dict[str, float]:
-        """As `topk_correct`."""
-        return topk_correct(logits_of(output), identities(labels), self.topk)
+    def keep(self, output: Output, labels: np.ndarray) -> Rows:
+        """As `rank_of_label`, and how many classes there are."""
+        logits = logits_of(output)
+        return {"rank": rank_of_label(logits, identities(labels)), "classes": np.full(len(logits), logits.shape[1])}
+
+    def measure(self, rows: Rows) -> dict[str, float]:
+        """The share of samples whose label is among the k highest scores; 1 where k means all classes."""
+        rank, classes = rows["rank"], rows["classes"]
+        return {f"top{k}": float(((rank < k) | (k >= classes)).mean()) for k in self.topk}
 
 
-def topk_correct(logits: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> dict[str, float]:
-    """How many samples have their label among the k highest scores, for each k, under the names `top1`, `top5`, ...
+@METRICS.declare
+class GoogLeNetTopkAcc(TopkAcc):
+    """The same of the first of a network's outputs; the others are auxiliary classifiers."""
 
-    A tie counts against the sample: the label must beat all but k - 1 other classes, so that constant or NaN scores
-    are not counted as right. A k above the number of classes means all of them.
+
+def rank_of_label(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many other classes a sample's label does not beat, int64 [N].
+
+    A tie counts against the sample, so that constant or NaN scores are not counted as right.
 
     Args:
         logits: scores [N, C].
         labels: class indices [N].
-        ks: the k of each metric.
     """
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     with np.errstate(invalid="ignore"):
         below = (logits < own).sum(axis=1)
-    rank = logits.shape[1] - 1 - below
-    return {f"top{k}": float((rank < k).sum()) if k < logits.shape[1] else float(len(labels)) for k in ks}
+    return logits.shape[1] - 1 - below

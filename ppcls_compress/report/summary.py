@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import evaluate, tell_skipped
-from ppcls_compress.metrics.topk import topk_correct
+from ppcls_compress.metrics import Metrics
+from ppcls_compress.metrics.topk import TopkAcc
 
 Row = dict[str, Any]
 
@@ -34,7 +34,7 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     Raises:
         UserError: an artifact cannot be loaded or run.
     """
-    metric = functools.partial(topk_correct, ks=(1,))  # the table has top-1, whatever the configuration measures
+    metrics = Metrics([TopkAcc(topk=(1,))])  # the table has top-1, whatever the configuration measures
     loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
     loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}
     shape = [batch_size, *config.Global.image_shape]
@@ -42,7 +42,7 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     rows, told = [], set()
     for name, model in loaded.items():
         predictor = Predictor(model.directory)
-        found = evaluate(lambda images, run=predictor.run: paddle.to_tensor(run(images.numpy())), loader, metric)
+        found = evaluate(lambda images, run=predictor.run: paddle.to_tensor(run(images.numpy())), loader, metrics)
         tell_skipped(loader, told)
         rows.append(
             {

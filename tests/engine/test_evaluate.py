@@ -2,13 +2,15 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_compress.engine import distributed
 from ppcls_compress.engine.evaluate import evaluate, evaluate_model
 from ppcls_compress.losses import build_loss
 from ppcls_compress.losses.cross_entropy import CELoss
-from ppcls_compress.metrics import build_metric
-from ppcls_compress.metrics.topk import TopkAcc
+from ppcls_compress.metrics import Metrics
+from ppcls_compress.metrics.attributes import ATTRMetric
+from ppcls_compress.metrics.topk import GoogLeNetTopkAcc, TopkAcc
 
-METRIC = build_metric([TopkAcc(topk=(1, 2))])
+METRICS = Metrics([TopkAcc(topk=(1, 2))])
 
 
 def batches(*sizes):
@@ -19,8 +21,8 @@ def batches(*sizes):
 def test_unequal_batches_weigh_by_their_samples():
     split = batches(5, 2, 1)
     whole = [tuple(paddle.concat(parts) for parts in zip(*split, strict=True))]
-    first = evaluate(lambda images: images, split, METRIC, build_loss([CELoss()]))
-    second = evaluate(lambda images: images, whole, METRIC, build_loss([CELoss()]))
+    first = evaluate(lambda images: images, split, METRICS, build_loss([CELoss()]))
+    second = evaluate(lambda images: images, whole, METRICS, build_loss([CELoss()]))
     assert list(first) == ["top1", "top2", "loss"]
     assert first == pytest.approx(second, rel=1e-5)
 
@@ -29,5 +31,27 @@ def test_model_is_evaluated_in_evaluation_mode_and_put_back():
     model = paddle.nn.Sequential(paddle.nn.Dropout(0.9))
     model.train()
     data = batches(8)
-    assert evaluate_model(model, data, METRIC) == evaluate(lambda images: images, data, METRIC)
+    assert evaluate_model(model, data, METRICS) == evaluate(lambda images: images, data, METRICS)
     assert model.training
+
+
+def test_the_samples_of_all_processes_are_measured_together(monkeypatch):
+    """Attributes of which one process sees no positive sample: the mean of two scores would be another number."""
+    rng = np.random.default_rng(1)
+    scores, labels = rng.standard_normal((12, 3), np.float32), rng.integers(0, 2, (12, 3)).astype("float32")
+    labels[:5] = 0
+    shares = [[tuple(map(paddle.to_tensor, (scores[part], labels[part])))] for part in (slice(5), slice(5, None))]
+    metrics = Metrics([ATTRMetric()])
+    kept = [metrics.keep(scores[part], labels[part]) for part in (slice(5), slice(5, None))]
+    monkeypatch.setattr(distributed, "gather", lambda own: kept)
+    monkeypatch.setattr(distributed, "add_up", lambda sums: {**sums, "count": 12.0})
+    whole = metrics.measure([metrics.keep(scores, labels)])
+    for share in shares:
+        assert evaluate(lambda images: images, share, metrics) == whole
+    assert evaluate(lambda images: images, [], metrics) == whole  # a process without any sample
+
+
+def test_networks_with_several_outputs_are_judged_by_the_first():
+    ((images, labels),) = batches(9)
+    several = evaluate(lambda x: [x, -x, {"logits": x}], [(images, labels)], Metrics([GoogLeNetTopkAcc(topk=(1, 2))]))
+    assert several == evaluate(lambda x: x, [(images, labels)], METRICS)

@@ -12,18 +12,20 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.losses import build_loss
 from ppcls_compress.losses.cross_entropy import CELoss
-from ppcls_compress.metrics.topk import topk_correct
+from ppcls_compress.metrics import Metrics
+from ppcls_compress.metrics.topk import TopkAcc, rank_of_label
 
 
-class Metric:
-    """Top-1; remembers how many samples it was given at a time."""
+class Counting(Metrics):
+    """Top-1; remembers how many samples it measured at a time."""
 
     def __init__(self):
+        super().__init__([TopkAcc(topk=(1,))])
         self.sizes = []
 
-    def __call__(self, logits, labels):
-        self.sizes.append(len(labels))
-        return topk_correct(logits, labels, (1,))
+    def measure(self, kept):
+        self.sizes.append(sum(len(rows["rank"]) for (rows,) in kept))
+        return super().measure(kept)
 
 
 class Logits(Hook):
@@ -31,25 +33,25 @@ class Logits(Hook):
         self.correct = self.count = 0
 
     def after_batch(self, trainer, batch):
-        self.correct += topk_correct(batch.output.numpy(), batch.labels.numpy(), (1,))["top1"]
+        self.correct += (rank_of_label(batch.output.numpy(), batch.labels.numpy()) == 0).sum()
         self.count += len(batch.labels)
 
 
 @pytest.mark.parametrize(("every", "kept", "sizes"), [(2, 32, [12, 12, 6]), (100, 32, [30]), (100, 2, [12, 12, 6])])
-def test_the_metric_is_computed_when_a_message_is_due_or_enough_is_kept(monkeypatch, caplog, every, kept, sizes):
+def test_metrics_are_computed_when_a_message_is_due_or_enough_is_kept(monkeypatch, caplog, every, kept, sizes):
     """Batches of 6, five an epoch."""
     monkeypatch.setattr(messages, "_KEPT", kept)
     monkeypatch.setattr(logger, "propagate", True)
-    metric, seen = Metric(), Logits()
+    metrics, seen = Counting(), Logits()
     with caplog.at_level(logging.INFO, logger=logger.name):
-        tiny_trainer(epochs=1, batches=5, hooks=[Messages(every, metric), seen]).run()
-    assert metric.sizes == sizes
+        tiny_trainer(epochs=1, batches=5, hooks=[Messages(every, metrics), seen]).run()
+    assert metrics.sizes == sizes
     assert f"top1 {100 * seen.correct / seen.count:.2f}%" in caplog.messages[-1]
 
 
 def test_a_step_reads_nothing(monkeypatch):
     trainer = tiny_trainer(epochs=1, batches=3, hooks=[])
-    hook = Messages(100, Metric())
+    hook = Messages(100, Counting())
     hook.before_training(trainer)
     hook.before_epoch(trainer)
     batch = type("Batch", (), {})()
@@ -66,7 +68,7 @@ def test_a_step_reads_nothing(monkeypatch):
 
 def test_terms_are_told_when_there_are_several(monkeypatch, caplog):
     monkeypatch.setattr(logger, "propagate", True)
-    trainer = tiny_trainer(epochs=1, batches=2, hooks=[Messages(100, Metric())])
+    trainer = tiny_trainer(epochs=1, batches=2, hooks=[Messages(100, Counting())])
     trainer.loss = build_loss([CELoss(), CELoss(weight=0.5)])
     with caplog.at_level(logging.INFO, logger=logger.name):
         trainer.run()

@@ -50,7 +50,11 @@ class Evaluation(Hook):
 
 
 def describe(metrics: dict[str, float]) -> str:
-    """Metrics in words: accuracies in percent, the loss as it is."""
+    """Metrics in words: fractions in percent, losses and thresholds as they are."""
     return ", ".join(
-        f"{name} {value:.4f}" if name == "loss" else f"{name} {100 * value:.2f}%" for name, value in metrics.items()
+        f"{name} {value:.4f}" if name.lower().endswith(_NO_FRACTIONS) else f"{name} {100 * value:.2f}%"
+        for name, value in metrics.items()
     )
+
+
+_NO_FRACTIONS = ("loss", "threshold")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-import numpy as np
 import paddle
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ppcls_compress.engine.distributed import is_main, world_size
+from ppcls_compress.engine.evaluate import arrays_of
 from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.hooks.evaluation import describe
 from ppcls_compress.engine.logs import console, logger
 from ppcls_compress.engine.training import Training
-from ppcls_compress.metrics import MetricFunction
-from ppcls_compress.outputs import Output, joined, mapped
+from ppcls_compress.metrics import Metrics
+from ppcls_compress.outputs import Output
 
-# So many batches' outputs are kept at most until the metric is computed.
+# So many batches' outputs are kept at most until the metrics are computed.
 _KEPT = 32
 
 
@@ -25,12 +26,13 @@ class Messages(Hook):
 
     Args:
         every: batches between two messages.
-        metric: accuracies on the training batches, this process' share; left out where labels are mixed.
+        metrics: of the training batches, this process' share, as means over groups of batches; left out where
+            labels are mixed.
     """
 
-    def __init__(self, every: int, metric: MetricFunction | None = None) -> None:
+    def __init__(self, every: int, metrics: Metrics | None = None) -> None:
         self._every = every
-        self._metric = metric
+        self._metrics = metrics
         self._bar: Progress | None = None
         self._told: set[str] = set()
 
@@ -57,7 +59,7 @@ class Messages(Hook):
         self._term_sums: dict[str, paddle.Tensor] = {}
         self._images = 0
         self._seen_batches = 0
-        self._correct: dict[str, float] = {}
+        self._measured: dict[str, float] = {}
         self._judged = 0
         self._unjudged: list[tuple[Output, paddle.Tensor]] = []
 
@@ -69,8 +71,8 @@ class Messages(Hook):
         self._loss_sum += batch.loss.astype("float32")
         for name, term in batch.terms.items() if len(batch.terms) > 1 else ():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.astype("float32")
-        if self._metric is not None and not batch.labels.is_floating_point():
-            self._unjudged.append((mapped(_as_float, batch.output), batch.labels))
+        if self._metrics is not None and self._metrics.judge(batch.labels):
+            self._unjudged.append((batch.output, batch.labels))
             if len(self._unjudged) == _KEPT:
                 self._judge()
         if (batch.index + 1) % self._every == 0:
@@ -102,14 +104,14 @@ class Messages(Hook):
             self._bar = None
 
     def _judge(self) -> None:
-        """Compute the metric of the batches since the last time; to read a tensor waits for the device."""
+        """Compute the metrics of the batches since the last time; to read a tensor waits for the device."""
         if not self._unjudged:
             return
-        outputs, parts = zip(*self._unjudged, strict=True)
-        labels = paddle.concat(list(parts)).numpy()
-        for name, value in self._metric(joined(_concatenated, list(outputs)), labels).items():
-            self._correct[name] = self._correct.get(name, 0.0) + value
-        self._judged += len(labels)
+        count = sum(len(labels) for _, labels in self._unjudged)
+        kept = [self._metrics.keep(arrays_of(output), labels.numpy()) for output, labels in self._unjudged]
+        for name, value in self._metrics.measure(kept).items():
+            self._measured[name] = self._measured.get(name, 0.0) + value * count
+        self._judged += count
         self._unjudged.clear()
 
     def _note(self, trainer: Training) -> str:
@@ -120,14 +122,7 @@ class Messages(Hook):
         loss = float(self._loss_sum) / self._seen_batches
         parts = ", ".join(f"{name} {float(value) / self._seen_batches:.4f}" for name, value in self._term_sums.items())
         eta = timedelta(seconds=round(left))
-        accuracy = "".join(f"{name} {100 * value / self._judged:.2f}%, " for name, value in self._correct.items())
+        measured = describe({name: value / self._judged for name, value in self._measured.items()})
         terms = f" ({parts})" if parts else ""
-        return f"loss {loss:.4f}{terms}, {accuracy}lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"
-
-
-def _as_float(tensor: paddle.Tensor) -> paddle.Tensor:
-    return tensor.astype("float32")
-
-
-def _concatenated(tensors: list[paddle.Tensor]) -> np.ndarray:
-    return paddle.concat(tensors).numpy()
+        told = f"loss {loss:.4f}{terms}, {measured}" if measured else f"loss {loss:.4f}{terms}"
+        return f"{told}, lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"
