@@ -248,18 +248,27 @@ def check(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object
 
 def compare_plans(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str, object]:
     """Third process: what the calls under PaddleSlim's names plan, mask and cut, each layer at a ratio of its own."""
+    import paddle
+
     from ppcls_compress import io
-    from ppcls_compress.slim import FPGMFilterPruner
+    from ppcls_compress.errors import UserError
+    from ppcls_compress.slim import FPGMFilterPruner, L1NormFilterPruner
 
     model = build(cell)
     model.set_state_dict(io.read_state(directory / "dense.pdparams"))
-    ratios = uneven(cell, model)
-    pruner = FPGMFilterPruner(model, [[1, *shape]])
-    planned = pruner.prune_vars(ratios, 0, apply=None)
-    pruner.prune_vars(ratios, 0, apply="lazy")
+    try:
+        pruner, kind, axis = FPGMFilterPruner(model, [[1, *shape]]), paddle.nn.Conv2D, 0
+    except UserError:
+        if cell.prune_type == "conv":
+            raise
+        # Some transformers have no convolution that can shrink; PaddleSlim's FPGM takes no linear layers.
+        pruner, kind, axis = L1NormFilterPruner(model, [[1, *shape]], prune_type="fc"), paddle.nn.Linear, 1
+    ratios = uneven(cell, model, kind)
+    planned = pruner.prune_vars(ratios, axis, apply=None)
+    pruner.prune_vars(ratios, axis, apply="lazy")
     masked, masked_in_double = outputs(model, shape), outputs_in_double_of(model, shape)
     pruner.restore()
-    cut = pruner.prune_vars(ratios, 0, apply="impretive")
+    cut = pruner.prune_vars(ratios, axis, apply="impretive")
     error = difference(outputs(model, shape), masked)
     rounding = 0.0
     if error > TOLERANCE:
@@ -283,13 +292,10 @@ def masks_of(plan) -> list[tuple[str, int, list[int]]]:
     return sorted(masks)
 
 
-def uneven(cell: Cell, model) -> dict[str, float]:
-    """Up to twice the cell's ratio, at most 0.8, for every layer of the kinds that the cell prunes."""
-    import paddle
-
-    kinds = (paddle.nn.Conv2D, *((paddle.nn.Linear,) if cell.prune_type == "all" else ()))
+def uneven(cell: Cell, model, kind: type) -> dict[str, float]:
+    """Up to twice the cell's ratio, at most 0.8, for every layer of a kind."""
     draws = np.random.RandomState(zlib.crc32(cell.key.encode()))
-    names = [f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, kinds)]
+    names = [f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, kind)]
     return {name: round(min(0.8, cell.ratio * draws.uniform(0, 2)), 2) for name in names}
 
 
