@@ -256,15 +256,17 @@ def compare_plans(cell: Cell, directory: Path, shape: Sequence[int]) -> dict[str
 
     model = build(cell)
     model.set_state_dict(io.read_state(directory / "dense.pdparams"))
+    ratios, axis = uneven(cell, model, paddle.nn.Conv2D), 0
     try:
-        pruner, kind, axis = FPGMFilterPruner(model, [[1, *shape]]), paddle.nn.Conv2D, 0
+        pruner = FPGMFilterPruner(model, [[1, *shape]])
+        planned = pruner.prune_vars(ratios, axis, apply=None)
     except UserError:
         if cell.prune_type == "conv":
             raise
         # Some transformers have no convolution that can shrink; PaddleSlim's FPGM takes no linear layers.
-        pruner, kind, axis = L1NormFilterPruner(model, [[1, *shape]], prune_type="fc"), paddle.nn.Linear, 1
-    ratios = uneven(cell, model, kind)
-    planned = pruner.prune_vars(ratios, axis, apply=None)
+        ratios, axis = uneven(cell, model, paddle.nn.Linear), 1
+        pruner = L1NormFilterPruner(model, [[1, *shape]], prune_type="fc")
+        planned = pruner.prune_vars(ratios, axis, apply=None)
     pruner.prune_vars(ratios, axis, apply="lazy")
     masked, masked_in_double = outputs(model, shape), outputs_in_double_of(model, shape)
     pruner.restore()
