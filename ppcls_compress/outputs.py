@@ -79,6 +79,26 @@ def class_labels(labels: Any) -> Any:
     return identities(labels) if are_indices(labels) else labels
 
 
+def attributes(labels: Any) -> tuple[Any, Any | None]:
+    """The labels [N, C] of images that have several each, and the share of images that have each label, [N, C].
+
+    Labels are 1, 0, or `UNKNOWN`. The shares are None where they do not come along, as the second of [N, 2, C].
+
+    Raises:
+        UserError: there is one class for each image.
+    """
+    if are_indices(labels):
+        raise UserError(
+            "this loss or metric needs a label for each attribute, and got one class for each image; a data set like "
+            "MultiLabelDataset has several"
+        )
+    return (labels[:, 0], labels[:, 1]) if labels.ndim == 3 else (labels, None)
+
+
+UNKNOWN = -1
+"""The label of an attribute that nobody knows of an image; no loss or metric counts it."""
+
+
 def are_indices(labels: Any) -> bool:
     """Whether labels are class indices, and not shares or attributes."""
     return "int" in str(labels.dtype)

@@ -6,9 +6,9 @@ A new loss: a file here with an options class that builds it, decorated with `@L
 
 from __future__ import annotations
 
-from ppcls_compress.losses import cross_entropy
+from ppcls_compress.losses import cross_entropy, multilabel
 from ppcls_compress.losses.base import LOSSES, Loss, LossFunction, LossValue, TotalLoss, build_loss
 
 __all__ = ["LOSSES", "Loss", "LossFunction", "LossValue", "TotalLoss", "build_loss"]
 
-_FILES = (cross_entropy,)
+_FILES = (cross_entropy, multilabel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, ClassVar, Union
 
 from ppcls_compress.declare import Declarations, NonNegative, Options
 from ppcls_compress.outputs import Output
@@ -24,7 +24,13 @@ learns parameters of its own is a `paddle.nn.Layer`.
 
 
 class Loss(Options):
-    """One term of the `Loss` section, which counts `weight` times."""
+    """One term of the `Loss` section, which counts `weight` times.
+
+    Attributes:
+        labels: what it takes, `classes` or `attributes`; None takes any.
+    """
+
+    labels: ClassVar[str | None] = None
 
     weight: NonNegative = 1.0
 

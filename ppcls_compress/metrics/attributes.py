@@ -8,15 +8,7 @@ import numpy as np
 
 from ppcls_compress.declare import Number
 from ppcls_compress.metrics.base import METRICS, Metric, Rows
-from ppcls_compress.outputs import Output, logits_of
-
-UNKNOWN = -1
-"""The label of an attribute that nobody knows of an image; no metric counts it."""
-
-
-def attribute_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels int8 [N, C], 1, 0 or unknown, from [N, C], or [N, 2, C] where shares of positive labels come along."""
-    return (labels[:, 0] if labels.ndim == 3 else labels).astype(np.int8)
+from ppcls_compress.outputs import UNKNOWN, Output, attributes, logits_of
 
 
 @METRICS.declare
@@ -48,7 +40,7 @@ class ATTRMetric(Metric):
 
     def keep(self, output: Output, labels: np.ndarray) -> Rows:
         """Labels and answers, int8 [N, C]; an answer is unknown where the label is."""
-        labels = attribute_labels(labels)
+        labels = attributes(labels)[0].astype(np.int8)
         found = (logits_of(output) > self.threshold).astype(np.int8)
         return {"labels": labels, "found": np.where(labels == UNKNOWN, np.int8(UNKNOWN), found)}
 

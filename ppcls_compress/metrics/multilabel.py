@@ -8,9 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from ppcls_compress.declare import Fraction
-from ppcls_compress.metrics.attributes import UNKNOWN, attribute_labels
 from ppcls_compress.metrics.base import METRICS, Metric, Rows
-from ppcls_compress.outputs import Output, logits_of
+from ppcls_compress.outputs import UNKNOWN, Output, attributes, logits_of
 
 
 class _MultiLabel(Metric):
@@ -25,7 +24,7 @@ class _MultiLabel(Metric):
 
     def keep(self, output: Output, labels: np.ndarray) -> Rows:
         """Logits and labels."""
-        return {"logits": logits_of(output), "labels": attribute_labels(labels)}
+        return {"logits": logits_of(output), "labels": attributes(labels)[0].astype(np.int8)}
 
 
 def _mistakes(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
