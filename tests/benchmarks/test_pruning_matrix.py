@@ -28,6 +28,8 @@ GOOD = {
     "masked_error": 5e-7,
     "reload_error": 0.0,
     "export_error": 1e-7,
+    "lazy_error": 1e-7,
+    "plans_differ": False,
     "train_problem": "",
     "params": [100, 50],
 }
@@ -54,6 +56,8 @@ def test_a_run_goes_on_after_a_line_that_a_kill_cut_off(matrix, tmp_path):
         ({"masked_error": 2e-5}, "masked_error 2.00e-05"),
         ({"masked_error": float("nan")}, "masked_error nan"),
         ({"reload_error": 1e-9}, "reload_error 1.00e-09"),
+        ({"lazy_error": 2e-5}, "lazy_error 2.00e-05"),
+        ({"plans_differ": True}, "lazy and cut plans differ"),
         ({"train_problem": "a step changed nothing"}, "a step changed nothing"),
         ({"params": [100, 100]}, "nothing was pruned"),
         ({"export_error": 1e-3}, "export_error 1.00e-03"),
