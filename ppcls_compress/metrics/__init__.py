@@ -1,7 +1,7 @@
 """Evaluation metrics, one small file each.
 
 A new metric: a file here with an options class that has `keep` and `measure`, decorated with `@METRICS.declare`, and
-its line in `_FILES`.
+its line in the first import here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_compress.metrics import attributes, multilabel, topk, tpr_at_fpr
+from ppcls_compress.metrics import (  # noqa: F401  they declare
+    attributes,
+    multilabel,
+    topk,
+    tpr_at_fpr,
+)
 from ppcls_compress.metrics.base import METRICS, Metric, Rows
 from ppcls_compress.outputs import Output, are_indices
 
 __all__ = ["METRICS", "Kept", "Metric", "Metrics", "Rows"]
-
-_FILES = (topk, attributes, multilabel, tpr_at_fpr)
 
 Kept = tuple[Rows, ...]
 """The rows of some samples, for each metric of a section."""

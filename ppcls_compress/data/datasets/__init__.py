@@ -1,13 +1,13 @@
 """Data sets, written as in `DataLoader.<split>.dataset` of PaddleClas YAML files, a file for each kind.
 
 A new data set: a class with its options and `read`, decorated with `@DATASETS.declare`, in the file of its kind; a new
-file, and its line in `_FILES`.
+file, and its line in the first import here.
 """
 
-from ppcls_compress.data.datasets import image_list
+from ppcls_compress.data.datasets import (  # noqa: F401  they declare
+    image_list,
+)
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.datasets.image_list import ImageNetDataset
 
 __all__ = ["DATASETS", "Dataset", "ImageNetDataset"]
-
-_FILES = (image_list,)
