@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.models import upstream
 from ppcls_compress.models.families.base import Arch, ArchOptions
 from ppcls_compress.registry import Registry
 
@@ -56,12 +57,19 @@ def names() -> list[str]:
 
 
 def get(name: str, *, where: str = "Arch") -> Arch:
-    """The entry of one architecture.
+    """The entry of one architecture, of ours or of a PaddleClas on the path.
 
     Raises:
         ConfigError: no such name; `where` is the config section to blame.
     """
-    return _ARCHS.get(name, where=f"{where}.name")
+    if name in _ARCHS:
+        return _ARCHS.get(name)
+    if upstream.find(name) is not None:
+        return Arch(name, "bridge", "create", upstream.UpstreamOptions, {"name": name})
+    others = upstream.names()
+    text = unknown(_ARCHS.kind, name, {*_ARCHS, *others})
+    hint = "" if others else f". Any network of PaddleClas is built too where it is found: {upstream.INSTALL}"
+    raise ConfigError(f"{where}.name: {text}{hint}")
 
 
 def parse(name: str, options: Mapping[str, object], *, where: str = "Arch") -> ArchOptions:
@@ -72,6 +80,8 @@ def parse(name: str, options: Mapping[str, object], *, where: str = "Arch") -> A
             the key's path under `where`.
     """
     kind = get(name, where=where).options
+    if kind is upstream.UpstreamOptions:
+        upstream.check_options(name, options, where=where)
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:

@@ -176,6 +176,10 @@ def _published(arch: str, use_ssld: bool, where: str) -> tuple[str, tuple[str, s
         from ppcls_compress.models import vision
 
         url, checksum = (None, None) if use_ssld else vision.published(arch)
+    elif entry.module == "bridge":
+        from ppcls_compress.models import bridge
+
+        url, checksum = bridge.published(arch), None
     else:
         url, checksum = entry.url, None
     if url is None:
