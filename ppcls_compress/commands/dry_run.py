@@ -35,6 +35,7 @@ def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
         batch_size=batch,
         steps=STEPS,
         seed=config.Global.seed,
+        dataset=config.DataLoader.Train.dataset,
     )
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))

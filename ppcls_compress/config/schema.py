@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
+from ppcls_compress.config.label_kinds import check_kinds
 from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
@@ -105,6 +106,11 @@ class Config(Options):
             filled = {key for key, field in cls.model_fields.items() if field.default is not None}
             return {key: value for key, value in data.items() if value is not None or key not in filled}
         return data
+
+    @model_validator(mode="after")
+    def _of_one_kind_of_labels(self) -> Config:
+        check_kinds(self)
+        return self
 
     @property
     def drops_quantization(self) -> bool:

@@ -57,6 +57,8 @@ class Global(Options):
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
             next.
         save_every: saves `latest` within an epoch too, {steps: 1000} or {minutes: 10}.
+        use_multilabel: whether an image has several labels, which are told one by one (by a sigmoid each), and not one
+            class out of all (by a softmax).
         update_freq: batches whose gradients are added up before each optimizer step.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
@@ -79,6 +81,7 @@ class Global(Options):
     image_shape: tuple[Count, Count, Count] = (3, 224, 224)
     image_channel: Count | None = None
     save_inference_dir: str = "./inference"
+    use_multilabel: bool = False
     update_freq: Count = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     eval_mode: Literal["classification"] = "classification"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,25 @@ class LabelledImages:
     """Image paths and their labels.
 
     Attributes:
-        labels: int64 [N].
+        labels: int64 [N], or float32 [N, C] of images with several labels each.
         numbering: what their list calls the classes 0, 1, ..., int64 [K], where `relabel` numbers them; None elsewhere.
+        shares: the share of images that have each label, float32 [C], where a loss is to know it.
     """
 
     paths: list[str]
     labels: np.ndarray
     numbering: np.ndarray | None = None
+    shares: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def targets(self, positions: Sequence[int]) -> np.ndarray:
+        """The labels of some images as a batch has them; with the shares of labels [N, 2, C], these second."""
+        labels = self.labels[np.asarray(positions, np.int64)]
+        if self.shares is None:
+            return labels
+        return np.stack([labels, np.broadcast_to(self.shares, labels.shape)], axis=1)
 
 
 def read_labelled_images(
@@ -59,7 +68,7 @@ def read_labelled_images(
     names: list[str] = []
     labels: list[int] = []
     lines: list[int] = []
-    for line, text in _lines(label_file):
+    for line, text in lines_of(label_file):
         name, label = _parse(text, delimiter, f"{label_file}:{line}")
         names.append(name)
         labels.append(label)
@@ -71,11 +80,11 @@ def read_labelled_images(
         numbering, found = np.unique(found, return_inverse=True)
         found = found.reshape(-1)
     _check_range(found, labels, class_num, label_file, lines)
-    _check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
+    check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
     return LabelledImages([places.path(name) for name in names], found, numbering)
 
 
-def _lines(label_file: Path) -> Iterator[tuple[int, str]]:
+def lines_of(label_file: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and texts, blank lines left out."""
     for line, text in enumerate(read_text(label_file).split("\n"), start=1):
         if text.strip():
@@ -93,6 +102,8 @@ def _parse(text: str, delimiter: str | None, place: str) -> tuple[str, int]:
 
 def _hint(text: str, delimiter: str | None) -> str:
     """What a line may be that is none of a list, as the end of a message."""
+    if re.fullmatch(r".*\S\s+-?[0-9]+\s*(,\s*-?[0-9]+\s*)+", text):
+        return "; the line has several labels: such lists are for name: MultiLabelDataset"
     other = re.fullmatch(r".*\S([,;|:\t ])\s*[0-9]+", text)
     if other is not None and other[1] != delimiter:
         return f"; the data set's delimiter: {other[1]!r} would fit"
@@ -115,9 +126,10 @@ def _check_range(labels: np.ndarray, written: list[int], class_num: int, label_f
     )
 
 
-def _check_places(
+def check_places(
     places: Places, names: list[str], label_file: Path, lines: list[int], *, missing_allowed: int, where: str
 ) -> None:
+    """Refuse names of images that are not there, or lead outside the folder; as `read_labelled_images`."""
     missing: list[int] = []
     for index, name in enumerate(names):
         found = places.look(name)
@@ -143,7 +155,7 @@ def read_listed(path: Path) -> list[Path]:
         UserError: one is not there; with file and line.
     """
     found = []
-    for line, text in _lines(path):
+    for line, text in lines_of(path):
         found.append(path.parent / text)
         if not found[-1].is_file():
             raise UserError(f"{path}:{line}: no such image {found[-1]}{why_missing(path.parent, text)}")
@@ -158,7 +170,7 @@ def read_class_names(path: str | Path, class_num: int) -> list[str]:
             line.
     """
     names: dict[int, str] = {}
-    lines = list(_lines(Path(path)))
+    lines = list(lines_of(Path(path)))
     from_one = [text.split(None, 1)[0] for _, text in lines] == [str(index) for index in range(1, class_num + 1)]
     if from_one:
         raise UserError(f"{path}: its indices are counted from 1 to {class_num}; they must be from 0, as labels are")

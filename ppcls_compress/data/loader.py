@@ -18,7 +18,7 @@ from ppcls_compress.errors import UserError
 class Loader:
     """Iterates over the batches of one epoch; call `set_epoch` before each.
 
-    Yields (images float32 [N, C, H, W], labels int64 [N] or float32 [N, class_num]) as Paddle tensors.
+    Yields (images float32 [N, C, H, W], labels as `Batch` has them) as Paddle tensors.
     """
 
     def __init__(self, maker: BatchMaker, workers: WorkerOptions) -> None:

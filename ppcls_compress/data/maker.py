@@ -21,7 +21,8 @@ class Batch:
 
     Attributes:
         images: float32 [N, C, H, W]; None if every image was unreadable.
-        labels: int64 [N], or float32 [N, class_num] from a batch transform; None likewise.
+        labels: int64 [N], or float32: [N, class_num] of several labels each or from a batch transform, or
+            [N, 2, class_num] with the shares of labels; None likewise.
         bad: the unreadable images that were met: path to reason.
     """
 
@@ -68,7 +69,7 @@ class BatchMaker:
         """
         bad: dict[str, str] = {}
         stack: np.ndarray | None = None
-        labels: list[int] = []
+        positions: list[int] = []
         for index in indices:
             found = self._load(epoch, int(index), bad)
             if found is None:
@@ -78,12 +79,12 @@ class BatchMaker:
                 stack = np.empty((len(indices), *image.shape), np.float32)
             if image.shape != stack.shape[1:]:
                 raise UserError(_different_size(self.images.paths[position], image, stack))
-            stack[len(labels)] = image
-            labels.append(self.images.labels[position])
+            stack[len(positions)] = image
+            positions.append(position)
         if stack is None:
             return Batch(None, None, bad)
         images, targets = self._batch_pipeline(
-            stack[: len(labels)], np.array(labels, np.int64), batch_rng(self._seed, epoch, number, self._rank)
+            stack[: len(positions)], self.images.targets(positions), batch_rng(self._seed, epoch, number, self._rank)
         )
         return Batch(images, targets, bad)
 

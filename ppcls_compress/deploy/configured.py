@@ -264,7 +264,12 @@ def fresh_model(config: Config) -> tuple[paddle.nn.Layer, recipe.Record]:
     from ppcls_compress import data
 
     loader = data.synthetic_loader(
-        config.Global.image_shape, class_num=config.Arch.class_num, batch_size=4, steps=4, seed=config.Global.seed
+        config.Global.image_shape,
+        class_num=config.Arch.class_num,
+        batch_size=4,
+        steps=4,
+        seed=config.Global.seed,
+        dataset=config.DataLoader.Train.dataset if config.DataLoader.Train else None,
     )
     context = compression_context(config, lambda: loader, latency=latency_of(config))
     if assemble.weights_prefix(config, download=False) is not None:

@@ -6,8 +6,10 @@ file, and its line in the first import here.
 
 from ppcls_compress.data.datasets import (  # noqa: F401  they declare
     image_list,
+    multilabel,
 )
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.datasets.image_list import ImageNetDataset
+from ppcls_compress.data.datasets.multilabel import MultiLabelDataset
 
-__all__ = ["DATASETS", "Dataset", "ImageNetDataset"]
+__all__ = ["DATASETS", "Dataset", "ImageNetDataset", "MultiLabelDataset"]

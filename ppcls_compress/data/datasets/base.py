@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from ppcls_compress.data.labels import LabelledImages
@@ -15,11 +16,14 @@ class Dataset(Options):
     """What every data set has.
 
     Attributes:
+        labels: what an image has, `classes` (one, int64) or `attributes` (several, float32).
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
         skip_bad_images: how many unreadable images are passed over before the run stops.
         allow_outside: take images that lie outside their folder, by `..`, by an absolute path or behind a link.
     """
+
+    labels: ClassVar[str] = "classes"
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()
@@ -49,6 +53,10 @@ class Dataset(Options):
             UserError: the lists cannot be used; with file and line.
         """
         raise TypeError(f"{type(self).__name__} has no read of its own")
+
+    def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
+        """Random labels of `count` images, of the shape and type that a batch has, where images are random too."""
+        return rng.integers(class_num, size=count)
 
 
 DATASETS: Declarations[Dataset] = Declarations("dataset")

@@ -32,4 +32,5 @@ def of_evaluation(config: Config, evaluated: LabelledImages | None) -> Iterator[
     """The doubts about a score."""
     if evaluated is not None:
         yield from lists.about_evaluation(config, evaluated)
+        yield from classes.about_judged(config, evaluated.labels)
         yield from preparation.about_evaluation(config)

@@ -10,6 +10,7 @@ from ppcls_compress import data
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import exists
 from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.metrics.tpr_at_fpr import TprAtFpr
 
 
 def check_main_metric(config: Config) -> None:
@@ -27,7 +28,10 @@ def check_main_metric(config: Config) -> None:
 
 
 def about_labels(config: Config, labels: np.ndarray) -> Iterator[str]:
-    """The labels of all training images, int64 [N], each below `Arch.class_num`."""
+    """The labels of all training images: int64 [N], each below `Arch.class_num`, or float32 [N, C] of attributes."""
+    if labels.ndim > 1:
+        yield from _about_attributes(labels)
+        return
     used, classes = np.unique(labels), config.Arch.class_num
     absent = np.setdiff1d(np.arange(classes), used)
     if "class_num" not in config.Arch.model_fields_set and len(absent):
@@ -43,6 +47,25 @@ def about_labels(config: Config, labels: np.ndarray) -> Iterator[str]:
     elif len(absent):
         shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
         yield f"DataLoader.Train: of {classes} classes (Arch.class_num), {len(absent)} have no image: {shown}"
+
+
+def _about_attributes(labels: np.ndarray) -> Iterator[str]:
+    same = [index for index in range(labels.shape[1]) if not {0, 1} <= set(np.unique(labels[:, index]))]
+    if same:
+        shown = ", ".join(map(str, same[:5])) + (", ..." if len(same) > 5 else "")
+        yield (
+            f"DataLoader.Train: of {labels.shape[1]} attributes, {len(same)} are the same in all images: nothing can "
+            f"be learned of them: {shown}"
+        )
+
+
+def about_judged(config: Config, labels: np.ndarray) -> Iterator[str]:
+    """The labels of all validation images, for metrics that need some of each kind."""
+    if not any(isinstance(metric, TprAtFpr) for metric in config.Metric.Eval):
+        return
+    for found, what in ((labels == 0, "negative images (class 0)"), (labels != 0, "positive images (class 1)")):
+        if not found.any():
+            yield f"DataLoader.Eval: there are no {what}, without which Metric.Eval's TprAtFpr says nothing"
 
 
 def about_names(config: Config) -> Iterator[str]:

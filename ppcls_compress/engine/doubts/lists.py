@@ -17,6 +17,8 @@ def check_numbering(train: LabelledImages, evaluated: LabelledImages) -> None:
     Raises:
         ConfigError: names the first label.
     """
+    if train.labels.ndim > 1 or evaluated.labels.ndim > 1:
+        return
     expected = dict(zip(*_originals(train), strict=True))
     for label, found in zip(*_originals(evaluated), strict=True):
         if expected.get(label, found) != found:
@@ -48,7 +50,8 @@ def about_training(config: Config, train: LabelledImages, evaluated: LabelledIma
                 f"{both[0]}; the score will be too good"
             )
     shuffled = getattr(config.DataLoader.Train.sampler, "shuffle", True)
-    if not shuffled and len(np.unique(train.labels)) > 1 and (np.diff(train.labels) >= 0).all():
+    one_class = train.labels.ndim == 1
+    if not shuffled and one_class and len(np.unique(train.labels)) > 1 and (np.diff(train.labels) >= 0).all():
         yield (
             "DataLoader.Train.sampler.shuffle: is False, and the list goes class by class, so nearly every batch has "
             "images of one class only"

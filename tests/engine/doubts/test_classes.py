@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.doubting import configured
 
-from ppcls_compress.engine.doubts.classes import about_labels, about_names, check_main_metric
+from ppcls_compress.engine.doubts.classes import about_judged, about_labels, about_names, check_main_metric
 from ppcls_compress.errors import ConfigError
 
 
@@ -56,3 +56,20 @@ def test_a_metric_that_every_network_passes_does_not_choose_the_best(tmp_path, t
 @pytest.mark.parametrize(("topk", "classes"), [([1, 5], 3), (5, 6), ([2, 7], 3)])
 def test_a_metric_that_tells_networks_apart_may_have_certain_ones_behind_it(tmp_path, topk, classes):
     check_main_metric(configured(tmp_path, f"Arch.class_num={classes}", f"Metric.Eval=[{{TopkAcc: {{topk: {topk}}}}}]"))
+
+
+def test_attributes_that_never_differ_are_told(tmp_path):
+    labels = np.array([[0, 1, 1, -1], [1, 1, 0, 0], [0, 1, 1, 0]], np.float32)
+    assert list(about_labels(configured(tmp_path), labels)) == [
+        "DataLoader.Train: of 4 attributes, 2 are the same in all images: nothing can be learned of them: 1, 3"
+    ]
+    assert list(about_labels(configured(tmp_path), labels[:, [0, 2]])) == []
+
+
+def test_a_rate_of_positive_images_needs_some_of_each_kind(tmp_path):
+    config = configured(tmp_path, "Metric.Eval=[{TprAtFpr: null}]")
+    (line,) = about_judged(config, np.array([1, 1, 1]))
+    assert "there are no negative images (class 0)" in line
+    assert len(list(about_judged(config, np.zeros(3, int)))) == 1
+    assert list(about_judged(config, np.array([0, 1]))) == []
+    assert list(about_judged(configured(tmp_path), np.array([1, 1]))) == []

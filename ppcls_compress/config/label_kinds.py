@@ -1,0 +1,74 @@
+"""Whether data sets, losses and metrics speak of the same labels: one class for each image, or several attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ppcls_compress.data.transforms import BATCH_TRANSFORMS
+from ppcls_compress.declare import at_key
+from ppcls_compress.losses import LOSSES
+from ppcls_compress.losses.multilabel import MultiLabelLoss
+from ppcls_compress.metrics import METRICS
+
+_NAMES = {
+    "classes": "one class for each image (Global.use_multilabel is False)",
+    "attributes": "several labels for each image (Global.use_multilabel is True)",
+}
+
+
+def check_kinds(config: Any) -> None:
+    """Refuse a configuration, as `config.schema.Config` holds it, whose parts are of different kinds of labels.
+
+    Raises:
+        PydanticCustomError: names the key.
+    """
+    kind = "attributes" if config.Global.use_multilabel else "classes"
+    for mode in ("Train", "Eval"):
+        split = getattr(config.DataLoader, mode)
+        if split is not None:
+            _check_dataset(split.dataset, kind, f"DataLoader.{mode}.dataset")
+    for key, name, entry in _listed(config):
+        if entry.labels not in (None, kind):
+            raise at_key(key, f"{name} does not fit {_NAMES[kind]}; choose one that does")
+    _check_shares(config)
+
+
+def _check_dataset(dataset: Any, kind: str, where: str) -> None:
+    if dataset.labels != kind and kind == "classes":
+        raise at_key(
+            "Global.use_multilabel", f"must be True, for {where} is {type(dataset).__name__}, whose images have several"
+        )
+    if dataset.labels != kind:
+        raise at_key(
+            f"{where}.name",
+            f"{type(dataset).__name__} does not fit {_NAMES[kind]}; MultiLabelDataset does, or set use_multilabel to "
+            "False",
+        )
+    if kind == "attributes" and dataset.batch_transform_ops:
+        names = ", ".join(BATCH_TRANSFORMS.name_of(op) for op in dataset.batch_transform_ops)
+        raise at_key(f"{where}.batch_transform_ops", f"found {names}, which mix one class for each image")
+
+
+def _listed(config: Any) -> Iterator[tuple[str, str, Any]]:
+    """The losses and metrics that a configuration lists: key, name, options."""
+    for section, registry in (("Loss", LOSSES), ("Metric", METRICS)):
+        for mode in ("Train", "Eval"):
+            entries = getattr(getattr(config, section), mode, None) or ()
+            for number, entry in enumerate(entries):
+                name = registry.name_of(entry)
+                yield f"{section}.{mode}.{number}.{name}", name, entry
+
+
+def _check_shares(config: Any) -> None:
+    """A loss that weighs labels by their shares gets these from the data set."""
+    for mode in ("Train", "Eval"):
+        split = getattr(config.DataLoader, mode)
+        if config.Loss is None or split is None or getattr(split.dataset, "label_ratio", True):
+            continue
+        for number, entry in enumerate(getattr(config.Loss, mode)):
+            if isinstance(entry, MultiLabelLoss) and entry.weight_ratio:
+                raise at_key(
+                    f"Loss.{mode}.{number}.MultiLabelLoss.weight_ratio",
+                    f"needs the shares of labels; set DataLoader.{mode}.dataset.label_ratio to True",
+                )
