@@ -60,6 +60,15 @@ class Global(Options):
         use_multilabel: whether an image has several labels, which are told one by one (by a sigmoid each), and not one
             class out of all (by a softmax).
         update_freq: batches whose gradients are added up before each optimizer step.
+        eval_mode: `classification` measures `DataLoader.Eval`; `retrieval` looks for the images of
+            `DataLoader.Eval.Query` among those of `DataLoader.Eval.Gallery`; `adaface` tells whether pairs of faces are
+            of one person.
+        retrieval_feature_from: what is compared, the neck's output or the backbone's.
+        feature_normalize: divide features by their length.
+        feature_binarize: make codes of -1 and 1: `round` of features from 0 to 1, `sign` of features around 0.
+        re_ranking: order the gallery by k-reciprocal neighbours in place of similarity; the distances between all
+            images are held in memory.
+        sim_block_size: queries that are compared with the gallery at a time.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
             instead of the default; for all formats, or by format. The mean difference of logits, relative to the
@@ -84,7 +93,12 @@ class Global(Options):
     use_multilabel: bool = False
     update_freq: Count = 1
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    eval_mode: Literal["classification"] = "classification"
+    eval_mode: Literal["classification", "retrieval", "adaface"] = "classification"
+    retrieval_feature_from: Literal["features", "backbone"] = "features"
+    feature_normalize: bool = True
+    feature_binarize: Literal["round", "sign"] | None = None
+    re_ranking: bool = False
+    sim_block_size: Count = 64
     train_mode: Literal["classification"] | None = None
     to_static: bool = False
     use_dali: bool = False
@@ -155,6 +169,17 @@ class Arch(Options):
                 raise ValueError("class_num and num_classes are the same: give one of them")
             data = {"class_num" if key == "num_classes" else key: value for key, value in data.items()}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recognition(cls, data: Any) -> Any:
+        """Of a recognition model the head counts the classes, and what is deployed are no scores."""
+        if not isinstance(data, dict) or data.get("name") != "RecModel" or "class_num" in data:
+            return data
+        head = data.get("Head")
+        classes = head.get("class_num", MOST_CLASSES) if isinstance(head, dict) else MOST_CLASSES
+        softmax = data.get("infer_output_key") == "logits"
+        return {"infer_add_softmax": softmax, **data, "class_num": classes}
 
     @property
     def family_options(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.models.named_outputs import NamedOutputs
+from ppcls_compress.outputs import LOGITS
 from ppcls_compress.slim.finite import first_not_finite
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import tensor_paths
@@ -28,22 +30,24 @@ class Deployed(paddle.nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, classes]."""
-        output = first_output(self.network(images))
+        output = deployed_output(self.network, self.network(images))
         return paddle.nn.functional.softmax(output, axis=-1) if self.softmax else output
 
 
 @paddle.jit.not_to_static
-def first_output(output: object) -> paddle.Tensor:
-    """The tensor that is exported: the one called `logits`, else the first; auxiliary classifiers come after it."""
+def deployed_output(network: paddle.nn.Layer, output: object) -> paddle.Tensor:
+    """The tensor that is exported: the one that the network names, the one called `logits`, or the first.
+
+    Auxiliary classifiers come after the first.
+    """
     found = tensor_paths(output)
-    return found[_exported(found)]
+    return found[_exported(network, found)]
 
 
-def _exported(found: Mapping[str, paddle.Tensor]) -> str:
-    return _NAME if _NAME in found else next(iter(found))
-
-
-_NAME = "logits"
+def _exported(network: paddle.nn.Layer, found: Mapping[str, paddle.Tensor]) -> str:
+    if isinstance(network, NamedOutputs):
+        return network.exported
+    return LOGITS if LOGITS in found else next(iter(found))
 
 
 def try_out(model: paddle.nn.Layer, image_shape: Sequence[int]) -> str | None:
@@ -57,9 +61,11 @@ def try_out(model: paddle.nn.Layer, image_shape: Sequence[int]) -> str | None:
     """
     with inference_mode(model):
         found = _run(model, paddle.zeros([2, *image_shape]))
-    if len(found) == 1:
+    if len(found) == 1 or isinstance(model, NamedOutputs):
         return None
-    return f"{type(model).__name__} gives {', '.join(found)}: the exported network gives {_exported(found)} alone"
+    return (
+        f"{type(model).__name__} gives {', '.join(found)}: the exported network gives {_exported(model, found)} alone"
+    )
 
 
 def _run(model: paddle.nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
@@ -131,5 +137,5 @@ def logits_of(model: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:
     with inference_mode(model):
         for start in range(0, len(images), BATCH):
             found = _run(model, paddle.to_tensor(images[start : start + BATCH]))
-            parts.append(found[_exported(found)].numpy())
+            parts.append(found[_exported(model, found)].numpy())
     return np.concatenate(parts)

@@ -14,7 +14,7 @@ from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.engine import checkpoint, distributed, forward
+from ppcls_compress.engine import checkpoint, distributed, forward, recognition
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
@@ -50,8 +50,9 @@ def build_dense(config: Config) -> paddle.nn.Layer:
         ConfigError: it does not take images of `Global.image_shape`, or batch norms cannot be synchronised here.
     """
     arch = config.Arch
-    model = models.build(arch.name, class_num=arch.class_num, **arch.family_options)
+    model = models.build(arch.name, class_num=arch.class_num, **recognition.family_options(config))
     _check_takes(config, model, arch.name, where="Arch.name")
+    recognition.tell_stop(model, config)
     if not arch.use_sync_bn or distributed.world_size() == 1:  # the statistics of one process are all there are
         return model
     if config.Global.device == "cpu":
@@ -101,6 +102,8 @@ def build_model(
     prefix = weights_prefix(config, download=download)
     if prefix is not None:
         model, record = _with_weights(config, model, prefix, reinit_head=reinit_head)
+    else:
+        recognition.load_backbone(model, config, download=download)
     slim = _with_quantization(slim, config, record)
     if config.Global.checkpoints:
         _check_same_steps(slim, record)

@@ -9,6 +9,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, one_line
+from ppcls_compress.models.named_outputs import NamedOutputs
 
 _KEY = "Global.image_shape"
 
@@ -24,7 +25,8 @@ def check_takes(
 
     Args:
         image_shape: (C, H, W).
-        class_num: width of the logits that it must give.
+        class_num: width of the logits that it must give; of a network with named outputs, the one that is deployed
+            may be of any width.
         who: the network, for messages: `Arch.name LeNet`.
         advice: what helps where the image has another number of channels, for messages.
 
@@ -44,16 +46,26 @@ def check_takes(
     except Exception as error:  # whatever Paddle or a network's own code raises
         reason = f"{_place(layers)} {_reason(error, layers, image_shape, advice)}"
     else:
-        found = list(_shape(output[0] if isinstance(output, list | tuple) else output) or [])
-        if found == [1, class_num]:
+        reason = _unfit(model, output, class_num)
+        if reason is None:
             return
-        reason = f"it gives {found or type(output).__name__}, not logits [1, {class_num}]"
     finally:
         for handle in handles:
             handle.remove()
         if was_training:
             model.train()
     raise ConfigError(f"{_KEY}: {who} does not take images of {list(image_shape)}: {reason}") from None
+
+
+def _unfit(model: paddle.nn.Layer, output: Any, class_num: int) -> str | None:
+    """Why what a network gave for one image is no answer; None if it is one."""
+    if isinstance(model, NamedOutputs):
+        found = list(output[model.exported].shape)
+        return None if len(found) == 2 else f"its {model.exported} are {found}, not one row of numbers for each image"
+    found = list(_shape(output[0] if isinstance(output, list | tuple) else output) or [])
+    if found == [1, class_num]:
+        return None
+    return f"it gives {found or type(output).__name__}, not logits [1, {class_num}]"
 
 
 def _watched(model: paddle.nn.Layer, layers: list[tuple[str, paddle.nn.Layer, str]]) -> list[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.models import upstream
 from ppcls_compress.models.families.base import Arch, ArchOptions
 from ppcls_compress.registry import Registry
@@ -32,6 +32,7 @@ _FAMILIES = (
     "pphgnet_v2",
     "pplcnet",
     "pplcnet_v2",
+    "recognition",
     "repvgg",
     "res2net",
     "resnet",
@@ -52,8 +53,8 @@ for _family in _FAMILIES:
 
 
 def names() -> list[str]:
-    """Every architecture, in alphabetical order."""
-    return sorted(_ARCHS)
+    """Every backbone, in alphabetical order."""
+    return sorted(name for name in _ARCHS if _ARCHS.get(name).backbone)
 
 
 def get(name: str, *, where: str = "Arch") -> Arch:
@@ -83,17 +84,31 @@ def parse(name: str, options: Mapping[str, object], *, where: str = "Arch") -> A
     if kind is upstream.UpstreamOptions:
         upstream.check_options(name, options, where=where)
     try:
-        return kind.model_validate(dict(options))
+        parsed = kind.model_validate(dict(options))
     except ValidationError as error:
-        raise ConfigError(_explain(error, kind, where)) from error
+        raise ConfigError(_explain(error, options, where)) from error
+    for key, (part, own) in parsed.networks().items():
+        check(part, own, where=f"{where}.{key}")
+    return parsed
 
 
-def _explain(error: ValidationError, kind: type[ArchOptions], where: str) -> str:
+def _explain(error: ValidationError, options: Mapping[str, object], where: str) -> str:
     problem = error.errors(include_url=False)[0]
-    keys = [str(part) for part in problem["loc"] if isinstance(part, int) or part in kind.model_fields]
-    found = "" if problem["type"] == "unknown_key" else f", found {problem['input']!r}"
-    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return f"{'.'.join([where, *keys])}: {text}{found}"
+    kind, context = problem["type"], problem.get("ctx", {})
+    path, node = [where], options
+    for part in problem["loc"]:  # pydantic also names the member of a union, which is left out
+        inside = isinstance(node, Mapping) and part in node
+        inside = inside or (isinstance(node, list | tuple) and isinstance(part, int) and part < len(node))
+        if inside:
+            node = node[part]
+        if inside or (kind == "missing" and part == problem["loc"][-1]):
+            path.append(str(part))
+    if kind == "at_key":
+        path.append(context["key"])
+    text = "required, but not given" if kind == "missing" else problem["msg"].removeprefix("Value error, ")
+    text = text.replace("Input should be", "expected")
+    told = kind in ("unknown_key", "at_key", "no_section", "missing")
+    return f"{'.'.join(path)}: {text}{'' if told else f', found {shortened(node)}'}"
 
 
 def check(name: str, options: Mapping[str, object], where: str = "Arch") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator
 
@@ -46,6 +46,10 @@ class ArchOptions(Options):
     pretrained: bool | str = False
     use_ssld: bool = False
 
+    def networks(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The networks that this one is put together from: name and options by the key that describes each."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Arch:
@@ -58,6 +62,7 @@ class Arch:
         options: what a config may say.
         arguments: what makes this one of its family.
         url: the published ImageNet weights, where there are any.
+        backbone: whether it is a network by itself, and not one that is put together from others.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Arch:
     options: type[ArchOptions] = ArchOptions
     arguments: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     url: str | None = None
+    backbone: bool = True
 
 
 def published(name: str, folder: str = "legendary_models/") -> str:
