@@ -41,6 +41,11 @@ def part(output: Output, name: str) -> Any:
     raise UserError(f"the network gives no output {name!r}; it gives {given}")
 
 
+def of_network(output: Output, network: str) -> Output:
+    """What one of several networks gives; the output itself where one network alone answers."""
+    return output[network] if isinstance(output, Mapping) and network in output else output
+
+
 def mapped(function: Callable[[Any], Any], output: Output) -> Output:
     """An output of the same structure, each tensor of it handed through `function`; what is absent stays None."""
     if isinstance(output, Mapping):

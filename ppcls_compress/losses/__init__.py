@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ppcls_compress.losses import (  # noqa: F401  they declare
     cross_entropy,
+    distilled_features,
+    distilled_logits,
     multilabel,
 )
 from ppcls_compress.losses.base import LOSSES, Loss, LossFunction, LossValue, TotalLoss, build_loss

@@ -43,16 +43,16 @@ class MultiLabelLoss(Loss):
             cost = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
             cost = cost * (labels > UNKNOWN).astype(cost.dtype)
             if self.weight_ratio:
-                cost = cost * _balance(target, shares)
+                cost = cost * balance(target, shares)
             return cost.sum(axis=1).mean() if self.size_sum else cost.mean()
 
         return loss
 
 
-def _balance(target: paddle.Tensor, shares: paddle.Tensor | None) -> paddle.Tensor:
+def balance(target: paddle.Tensor, shares: paddle.Tensor | None) -> paddle.Tensor:
     """The weight of each label [N, C], larger where it is the rarer one."""
     if shares is None:
-        raise UserError("MultiLabelLoss.weight_ratio: needs label_ratio: True in the section of the data set")
+        raise UserError("weight_ratio: needs label_ratio: True in the section of the data set")
     there = (target > 0.5).astype(target.dtype)
     return (there * (1 - shares) + (1 - there) * shares).exp()
 

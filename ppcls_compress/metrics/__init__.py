@@ -13,6 +13,7 @@ import numpy as np
 
 from ppcls_compress.metrics import (  # noqa: F401  they declare
     attributes,
+    distilled,
     multilabel,
     topk,
     tpr_at_fpr,
