@@ -41,11 +41,12 @@ def run(args: argparse.Namespace) -> None:
     with logging_to():
         assemble.start(config)
         weights = assemble.weights_prefix(config, download=True)
-        if "prune" in recipe.pending(config.Slim.options, checkpoint.read_record(weights)):
-            raise ConfigError(
-                "Slim.prune: the weights lack this step, after which a network must be fine-tuned; train it first with "
-                "tools/train.py, or leave the section out with -o Slim.prune=null"
-            )
+        for kind in recipe.pending(config.Slim.options, checkpoint.read_record(weights)):
+            if kind != "quant":
+                raise ConfigError(
+                    f"Slim.{kind}: the weights lack this step, after which a network must be fine-tuned; train it "
+                    f"first with tools/train.py, or leave the section out with -o Slim.{kind}=null"
+                )
         context = compression_context(config, lambda: training_loader(config), calibration_batches=args.batches)
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record)

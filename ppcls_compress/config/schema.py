@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any, ClassVar, get_type_hints
+from functools import partial
+from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
@@ -15,40 +16,42 @@ from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.optim.optimizers import OPTIMIZERS
-from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+from ppcls_compress.slim.options import SlimOptions
 
 
-def _checked(kind: type, example: str) -> BeforeValidator:
-    """Refuses what the dataclass `kind` takes no better than a section of options does: unknown keys, plain values."""
-    hints = get_type_hints(kind)
-    keys = [field.name.rstrip("_") for field in fields(kind)]
+def _step(kind: type) -> Any:
+    """The type of a step's key: the dataclass `kind` or None; errors tell its `example`."""
+    return Annotated[kind, BeforeValidator(partial(_checked, kind))] | None
 
-    def check(data: Any) -> Any:
-        if isinstance(data, kind):
-            return data
-        if not isinstance(data, dict):
-            raise ValueError(no_section(data, keys, example))
-        refuse_unknown_keys(data, keys)
-        for key, value in data.items():
-            problem = boolean_for_number(hints.get(key, hints.get(f"{key}_")), value)
-            if problem is not None:
-                raise at_key(key, problem)
+
+def _checked(kind: type, data: Any) -> Any:
+    """Refuses what a dataclass takes no better than a section of options does: unknown keys, plain values."""
+    if isinstance(data, kind):
         return data
+    hints, keys = get_type_hints(kind), [field.name.rstrip("_") for field in fields(kind)]
+    if not isinstance(data, dict):
+        raise ValueError(no_section(data, keys, kind.example))
+    refuse_unknown_keys(data, keys)
+    for key, value in data.items():
+        problem = boolean_for_number(hints.get(key, hints.get(f"{key}_")), value)
+        if problem is not None:
+            raise at_key(key, problem)
+    return data
 
-    return BeforeValidator(check)
+
+_STEPS = {key: get_args(hint)[0] for key, hint in get_type_hints(SlimOptions).items()}
+_Steps = create_model("_Steps", __base__=Options, **{key: (_step(kind), None) for key, kind in _STEPS.items()})
 
 
-class SlimSection(Options):
-    """What makes the model smaller, always pruned first, then quantized; and what it learns from meanwhile."""
+class SlimSection(_Steps):
+    """What makes the model smaller, in the order of `SlimOptions`; and what it learns from meanwhile."""
 
-    prune: Annotated[PruneOptions, _checked(PruneOptions, "{name: fpgm, pruned_ratio: 0.3}")] | None = None
-    quant: Annotated[QuantOptions, _checked(QuantOptions, "{name: pact}")] | None = None
     distill: sections.Distill | None = None
 
     @property
     def options(self) -> SlimOptions:
         """The same as the library's own option object, which knows nothing of YAML."""
-        return SlimOptions(prune=self.prune, quant=self.quant)
+        return SlimOptions(**{key: getattr(self, key) for key in _STEPS})
 
 
 class DataLoaderSection(Options):

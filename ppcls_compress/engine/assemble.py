@@ -143,8 +143,7 @@ def _with_quantization(slim: SlimOptions, config: Config, record: recipe.Record)
 def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:
     """A run can only go on exactly with the network it was stopped with."""
     missing = recipe.pending(slim, record)
-    dropped = ["quant"] if slim.quant is None and recipe.step_of(record, "quant") else []
-    for kind in (*missing, *dropped):
+    for kind in (*missing, *recipe.dropped(slim, record)):
         what = "lacks" if kind in missing else "has"
         raise ConfigError(
             f"Global.checkpoints: the checkpoint {what} the step that Slim.{kind} "
@@ -158,8 +157,7 @@ def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
 
     Branches are merged; quantizers cost nothing.
     """
-    pruned = {**record, "steps": [step for step in record["steps"] if step["kind"] == "prune"]}
-    model = recipe.rebuild(build_dense(config), pruned)
+    model = recipe.rebuild(build_dense(config), recipe.resized(record))
     branches.merge(model)
     return cost.count(model, [[1, *config.Global.image_shape]])
 

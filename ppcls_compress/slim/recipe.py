@@ -6,38 +6,44 @@ saved beside the weights, and rebuilds their exact structure on a fresh dense mo
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError
-from ppcls_compress.slim import prune, quant
-from ppcls_compress.slim.options import PruneOptions, SlimOptions
-from ppcls_compress.slim.options.prune import yaml_key
+from ppcls_compress.slim import quant
+from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.options.quant import CLASSES
 from ppcls_compress.slim.paddleslim import prune_backend, quant_backend  # noqa: F401  they register as backends
-from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
+from ppcls_compress.slim.steps import CALIBRATION_BATCHES, Context, Step, section_named
 
-Inputs = Sequence[Any]
-CALIBRATION_BATCHES = 8
+__all__ = [
+    "CALIBRATION_BATCHES",
+    "STEPS",
+    "Context",
+    "Record",
+    "compress",
+    "describe",
+    "dropped",
+    "empty_record",
+    "keep_wanted",
+    "named_classes",
+    "pending",
+    "rebuild",
+    "resized",
+    "step_of",
+    "with_training_options",
+]
 
-# Options that change how a model trains, and neither its structure nor its numbers.
-_TRAINING = frozenset(
-    {
-        "alpha_learning_rate",
-        "alpha_weight_decay",
-        "bn_recalibration",
-        "freeze_bn_epoch",
-        "observer_epochs",
-        "verify",
-    }
-)
+STEPS: Mapping[str, Step] = {
+    field.name: importlib.import_module(f"ppcls_compress.slim.{field.name}.step").STEP for field in fields(SlimOptions)
+}
+"""What each key of the section does, in the order in which it is done."""
 
 
 def rebuild(model: paddle.nn.Layer, record: Record, *, custom: quant.CustomParts | None = None) -> paddle.nn.Layer:
@@ -52,12 +58,9 @@ def rebuild(model: paddle.nn.Layer, record: Record, *, custom: quant.CustomParts
     if record.get("version") != VERSION:
         raise UserError(f"compression record: version {record.get('version')!r} found, {VERSION} is known here")
     for step in record["steps"]:
-        more = {"custom": custom} if step["kind"] == "quant" else {}
-        model = _REBUILDING[step["kind"]](model, step, **more)
+        kind = step["kind"]
+        model = quant.apply_fold(model, step) if kind == "fold" else STEPS[kind].rebuild(model, step, custom)
     return model
-
-
-_REBUILDING = {"prune": prune.apply_record, "quant": quant.apply_record, "fold": quant.apply_fold}
 
 
 def named_classes(options: SlimOptions, record: Record) -> quant.CustomParts | None:
@@ -82,17 +85,8 @@ def named_classes(options: SlimOptions, record: Record) -> quant.CustomParts | N
             )
     if options.quant is None:
         return None
-    with _section_named("Slim.quant"):
+    with section_named("Slim.quant"):
         return quant.named_classes(options.quant)
-
-
-@contextlib.contextmanager
-def _section_named(section: str) -> Iterator[None]:
-    """Errors about an option, which start with its key where `slim` is used as a library, get the section before it."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(str(error) if str(error).startswith(section) else f"{section}.{error}") from error
 
 
 def keep_wanted(
@@ -108,51 +102,50 @@ def keep_wanted(
         The model, its record, and a line for the user about each thing dropped.
 
     Raises:
-        UserError: an option contradicts the record, or pruning is asked for after quantization.
+        UserError: an option contradicts the record, or a step is asked for after one that must follow it.
     """
     notes = []
-    quantized = step_of(record, "quant")
-    if options.quant is None and quantized is not None:
-        model, left = quant.convert(model), quant.fold_step(quantized)
-        steps = [left if step is quantized else step for step in record["steps"]]
-        record = {**record, "steps": [step for step in steps if step is not None]}
-        merged = ", branches stay merged" if quantized.get("merged") else ""
-        folded = ", batch norms stay folded" if quantized["folded"] else ""
-        notes.append(f"quantization in the weights is not asked for: dropped, float weights kept{merged}{folded}")
-    for kind, wanted in (("prune", options.prune), ("quant", options.quant)):
-        found = step_of(record, kind)
+    for kind in dropped(options, record):
+        step = step_of(record, kind)
+        model, left, note = STEPS[kind].drop(model, step)
+        steps = [left if other is step else other for other in record["steps"]]
+        record = {**record, "steps": [other for other in steps if other is not None]}
+        notes.append(note)
+    for kind, step in STEPS.items():
+        wanted, found = getattr(options, kind), step_of(record, kind)
         if wanted is not None and found is not None:
-            _refuse_contradiction(kind, asdict(wanted), found["options"])
-    if options.prune is not None and step_of(record, "prune") is None and step_of(record, "quant") is not None:
-        raise UserError("Slim.prune: the weights are quantized already; prune first, then quantize")
+            _refuse_contradiction(step, asdict(wanted), found["options"])
+        if wanted is not None and found is None:
+            _refuse_late(step, record)
     return model, record, notes
 
 
-@dataclass(frozen=True)
-class Context:
-    """What some options need of the training run that they are part of; None where it is not to be had.
+def dropped(options: SlimOptions, record: Record) -> list[str]:
+    """The kinds of step that a record has, that are not asked for, and that can be undone."""
+    can = [kind for kind, step in STEPS.items() if step.drop is not None and getattr(options, kind) is None]
+    return [kind for kind in can if step_of(record, kind) is not None]
 
-    Attributes:
-        batches: gives training batches [N, C, H, W], for the ranges of activations and batch-norm statistics.
-        calibration_batches: how many of them the ranges are found from.
-        gradients: runs backward passes over training batches, for a criterion that needs them.
-        latency: milliseconds that a network takes, for `target_latency_ms`.
-        train: trains a network between two iterations of `iterative`; its second argument is the record so far.
-    """
 
-    batches: Callable[[], Iterable[paddle.Tensor]] | None = None
-    calibration_batches: int = CALIBRATION_BATCHES
-    gradients: Callable[[paddle.nn.Layer], None] | None = None
-    latency: Callable[[paddle.nn.Layer], float] | None = None
-    train: Callable[[paddle.nn.Layer, Record], None] | None = None
+def resized(record: Record) -> Record:
+    """The record with those of its steps alone that change how many parameters and multiply-adds there are."""
+    resizing = {kind for kind, step in STEPS.items() if step.resizes}
+    return {**record, "steps": [step for step in record["steps"] if step["kind"] in resizing]}
+
+
+def _refuse_late(step: Step, record: Record) -> None:
+    """Refuse a step that comes before one that the weights have already."""
+    kinds = list(STEPS)
+    for later in kinds[kinds.index(step.kind) + 1 :]:
+        if step_of(record, later) is not None:
+            other = STEPS[later]
+            raise UserError(
+                f"Slim.{step.kind}: the weights are {other.done} already; {step.verb} first, then {other.verb}"
+            )
 
 
 def pending(options: SlimOptions, record: Record) -> list[str]:
-    """The kinds of step, `prune` and `quant`, that are asked for and that a record lacks, in their order."""
-    iterations = options.prune.iterative.steps if options.prune and options.prune.iterative else 1
-    pruned = sum(step["kind"] == "prune" for step in record["steps"])
-    missing = ["prune"] if options.prune is not None and pruned < iterations else []
-    return [*missing, "quant"] if options.quant is not None and step_of(record, "quant") is None else missing
+    """The kinds of step that are asked for and that a record lacks, in their order."""
+    return [kind for kind, step in STEPS.items() if step.lacking(getattr(options, kind), record)]
 
 
 def with_training_options(record: Record, options: SlimOptions) -> Record:
@@ -163,10 +156,10 @@ def with_training_options(record: Record, options: SlimOptions) -> Record:
     steps = []
     for step in record["steps"]:
         wanted = getattr(options, step["kind"], None)
-        if wanted is None or _contradiction(asdict(wanted), step["options"]):
+        if wanted is None or _contradiction(STEPS[step["kind"]], asdict(wanted), step["options"]):
             steps.append(step)
             continue
-        current = {key: value for key, value in asdict(wanted).items() if key in _TRAINING}
+        current = {key: value for key, value in asdict(wanted).items() if key in STEPS[step["kind"]].training}
         known = {key: value for key, value in current.items() if key in step["options"]}
         steps.append({**step, "options": {**step["options"], **known}})
     return {**record, "steps": steps}
@@ -197,112 +190,30 @@ def compress(
     """
     record = record or empty_record()
     context = context or Context()
-    quantize = "quant" in pending(options, record)
-    if quantize and context.batches is None:
-        raise UserError("Slim.quant: quantization needs calibration batches; train first, or give a data loader")
-    if options.prune is not None:
-        model, record = _prune(model, options.prune, inputs, record, context)
-    if quantize:
-        with _section_named("Slim.quant"):
-            custom = quant.named_classes(options.quant)
-            model, step = quant.prepare(model, options.quant, inputs=inputs, custom=custom)
-        quant.calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
-        record = _with_step(record, step)
+    missing = pending(options, record)
+    for kind in missing:
+        STEPS[kind].check(getattr(options, kind), record, context)
+    for kind in missing:
+        model, record = STEPS[kind].take(model, getattr(options, kind), inputs, record, context)
     return model, record
-
-
-def _prune(
-    model: paddle.nn.Layer, options: PruneOptions, inputs: Inputs, record: Record, context: Context
-) -> tuple[paddle.nn.Layer, Record]:
-    """The iterations of pruning that the record lacks; a single one unless `iterative` says otherwise."""
-    iterations = options.iterative.steps if options.iterative else 1
-    done = sum(step["kind"] == "prune" for step in record["steps"])
-    if done < iterations:
-        _check_context(options, iterations - done, context)
-    for iteration in range(done, iterations):
-        if CRITERIA.get(options.name).needs_gradients:
-            context.gradients(model)
-        earlier = [step for step in record["steps"] if step["kind"] == "prune"]
-        with _section_named("Slim.prune"):
-            model, step = prune.prune(model, options, inputs, latency=context.latency, earlier=earlier)
-        for parameter in model.parameters():
-            parameter.clear_gradient(False)  # those of a criterion are no part of the training that follows
-        if options.bn_recalibration:
-            prune.recalibrate(model, itertools.islice(context.batches(), options.bn_recalibration))
-        record = _with_step(record, step)
-        if iteration + 1 < iterations:
-            context.train(model, record)
-    return model, record
-
-
-def _check_context(options: PruneOptions, iterations: int, context: Context) -> None:
-    gradients = CRITERIA.get(options.name).needs_gradients
-    needs = {
-        "bn_recalibration": (options.bn_recalibration, context.batches, "training batches"),
-        "name": (gradients, context.gradients, f"training batches for the gradients of {options.name}"),
-        "target_latency_ms": (options.target_latency_ms, context.latency, "a function that measures latency"),
-        "iterative": (iterations > 1, context.train, "training between its steps"),
-    }
-    for key, (wanted, given, what) in needs.items():
-        if wanted and given is None:
-            raise UserError(f"Slim.prune.{key}: needs {what}, which only tools/train.py has; train first")
-
-
-def _with_step(record: Record, step: Record) -> Record:
-    return {"version": VERSION, "steps": [*record["steps"], step]}
 
 
 def describe(step: Record) -> list[str]:
     """What a step did, in lines for the user."""
-    return _describe_prune(step) if step["kind"] == "prune" else _describe_quant(step)
+    return STEPS[step["kind"]].describe(step)
 
 
-def _describe_prune(step: Record) -> list[str]:
-    before, after = step["before"], step["after"]
-    changes = ", ".join(
-        f"{name} {before[key]:,} -> {after[key]:,} ({100 * (after[key] / before[key] - 1):+.1f}%)"
-        for key, name in (("params", "parameters"), ("flops", "FLOPs (multiply-adds)"))
-    )
-    whole = [f"  left whole: {pin['layer']} ({_reason(pin)})" for pin in step["pinned"]]
-    return [f"pruned by {step['options']['name']}: {changes}", *whole]
-
-
-def _reason(pin: Record) -> str:
-    return f"{pin['op']}: {pin['reason']}" if pin["op"] and not pin["reason"].startswith(pin["op"]) else pin["reason"]
-
-
-def _describe_quant(step: Record) -> list[str]:
-    options = step["options"]
-    bits = f"{options['weight_bits']}-bit weights, {options['activation_bits']}-bit activations"
-    skipped = [f"  not quantized: {skip['layer']} ({skip['type']}: {skip['reason']})" for skip in step["skipped"]]
-    names = ", ".join(step["quantized"])
-    places = (
-        [f"{len(step['places'])} tensors are rounded in training as in an integer graph"] if "places" in step else []
-    )
-    unlearned = [
-        f"  not rounded, in training or when exported: {item['op']} in {item['layer'] or 'the network'}, "
-        "which no layer gives by itself"
-        for item in step.get("unlearned", ())
-    ]
-    first = f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}"
-    merged = step.get("merged", ())
-    branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
-    normed = step.get("normed", ())
-    plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
-    return [*branches, first, *skipped, *plain, *places, *unlearned]
-
-
-def _refuse_contradiction(kind: str, wanted: Record, found: Record) -> None:
-    key = _contradiction(wanted, found)
+def _refuse_contradiction(step: Step, wanted: Record, found: Record) -> None:
+    key = _contradiction(step, wanted, found)
     if key is not None:
         raise UserError(
-            f"Slim.{kind}.{yaml_key(key)}: the weights were made with {found[key]!r}, "
+            f"Slim.{step.kind}.{step.yaml_key(key)}: the weights were made with {found[key]!r}, "
             f"the configuration says {wanted[key]!r}; make them equal, or start from other weights"
         )
 
 
-def _contradiction(wanted: Record, found: Record) -> str | None:
+def _contradiction(step: Step, wanted: Record, found: Record) -> str | None:
     """The first option that says what a model is, and differs."""
     wanted, found = json.loads(json.dumps([wanted, found]))  # tuples and lists compare equal
-    shared = (key for key in wanted if key in found and key not in _TRAINING)
+    shared = (key for key in wanted if key in found and key not in step.training)
     return next((key for key in shared if found[key] != wanted[key]), None)

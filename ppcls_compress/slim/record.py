@@ -1,7 +1,7 @@
 """The compression record as plain JSON: `{"version": 1, "steps": [...]}`, steps in the order in which they were taken.
 
-A step is of the kind `prune` or `quant`, or `fold`: what export, or quantization that was dropped again, changed of the
-float network.
+A step is of a kind that `SlimOptions` has as a field, or `fold`: what export, or quantization that was dropped again,
+changed of the float network.
 
 Imports neither Paddle nor the algorithms, so that everything that reads or writes a record can import it.
 """
@@ -9,10 +9,12 @@ Imports neither Paddle nor the algorithms, so that everything that reads or writ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim.options import SlimOptions
 
 Record = dict[str, Any]
 VERSION = 1
@@ -63,17 +65,18 @@ def _problem_of_step(step: object, where: str) -> str | None:
     if not isinstance(step, dict):
         return f"{where}: expected an object, found {_short(step)}"
     kind = step.get("kind")
-    if not isinstance(kind, str) or kind not in _FIELDS:
-        return f"{where}.kind: {_short(kind)} found, allowed: {', '.join(_FIELDS)}"
+    if not isinstance(kind, str) or kind not in _KINDS:
+        return f"{where}.kind: {_short(kind)} found, allowed: {', '.join(_KINDS)}"
     if step.get("version") != _STEP_VERSION:
         return f"{where}.version: {_short(step.get('version'))} found, {_STEP_VERSION} is known here"
-    for key, (fits, expected) in _FIELDS[kind].items():
+    for key, (fits, expected) in _FIELDS.get(kind, _LEAST).items():
         if key not in step:
             return f"{where}.{key} is missing"
         if not fits(step[key]):
             return f"{where}.{key}: expected {expected}"
-    if not _is_names(step.get("merged", [])):
-        return f"{where}.merged: expected a list of names"
+    for key in _OPTIONAL:
+        if not _is_names(step.get(key, [])):
+            return f"{where}.{key}: expected a list of names"
     return None
 
 
@@ -132,7 +135,9 @@ _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
     },
     "fold": {"folded": _PAIRS, "biased": _NAMES},
 }
-"""What rebuilding reads of each kind of step; the rest of a step is told to the user when the step is taken.
-
-`merged`, the layers whose branches became one, may be missing: records of networks without branches had no such key.
-"""
+"""What rebuilding reads of each kind of step; the rest of a step is told to the user when the step is taken."""
+_LEAST = {"options": _OPTIONS}
+"""Of a kind of step that checks the rest by itself."""
+_KINDS = (*(field.name for field in fields(SlimOptions)), "fold")
+_OPTIONAL = ("merged", "normed")
+"""Layers whose branches became one, and whose weight no norm computes any more: not every network has such."""

@@ -45,6 +45,7 @@ def test_records_of_all_kinds_pass():
         (steps({**QUANT, "folded": [["conv"]]}), "steps[0].folded: expected a list of [convolution, batch norm]"),
         (steps({**QUANT, "quantized": "conv"}), "steps[0].quantized: expected a list of names"),
         (steps({**FOLD, "merged": "conv"}), "steps[0].merged: expected a list of names"),
+        (steps({**QUANT, "normed": 3}), "steps[0].normed: expected a list of names"),
         *[
             (steps({name: value for name, value in step.items() if name != key}), f"steps[0].{key} is missing")
             for step in (PRUNE, QUANT, FOLD)

@@ -16,7 +16,7 @@ __all__ = ["IterativeOptions", "LayerRule", "PruneOptions", "QuantOptions", "Sli
 
 @dataclass(frozen=True)
 class SlimOptions:
-    """What is done to a model, in this order; None leaves a step out."""
+    """What is done to a model, in this order; None leaves a step out. `slim.steps` says what a step is."""
 
     prune: PruneOptions | None = None
     quant: QuantOptions | None = None

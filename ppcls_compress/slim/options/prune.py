@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import ClassVar
 
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 
@@ -86,6 +87,7 @@ class PruneOptions:
     """
 
     __pydantic_config__ = {"extra": "forbid", "alias_generator": yaml_key}  # noqa: RUF012  read by pydantic
+    example: ClassVar[str] = "{name: fpgm, pruned_ratio: 0.3}"
 
     name: str = "fpgm"
     pruned_ratio: float | dict[str, float] | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.options import paddleslim
@@ -82,6 +82,8 @@ class QuantOptions:
         weight_quantize: the same in place of `weight_quantize_type`.
         act_quantize: the same in place of `activation_quantize_type`.
     """
+
+    example: ClassVar[str] = "{name: pact}"
 
     name: Literal["pact", "lsq", "qat", "ptq"] = "pact"
     grid: Literal["alpha", "moving_average"] | None = None

@@ -1,0 +1,76 @@
+"""Quantization as a step of the `Slim` section."""
+
+from __future__ import annotations
+
+import itertools
+
+import paddle
+
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant.building import CustomParts, named_classes
+from ppcls_compress.slim.quant.calibrate import calibrate
+from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
+from ppcls_compress.slim.record import Record
+from ppcls_compress.slim.steps import Context, Step, section_named, with_step
+
+
+def _check(options: QuantOptions, record: Record, context: Context) -> None:
+    if context.batches is None:
+        raise UserError("Slim.quant: quantization needs calibration batches; train first, or give a data loader")
+
+
+def _take(
+    model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs, record: Record, context: Context
+) -> tuple[paddle.nn.Layer, Record]:
+    with section_named("Slim.quant"):
+        model, step = prepare(model, options, inputs=inputs, custom=named_classes(options))
+    calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
+    return model, with_step(record, step)
+
+
+def _rebuild(model: paddle.nn.Layer, step: Record, custom: CustomParts | None) -> paddle.nn.Layer:
+    return apply_record(model, step, custom=custom)
+
+
+def _drop(model: paddle.nn.Layer, step: Record) -> tuple[paddle.nn.Layer, Record | None, str]:
+    """The float network; branches that were merged and batch norms that were folded stay so, and a `fold` tells."""
+    merged = ", branches stay merged" if step.get("merged") else ""
+    folded = ", batch norms stay folded" if step["folded"] else ""
+    note = f"quantization in the weights is not asked for: dropped, float weights kept{merged}{folded}"
+    return convert(model), fold_step(step), note
+
+
+def _describe(step: Record) -> list[str]:
+    options = step["options"]
+    bits = f"{options['weight_bits']}-bit weights, {options['activation_bits']}-bit activations"
+    skipped = [f"  not quantized: {skip['layer']} ({skip['type']}: {skip['reason']})" for skip in step["skipped"]]
+    names = ", ".join(step["quantized"])
+    places = (
+        [f"{len(step['places'])} tensors are rounded in training as in an integer graph"] if "places" in step else []
+    )
+    unlearned = [
+        f"  not rounded, in training or when exported: {item['op']} in {item['layer'] or 'the network'}, "
+        "which no layer gives by itself"
+        for item in step.get("unlearned", ())
+    ]
+    first = f"quantized by {options['name']}, {bits}: {len(step['quantized'])} layers: {names}"
+    merged = step.get("merged", ())
+    branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
+    normed = step.get("normed", ())
+    plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
+    return [*branches, first, *skipped, *plain, *places, *unlearned]
+
+
+STEP = Step(
+    kind="quant",
+    verb="quantize",
+    done="quantized",
+    take=_take,
+    rebuild=_rebuild,
+    describe=_describe,
+    check=_check,
+    drop=_drop,
+    training=frozenset({"alpha_learning_rate", "alpha_weight_decay", "freeze_bn_epoch", "observer_epochs"}),
+)
