@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.transforms import inert_options
+from ppcls_compress.optim.optimizers import inert_options as inert_optimizer_options
 
 _GLOBAL = {
     "to_static": "training runs eagerly, which was measured to be as fast",
@@ -26,9 +27,8 @@ def inert_keys(config: Config) -> Iterator[str]:
         if config.AMP.use_promote and config.AMP.level == "O1":
             yield "AMP.use_promote has no effect: at level O1 the operator alone decides its type"
     if config.Optimizer is not None:
-        for key, reason in config.Optimizer.lr.inert.items():
-            if getattr(config.Optimizer.lr, key) is not None:
-                yield f"Optimizer.lr.{key} has no effect: {reason}"
+        for key, reason in inert_optimizer_options(config.Optimizer):
+            yield f"{key} has no effect: {reason}"
     for mode in ("Train", "Eval"):
         loader = getattr(config.DataLoader, mode)
         if loader is not None:

@@ -13,9 +13,9 @@ from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds
 from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
-from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
+from ppcls_compress.declare import Options, at_key, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
-from ppcls_compress.optim.optimizers import OPTIMIZERS
+from ppcls_compress.optim.optimizers import OptimizerSection
 from ppcls_compress.slim.options import SlimOptions
 
 
@@ -92,7 +92,8 @@ class Config(Options):
     AMP: sections.Amp | None = None
     Loss: sections.Loss | None = None
     Metric: sections.Metric = Field(default_factory=sections.Metric)
-    Optimizer: named(OPTIMIZERS, example="{name: Momentum, lr: {name: Cosine, learning_rate: 0.01}}") | None = None
+    Optimizer: OptimizerSection | None = None
+    EMA: sections.Ema | None = None
     DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
     Infer: InferSection | None = None
 

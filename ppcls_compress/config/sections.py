@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ppcls_compress.data.images.header import MAX_PIXELS
-from ppcls_compress.declare import Count, Fraction, Number, Options, Positive, listed
+from ppcls_compress.declare import LARGEST, Count, Fraction, Number, Options, Positive, listed
 from ppcls_compress.deploy.formats import FORMATS
 from ppcls_compress.errors import shortened, unknown
 from ppcls_compress.losses import LOSSES
@@ -54,6 +54,9 @@ class Global(Options):
         pretrained_model: path of weights to start from, with or without `.pdparams`.
         image_shape: (channels, height, width) of the network's input; one channel makes all images grey.
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
+        save_interval: epochs between two checkpoints `epoch_N`; 0 or -1 for none of them.
+        start_eval_epoch: the first epoch, from 1, after which there is an evaluation; the last always has one.
+        iter_per_epoch: batches in an epoch, instead of as many as there are; the next epoch goes on where it stopped.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
             next.
         save_every: saves `latest` within an epoch too, {steps: 1000} or {minutes: 10}.
@@ -79,12 +82,14 @@ class Global(Options):
     pretrained_model: str | None = None
     output_dir: str = "./output"
     device: Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu", "mps"] = "cpu"
-    save_interval: Count = 1
+    save_interval: Annotated[int, Field(ge=-1, le=LARGEST)] = 1
     keep_last: Count = 2
     save_every: SaveEvery | None = None
     eval_during_train: bool = True
     eval_interval: Count = 1
+    start_eval_epoch: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     epochs: Count = 1
+    iter_per_epoch: Count | None = None
     print_batch_step: Count = 10
     use_visualdl: bool = False
     image_shape: tuple[Count, Count, Count] = (3, 224, 224)
@@ -99,7 +104,7 @@ class Global(Options):
     feature_binarize: Literal["round", "sign"] | None = None
     re_ranking: bool = False
     sim_block_size: Count = 64
-    train_mode: Literal["classification"] | None = None
+    train_mode: Literal["classification", "progressive"] | None = None
     to_static: bool = False
     use_dali: bool = False
     export_check_images: Count = 512
@@ -187,12 +192,24 @@ class Arch(Options):
         return dict(self.model_extra or {})
 
 
+class Ema(Options):
+    """The exponential moving average of the network, which is evaluated, saved and exported in its place.
+
+    Attributes:
+        decay: share of the average that each optimizer step keeps.
+    """
+
+    example: ClassVar = "{decay: 0.9999}"
+
+    decay: Annotated[Number, Field(ge=0, lt=1)] = 0.9999
+
+
 class Amp(Options):
     """Automatic mixed precision, used where the device has float16 arithmetic.
 
     Attributes:
         use_fp16_test: without effect; evaluation computes in float32.
-        use_promote: level O2 computes in float32 what has a float32 input, always; level O1 knows no such choice.
+        use_promote: level O2 computes in float32 what has a float32 input; level O1 knows no such choice.
     """
 
     use_amp: bool = True
@@ -202,12 +219,6 @@ class Amp(Options):
     dtype: Literal["float16", "bfloat16"] = "float16"
     use_fp16_test: bool = False
     use_promote: bool | None = None
-
-    @model_validator(mode="after")
-    def _level_two_promotes(self) -> Amp:
-        if self.use_amp and self.level == "O2" and self.use_promote is False:
-            raise ValueError("use_promote False is not available at level O2; set it to True, or level to O1")
-        return self
 
 
 class Loss(Options):

@@ -17,6 +17,8 @@ from ppcls_compress import io
 from ppcls_compress.engine.states import checked
 from ppcls_compress.errors import UserError
 from ppcls_compress.io import plain_prefix
+from ppcls_compress.models.weights import load_into
+from ppcls_compress.optim.group import OptimizerGroup, members_of
 from ppcls_compress.optim.optimizers import OPTIMIZERS
 from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.record import Record, empty_record
@@ -37,8 +39,9 @@ __all__ = [
     "usable",
 ]
 
+_AVERAGED = ".pdema"
 _SUMMED = (".pdparams", ".slim.json", ".pdopt")
-_ALL = (*_SUMMED, ".pdstates")
+_ALL = (*_SUMMED, _AVERAGED, ".pdstates")
 _WEIGHTS_ALONE = "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
 
 
@@ -59,19 +62,24 @@ def save(prefix: Path, trainer: Training, record: Record) -> None:
     Raises:
         UserError: a file cannot be written; an earlier checkpoint of this name is then as it was.
     """
-    with io.atomic_files([f"{prefix}{suffix}" for suffix in _ALL]) as partials:
-        weights, structure, optimizer, progress = partials
-        io.write_state(weights, trainer.model.state_dict())
+    trained = trainer.model.state_dict()
+    averaged = trainer.average is not None
+    summed = [*_SUMMED, _AVERAGED] if averaged else _SUMMED
+    with io.atomic_files([f"{prefix}{suffix}" for suffix in (*summed, ".pdstates")]) as partials:
+        weights, structure, optimizer, *rest, progress = partials
+        io.write_state(weights, trainer.average.state_dict() if averaged else trained)
         io.write_json(structure, record, indent=None)
         io.write_state(optimizer, trainer.optimizer.state_dict())
+        for path in rest:
+            io.write_state(path, trained)
         states = {
             "progress": asdict(trainer.progress),
             "seed": trainer.seed,
             "settings": trainer.settings,
             "steps_per_epoch": trainer.steps_per_epoch,
             "loss_scaling": trainer.precision.state_dict(),
-            "parameter_names": {parameter.name: name for name, parameter in trainer.model.named_parameters()},
-            "sha256": {suffix: io.sha256(path) for suffix, path in zip(_SUMMED, partials, strict=False)},
+            "parameter_names": {parameter.name: name for name, parameter in trainer.named_parameters()},
+            "sha256": {suffix: io.sha256(path) for suffix, path in zip(summed, partials, strict=False)},
         }
         io.write_state(progress, states)
 
@@ -189,17 +197,44 @@ def restore(prefix: Path, trainer: Training) -> dict[str, Any]:
         setattr(trainer.progress, name, value)
     trainer.seed = states["seed"]
     trainer.precision.set_state_dict(states["loss_scaling"])
-    saved = io.read_state(f"{prefix}.pdopt")
-    _restore_optimizer(trainer, _renamed(saved, states["parameter_names"], trainer.model), prefix)
+    if _AVERAGED in states["sha256"]:
+        _restore_trained(trainer, io.read_state(f"{prefix}{_AVERAGED}"), prefix)
+    _restore_optimizer(trainer, io.read_state(f"{prefix}.pdopt"), states["parameter_names"], prefix)
     if states.get("steps_per_epoch") not in (None, trainer.steps_per_epoch):
         trainer.progress.batch = 0  # the batches are others, so the epoch begins anew
         trainer.schedule.go_to(trainer.progress.epoch * trainer.steps_per_epoch)
     return states.get("settings", {})
 
 
-def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn.Layer) -> dict[str, Any]:
+def _restore_trained(trainer: Training, trained: dict[str, Any], prefix: Path) -> None:
+    """The weights that are trained, where those of the checkpoint, which the model has, are their moving average."""
+    load_into(trainer.model, trained, source=f"{prefix}{_AVERAGED}", reinit_head=False)
+
+
+def _restore_optimizer(trainer: Training, saved: dict[str, Any], names_then: dict[str, str], prefix: Path) -> None:
+    names_now = {name: parameter.name for name, parameter in trainer.named_parameters()}
+    members = members_of(trainer.optimizer)
+    several = isinstance(trainer.optimizer, OptimizerGroup)
+    if several != ("0" in saved) or (several and len(saved) != len(members)):
+        raise UserError(
+            f"Global.checkpoints: {prefix}.pdopt is of {len(saved) if '0' in saved else 1} optimizers, and Optimizer "
+            f"has {len(members)}"
+        )
+    states = [saved[str(index)] for index in range(len(members))] if several else [saved]
+    for member, state in zip(members, states, strict=True):
+        renamed = _renamed(state, names_then, names_now)
+        kind = type(member).__name__
+        moment = OPTIMIZERS.get(kind).moment if kind in OPTIMIZERS else None
+        if trainer.progress.step and moment and not any(f"_{moment}_" in key for key in renamed):
+            raise UserError(
+                f"Global.checkpoints: {prefix}.pdopt has no {moment}, which Optimizer.name {kind} needs; "
+                "it was written with another optimizer"
+            )
+        member.set_state_dict(renamed)
+
+
+def _renamed(saved: dict[str, Any], names_then: dict[str, str], names_now: dict[str, str]) -> dict[str, Any]:
     """Optimizer state under the parameters' present names: Paddle numbers layers by the order they were made in."""
-    names_now = {name: parameter.name for name, parameter in model.named_parameters()}
     renamed = {}
     for key, value in saved.items():
         if key == "master_weights":
@@ -208,14 +243,3 @@ def _renamed(saved: dict[str, Any], names_then: dict[str, str], model: paddle.nn
         owner = max((old for old in names_then if key.startswith(f"{old}_")), key=len, default=None)
         renamed[key if owner is None else names_now[names_then[owner]] + key[len(owner) :]] = value
     return renamed
-
-
-def _restore_optimizer(trainer: Training, state: dict[str, Any], prefix: Path) -> None:
-    kind = type(trainer.optimizer).__name__
-    moment = OPTIMIZERS.get(kind).moment if kind in OPTIMIZERS else None
-    if trainer.progress.step and moment and not any(f"_{moment}_" in key for key in state):
-        raise UserError(
-            f"Global.checkpoints: {prefix}.pdopt has no {moment}, which Optimizer.name {kind} needs; "
-            "it was written with another optimizer"
-        )
-    trainer.optimizer.set_state_dict(state)

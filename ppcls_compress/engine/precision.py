@@ -9,6 +9,7 @@ import paddle
 
 from ppcls_compress.config.sections import Amp
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.optim.group import OptimizerGroup, members_of
 
 
 class Precision:
@@ -26,29 +27,37 @@ class Precision:
         )
 
     def prepare(
-        self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer
-    ) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
+        self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer | OptimizerGroup
+    ) -> tuple[paddle.nn.Layer, paddle.optimizer.Optimizer | OptimizerGroup]:
         """Model and optimizer as the level needs them: `O2` keeps parameters in half precision, and float32 masters."""
         if self._options is None or self._options.level != "O2":
             return model, optimizer
-        return paddle.amp.decorate(
-            model, optimizer, level="O2", dtype=self._options.dtype, master_weight=True, save_dtype="float32"
+        model, _ = paddle.amp.decorate(
+            model,
+            list(members_of(optimizer)),
+            level="O2",
+            dtype=self._options.dtype,
+            master_weight=True,
+            save_dtype="float32",
         )
+        return model, optimizer
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context of a forward pass."""
         if self._options is None:
             return contextlib.nullcontext()
-        return paddle.amp.auto_cast(level=self._options.level, dtype=self._options.dtype)
+        promote = self._options.use_promote is not False
+        return paddle.amp.auto_cast(level=self._options.level, dtype=self._options.dtype, use_promote=promote)
 
     def scaled(self, loss: paddle.Tensor) -> paddle.Tensor:
         """The loss to call backward on."""
         return self._scaler.scale(loss) if self._scaler else loss
 
-    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
+    def step(self, optimizer: paddle.optimizer.Optimizer | OptimizerGroup) -> None:
         """One optimizer step; with loss scaling it is left out when a gradient is not finite. Clears gradients."""
         if self._scaler:
-            self._scaler.step(optimizer)
+            for member in members_of(optimizer):
+                self._scaler.step(member)
             self._scaler.update()
         else:
             optimizer.step()

@@ -12,8 +12,9 @@ Settings = dict[str, Any]
 """By configuration key, or in words where there is none: what decides a run's weights, beside data and structure."""
 
 _DECIDING: dict[str, Any] = {
-    "Global": {"epochs", "update_freq"},
+    "Global": {"epochs", "update_freq", "iter_per_epoch"},
     "Optimizer": True,
+    "EMA": True,
     "Loss": {"Train"},
     "AMP": True,
     "DataLoader": {"Train": {"dataset": True, "sampler": True}},

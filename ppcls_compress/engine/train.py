@@ -10,12 +10,14 @@ import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
+from ppcls_compress.data.continued import ContinuedLoader
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
 from ppcls_compress.engine.doubts.classes import check_main_metric
 from ppcls_compress.engine.doubts.lists import check_numbering
 from ppcls_compress.engine.evaluate import evaluate, evaluate_model, tell_skipped
+from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
@@ -68,6 +70,8 @@ def train(
         paddle.seed(config.Global.seed)
         dense = assemble.build_dense(config)
         loader = training_loader(config)
+        if config.Global.iter_per_epoch is not None:
+            loader = ContinuedLoader(loader, config.Global.iter_per_epoch)
         check_image_shape(config, loader, "Train")
         evaluated = None
         if config.Global.eval_during_train:
@@ -285,13 +289,23 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
     hooks: list[Hook] = [Messages(options.print_batch_step, metrics), NanGuard(options.print_batch_step)]
     if distributed.world_size() > 1:
         hooks.append(SharedStatistics())
+    if trainer.average is not None:
+        hooks.append(Averaging())
     quantized = recipe.step_of(record, "quant")
     if quantized is not None:
         hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))
     if options.eval_during_train:
         higher = config.Metric.Eval[0].higher_is_better
         evaluate = evaluator(config, trainer.model)
-        hooks.append(Evaluation(evaluate, options.eval_interval, main_metric(config), higher_is_better=higher))
+        hooks.append(
+            Evaluation(
+                evaluate,
+                options.eval_interval,
+                main_metric(config),
+                higher_is_better=higher,
+                start=options.start_eval_epoch,
+            )
+        )
     if options.use_visualdl and distributed.is_main():
         from ppcls_compress.engine.hooks.visualdl import VisualDL
 

@@ -9,11 +9,14 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, SyntheticLoader
 from ppcls_compress.engine import assemble
+from ppcls_compress.engine.averages import MovingAverage
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.precision import build_precision
 from ppcls_compress.losses import TotalLoss, build_loss
 from ppcls_compress.losses.distillation import with_teacher
-from ppcls_compress.optim.build import build_optimizer, build_schedule
+from ppcls_compress.optim.build import build_optimizers
+from ppcls_compress.optim.group import OptimizerGroup
 
 
 def build_trainer(
@@ -22,12 +25,14 @@ def build_trainer(
     """The loop over `loader` for a model whose parameters are final; `epochs` in place of `Global.epochs`."""
     epochs = epochs or config.Global.epochs
     steps = math.ceil(len(loader) / config.Global.update_freq)
-    schedule = build_schedule(config.Optimizer.lr, epochs=epochs, steps_per_epoch=steps)
     precision = build_precision(config.AMP)
-    model, optimizer = precision.prepare(model, build_optimizer(config.Optimizer, schedule, model))
+    loss = training_loss(config)
+    optimizer, schedule = build_optimizers(config.Optimizer, model, loss.layers(), epochs=epochs, steps_per_epoch=steps)
+    tell_untrained(optimizer)
+    model, optimizer = precision.prepare(model, optimizer)
     return Trainer(
         model=model,
-        loss=training_loss(config),
+        loss=loss,
         optimizer=optimizer,
         schedule=schedule,
         loader=loader,
@@ -35,7 +40,16 @@ def build_trainer(
         seed=config.Global.seed,
         accumulate=config.Global.update_freq,
         precision=precision,
+        average=None if config.EMA is None else MovingAverage(model, config.EMA.decay),
     )
+
+
+def tell_untrained(optimizer: paddle.optimizer.Optimizer | OptimizerGroup) -> None:
+    """A warning that names parameters which are in no optimizer's scope."""
+    names = list(optimizer.untrained) if isinstance(optimizer, OptimizerGroup) else []
+    if names:
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        logger.warning("Optimizer: %s%s are in no optimizer's scope, and stay as they are", ", ".join(names[:4]), more)
 
 
 def training_loss(config: Config) -> TotalLoss:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
 
+from ppcls_compress.engine.averages import MovingAverage
 from ppcls_compress.engine.precision import Precision
 from ppcls_compress.losses import TotalLoss
-from ppcls_compress.optim.build import Schedule
+from ppcls_compress.optim.build import Owners
+from ppcls_compress.optim.group import OptimizerGroup
+from ppcls_compress.optim.scheduler import Schedule, ScheduleGroup
 
 
 @dataclass
@@ -43,12 +49,13 @@ class Training:
         seed: with the epoch's number, decides all that is random in an epoch, so that a resumed run repeats it.
         accumulate: batches whose gradients are added up before each optimizer step.
         settings: what a checkpoint tells of the run beside, for the one that resumes it.
+        average: the moving average of the network, which is evaluated and saved in its place; None without.
     """
 
     model: paddle.nn.Layer
     loss: TotalLoss
-    optimizer: paddle.optimizer.Optimizer
-    schedule: Schedule
+    optimizer: paddle.optimizer.Optimizer | OptimizerGroup
+    schedule: Schedule | ScheduleGroup
     loader: Any
     epochs: int
     seed: int = 0
@@ -56,6 +63,15 @@ class Training:
     precision: Precision = field(default_factory=Precision)
     progress: Progress = field(default_factory=Progress)
     settings: dict[str, Any] = field(default_factory=dict)
+    average: MovingAverage | None = None
+
+    def named_parameters(self) -> Iterator[tuple[str, paddle.Tensor]]:
+        """What is trained: the network's parameters, and those of losses."""
+        return Owners(self.model, self.loss.layers()).named_parameters()
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Within the block the model is what is evaluated and saved: its moving average where there is one."""
+        return contextlib.nullcontext() if self.average is None else self.average.applied()
 
     @property
     def steps_per_epoch(self) -> int:

@@ -20,7 +20,7 @@ from ppcls_compress.engine.train import train
 from ppcls_compress.stopping import Terminated
 
 STOP = "Global.epochs=4"
-CONSTANT = "Optimizer.lr={name: Piecewise, decay_epochs: [1, 2, 3], values: [0.4, 0.3, 0.2, 0.1], learning_rate: 9}"
+CONSTANT = "Optimizer.lr={name: Piecewise, decay_epochs: [1, 2, 3], values: [0.4, 0.3, 0.2, 0.1]}"
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,13 @@ def test_a_finished_run_goes_on_with_more_epochs(run, tmp_path, capsys):
     assert f"checkpoints are in {tmp_path}/CIFARResNet8" in log
 
 
-def test_a_schedule_in_pieces_takes_no_notice_of_another_rate_and_says_so(run, tmp_path, capsys):
+def test_a_schedule_in_pieces_takes_no_notice_of_its_values_beside_a_rate_and_says_so(run, tmp_path, capsys):
     capsys.readouterr()
-    assert call("train", run, "Global.epochs=1", CONSTANT, f"Global.output_dir={tmp_path}") == 0
+    rate = CONSTANT.replace("}", ", learning_rate: 0.05}")
+    assert call("train", run, "Global.epochs=1", rate, f"Global.output_dir={tmp_path}") == 0
     log = capsys.readouterr().err
-    assert "Optimizer.lr.learning_rate has no effect: Piecewise has its rates in values" in log
-    assert rates(log) == [0.3]
+    assert "Optimizer.lr.values has no effect: learning_rate is given" in log
+    assert rates(log) == [0.05]
 
 
 @pytest.mark.slow

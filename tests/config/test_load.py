@@ -66,7 +66,7 @@ def test_arithmetic_and_string_numbers_become_numbers(tmp_path):
     data = minimal()
     data["Optimizer"]["regularizer"] = {"name": "L2", "coeff": "1e-4"}
     config = load(tmp_path, data)
-    assert config.Optimizer.regularizer.coeff == 1e-4
+    assert config.Optimizer[0].regularizer.coeff == 1e-4
     assert config.DataLoader.Train.dataset.transform_ops[1].scale == pytest.approx(1 / 255)
 
 
@@ -148,10 +148,13 @@ def test_configuration_is_frozen(tmp_path):
         ("Global.epochs=" + "[" * 3000 + "]" * 3000, "nested more than 50 levels deep"),
         ("Global.epochs=2024-13-45", "Global.epochs: expected a valid integer"),
         ("Global.image_channel=4", "Global: image_channel 4 contradicts image_shape [3, 32, 32]"),
-        ("Global.train_mode=progressive", "Global.train_mode: found 'progressive'"),
-        ("AMP={level: O2, use_promote: False}", "AMP: use_promote False is not available at level O2"),
-        ("EMA={decay: 0.9999}", "unknown key 'EMA'"),
-        ("Optimizer.clip_grad=1.0", "Optimizer: unknown key 'clip_grad'"),
+        ("Global.train_mode=metabin", "Global.train_mode: found 'metabin'"),
+        ("EMA={decay: 1}", "EMA.decay: expected less than 1"),
+        ("EMA={rate: 0.9999}", "EMA: unknown key 'rate'"),
+        ("Optimizer.clip_gard=1.0", "Optimizer: unknown key 'clip_gard'; did you mean 'clip_grad'?"),
+        ("Optimizer=[{SGD: {lr: {learning_rate: 1}, momentum: 1}}]", "Optimizer.0.SGD: unknown key 'momentum'"),
+        ("Optimizer=[{Sdg: {lr: {learning_rate: 1}}}]", "unknown optimizer 'Sdg'; did you mean 'SGD'?"),
+        ("Optimizer=[0.1]", "Optimizer.0: expected a section"),
         ("Global.checkpoints=a -o Global.pretrained_model=b", "does not exist"),
     ],
 )

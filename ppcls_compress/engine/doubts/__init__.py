@@ -26,6 +26,7 @@ def of_training(config: Config, train: LabelledImages, evaluated: LabelledImages
     yield from preparation.about_training(config)
     yield from preparation.about_inference(config)
     yield from schedule.about_warm_up(config)
+    yield from schedule.about_watching(config)
 
 
 def of_evaluation(config: Config, evaluated: LabelledImages | None) -> Iterator[str]:

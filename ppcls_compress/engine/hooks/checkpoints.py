@@ -21,7 +21,7 @@ class Checkpoints(Hook):
     Args:
         folder: where the checkpoints go.
         record: the compression record of the model.
-        interval: epochs between two `epoch_N`.
+        interval: epochs between two `epoch_N`; none are saved where it is not positive.
         keep_last: how many of the last saves `latest` and the names behind it, `latest_1` and so on, hold.
         every_steps: optimizer steps between two saves within an epoch; None for no such limit.
         every_minutes: minutes between two saves within an epoch; None for no such limit.
@@ -74,7 +74,7 @@ class Checkpoints(Hook):
         """
         progress = trainer.progress
         names = []
-        if progress.epoch % self._interval == 0:
+        if self._interval > 0 and progress.epoch % self._interval == 0:
             names.append(f"epoch_{progress.epoch}")
         if progress.best_epoch == progress.epoch:
             names.append("best_model")

@@ -13,22 +13,38 @@ from ppcls_compress.errors import UserError
 
 
 class Evaluation(Hook):
-    """Calls `evaluate` every `interval` epochs and after the last; the value `metric` decides which epoch is best."""
+    """Calls `evaluate` every `interval` epochs and after the last; the value `metric` decides which epoch is best.
+
+    It also decides the learning rate of schedules that watch it. What is evaluated is the moving average of the
+    network, where there is one.
+
+    Args:
+        start: the first epoch that counts among every `interval`, from 1.
+    """
 
     def __init__(
-        self, evaluate: Callable[[], dict[str, float]], interval: int, metric: str, *, higher_is_better: bool = True
+        self,
+        evaluate: Callable[[], dict[str, float]],
+        interval: int,
+        metric: str,
+        *,
+        higher_is_better: bool = True,
+        start: int = 0,
     ) -> None:
         self._evaluate = evaluate
         self._interval = interval
+        self._start = start
         self._metric = metric
         self._better = operator.gt if higher_is_better else operator.lt
 
     def after_epoch(self, trainer: Training) -> None:
         """Evaluate, and keep track of the best."""
         progress = trainer.progress
-        if progress.epoch % self._interval and progress.epoch != trainer.epochs:
+        due = progress.epoch >= self._start and not progress.epoch % self._interval
+        if not due and progress.epoch != trainer.epochs:
             return
-        progress.metrics = self._evaluate()
+        with trainer.judged():
+            progress.metrics = self._evaluate()
         for name, found in progress.metrics.items():
             if not math.isfinite(found):
                 raise UserError(
@@ -36,6 +52,7 @@ class Evaluation(Hook):
                     "checkpoint is kept; lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
                 )
         value = progress.metrics[self._metric]
+        trainer.schedule.evaluated(value)
         if progress.best is None or self._better(value, progress.best):
             progress.best, progress.best_epoch = value, progress.epoch
         logger.info(

@@ -2,7 +2,7 @@ import pytest
 from support.doubting import configured
 
 from ppcls_compress.engine.doubts import preparation
-from ppcls_compress.engine.doubts.schedule import about_warm_up
+from ppcls_compress.engine.doubts.schedule import about_warm_up, about_watching
 from ppcls_compress.errors import ConfigError
 
 NORMAL = "{mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], order: ''}"
@@ -119,3 +119,10 @@ def test_a_warm_up_that_outlasts_the_run_is_told(tmp_path, warm_up, told):
     assert all(
         line.startswith(f"Optimizer.lr.warmup_epoch: {warm_up} epochs of warm-up in a run of 2") for line in lines
     )
+
+
+def test_a_rate_that_watches_evaluations_wants_some(tmp_path):
+    plateau = "Optimizer.lr={name: ReduceOnPlateau, learning_rate: 0.1}"
+    assert not list(about_watching(configured(tmp_path, plateau)))
+    (line,) = about_watching(configured(tmp_path / "other", plateau, "Global.eval_during_train=False"))
+    assert line.startswith("Optimizer.lr.name: ReduceOnPlateau lowers the rate by what evaluations find")

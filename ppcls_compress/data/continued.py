@@ -1,0 +1,62 @@
+"""Epochs of another length than one pass over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import paddle
+
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.loader import Loader
+
+
+class ContinuedLoader:
+    """Epochs of `batches` batches: each goes on in the passes over the images where the one before it stopped.
+
+    Args:
+        loader: of whole passes.
+    """
+
+    def __init__(self, loader: Loader, batches: int) -> None:
+        self._loader = loader
+        self._batches = batches
+        self._epoch = 0
+        self._start = 0
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._batches
+
+    @property
+    def samples(self) -> int:
+        """Images per pass on this rank."""
+        return self._loader.samples
+
+    @property
+    def images(self) -> LabelledImages:
+        """Every image of the split."""
+        return self._loader.images
+
+    @property
+    def bad_images(self) -> dict[str, str]:
+        """As `Loader.bad_images`."""
+        return self._loader.bad_images
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """As `Loader.set_epoch`."""
+        self._epoch, self._start = epoch, start
+
+    def __iter__(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+        """The batches, in order, from one pass after another.
+
+        Raises:
+            UserError: as `Loader`.
+        """
+        position, left = self._epoch * self._batches + self._start, self._batches - self._start
+        whole = len(self._loader)
+        while left > 0:
+            self._loader.set_epoch(position // whole, position % whole)
+            count = min(left, whole - position % whole)
+            yield from islice(self._loader, count)
+            position, left = position + count, left - count

@@ -1,0 +1,53 @@
+"""An exponential moving average of a network: of its parameters and of what its layers have observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import paddle
+
+
+class MovingAverage:
+    """`average = decay * average + (1 - decay) * value` after each optimizer step, for every tensor of the state.
+
+    Averages are kept apart from the model and in its precision. What is not a float, a count say, is taken as it is.
+
+    Args:
+        model: its state now is what the average starts from.
+        decay: share of the average that each step keeps.
+    """
+
+    def __init__(self, model: paddle.nn.Layer, decay: float) -> None:
+        self._model = model
+        self._decay = decay
+        self._average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+    @paddle.no_grad()
+    def update(self) -> None:
+        """Take the model's present state in."""
+        for name, tensor in self._model.state_dict().items():
+            average = self._average[name]
+            if tensor.is_floating_point():
+                tensor = self._decay * average + (1.0 - self._decay) * tensor
+            paddle.assign(tensor, average)
+
+    def state_dict(self) -> dict[str, paddle.Tensor]:
+        """The averages, by the names that the model has for them."""
+        return dict(self._average)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model has its averages, and after it exactly what it had before."""
+        trained = {name: tensor.numpy().copy() for name, tensor in self._model.state_dict().items()}
+        _set(self._model, {name: tensor.numpy() for name, tensor in self._average.items()})
+        try:
+            yield
+        finally:
+            _set(self._model, trained)
+
+
+def _set(model: paddle.nn.Layer, values: Mapping[str, np.ndarray]) -> None:
+    for name, tensor in model.state_dict().items():
+        tensor.set_value(values[name])
