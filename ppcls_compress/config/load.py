@@ -14,20 +14,20 @@ from ppcls_compress.config.foreign import check_ours
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.yaml_text import MAX_BYTES, parse_yaml, problem_of
+from ppcls_compress.data.datasets import DATASETS
 from ppcls_compress.errors import ConfigError, UserError, closest, cut, one_line, shortened
 from ppcls_compress.text import read_text
 
 _PATH_KEYS = {
     "checkpoints",
     "class_id_map_file",
-    "cls_label_path",
-    "image_root",
     "infer_imgs",
     "output_dir",
     "pretrained",
     "pretrained_model",
     "save_inference_dir",
     "teacher",
+    *(path for name in DATASETS for path in DATASETS.get(name).paths),
 }
 
 

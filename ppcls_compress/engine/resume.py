@@ -19,15 +19,16 @@ _DECIDING: dict[str, Any] = {
     "AMP": True,
     "DataLoader": {"Train": {"dataset": True, "sampler": True}},
 }
-_WHEREABOUTS = ("image_root", "cls_label_path", "skip_bad_images", "allow_outside")
-"""Of a data set: the same images may lie elsewhere by now."""
+_WHEREABOUTS = ("skip_bad_images", "allow_outside")
+"""Of a data set, beside its paths: the same images may lie elsewhere by now."""
 
 
 def settings_of(config: Config, *, images: int) -> Settings:
     """What decides a run's weights; `images` is how many there are in an epoch of this process."""
     chosen = config.model_dump(mode="json", include=_DECIDING)
     train = chosen["DataLoader"]["Train"]
-    train["dataset"] = {key: value for key, value in train["dataset"].items() if key not in _WHEREABOUTS}
+    whereabouts = {*_WHEREABOUTS, *config.DataLoader.Train.dataset.paths}
+    train["dataset"] = {key: value for key, value in train["dataset"].items() if key not in whereabouts}
     return {**dict(_flat(chosen)), "processes": distributed.world_size(), "images in an epoch": images}
 
 

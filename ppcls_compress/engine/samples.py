@@ -57,7 +57,7 @@ def from_split(config: Config, modes: Sequence[str], count: int) -> Samples | No
     """
     for mode in modes:
         options = getattr(config.DataLoader, mode)
-        if options is None or not (exists(options.dataset.cls_label_path) and exists(options.dataset.image_root)):
+        if options is None or not all(exists(getattr(options.dataset, path)) for path in options.dataset.paths):
             continue
         ops, how = _still(config, mode)
         return _drawn(config, options, ops, count, where=f"DataLoader.{mode}", how=how)

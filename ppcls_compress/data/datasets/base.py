@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.transforms import BatchTransformOps, TransformOps
 from ppcls_compress.declare import LARGEST, Declarations, Options
+from ppcls_compress.declare.paths import check_path
 
 
 class Dataset(Options):
@@ -17,6 +19,8 @@ class Dataset(Options):
 
     Attributes:
         labels: what an image has, `classes` (one, int64) or `attributes` (several, float32).
+        paths: the options that are paths, each to a `file` or a `folder`: `$NAME` is replaced in them, they must be
+            there, and a run that is resumed may have others.
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
         skip_bad_images: how many unreadable images are passed over before the run stops.
@@ -24,6 +28,7 @@ class Dataset(Options):
     """
 
     labels: ClassVar[str] = "classes"
+    paths: ClassVar[Mapping[str, str]] = {}
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()
@@ -43,7 +48,8 @@ class Dataset(Options):
         Raises:
             ConfigError: a path is missing.
         """
-        raise TypeError(f"{type(self).__name__} has no check_paths of its own")
+        for key, kind in self.paths.items():
+            check_path(f"{where}.{key}", getattr(self, key), kind)
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The images and their labels; `where` is the key of the section.

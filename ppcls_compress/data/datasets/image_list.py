@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -24,15 +24,12 @@ class ImageNetDataset(Dataset):
         relabel: number the labels that occur 0, 1, ... in ascending order.
     """
 
+    paths: ClassVar = {"cls_label_path": "file", "image_root": "folder"}
+
     image_root: str
     cls_label_path: str
     delimiter: Annotated[str, Field(min_length=1)] | None = None
     relabel: bool = False
-
-    def check_paths(self, where: str) -> None:
-        """The label file and the folder."""
-        check_path(f"{where}.cls_label_path", self.cls_label_path, "file")
-        check_path(f"{where}.image_root", self.image_root, "folder")
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the label file, each checked."""

@@ -26,15 +26,11 @@ class MultiLabelDataset(Dataset):
     """
 
     labels: ClassVar = "attributes"
+    paths: ClassVar = {"cls_label_path": "file", "image_root": "folder"}
 
     image_root: str
     cls_label_path: str
     label_ratio: bool = False
-
-    def check_paths(self, where: str) -> None:
-        """The label file and the folder."""
-        check_path(f"{where}.cls_label_path", self.cls_label_path, "file")
-        check_path(f"{where}.image_root", self.image_root, "folder")
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the label file, each checked."""
