@@ -7,10 +7,14 @@ first import here.
 from __future__ import annotations
 
 from ppcls_compress.losses import (  # noqa: F401  they declare
+    center,
+    contrastive,
     cross_entropy,
     distilled_features,
     distilled_logits,
+    hashing,
     multilabel,
+    triplet,
 )
 from ppcls_compress.losses.base import LOSSES, Loss, LossFunction, LossValue, TotalLoss, build_loss
 
