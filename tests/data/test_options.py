@@ -7,7 +7,8 @@ from ppcls_compress.config.load import explain
 from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.transforms import dump_transforms, inert_options, parse_transforms
 from ppcls_compress.data.transforms.cropping import CropImage
-from ppcls_compress.data.transforms.resampling import RandCropImage, ResizeImage
+from ppcls_compress.data.transforms.resampling import ResizeImage
+from ppcls_compress.data.transforms.sampling import RandCropImage
 from ppcls_compress.data.transforms.values import NormalizeImage
 
 TRAIN = {
@@ -80,7 +81,12 @@ def test_dumped_transforms_read_back_equal():
     ops = LoaderConfig.model_validate(TRAIN).dataset.transform_ops
     assert parse_transforms(dump_transforms(ops)) == ops
     assert dump_transforms(ops)[1] == {
-        "RandCropImage": {"size": [224, 224], "interpolation": "bicubic", "backend": "pil"}
+        "RandCropImage": {
+            "size": [224, 224],
+            "interpolation": "bicubic",
+            "backend": "pil",
+            "use_log_aspect": False,
+        }
     }
 
 
@@ -152,7 +158,7 @@ def test_wrong_option_is_named(op, where, text):
 )
 def test_an_order_that_cannot_work_is_refused(ops, text):
     where, found = problem({**TRAIN, "dataset": {**TRAIN["dataset"], "transform_ops": ops}})
-    assert where == "dataset.transform_ops"
+    assert where.startswith("dataset.transform_ops")
     assert text in found
 
 
@@ -161,7 +167,7 @@ def test_an_order_that_cannot_work_is_refused(ops, text):
     [
         ("dataset", "name", "ImagNetDataset", "did you mean 'ImageNetDataset'?"),
         ("dataset", "skip_bad_images", -1, "greater than or equal to 0"),
-        ("dataset", "batch_transform_ops", [{"MixOperator": None}], "did you mean 'MixupOperator'?"),
+        ("dataset", "batch_transform_ops", [{"MixupOperater": None}], "did you mean 'MixupOperator'?"),
         ("sampler", "name", "PKSampler", "unknown sampler 'PKSampler'"),
         ("sampler", "batch_size", 0, "greater than 0"),
         ("loader", "num_workers", -1, "greater than or equal to 0"),
@@ -183,8 +189,8 @@ def test_mixing_needs_a_positive_alpha(operator):
 
 def test_options_without_effect_are_told_when_they_are_set():
     ops = parse_transforms(
-        ["DecodeImage", {"ResizeImage": {"size": 3, "return_numpy": False}}, {"NormalizeImage": {"order": "hwc"}}]
+        ["DecodeImage", {"ResizeImage": {"size": 3}}, {"NormalizeImage": {"order": "hwc", "output_fp16": True}}]
     )
     (line,) = inert_options(ops, "DataLoader.Train.dataset.transform_ops")
-    assert line.startswith("DataLoader.Train.dataset.transform_ops.1.ResizeImage.return_numpy has no effect: ")
+    assert line.startswith("DataLoader.Train.dataset.transform_ops.2.NormalizeImage.output_fp16 has no effect: ")
     assert list(inert_options([NormalizeImage(output_fp16=True)], "x"))

@@ -1,23 +1,19 @@
-"""Transforms that cut out or add pixels without resampling."""
+"""Transforms that cut out without resampling."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar
 
-import cv2
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator
 
-from ppcls_compress.data.transforms.base import TRANSFORMS, RandomTransform, Size, Step, Transform
-from ppcls_compress.declare import Number
+from ppcls_compress.data.transforms.base import TRANSFORMS, Images, RandomTransform, Size, Step, Transform, pair
+from ppcls_compress.data.transforms.padding import Fill, PaddingMode, Sides, bordered, padded, wrong_fill
+from ppcls_compress.declare import PositiveInt
 from ppcls_compress.errors import UserError
 
-_BORDERS = {
-    "constant": cv2.BORDER_CONSTANT,
-    "edge": cv2.BORDER_REPLICATE,
-    "reflect": cv2.BORDER_REFLECT_101,
-    "symmetric": cv2.BORDER_REFLECT,
-}
+HeightWidth = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(pair)]
+"""(height, width) in pixels, as the transforms that are Paddle's have it; one number means a square."""
 
 
 @TRANSFORMS.declare
@@ -26,12 +22,35 @@ class CropImage(Transform):
 
     size: Size
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            spare_height, spare_width = _spare(image, self)
-            return _cut(image, spare_height // 2, spare_width // 2, self.size)
+            rows, columns = _spare(image, self.size, "CropImage")
+            return cut(image, rows // 2, columns // 2, self.size)
+
+        return step
+
+
+@TRANSFORMS.declare
+class CenterCrop(Transform):
+    """Cuts `size`, (height, width), out of the centre; where it is odd, half a pixel is rounded to an even number.
+
+    Attributes:
+        keys: without effect; there is one image.
+    """
+
+    size: HeightWidth
+    keys: Any = None
+    inert: ClassVar = {"keys": (None, "a sample has one image")}
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        size = self.size[::-1]
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            rows, columns = _spare(image, size, "CenterCrop")
+            return cut(image, round(rows / 2), round(columns / 2), size)
 
         return step
 
@@ -42,64 +61,84 @@ class RandCropImageV2(RandomTransform):
 
     size: Size
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
-
-        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            spare_height, spare_width = _spare(image, self)
-            top, left = rng.integers((spare_height + 1, spare_width + 1))
-            return _cut(image, int(top), int(left), self.size)
-
-        return step
+        return _at_random(self.size, "RandCropImageV2")
 
 
 @TRANSFORMS.declare
-class RandomCropImage(RandCropImageV2):
+class RandomCropImage(RandomTransform):
     """The same as `RandCropImageV2`, under PaddleClas's other name."""
 
+    size: Size
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        return _at_random(self.size, "RandomCropImage")
+
 
 @TRANSFORMS.declare
-class Pad(Transform):
-    """Adds `padding` pixels on all four sides.
+class RandomCrop(RandomTransform):
+    """Cuts `size`, (height, width), out at a random place, with a border where that is asked for.
 
     Attributes:
-        fill: value of the new pixels, or one per channel, for `padding_mode: constant`.
-        padding_mode: `reflect` leaves the border pixel single, `symmetric` repeats it.
+        padding: border that is added first: one number, [left and right, top and bottom] or [left, top, right, bottom].
+        pad_if_needed: add as much on both sides as a smaller image lacks.
+        fill: value of a constant border, or one per channel.
+        padding_mode: as `Pad` has it.
+        keys: without effect; there is one image.
     """
 
-    padding: Annotated[int, Field(ge=0, le=2**15)]
-    fill: Number | Annotated[tuple[Number, ...], Field(min_length=1, max_length=3)] = 0
-    padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+    size: HeightWidth
+    padding: Sides | None = None
+    pad_if_needed: bool = False
+    fill: Fill = (0.0,)
+    padding_mode: PaddingMode = "constant"
+    keys: Any = None
+    inert: ClassVar = {"keys": (None, "a sample has one image")}
 
-    def misfit(self, channels: int) -> tuple[str, str] | None:
-        """One value, or one for each channel."""
-        if isinstance(self.fill, tuple) and len(self.fill) != channels:
-            return "fill", f"found {len(self.fill)} values, images have {channels} channels here"
-        return None
+    def misfit(self, images: Images) -> tuple[str, str] | None:
+        """One value for the border, or one for each channel."""
+        return wrong_fill(self.fill, images)
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
-        border, width = _BORDERS[self.padding_mode], self.padding
-        fill = self.fill if isinstance(self.fill, tuple) else (self.fill,) * 3
+        height, width = self.size
+        crop = _at_random((width, height), "RandomCrop")
+        border = bordered(self.fill, self.padding_mode, "RandomCrop")
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            if border == cv2.BORDER_REFLECT_101 and width >= min(image.shape[:2]):
-                raise UserError(f"Pad cannot reflect {width} pixels of an image of shape {list(image.shape)}")
-            return cv2.copyMakeBorder(image, width, width, width, width, border, value=fill)
+            if self.padding is not None:
+                image = padded(image, self.padding, border)
+            if self.pad_if_needed and image.shape[1] < width:
+                image = padded(image, (width - image.shape[1], 0), border)
+            if self.pad_if_needed and image.shape[0] < height:
+                image = padded(image, (0, height - image.shape[0]), border)
+            return crop(image, rng)
 
         return step
 
 
-def _spare(image: np.ndarray, op: CropImage | RandCropImageV2) -> tuple[int, int]:
+def _at_random(size: tuple[int, int], name: str) -> Step:
+    def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rows, columns = _spare(image, size, name)
+        top, left = rng.integers((rows + 1, columns + 1))
+        return cut(image, int(top), int(left), size)
+
+    return step
+
+
+def _spare(image: np.ndarray, size: tuple[int, int], name: str) -> tuple[int, int]:
     """Rows and columns that the crop leaves over."""
-    (width, height), (rows, columns) = op.size, image.shape[:2]
+    (width, height), (rows, columns) = size, image.shape[:2]
     if rows < height or columns < width:
         raise UserError(
-            f"{type(op).__name__} of {width}x{height} does not fit into an image of {columns}x{rows} (width x height); "
+            f"{name} of {width}x{height} does not fit into an image of {columns}x{rows} (width x height); "
             "resize or pad it first"
         )
     return rows - height, columns - width
 
 
-def _cut(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+def cut(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+    """The part of `size`, (width, height), whose upper left corner is there."""
     return image[top : top + size[1], left : left + size[0]]

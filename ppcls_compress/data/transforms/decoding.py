@@ -18,7 +18,7 @@ from ppcls_compress.data.images.header import (
 )
 from ppcls_compress.data.images.pixels import rgb
 from ppcls_compress.data.images.truncation import is_truncated
-from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Transform
+from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Images, Transform
 from ppcls_compress.errors import one_line
 
 _BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
@@ -55,9 +55,13 @@ class DecodeImage(Transform):
         """Whether red comes first in what is decoded."""
         return self.to_rgb if self.to_np else self.backend == "pil"
 
-    def layout_after(self, layout: str) -> str:
-        """Channels last, unless `channel_first` says otherwise."""
-        return "chw" if self.channel_first and self.to_np else "hwc"
+    def after(self, images: Images) -> Images:
+        """8-bit images as the options say."""
+        return Images(
+            channels=self.channels,
+            layout="chw" if self.channel_first and self.to_np else "hwc",
+            by_pillow=self.backend == "pil" and not self.to_np,
+        )
 
 
 def decode(data: bytes, options: DecodeImage) -> np.ndarray:
@@ -88,7 +92,7 @@ def ordered(pixels: np.ndarray, options: DecodeImage, *, red_first: bool) -> np.
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if red_first else cv2.COLOR_BGR2GRAY)[:, :, None]
     elif options.red_first != red_first:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return pixels.transpose(2, 0, 1) if options.layout_after("") == "chw" else pixels
+    return pixels.transpose(2, 0, 1) if options.channel_first and options.to_np else pixels
 
 
 def _decoded_by_opencv(data: bytes) -> np.ndarray:

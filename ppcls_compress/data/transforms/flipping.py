@@ -1,13 +1,22 @@
-"""Transforms that flip."""
+"""Transforms that flip, and turn by quarters."""
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 
-from ppcls_compress.data.transforms.base import TRANSFORMS, RandomTransform, Step
+from ppcls_compress.data.transforms.base import (
+    TRANSFORMS,
+    Images,
+    LabelledStep,
+    LabellingTransform,
+    RandomTransform,
+    Step,
+)
+from ppcls_compress.declare import Fraction
 
 
 @TRANSFORMS.declare
@@ -16,10 +25,48 @@ class RandFlipImage(RandomTransform):
 
     flip_code: Literal[1, 0, -1] = 1
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return cv2.flip(image, self.flip_code) if rng.integers(2) else image
+
+        return step
+
+
+@TRANSFORMS.declare
+class RandomHorizontalFlip(RandomTransform):
+    """Flips some images left-right.
+
+    Attributes:
+        prob: of doing so.
+        keys: without effect; there is one image.
+    """
+
+    prob: Fraction = 0.5
+    keys: Any = None
+    inert: ClassVar = {"keys": (None, "a sample has one image")}
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        return lambda image, rng: cv2.flip(image, 1) if rng.random() < self.prob else image
+
+
+@TRANSFORMS.declare
+class RandomRot90(LabellingTransform):
+    """Turns by 0, 90, 180 or 270 degrees counter-clockwise; how many quarters it was is a label of the sample."""
+
+    label_key: ClassVar = "random_rot90_orientation"
+
+    def after(self, images: Images) -> Images:
+        """An array."""
+        return dataclasses.replace(images, by_pillow=False)
+
+    def labelled_step(self, images: Images) -> LabelledStep:
+        """The transform of one image, and the quarters that it was turned by."""
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+            quarters = int(rng.integers(4))
+            return np.ascontiguousarray(np.rot90(image, quarters)), quarters
 
         return step

@@ -7,48 +7,50 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 
-from ppcls_compress.data.transforms import batch, cropping, flipping, resampling, values  # noqa: F401  they declare
-from ppcls_compress.data.transforms.base import BATCH_TRANSFORMS, TRANSFORMS, Transform
+from ppcls_compress.data.transforms import (  # noqa: F401  they declare
+    blurring,
+    colour,
+    cropping,
+    erasing,
+    flipping,
+    padding,
+    resampling,
+    rotating,
+    sampling,
+    values,
+)
+from ppcls_compress.data.transforms.base import BATCH_TRANSFORMS, TRANSFORMS, Images, Transform
+from ppcls_compress.data.transforms.batch import choosing, hybrid, mixing  # noqa: F401  they declare
 from ppcls_compress.data.transforms.decoding import DecodeImage
-from ppcls_compress.data.transforms.values import NormalizeImage
+from ppcls_compress.data.transforms.policies import augmix, autoaugment, randaugment, timm  # noqa: F401  they declare
 from ppcls_compress.declare import at_key, listed
 
 
-def layout_after(ops: Sequence[Transform]) -> str:
-    """`hwc` or `chw`: the layout of an image after these transforms."""
-    layout = "hwc"
+def images_at(ops: Sequence[Transform]) -> Iterator[Images]:
+    """What is known of the images before each of the transforms, and after the last."""
+    images = Images()
+    yield images
     for op in ops:
-        layout = op.layout_after(layout)
-    return layout
+        images = op.after(images)
+        yield images
 
 
 def _check_order(ops: tuple[Transform, ...]) -> tuple[Transform, ...]:
     """Refuses a list whose steps cannot follow one another: decoding, layout, pixel type."""
-    if not ops:
-        return ops
-    if not isinstance(ops[0], DecodeImage):
+    if ops and not isinstance(ops[0], DecodeImage):
         raise ValueError("the first transform must be DecodeImage")
-    layout = ops[0].layout_after("hwc")
-    normalised = False
-    for number, op in enumerate(ops[1:], start=1):
-        name = type(op).__name__
+    places = list(zip(ops, images_at(ops), strict=False))
+    for number, (op, images) in enumerate(places[1:], start=1):
+        name = TRANSFORMS.name_of(op)
         if op.takes == "bytes":
             raise ValueError(f"entry {number}: the image is decoded already when it comes to {name}")
-        if op.takes == "hwc" and layout == "chw":
+        if op.takes == "hwc" and images.layout == "chw":
             raise ValueError(f"entry {number}: {name} needs [H, W, C] images, an earlier entry made them [C, H, W]")
-        if (misfit := op.misfit(ops[0].channels)) is not None:
+        if op.needs_uint8 and images.changed_by:
+            raise ValueError(f"entry {number}: {name} needs 8-bit pixels; it must come before {images.changed_by}")
+        if (misfit := op.misfit(images)) is not None:
             key, text = misfit
             raise at_key(f"{number}.{name}.{key}", text)
-        if op.needs_uint8 and normalised:
-            raise ValueError(f"entry {number}: {name} with backend pil must come before NormalizeImage")
-        if isinstance(op, NormalizeImage):
-            if (op.order or "hwc") != layout:
-                raise ValueError(
-                    f"entry {number}: NormalizeImage has order {op.order!r}, but images are {layout!r} here; "
-                    f"write order: {layout}"
-                )
-            normalised = True
-        layout = op.layout_after(layout)
     return ops
 
 

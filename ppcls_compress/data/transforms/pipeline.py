@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ppcls_compress.data.transforms.base import TRANSFORMS, Step, Transform
+from ppcls_compress.data.transforms.base import TRANSFORMS, Images, Step, Transform
 from ppcls_compress.data.transforms.decoding import DecodeImage, decode, ordered
-from ppcls_compress.data.transforms.lists import layout_after
+from ppcls_compress.data.transforms.lists import images_at
 from ppcls_compress.errors import UserError, one_line
 
 
@@ -23,9 +23,13 @@ class Pipeline:
     def __init__(self, ops: Sequence[Transform]) -> None:
         self.ops = tuple(ops)
         self._decode = self.ops[0] if self.ops and isinstance(self.ops[0], DecodeImage) else None
-        rest = self.ops[1:] if self._decode else self.ops
-        self._steps: list[tuple[str, Step]] = [(TRANSFORMS.name_of(op), op.step()) for op in rest]
-        self._ends_in_chw = layout_after(self.ops) == "chw"
+        *places, end = images_at(self.ops)
+        self._steps = [
+            (TRANSFORMS.name_of(op), _fitted(op, images))
+            for op, images in zip(self.ops, places, strict=True)
+            if op is not self._decode
+        ]
+        self._ends_in_chw = end.layout == "chw"
 
     @property
     def is_random(self) -> bool:
@@ -65,6 +69,14 @@ class Pipeline:
         if grey:
             image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
         return ordered(np.ascontiguousarray(image), decoding, red_first=False)
+
+
+def _fitted(op: Transform, images: Images) -> Step:
+    """The step of a transform at its place; one that takes any layout is shown [H, W, C]."""
+    step = op.step(images)
+    if op.takes != "any" or images.layout == "hwc":
+        return step
+    return lambda image, rng: step(image.transpose(1, 2, 0), rng).transpose(2, 0, 1)
 
 
 def build_pipeline(ops: Sequence[Transform]) -> Pipeline:

@@ -1,22 +1,32 @@
-"""Transforms that resample: resizing, and the Inception crop."""
+"""Transforms that resize, and what resizing there is."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import cv2
 import numpy as np
 from PIL import Image
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ppcls_compress.data.images.header import MOST_PIXELS
-from ppcls_compress.data.transforms.base import TRANSFORMS, Backend, Interval, Size, Step, Transform, lower
-from ppcls_compress.declare import PositiveInt
+from ppcls_compress.data.transforms.base import (
+    TRANSFORMS,
+    Backend,
+    Images,
+    RandomTransform,
+    Size,
+    Step,
+    Transform,
+    lower,
+)
+from ppcls_compress.data.transforms.cropping import HeightWidth, cut
+from ppcls_compress.declare import Fraction, PositiveInt
 from ppcls_compress.errors import UserError, unknown
 
-Resize = Callable[[np.ndarray, tuple[int, int], np.random.Generator], np.ndarray]
+Resizing = Callable[[np.ndarray, tuple[int, int], np.random.Generator], np.ndarray]
 
 _CV2 = {
     "nearest": cv2.INTER_NEAREST,
@@ -39,11 +49,18 @@ INTERPOLATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Interpolation names by backend; `random` draws bilinear or bicubic for every image."""
 
-_SCALE, _RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+Interpolation = Annotated[str | None, BeforeValidator(lower)]
 
 
-class _Resampling(Transform):
-    interpolation: Annotated[str | None, BeforeValidator(lower)] = None
+class Resampling(Transform):
+    """Base of those transforms that choose their library.
+
+    Attributes:
+        interpolation: see `INTERPOLATIONS`; None is bilinear for OpenCV and bicubic for Pillow.
+        backend: OpenCV or Pillow.
+    """
+
+    interpolation: Interpolation = None
     backend: Backend = "cv2"
 
     @property
@@ -63,69 +80,53 @@ class _Resampling(Transform):
             raise ValueError(unknown(f"interpolation of backend {self.backend}", self.interpolation, allowed))
         return self
 
+    def after(self, images: Images) -> Images:
+        """OpenCV's are arrays."""
+        return images if self.backend == "pil" else dataclasses.replace(images, by_pillow=False)
 
-@TRANSFORMS.declare
-class RandCropImage(_Resampling):
-    """Crops a random part of random area and aspect ratio and resizes it to `size` (the Inception crop).
+
+class PaddleResampling(Transform):
+    """Base of those that PaddleClas takes from Paddle: Pillow does the work where PaddleClas holds its images.
 
     Attributes:
-        size: (width, height) of the result.
-        scale: smallest and largest part of the image's area, 0 < low <= high <= 1.
-        ratio: smallest and largest width : height.
-        interpolation: see `INTERPOLATIONS`; None is bilinear for OpenCV and bicubic for Pillow.
+        interpolation: see `INTERPOLATIONS`; there is none at random.
+        keys: without effect; there is one image.
     """
 
-    size: Size
-    scale: Interval | None = None
-    ratio: Interval | None = None
+    interpolation: Annotated[str, BeforeValidator(lower)] = "bilinear"
+    keys: Any = None
+    inert: ClassVar = {"keys": (None, "a sample has one image")}
 
-    @field_validator("scale")
-    @classmethod
-    def _scale_is_a_part(cls, value: Interval | None) -> Interval | None:
-        if value is not None and not 0 < value[0] <= value[1] <= 1:
-            raise ValueError(f"expected [low, high] with 0 < low <= high <= 1, found {list(value)}")
-        return value
+    def misfit(self, images: Images) -> tuple[str, str] | None:
+        """An interpolation that the library has."""
+        backend = _library(images)
+        allowed = [name for name in INTERPOLATIONS[backend] if name != "random"]
+        if self.interpolation in allowed:
+            return None
+        return "interpolation", unknown(f"interpolation of backend {backend}", self.interpolation, allowed)
 
-    @field_validator("ratio")
-    @classmethod
-    def _ratio_is_an_interval(cls, value: Interval | None) -> Interval | None:
-        if value is not None and not 0 < value[0] <= value[1]:
-            raise ValueError(f"expected [low, high] with 0 < low <= high, found {list(value)}")
-        return value
+    def resizing(self, images: Images) -> Resizing:
+        """Resizing to (width, height)."""
+        return resizing(self.interpolation, _library(images))
 
-    @property
-    def is_random(self) -> bool:
-        """True."""
-        return True
 
-    def step(self) -> Step:
-        """The transform of one image."""
-        resize = _resizer(self.interpolation, self.backend)
-
-        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            height, width = image.shape[:2]
-            stretch = math.sqrt(rng.uniform(*(self.ratio or _RATIO)))
-            # The largest part of the area at which a crop of this shape still lies inside the image.
-            bound = min(width / height / stretch**2, height / width * stretch**2)
-            low, high = (min(part, bound) for part in self.scale or _SCALE)
-            side = math.sqrt(width * height * rng.uniform(low, high))
-            crop_width = min(max(int(side * stretch), 1), width)
-            crop_height = min(max(int(side / stretch), 1), height)
-            left = int(rng.integers(width - crop_width + 1))
-            top = int(rng.integers(height - crop_height + 1))
-            return resize(image[top : top + crop_height, left : left + crop_width], self.size, rng)
-
-        return step
+def _library(images: Images) -> str:
+    return "pil" if images.by_pillow else "cv2"
 
 
 @TRANSFORMS.declare
-class ResizeImage(_Resampling):
-    """Resizes to `size`, or so that the short side is `resize_short` pixels with the aspect ratio kept."""
+class ResizeImage(Resampling):
+    """Resizes to `size`, or so that the short side is `resize_short` pixels with the aspect ratio kept.
+
+    Attributes:
+        size: (width, height).
+        return_numpy: False leaves an image of Pillow to transforms that PaddleClas takes from Paddle, which then use
+            Pillow.
+    """
 
     size: Size | None = None
     resize_short: PositiveInt | None = None
     return_numpy: bool = True
-    inert: ClassVar = {"return_numpy": (True, "images are NumPy arrays between transforms in any case")}
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -134,18 +135,87 @@ class ResizeImage(_Resampling):
             raise ValueError(f"expected either size or resize_short, found {found}")
         return self
 
-    def step(self) -> Step:
+    def after(self, images: Images) -> Images:
+        """Pillow's, if it is to stay so."""
+        return dataclasses.replace(images, by_pillow=self.backend == "pil" and not self.return_numpy)
+
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
-        resize = _resizer(self.interpolation, self.backend)
+        resize = resizing(self.interpolation, self.backend)
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            size = self.size or _short_side(image, self.resize_short)
+            size = self.size or _short_side(image, self.resize_short, round)
             return resize(image, size, rng)
 
         return step
 
 
-def _resizer(interpolation: str | None, backend: str) -> Resize:
+@TRANSFORMS.declare
+class Resize(PaddleResampling):
+    """Resizes to `size`, (height, width); one number is the short side, and the aspect ratio is kept."""
+
+    size: PositiveInt | HeightWidth
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        resize = self.resizing(images)
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            if isinstance(self.size, tuple):
+                return resize(image, self.size[::-1], rng)
+            if min(image.shape[:2]) == self.size:
+                return image
+            return resize(image, _short_side(image, self.size, int), rng)
+
+        return step
+
+
+@TRANSFORMS.declare
+class CropImageAtRatio(PaddleResampling):
+    """Cuts a square out of the centre, `size / (size + pad)` of the short side, and resizes it to `size`."""
+
+    size: PositiveInt
+    pad: Annotated[int, Field(ge=0, le=2**15)]
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        resize, ratio = self.resizing(images), self.size / (self.size + self.pad)
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            rows, columns = image.shape[:2]
+            side = max(int(ratio * min(rows, columns)), 1)
+            square = cut(image, (rows - side) // 2, (columns - side) // 2, (side, side))
+            return resize(square, (self.size, self.size), rng)
+
+        return step
+
+
+@TRANSFORMS.declare
+class RandomInterpolationAugment(RandomTransform):
+    """Makes some images a square of 0.2 to 1 of the height and large again, each by any interpolation of OpenCV.
+
+    Attributes:
+        prob: of doing so.
+    """
+
+    prob: Fraction
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        codes = tuple(_CV2.values())
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            if rng.random() >= self.prob:
+                return image
+            rows, columns = image.shape[:2]
+            side = max(int(rng.uniform(0.2, 1) * rows), 1)
+            down, up = (codes[number] for number in rng.integers(len(codes), size=2))
+            return cv2.resize(cv2.resize(image, (side, side), interpolation=down), (columns, rows), interpolation=up)
+
+        return step
+
+
+def resizing(interpolation: str | None, backend: str) -> Resizing:
     """Resizing to (width, height) with the named interpolation; `random` draws bilinear or bicubic."""
     codes, default = (_PIL, "bicubic") if backend == "pil" else (_CV2, "bilinear")
     names = ("bilinear", "bicubic") if interpolation == "random" else (interpolation or default,)
@@ -162,7 +232,12 @@ def _resizer(interpolation: str | None, backend: str) -> Resize:
     return resize
 
 
-def _short_side(image: np.ndarray, target: int) -> tuple[int, int]:
+def _short_side(image: np.ndarray, target: int, whole: Callable[[float], int]) -> tuple[int, int]:
+    """Width and height for a short side of `target`; `whole` makes whole pixels of a part."""
     height, width = image.shape[:2]
+    if whole is int:
+        short, long = sorted((height, width))
+        sides = (target, int(target * long / short))
+        return sides if width <= height else sides[::-1]
     factor = target / min(height, width)
     return round(width * factor), round(height * factor)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator
 
-from ppcls_compress.data.transforms.base import TRANSFORMS, Step, Transform, lower
+from ppcls_compress.data.transforms.base import (
+    TRANSFORMS,
+    Images,
+    PerChannel,
+    Step,
+    Transform,
+    lower,
+    per_channel,
+    wrong_count,
+)
 from ppcls_compress.declare import Number
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-PerChannel = Annotated[
-    tuple[Number, ...],
-    Field(min_length=1, max_length=3),
-    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
-]
-"""A number for each channel; one number stands for all of them."""
+
+def _positive(value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if value is not None and min(value) <= 0:
+        raise ValueError(f"expected positive numbers, found {list(value)}")
+    return value
+
+
+Deviations = Annotated[PerChannel, AfterValidator(_positive)]
 
 
 @TRANSFORMS.declare
@@ -37,7 +50,7 @@ class NormalizeImage(Transform):
     takes: ClassVar = "any"
     scale: Number | None = None
     mean: PerChannel | None = None
-    std: PerChannel | None = None
+    std: Deviations | None = None
     order: Annotated[
         Literal["chw", "hwc", ""], BeforeValidator(lambda value: "" if value is None else lower(value))
     ] = "chw"
@@ -47,73 +60,141 @@ class NormalizeImage(Transform):
         "output_fp16": (False, "images stay float32; the AMP section chooses the type of the computation")
     }
 
-    @field_validator("std")
-    @classmethod
-    def _std_divides(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and min(value) <= 0:
-            raise ValueError(f"expected positive numbers, found {list(value)}")
-        return value
-
-    def misfit(self, channels: int) -> tuple[str, str] | None:
-        """One number for all channels, or one for each; three that are equal are one."""
+    def misfit(self, images: Images) -> tuple[str, str] | None:
+        """The layout, one number for all channels or one for each, and a number of channels that can be made."""
+        channels = images.channels
+        if (self.order or "hwc") != images.layout:
+            return "order", f"found {self.order!r}, but images are {images.layout!r} here; write order: {images.layout}"
         for key, given in (("mean", self.mean), ("std", self.std)):
             if given is None and channels != 3:
                 return key, f"ImageNet's has three channels, images have {channels} here; give one, such as [0.5]"
-            if given is not None and len(given) not in (1, channels) and not channels == len(set(given)) == 1:
-                return key, f"found {len(given)} numbers, images have {channels} channels here"
+            if (text := wrong_count(given, channels)) is not None:
+                return key, text
         allowed = (1,) if channels == 1 else (channels, 4)
         if self.channel_num not in (None, *allowed):
             numbers = ", ".join(map(str, allowed))
             return "channel_num", f"found {self.channel_num} for images of {channels} channels; allowed: {numbers}"
         return None
 
+    def after(self, images: Images) -> Images:
+        """No more 8-bit integers."""
+        return dataclasses.replace(images, by_pillow=False, changed_by="NormalizeImage")
+
     def numbers(self, channels: int) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
         """Scale, means and standard deviations for images of so many channels."""
         scale = 1 / 255 if self.scale is None else self.scale
         mean, std = self.mean or _IMAGENET_MEAN, self.std or _IMAGENET_STD
-        return scale, _as_many(mean, channels), _as_many(std, channels)
+        return scale, per_channel(mean, channels), per_channel(std, channels)
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
-        axis = 0 if self.order == "chw" else 2
-        # All 256 results per channel, by the same float32 formula: a look-up is several times faster and equal bit for
-        # bit.
-        tables: dict[int, np.ndarray] = {}
-
-        def formula(image: np.ndarray) -> np.ndarray:
-            shape = [1, 1, 1]
-            shape[axis] = image.shape[axis]
-            scale, mean, std = (np.float32(values) for values in self.numbers(image.shape[axis]))
-            return (image.astype(np.float32) * scale - mean.reshape(shape)) / std.reshape(shape)
-
-        def table(channels: int) -> np.ndarray:
-            if channels not in tables:
-                tables[channels] = formula(np.arange(256, dtype=np.uint8)[None, :, None].repeat(channels, axis=2))
-            return tables[channels]
+        scale, mean, std = (np.float32(values) for values in self.numbers(images.channels))
+        normalise = by_table(lambda image: (image.astype(np.float32) * scale - mean) / std, images)
+        if self.channel_num != 4:
+            return normalise
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            by_table = axis == 2 and image.dtype == np.uint8
-            result = cv2.LUT(image, table(image.shape[2])).reshape(image.shape) if by_table else formula(image)
-            if self.channel_num == 4:
-                zeros = np.zeros_like(np.take(result, [0], axis=axis))
-                result = np.concatenate([result, zeros], axis=axis)
-            return result
+            result = normalise(image, rng)
+            return np.concatenate([result, np.zeros_like(result[:, :, :1])], axis=2)
 
         return step
 
 
-def _as_many(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    return values if len(values) == channels else values[:1] * channels
+def by_table(formula: Callable[[np.ndarray], np.ndarray], images: Images) -> Step:
+    """A formula of each value of each channel, of an image [H, W, C]; of 8-bit images all its results are looked up.
+
+    That is several times faster and equal bit for bit.
+    """
+    values = np.arange(256, dtype=np.uint8)[None, :, None].repeat(images.channels, axis=2)
+    table = np.ascontiguousarray(formula(values))
+
+    def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if image.dtype != np.uint8 or image.shape[2] != table.shape[2]:
+            return formula(image)
+        return cv2.LUT(image, table).reshape(image.shape)
+
+    return step
+
+
+@TRANSFORMS.declare
+class Normalize(Transform):
+    """(image - mean) / std, in float32; after `ToTensor` the values are between 0 and 1.
+
+    Attributes:
+        mean: per channel, or one for all.
+        std: likewise.
+        data_format: `CHW` or `HWC`; must be the layout that the image has at this point.
+        to_rgb: without effect; the channels stay in their order, as they do in PaddleClas after `ToTensor`.
+        keys: without effect; there is one image.
+    """
+
+    takes: ClassVar = "any"
+    mean: PerChannel = (0.0,)
+    std: Deviations = (1.0,)
+    data_format: Literal["CHW", "HWC"] = "CHW"
+    to_rgb: bool = False
+    keys: Any = None
+    inert: ClassVar = {
+        "to_rgb": (False, "after ToTensor the channels stay in their order; DecodeImage.to_rgb chooses it"),
+        "keys": (None, "a sample has one image"),
+    }
+
+    def misfit(self, images: Images) -> tuple[str, str] | None:
+        """The layout, and one number for all channels or one for each."""
+        if self.data_format.lower() != images.layout:
+            return "data_format", f"found {self.data_format}, but images are {images.layout.upper()} here"
+        for key, given in (("mean", self.mean), ("std", self.std)):
+            if (text := wrong_count(given, images.channels)) is not None:
+                return key, text
+        return None
+
+    def after(self, images: Images) -> Images:
+        """No more 8-bit integers."""
+        return dataclasses.replace(images, by_pillow=False, changed_by="Normalize")
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        mean, std = (np.float32(per_channel(values, images.channels)) for values in (self.mean, self.std))
+        return by_table(lambda image: (image.astype(np.float32) - mean) / std, images)
+
+
+@TRANSFORMS.declare
+class ToTensor(Transform):
+    """8-bit [H, W, C] to float32 [C, H, W] between 0 and 1; pixels that are floating point already keep their values.
+
+    Attributes:
+        data_format: `HWC` leaves the layout.
+        keys: without effect; there is one image.
+    """
+
+    data_format: Literal["CHW", "HWC"] = "CHW"
+    keys: Any = None
+    inert: ClassVar = {"keys": (None, "a sample has one image")}
+
+    def after(self, images: Images) -> Images:
+        """No more 8-bit integers."""
+        layout = self.data_format.lower()
+        return dataclasses.replace(images, layout=layout, by_pillow=False, changed_by=images.changed_by or "ToTensor")
+
+    def step(self, images: Images) -> Step:
+        """The transform of one image."""
+        scale = by_table(lambda image: image.astype(np.float32) / np.float32(255), images)
+
+        def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+            values = scale(image, rng) if image.dtype == np.uint8 else image
+            return values.transpose(2, 0, 1) if self.data_format == "CHW" else values
+
+        return step
 
 
 @TRANSFORMS.declare
 class ToCHWImage(Transform):
     """[H, W, C] to [C, H, W]. A pipeline ends in [C, H, W] whether or not this is its last step."""
 
-    def layout_after(self, layout: str) -> str:
+    def after(self, images: Images) -> Images:
         """Channels first."""
-        return "chw"
+        return dataclasses.replace(images, layout="chw", by_pillow=False)
 
-    def step(self) -> Step:
+    def step(self, images: Images) -> Step:
         """The transform of one image."""
         return lambda image, rng: image.transpose(2, 0, 1)

@@ -1,6 +1,7 @@
 import numpy as np
 
-from ppcls_compress.data.transforms.batch import BatchPipeline, CutmixOperator, MixupOperator
+from ppcls_compress.data.transforms.batch import BatchPipeline
+from ppcls_compress.data.transforms.batch.mixing import CutmixOperator, MixupOperator
 
 LABELS = np.array([0, 3, 1, 1, 2, 0], np.int64)
 IMAGES = np.broadcast_to(np.arange(6, dtype=np.float32)[:, None, None, None], (6, 3, 8, 10))

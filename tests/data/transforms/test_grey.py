@@ -81,7 +81,14 @@ NEEDED |= {
     "RandomCropImage": {"size": 8},
     "Pad": {"padding": 3},
     "NormalizeImage": {"mean": 0.5, "std": 0.5, "order": ""},
+    "Normalize": {"data_format": "HWC"},
+    "Pad_paddle_vision": {"padding": 2},
+    "Padv2": {"size": 40},
+    "RandomRotation": {"degrees": 30, "prob": 1},
+    "CropImageAtRatio": {"size": 8, "pad": 2},
+    "RandomInterpolationAugment": {"prob": 1},
 }
+NEEDED |= {name: {"size": 8} for name in ("CenterCrop", "RandomCrop", "Resize", "RandomResizedCrop")}
 
 
 @pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "DecodeImage"])

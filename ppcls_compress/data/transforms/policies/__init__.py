@@ -1,0 +1,1 @@
+"""Policies: which changes of an image follow one another, how strong, how often."""
