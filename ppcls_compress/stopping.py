@@ -69,6 +69,24 @@ def postponed() -> Iterator[Request]:
         yield request
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Signals that end a command wait until this block is left; processes that are started in it wait for `dropped`."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def dropped() -> None:
+    """In a process that was started while signals were held: forget those that came, and take the next ones."""
+    numbers = (*_ENDING, signal.SIGINT)
+    while signal.sigtimedwait(numbers, 0) is not None:
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
 def after_paddle() -> None:
     """Put back what SIGTERM does: importing Paddle replaces it, behind Python's back, by the report of a crash."""
     handler = signal.getsignal(signal.SIGTERM)

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from ppcls_compress.stopping import Terminated, terminable
+from ppcls_compress.stopping import Terminated, dropped, held, terminable
 
 
 def test_a_second_sigterm_does_not_interrupt_what_the_first_one_cleans_up():
@@ -22,3 +22,24 @@ def test_a_second_sigterm_does_not_interrupt_what_the_first_one_cleans_up():
         stopped_twice()
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_signals_that_are_held_come_when_the_block_is_left():
+    came = []
+    with pytest.raises(Terminated), terminable():
+        with held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            came.append("later")
+        came.append("not here")
+    assert came == ["later"]
+
+
+def test_a_process_started_meanwhile_drops_those_that_came():
+    with held():
+        child = os.fork()
+        if child == 0:  # as a data worker: what came before it was ready is not for it
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            dropped()
+            os._exit(0 if not signal.pthread_sigmask(signal.SIG_BLOCK, ()) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

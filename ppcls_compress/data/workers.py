@@ -15,6 +15,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
+from ppcls_compress import stopping
 from ppcls_compress.data.maker import Batch, BatchMaker
 from ppcls_compress.data.options import WorkerOptions
 from ppcls_compress.errors import UserError
@@ -83,7 +84,7 @@ def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
     )
     died = threading.Event()
     with _reading_told(died):
-        with _inherited_garbage_kept(), dead_workers_told():
+        with _inherited_garbage_kept(), dead_workers_told(), stopping.held():
             batches = iter(loader)
         with _watched(batches, died):
             try:
@@ -206,3 +207,4 @@ def _as_it_is(item: Any) -> Any:
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # workers share the cores; and OpenCV's thread pool does not survive the fork
     os.setpgid(0, 0)  # a signal to the whole group is for the training process, which ends its workers itself
+    stopping.dropped()
