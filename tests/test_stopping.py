@@ -26,11 +26,15 @@ def test_a_second_sigterm_does_not_interrupt_what_the_first_one_cleans_up():
 
 def test_signals_that_are_held_come_when_the_block_is_left():
     came = []
-    with pytest.raises(Terminated), terminable():
+
+    def stopped_inside():
         with held():
             os.kill(os.getpid(), signal.SIGTERM)
             came.append("later")
         came.append("not here")
+
+    with pytest.raises(Terminated), terminable():
+        stopped_inside()
     assert came == ["later"]
 
 
