@@ -75,7 +75,10 @@ def read_config(args: argparse.Namespace) -> Config:
 def load_checked(file: str, overrides: Sequence[str]) -> Config:
     """As `read_config`, of a file and the values of `-o`."""
     config = load_config(file, overrides)
-    catalog.check(config.Arch.name, {"class_num": config.Arch.class_num, **config.Arch.family_options})
+    together = config.Arch.together
+    networks = [(each.where, each.arch) for each in together.networks] if together else [("Arch", config.Arch)]
+    for where, arch in networks:
+        catalog.check(arch.name, {"class_num": arch.class_num, **arch.family_options}, where=where)
     if config.Slim and config.Slim.distill and config.Slim.distill.arch:
         catalog.check(config.Slim.distill.arch, {"class_num": config.Arch.class_num}, where="Slim.distill.arch")
     return config

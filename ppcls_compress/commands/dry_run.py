@@ -40,9 +40,12 @@ def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
         assemble.start(config)
-        context = compression_context(config, lambda: loader, latency=configured.latency_of(config))
+        companions = assemble.build_companions(config, download=False)
+        context = compression_context(
+            config, lambda: loader, latency=configured.latency_of(config), companions=companions
+        )
         model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
-        trainer = build_trainer(config, model, loader, epochs=1)
+        trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
         trainer.hooks = [Messages(1), NanGuard(1)]
         trainer.run()
         with tempfile.TemporaryDirectory() as folder:

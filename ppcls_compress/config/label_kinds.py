@@ -8,9 +8,11 @@ from typing import Any
 from ppcls_compress.data.transforms import BATCH_TRANSFORMS
 from ppcls_compress.declare import at_key
 from ppcls_compress.losses import LOSSES
+from ppcls_compress.losses.distilled_logits import DistillationDMLLoss, DistillationMultiLabelLoss
 from ppcls_compress.losses.multilabel import MultiLabelLoss
 from ppcls_compress.metrics import METRICS
 
+_WEIGHING = (MultiLabelLoss, DistillationMultiLabelLoss, DistillationDMLLoss)
 _NAMES = {
     "classes": "one class for each image (Global.use_multilabel is False)",
     "attributes": "several labels for each image (Global.use_multilabel is True)",
@@ -67,8 +69,8 @@ def _check_shares(config: Any) -> None:
         if config.Loss is None or split is None or getattr(split.dataset, "label_ratio", True):
             continue
         for number, entry in enumerate(getattr(config.Loss, mode)):
-            if isinstance(entry, MultiLabelLoss) and entry.weight_ratio:
+            if isinstance(entry, _WEIGHING) and entry.weight_ratio:
                 raise at_key(
-                    f"Loss.{mode}.{number}.MultiLabelLoss.weight_ratio",
+                    f"Loss.{mode}.{number}.{LOSSES.name_of(entry)}.weight_ratio",
                     f"needs the shares of labels; set DataLoader.{mode}.dataset.label_ratio to True",
                 )

@@ -23,6 +23,7 @@ def check_training(config: Config) -> None:
         check_loader(config, "Eval")
     check_weights(config)
     check_teacher(config)
+    check_companions(config)
 
 
 def check_can_train(config: Config) -> None:
@@ -71,6 +72,28 @@ def check_teacher(config: Config) -> None:
     """
     if config.Slim and config.Slim.distill:
         _check_weights_file("Slim.distill.teacher", config.Slim.distill.teacher)
+
+
+def check_companions(config: Config) -> None:
+    """The weights of the networks that the configured one is trained with, unless those of all of them are given.
+
+    Raises:
+        ConfigError: a frozen network has none, so that nothing could be learned from it; or a path does not exist.
+    """
+    together = config.Arch.together
+    if together is None or config.Global.checkpoints or config.Global.pretrained_model:
+        return
+    for network in together.networks:
+        backbone = network.arch.family_options.get("Backbone") or {}
+        weights = network.arch.pretrained or backbone.get("pretrained")
+        if network.frozen and not weights:
+            raise ConfigError(
+                f"{network.where}.pretrained: {network.name} is frozen and others learn from it, so it needs weights: "
+                f"-o {network.where}.pretrained=output/{network.arch.name}/best_model, or train it too, with False in "
+                "Arch.freeze_params_list"
+            )
+        if isinstance(weights, str) and not is_url(weights) and network.name != together.student:
+            _check_weights_file(f"{network.where}.pretrained", weights)
 
 
 def _check_weights_file(key: str, prefix: str) -> None:

@@ -6,11 +6,12 @@ from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
-from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, field_validator, model_validator
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds
+from ppcls_compress.config.together import check_networks, student_of
 from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, refuse_unknown_keys
@@ -87,7 +88,7 @@ class Config(Options):
     """One experiment, under PaddleClas' section names."""
 
     Global: sections.Global = Field(default_factory=sections.Global)
-    Arch: sections.Arch
+    Arch: Annotated[sections.Arch, AfterValidator(student_of)]
     Slim: SlimSection | None = None
     AMP: sections.Amp | None = None
     Loss: sections.Loss | None = None
@@ -114,6 +115,11 @@ class Config(Options):
     @model_validator(mode="after")
     def _of_one_kind_of_labels(self) -> Config:
         check_kinds(self)
+        return self
+
+    @model_validator(mode="after")
+    def _of_networks_that_there_are(self) -> Config:
+        check_networks(self)
         return self
 
     @property

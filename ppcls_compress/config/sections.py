@@ -29,6 +29,13 @@ def _by_format(value: Any) -> Any:
 
 Agreement = Annotated[dict[str, Fraction], BeforeValidator(_by_format)]
 
+
+def _no_key(value: Any) -> Any:
+    if not isinstance(value, Together | None):
+        raise ValueError("is no key of a file; several networks are Arch.name DistillationModel")
+    return value
+
+
 MOST_CLASSES = 10_000_000
 """Of a network: its last layer alone would not fit into the memory of a machine."""
 
@@ -153,6 +160,7 @@ class Arch(Options):
     Attributes:
         pretrained: True for the published weights, or a path or URL of weights.
         infer_add_softmax: end the exported network with a softmax, so that it gives probabilities.
+        together: the networks that this one is trained with; no key of a file, but what `DistillationModel` becomes.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
@@ -164,6 +172,7 @@ class Arch(Options):
     use_ssld: bool = False
     use_sync_bn: bool = False
     infer_add_softmax: bool = True
+    together: Annotated[Together | None, BeforeValidator(_no_key)] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -202,6 +211,39 @@ class Ema(Options):
     example: ClassVar = "{decay: 0.9999}"
 
     decay: Annotated[Number, Field(ge=0, lt=1)] = 0.9999
+
+
+class Network(Options):
+    """One of several networks that are trained together.
+
+    Attributes:
+        name: what losses call it.
+        arch: its own section.
+        frozen: learns nothing.
+        where: the key of its section.
+        returns: layers whose outputs it gives besides its own.
+    """
+
+    name: str
+    arch: Arch
+    frozen: bool
+    where: str
+    returns: tuple[str, ...] = ()
+
+
+class Together(Options):
+    """Several networks that are trained together.
+
+    Attributes:
+        student: the name of the one that is deployed.
+        networks: all of them, in the order in which they are listed.
+    """
+
+    student: str
+    networks: tuple[Network, ...]
+
+
+Arch.model_rebuild()
 
 
 class Amp(Options):

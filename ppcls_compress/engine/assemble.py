@@ -14,7 +14,7 @@ from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.engine import checkpoint, distributed, forward, recognition
+from ppcls_compress.engine import checkpoint, distributed, forward, recognition, together
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
@@ -126,6 +126,17 @@ def build_model(
     return model, record
 
 
+def build_companions(config: Config, *, download: bool = True) -> together.Companions:
+    """The networks that the configured one is trained with, each with its weights; see `together.companions`.
+
+    Args:
+        download: whether published weights may be fetched.
+    """
+    return together.companions(
+        config, lambda alone: build_model(alone, download=download, reinit_head=not config.Arch.pretrained)[0]
+    )
+
+
 def _with_quantization(slim: SlimOptions, config: Config, record: recipe.Record) -> SlimOptions:
     """The options, with the quantization of the weights where the configuration says nothing of any."""
     step = recipe.step_of(record, "quant")
@@ -212,7 +223,7 @@ def _with_weights(
     record = recipe.with_training_options(checkpoint.read_record(prefix), slim)
     model = recipe.rebuild(model, record, custom=recipe.named_classes(slim, record))
     path = Path(f"{prefix}.pdparams")
-    state = io.read_state(path)
+    state = together.own_state(config.Arch.together, io.read_state(path))
     _check_finite(state, path)
     if not record["steps"] and state_dict.is_paddleslim(state):
         if not (config.Slim and config.Slim.quant):

@@ -15,8 +15,10 @@ import paddle
 
 from ppcls_compress import io
 from ppcls_compress.engine.states import checked
+from ppcls_compress.engine.together import state_of
 from ppcls_compress.errors import UserError
 from ppcls_compress.io import plain_prefix
+from ppcls_compress.models.together import DistillationModel
 from ppcls_compress.models.weights import load_into
 from ppcls_compress.optim.group import OptimizerGroup, members_of
 from ppcls_compress.optim.optimizers import OPTIMIZERS
@@ -82,6 +84,18 @@ def save(prefix: Path, trainer: Training, record: Record) -> None:
             "sha256": {suffix: io.sha256(path) for suffix, path in zip(summed, partials, strict=False)},
         }
         io.write_state(progress, states)
+    _save_student(prefix, trainer, record)
+
+
+def _save_student(prefix: Path, trainer: Training, record: Record) -> None:
+    """Of networks that are trained together, the one that is deployed in files of its own, `<prefix>_student`."""
+    model = trainer.model
+    if not isinstance(model, DistillationModel):
+        return
+    state = (model if trainer.average is None else trainer.average).state_dict()
+    with io.atomic_files([f"{prefix}_student.pdparams", f"{prefix}_student.slim.json"]) as (weights, structure):
+        io.write_state(weights, state_of(model.student_name, state))
+        io.write_json(structure, record, indent=None)
 
 
 def keep_earlier(prefix: Path, count: int) -> None:

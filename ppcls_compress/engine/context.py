@@ -10,11 +10,12 @@ import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, SyntheticLoader
-from ppcls_compress.engine import checkpoint, distributed
+from ppcls_compress.engine import assemble, checkpoint, distributed
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.together import Companions, around
 from ppcls_compress.engine.trainer import build_trainer, training_loss
 from ppcls_compress.slim.recipe import CALIBRATION_BATCHES, Context, Record
 
@@ -30,6 +31,7 @@ def compression_context(
     calibration_batches: int = CALIBRATION_BATCHES,
     latency: Latency | None = None,
     keep_in: Path | None = None,
+    companions: Companions | None = None,
 ) -> Context:
     """The context of compression in a configured run.
 
@@ -40,6 +42,7 @@ def compression_context(
         calibration_batches: how many of them ranges and gradients come from.
         latency: as `Context` takes it.
         keep_in: where the networks between two iterations are saved; None keeps none.
+        companions: the networks that the configured one is trained with; None builds them where they are needed.
     """
 
     def batches() -> itertools.chain:
@@ -47,6 +50,8 @@ def compression_context(
 
     def gradients(model: paddle.nn.Layer) -> None:
         loss = training_loss(config)
+        others = assemble.build_companions(config) if companions is None else companions
+        model = around(model, config.Arch.together, others)
         model.eval()
         for images, labels in itertools.islice(loader(), calibration_batches):
             loss(model(images), labels, images).total.backward()
@@ -55,7 +60,7 @@ def compression_context(
         done = len(record["steps"])
         logger.info("training after iteration %d of %d", done, config.Slim.prune.iterative.steps)
         epochs = config.Slim.prune.iterative.epochs_per_step
-        trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs)
+        trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs, companions=companions)
         trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
         if distributed.world_size() > 1:
             trainer.hooks.append(SharedStatistics())

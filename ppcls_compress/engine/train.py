@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.config.schema import Config
+from ppcls_compress.config.together import NAME as TOGETHER
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.data.continued import ContinuedLoader
 from ppcls_compress.data.labels import LabelledImages
@@ -33,6 +34,7 @@ from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.losses import TotalLoss, build_loss
 from ppcls_compress.metrics import Metrics
+from ppcls_compress.models.together import deployed
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.stopping import Request, postponed
@@ -40,7 +42,7 @@ from ppcls_compress.stopping import Request, postponed
 
 def run_folder(config: Config) -> Path:
     """Where a run's checkpoints and log go: `<output_dir>/<Arch.name>`."""
-    return Path(config.Global.output_dir) / config.Arch.name
+    return Path(config.Global.output_dir) / (config.Arch.name if config.Arch.together is None else TOGETHER)
 
 
 def train(
@@ -79,16 +81,18 @@ def train(
             check_image_shape(config, judging, "Eval")
             evaluated = judging.images
         _tell_doubts(config, loader.images, evaluated)
+        companions = assemble.build_companions(config)
         context = compression_context(
             config,
             lambda: training_loader(config, shard=False),
             training_loader=lambda: training_loader(config),
             latency=latency,
             keep_in=run_folder(config),
+            companions=companions,
         )
         resumed = bool(config.Global.checkpoints)
         model, record = assemble.build_model(config, dense=dense, context=context, reinit_head=not resumed)
-        trainer = build_trainer(config, model, loader)
+        trainer = build_trainer(config, model, loader, companions=companions)
         trainer.settings = settings_of(config, images=len(loader.images))
         if resumed:
             _resume(config, trainer)
@@ -296,7 +300,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))
     if options.eval_during_train:
         higher = config.Metric.Eval[0].higher_is_better
-        evaluate = evaluator(config, trainer.model)
+        evaluate = evaluator(config, deployed(trainer.model))
         hooks.append(
             Evaluation(
                 evaluate,

@@ -8,7 +8,7 @@ import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, SyntheticLoader
-from ppcls_compress.engine import assemble
+from ppcls_compress.engine import assemble, together
 from ppcls_compress.engine.averages import MovingAverage
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
@@ -20,9 +20,22 @@ from ppcls_compress.optim.group import OptimizerGroup
 
 
 def build_trainer(
-    config: Config, model: paddle.nn.Layer, loader: Loader | SyntheticLoader, *, epochs: int | None = None
+    config: Config,
+    model: paddle.nn.Layer,
+    loader: Loader | SyntheticLoader,
+    *,
+    epochs: int | None = None,
+    companions: together.Companions | None = None,
 ) -> Trainer:
-    """The loop over `loader` for a model whose parameters are final; `epochs` in place of `Global.epochs`."""
+    """The loop over `loader` for a model whose parameters are final.
+
+    Args:
+        epochs: in place of `Global.epochs`.
+        companions: the networks that it is trained with; None builds those that are configured.
+    """
+    if companions is None:
+        companions = assemble.build_companions(config)
+    model = together.around(model, config.Arch.together, companions)
     epochs = epochs or config.Global.epochs
     steps = math.ceil(len(loader) / config.Global.update_freq)
     precision = build_precision(config.AMP)

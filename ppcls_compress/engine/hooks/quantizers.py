@@ -5,6 +5,7 @@ from __future__ import annotations
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.training import Training
+from ppcls_compress.models.together import deployed
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -17,11 +18,11 @@ class Quantizers(Hook):
 
     def before_epoch(self, trainer: Training) -> None:
         """Batch norms and observed ranges, once their time has come."""
-        quant.start_epoch(trainer.model, self._options, trainer.progress.epoch + 1)
+        quant.start_epoch(deployed(trainer.model), self._options, trainer.progress.epoch + 1)
 
     def after_epoch(self, trainer: Training) -> None:
         """One line for inputs and one for weights; none for quantizers that learn no range."""
-        rows = quant.statistics(trainer.model)
+        rows = quant.statistics(deployed(trainer.model))
         inputs = [_text(row["layer"], row["alpha"], row["clip_rate"]) for row in rows if row["alpha"] is not None]
         weights = [
             _text(row["layer"], row["weight_alpha"], row["weight_clip_rate"])
