@@ -86,6 +86,7 @@ def build_loader(
     training: bool,
     shard: bool = True,
     where: str | None = None,
+    epochs: int = 1,
 ) -> Loader:
     """The loader of one split.
 
@@ -96,6 +97,7 @@ def build_loader(
             `BatchMaker`.
         shard: give each rank of the distributed environment its share; otherwise all of them see the same batches.
         where: the split's key, for messages; `DataLoader.Train` or `DataLoader.Eval` if left out.
+        epochs: of the run, for transforms that change with them.
 
     Raises:
         UserError: as `Dataset.read`, or there are too few images for one batch.
@@ -120,5 +122,7 @@ def build_loader(
         rank=rank,
         training=training,
         skip_bad_images=config.dataset.skip_bad_images,
+        epochs=epochs,
+        label_key=config.dataset.label_of_transform,
     )
     return Loader(maker, config.loader)

@@ -36,6 +36,10 @@ class BatchMaker:
 
     In training an unreadable image is replaced by the next readable one of the list, so that every rank keeps its batch
     size; in evaluation it is left out, so that no image counts twice.
+
+    Args:
+        epochs: of the run, for transforms that change with them.
+        label_key: the label that a transform gives and that counts instead of the list's.
     """
 
     def __init__(
@@ -49,11 +53,16 @@ class BatchMaker:
         rank: int,
         training: bool,
         skip_bad_images: int,
+        epochs: int = 1,
+        label_key: str | None = None,
     ) -> None:
         self.images = images
         self.sampler = sampler
         self.skip_bad_images = skip_bad_images
         self._pipeline = pipeline
+        self._epochs = epochs
+        self._current = (0, pipeline.at(0, epochs))
+        self._label_key = label_key
         self._batch_pipeline = batch_pipeline
         self._seed = seed
         self._rank = rank
@@ -70,32 +79,39 @@ class BatchMaker:
         bad: dict[str, str] = {}
         stack: np.ndarray | None = None
         positions: list[int] = []
+        drawn: list[int] = []
         for index in indices:
             found = self._load(epoch, int(index), bad)
             if found is None:
                 continue
-            position, image = found
+            position, image, labels = found
             if stack is None:
                 stack = np.empty((len(indices), *image.shape), np.float32)
             if image.shape != stack.shape[1:]:
                 raise UserError(_different_size(self.images.paths[position], image, stack))
             stack[len(positions)] = image
             positions.append(position)
+            if self._label_key is not None:
+                drawn.append(labels[self._label_key])
         if stack is None:
             return Batch(None, None, bad)
+        labels = self.images.targets(positions) if self._label_key is None else np.array(drawn, np.int64)
         images, targets = self._batch_pipeline(
-            stack[: len(positions)], self.images.targets(positions), batch_rng(self._seed, epoch, number, self._rank)
+            stack[: len(positions)], labels, batch_rng(self._seed, epoch, number, self._rank)
         )
         return Batch(images, targets, bad)
 
-    def _load(self, epoch: int, index: int, bad: dict[str, str]) -> tuple[int, np.ndarray] | None:
-        """The position and the transformed image, of `index` or of what replaces it."""
+    def _load(self, epoch: int, index: int, bad: dict[str, str]) -> tuple[int, np.ndarray, dict[str, int]] | None:
+        """The position, the transformed image and what labels it got, of `index` or of what replaces it."""
+        if self._current[0] != epoch:
+            self._current = (epoch, self._pipeline.at(epoch, self._epochs))
+        pipeline = self._current[1]
         rng = sample_rng(self._seed, epoch, index) if self._random else None
         position = index
         while True:
             path = self.images.paths[position]
             try:
-                return position, self._pipeline(read_image(path), rng)
+                return position, *pipeline.labelled(read_image(path), rng)
             except BadImageError as error:
                 reason = str(error).removeprefix(f"{path}: ")
                 if self.skip_bad_images == 0:

@@ -284,6 +284,7 @@ def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
         seed=config.Global.seed,
         training=mode == "Train",
         shard=shard,
+        epochs=config.Global.epochs,
     )
 
 

@@ -232,7 +232,7 @@ def test_a_bug_in_a_worker_is_raised_with_its_traceback(images, monkeypatch):
     def broken(self, image, rng):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Pipeline, "__call__", broken)
+    monkeypatch.setattr(Pipeline, "labelled", broken)
     with pytest.raises(RuntimeError, match="a data worker failed: ZeroDivisionError: a bug") as error:
         list(loader(images, workers=1))
     assert "in broken" in error.value.__notes__[0]
@@ -266,7 +266,7 @@ def test_workers_never_collect_garbage_of_the_parent(images, monkeypatch):
         raise UserError("kept" if gc.get_freeze_count() > before else "collected")
 
     before = gc.get_freeze_count()
-    monkeypatch.setattr(Pipeline, "__call__", tell)
+    monkeypatch.setattr(Pipeline, "labelled", tell)
     with pytest.raises(UserError, match=r"\.png: kept"):
         list(loader(images, workers=1))
     assert gc.get_freeze_count() == before
@@ -280,10 +280,10 @@ from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
 class Killing(Pipeline):
-    def __call__(self, image, rng=None):
+    def labelled(self, image, rng=None):
         os.kill(os.getpid(), signal.SIGKILL)
 
-Pipeline.__call__ = Killing.__call__
+Pipeline.labelled = Killing.labelled
 root = sys.argv[1]
 config = LoaderConfig.model_validate({
     "dataset": {"image_root": root, "cls_label_path": root + "/list.txt", "transform_ops": ["DecodeImage"]},

@@ -5,6 +5,7 @@ file, and its line in the first import here.
 """
 
 from ppcls_compress.data.datasets import (  # noqa: F401  they declare
+    drawn_labels,
     image_list,
     multilabel,
 )

@@ -42,6 +42,11 @@ class Dataset(Options):
             raise ValueError("the list is empty; it must start with DecodeImage")
         return value
 
+    @property
+    def label_of_transform(self) -> str | None:
+        """The label that a transform gives and that counts instead of the list's."""
+        return None
+
     def check_paths(self, where: str) -> None:
         """Whether what the data set points at is there; `where` is the key of its section.
 

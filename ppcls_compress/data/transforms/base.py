@@ -137,9 +137,11 @@ class LabellingTransform(RandomTransform):
 
     Attributes:
         label_key: what PaddleClas calls the label.
+        label_count: how many labels there are, from 0.
     """
 
     label_key: ClassVar[str] = ""
+    label_count: ClassVar[int] = 0
 
     def step(self, images: Images) -> Step:
         """The transform of one image."""

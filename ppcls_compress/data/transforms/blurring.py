@@ -27,6 +27,7 @@ class BlurImage(LabellingTransform):
     """
 
     label_key: ClassVar = "blur_image"
+    label_count: ClassVar = 2
     ratio: Fraction = 0.5
     motion_max_ksize: Side = 12
     motion_max_angle: Annotated[int, Field(ge=1, le=180)] = 45

@@ -57,6 +57,7 @@ class RandomRot90(LabellingTransform):
     """Turns by 0, 90, 180 or 270 degrees counter-clockwise; how many quarters it was is a label of the sample."""
 
     label_key: ClassVar = "random_rot90_orientation"
+    label_count: ClassVar = 4
 
     def after(self, images: Images) -> Images:
         """An array."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
-from ppcls_compress.data.transforms.base import TRANSFORMS, Images, Step, Transform
+from ppcls_compress.data.transforms.base import TRANSFORMS, Images, LabelledStep, LabellingTransform, Transform
 from ppcls_compress.data.transforms.decoding import DecodeImage, decode, ordered
 from ppcls_compress.data.transforms.lists import images_at
 from ppcls_compress.errors import UserError, one_line
@@ -36,6 +36,11 @@ class Pipeline:
         """Whether the result depends on the generator."""
         return any(op.is_random for op in self.ops)
 
+    def at(self, epoch: int, epochs: int) -> Pipeline:
+        """The pipeline as it is in an epoch of a run, counted from 0."""
+        ops = tuple(op.at(epoch, epochs) for op in self.ops)
+        return self if ops == self.ops else Pipeline(ops)
+
     def __call__(self, image: bytes | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Apply every transform.
 
@@ -44,12 +49,24 @@ class Pipeline:
             UserError: a transform cannot work on this image, such as a crop larger than it.
             ValueError: the pipeline is random and `rng` is None.
         """
+        return self.labelled(image, rng)[0]
+
+    def labelled(
+        self, image: bytes | np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """The same, and the labels that transforms give: what PaddleClas calls a label -> the label.
+
+        Raises:
+            BadImageError: as a call.
+            UserError: as a call.
+            ValueError: as a call.
+        """
         if rng is None and self.is_random:
             raise ValueError("this pipeline draws random numbers and needs a generator")
-        array = self._decoded(image)
+        array, labels = self._decoded(image), {}
         for name, step in self._steps:
             try:
-                array = step(array, rng)
+                array = step(array, rng, labels)
             except (cv2.error, MemoryError) as error:
                 reason = one_line(getattr(error, "err", "") or "it needs more memory than there is", 200)
                 raise UserError(f"{name} cannot work on an image of shape {list(array.shape)}: {reason}") from error
@@ -57,7 +74,7 @@ class Pipeline:
                 array = array[:, :, None]  # OpenCV and Pillow drop the axis of a single channel
         if not self._ends_in_chw:
             array = array.transpose(2, 0, 1)
-        return np.ascontiguousarray(array, np.float32)
+        return np.ascontiguousarray(array, np.float32), labels
 
     def _decoded(self, image: bytes | np.ndarray) -> np.ndarray:
         decoding = self._decode or DecodeImage()
@@ -71,12 +88,26 @@ class Pipeline:
         return ordered(np.ascontiguousarray(image), decoding, red_first=False)
 
 
-def _fitted(op: Transform, images: Images) -> Step:
+LabellingStep = Callable[[np.ndarray, np.random.Generator, dict[str, int]], np.ndarray]
+"""(image, generator, labels to add to) -> image."""
+
+
+def _fitted(op: Transform, images: Images) -> LabellingStep:
     """The step of a transform at its place; one that takes any layout is shown [H, W, C]."""
+    if isinstance(op, LabellingTransform):
+        return _noting(op.labelled_step(images), op.label_key)
     step = op.step(images)
-    if op.takes != "any" or images.layout == "hwc":
-        return step
-    return lambda image, rng: step(image.transpose(1, 2, 0), rng).transpose(2, 0, 1)
+    if op.takes == "any" and images.layout == "chw":
+        return lambda image, rng, labels: step(image.transpose(1, 2, 0), rng).transpose(2, 0, 1)
+    return lambda image, rng, labels: step(image, rng)
+
+
+def _noting(step: LabelledStep, key: str) -> LabellingStep:
+    def noting(image: np.ndarray, rng: np.random.Generator, labels: dict[str, int]) -> np.ndarray:
+        image, labels[key] = step(image, rng)
+        return image
+
+    return noting
 
 
 def build_pipeline(ops: Sequence[Transform]) -> Pipeline:

@@ -32,12 +32,15 @@ class BatchPipeline:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images float32 [N, C, H, W] and labels int64 [N] to mixed images and targets float32 [N, class_num].
 
-        Without any transform both are returned as they are. `images` may be overwritten.
+        Labels that are float32, several for each image, are mixed as they are. Without any transform both are returned
+        as they are. `images` may be overwritten.
         """
         if not self._steps:
             return images, labels
-        targets = np.zeros((len(labels), self._class_num), np.float32)
-        targets[np.arange(len(labels)), labels] = 1
+        targets = labels
+        if np.issubdtype(labels.dtype, np.integer):
+            targets = np.zeros((len(labels), self._class_num), np.float32)
+            targets[np.arange(len(labels)), labels] = 1
         for step in self._steps:
             images, targets = step(images, targets, rng)
         return images, targets
