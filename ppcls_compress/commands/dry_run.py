@@ -22,20 +22,21 @@ MAX_BATCH = 8
 def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
     """Build, compress, train two steps, export and check; keep nothing.
 
-    Local weights are loaded, nothing is downloaded; the images are random, of the configured shape and class count,
-    in batches of at most `largest_batch`.
+    A configuration without losses, for inference alone, is not trained. Local weights are loaded, nothing is
+    downloaded; the images are random, of the configured shape and class count, in batches of at most `largest_batch`.
 
     Raises:
         UserError: what the real run would fail with.
     """
-    batch = min(config.DataLoader.Train.sampler.batch_size, largest_batch)
+    training = config.DataLoader.Train
+    batch = largest_batch if training is None else min(training.sampler.batch_size, largest_batch)
     loader = data.synthetic_loader(
         config.Global.image_shape,
         class_num=config.Arch.class_num,
         batch_size=batch,
         steps=STEPS,
         seed=config.Global.seed,
-        dataset=config.DataLoader.Train.dataset,
+        dataset=None if training is None else training.dataset,
     )
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
@@ -45,9 +46,10 @@ def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
             config, lambda: loader, latency=configured.latency_of(config), companions=companions
         )
         model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
-        trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
-        trainer.hooks = [Messages(1), NanGuard(1)]
-        trainer.run()
+        if config.Loss is not None:
+            trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
+            trainer.hooks = [Messages(1), NanGuard(1)]
+            trainer.run()
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
             plan = configured.Plan([formats.get("paddle")], check)

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
+from ppcls_compress.commands.absent import without_absent_weights
 from ppcls_compress.commands.common import load_checked
 from ppcls_compress.errors import ForeignFileError, UserError, first_line, one_line
 
@@ -35,7 +36,7 @@ class Outcome:
 
     Attributes:
         status: `foreign` files are for another tool; `crashed` is an error that is no message for the user.
-        reason: one line, why it is not ok.
+        reason: one line, why it is not ok; of one that is, what was left out.
         seconds: that it took.
         log: the last lines that a crashed one wrote, its traceback among them.
     """
@@ -135,21 +136,35 @@ def _run(file: str, overrides: Sequence[str], log: int, answer: connection.Conne
     answer.send(verdict(lambda: rehearsed(file, overrides)))
 
 
-def rehearsed(file: str, overrides: Sequence[str]) -> None:
+def rehearsed(file: str, overrides: Sequence[str]) -> str:
     """`train --dry-run` of one file, on the smallest batches.
+
+    Weights that are not here are no mistake of the file, nor is it one that a file is for inference alone.
+
+    Returns:
+        What was left out.
 
     Raises:
         UserError: as `train --dry-run` does.
     """
     from ppcls_compress.commands.train import dry_run
 
-    dry_run(load_checked(file, overrides), largest_batch=BATCH)
+    config, absent = without_absent_weights(load_checked(file, overrides))
+    inference = config.Loss is None and config.Optimizer is None
+    if inference:
+        from ppcls_compress.commands.dry_run import rehearse
+
+        rehearse(config, largest_batch=BATCH)
+    else:
+        dry_run(config, largest_batch=BATCH)
+    notes = ["for inference alone, not trained"] if inference else []
+    return "; ".join([*notes, *(f"without the weights of {key}, which are not here" for key in absent)])
 
 
-def verdict(run: Callable[[], None]) -> tuple[Status, str, str]:
+def verdict(run: Callable[[], str]) -> tuple[Status, str, str]:
     """How a function ends, why in one line, and the traceback where that is no message for the user."""
     try:
-        run()
+        return "ok", run(), ""
     except ForeignFileError as error:
         return "foreign", one_line(error), ""
     except UserError as error:
@@ -157,7 +172,6 @@ def verdict(run: Callable[[], None]) -> tuple[Status, str, str]:
     except Exception as error:  # what a user should never see
         place = traceback.extract_tb(error.__traceback__)[-1]
         return "crashed", f"{first_line(error)} ({Path(place.filename).name}:{place.lineno})", traceback.format_exc()
-    return "ok", "", ""
 
 
 def _end_with_parent() -> None:

@@ -17,6 +17,8 @@ _AMP = {"use_fp16_test": "evaluation computes in float32"}
 
 def inert_keys(config: Config) -> Iterator[str]:
     """One line for each key that is set in vain: its path and the reason."""
+    if config.IndexProcess is not None:
+        yield "IndexProcess has no effect: PaddleClas' gallery2fc reads it, to put a gallery into a model"
     for key, reason in _GLOBAL.items():
         if getattr(config.Global, key):
             yield f"Global.{key} has no effect: {reason}"

@@ -97,6 +97,7 @@ class Config(Options):
     EMA: sections.Ema | None = None
     DataLoader: DataLoaderSection = Field(default_factory=DataLoaderSection)
     Infer: InferSection | None = None
+    IndexProcess: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,9 @@ from support.project import make_project
 
 from ppcls_compress import cli
 from ppcls_compress.commands import check_configs, many
+from ppcls_compress.commands.absent import without_absent_weights
 from ppcls_compress.commands.many import Outcome
+from ppcls_compress.config.load import validate
 from ppcls_compress.errors import ConfigError, ForeignFileError, UserError
 
 SEARCH = "search_dict: []\nbase_config_file: x.yaml\n"
@@ -17,6 +19,35 @@ def check(capsys, *arguments):
     code = cli.main(["check-configs", *map(str, arguments)])
     told = capsys.readouterr()
     return code, told.out.splitlines(), told.err.splitlines()
+
+
+@pytest.mark.slow
+def test_files_for_inference_and_files_whose_weights_are_not_here_pass(tmp_path, capsys):
+    config = make_project(tmp_path / "inference", Loss=None, Optimizer=None)
+    code, out, _ = check(capsys, config, "-o", "Arch.pretrained=weights/of/somebody", "-o", "DataLoader={}")
+    assert code == 0
+    assert out[0].endswith(
+        ": for inference alone, not trained; without the weights of Arch.pretrained, which are not here"
+    )
+
+
+def test_weights_that_are_not_here_are_told_by_the_key_of_their_network(tmp_path):
+    (tmp_path / "here.pdparams").write_text("")
+    models = [
+        {"Teacher": {"name": "LeNet", "pretrained": "nowhere"}},
+        {"Student": {"name": "LeNet", "pretrained": f"{tmp_path}/here"}},
+    ]
+    arch = {"name": "DistillationModel", "models": models, "pretrained_list": [None, None]}
+    config = validate({"Arch": arch, "Global": {"pretrained_model": "nowhere"}}, source="x")
+    config, keys = without_absent_weights(config)
+    assert keys == ["Global.pretrained_model", "Arch.models.0.Teacher.pretrained"]
+    assert config.Global.pretrained_model is None
+    assert config.Arch.together.networks[0].arch.pretrained is False
+    assert config.Arch.pretrained == f"{tmp_path}/here"
+    recognition = {"name": "RecModel", "Backbone": {"name": "LeNet", "pretrained": "nowhere"}}
+    config, keys = without_absent_weights(validate({"Arch": recognition}, source="x"))
+    assert keys == ["Arch.Backbone.pretrained"]
+    assert config.Arch.family_options["Backbone"]["pretrained"] is False
 
 
 @pytest.mark.slow
@@ -128,5 +159,6 @@ def test_verdicts(error, expected):
     def run():
         if error:
             raise error
+        return ""
 
     assert many.verdict(run) == expected
