@@ -15,6 +15,7 @@ CORE = [
     "opencv-python-headless>=4.11.0.86",
     "pillow>=10.1.0",
     "matplotlib>=3.8.0",
+    "safetensors>=0.4.3",
 ]
 # paddle2onnx 2.1.0 has no wheel for Python 3.13. There p2o converts, which elsewhere steps in where paddle2onnx fails.
 # It is one program that depends on nothing; later versions rewrite graphs.

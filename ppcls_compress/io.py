@@ -30,6 +30,7 @@ from ppcls_compress import restricted_pickle
 from ppcls_compress.errors import UserError
 
 _WEIGHTS_SUFFIX = ".pdparams"
+_SAFE_SUFFIX = ".safetensors"
 _NAME_TABLE = "StructuredToParameterName@@"
 _SLICE_TABLE = "UnpackBigParamInfor@@"
 _SCALARS = (str, bytes, int, float, complex, bool, type(None), np.generic)
@@ -41,8 +42,15 @@ def plain_prefix(path: str | Path) -> Path:
 
 
 def weights_file(path: str | Path) -> Path:
-    """The `.pdparams` file of a path that may leave the ending out."""
-    return Path(f"{plain_prefix(path)}{_WEIGHTS_SUFFIX}")
+    """The file of weights of a path that may leave `.pdparams` out, or name a `.safetensors` file.
+
+    Without an ending it is the `.safetensors` file only where there is no other.
+    """
+    if str(path).endswith(_SAFE_SUFFIX):
+        return Path(path)
+    prefix = plain_prefix(path)
+    plain, safe = Path(f"{prefix}{_WEIGHTS_SUFFIX}"), Path(f"{prefix}{_SAFE_SUFFIX}")
+    return safe if safe.is_file() and not plain.exists() and prefix == Path(path) else plain
 
 
 def make_folder(path: str | Path) -> Path:

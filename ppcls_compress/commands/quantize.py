@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     with logging_to():
         assemble.start(config)
         weights = assemble.weights_prefix(config, download=True)
-        for kind in recipe.pending(config.Slim.options, checkpoint.read_record(weights)):
+        for kind in recipe.pending(config.Slim.options, checkpoint.read_weights(weights)[1]):
             if kind != "quant":
                 raise ConfigError(
                     f"Slim.{kind}: the weights lack this step, after which a network must be fine-tuned; train it "
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
                 )
         context = compression_context(config, lambda: training_loader(config), calibration_batches=args.batches)
         model, record = assemble.build_model(config, context=context)
-        checkpoint.save_model(prefix, model, record)
+        checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)
         if config.DataLoader.Eval is not None:
             logger.info("evaluation: %s", describe(evaluator(config, model)()))

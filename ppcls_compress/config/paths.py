@@ -102,5 +102,5 @@ def _check_weights_file(key: str, prefix: str) -> None:
     if not weights_file(prefix).is_file() and (problem := weights_folder(Path(prefix))):
         raise ConfigError(f"{key}: {problem}")
     if Path(prefix).is_file() and not weights_file(prefix).is_file():
-        raise ConfigError(f"{key}: {prefix} is no .pdparams file, which weights are read from")
+        raise ConfigError(f"{key}: {prefix} is no .pdparams or .safetensors file, which weights are read from")
     check_path(key, str(weights_file(prefix)), "file")

@@ -66,6 +66,7 @@ class Global(Options):
         iter_per_epoch: batches in an epoch, instead of as many as there are; the next epoch goes on where it stopped.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
             next.
+        save_format: `safetensors` writes the weights of each checkpoint, with their record, in that form too.
         save_every: saves `latest` within an epoch too, {steps: 1000} or {minutes: 10}.
         use_multilabel: whether an image has several labels, which are told one by one (by a sigmoid each), and not one
             class out of all (by a softmax).
@@ -91,6 +92,7 @@ class Global(Options):
     device: Literal["cpu", "gpu", "xpu", "npu", "mlu", "gcu", "mps"] = "cpu"
     save_interval: Annotated[int, Field(ge=-1, le=LARGEST)] = 1
     keep_last: Count = 2
+    save_format: Literal["pdparams", "safetensors"] = "pdparams"
     save_every: SaveEvery | None = None
     eval_during_train: bool = True
     eval_interval: Count = 1

@@ -220,10 +220,11 @@ def _with_weights(
 ) -> tuple[paddle.nn.Layer, recipe.Record]:
     """A fresh dense model in the structure of the record beside the weights, with these weights."""
     slim = config.Slim.options if config.Slim else SlimOptions()
-    record = recipe.with_training_options(checkpoint.read_record(prefix), slim)
+    state, record = checkpoint.read_weights(prefix)
+    record = recipe.with_training_options(record, slim)
     model = recipe.rebuild(model, record, custom=recipe.named_classes(slim, record))
-    path = Path(f"{prefix}.pdparams")
-    state = together.own_state(config.Arch.together, io.read_state(path))
+    path = io.weights_file(prefix)
+    state = together.own_state(config.Arch.together, state)
     _check_finite(state, path)
     if not record["steps"] and state_dict.is_paddleslim(state):
         if not (config.Slim and config.Slim.quant):

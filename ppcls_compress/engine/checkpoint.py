@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import paddle
 
-from ppcls_compress import io
+from ppcls_compress import io, tensors
 from ppcls_compress.engine.states import checked
 from ppcls_compress.engine.together import state_of
 from ppcls_compress.errors import UserError
@@ -34,6 +34,7 @@ __all__ = [
     "plain_prefix",
     "read_record",
     "read_states",
+    "read_weights",
     "restore",
     "save",
     "save_model",
@@ -47,29 +48,38 @@ _ALL = (*_SUMMED, _AVERAGED, ".pdstates")
 _WEIGHTS_ALONE = "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
 
 
-def save_model(prefix: Path, model: paddle.nn.Layer, record: Record) -> None:
-    """Write the weights and the compression record.
+def save_model(prefix: Path, model: paddle.nn.Layer, record: Record, *, safetensors: bool = False) -> None:
+    """Write the weights and the compression record; with `safetensors` also as one file of both.
 
     Raises:
         UserError: a file cannot be written.
     """
+    state = model.state_dict()
+    if safetensors:
+        tensors.write(f"{prefix}{tensors.SUFFIX}", state, record)
     with io.atomic_files([f"{prefix}.pdparams", f"{prefix}.slim.json"]) as (weights, structure):
-        io.write_state(weights, model.state_dict())
+        io.write_state(weights, state)
         io.write_json(structure, record, indent=None)
 
 
-def save(prefix: Path, trainer: Training, record: Record) -> None:
+def save(prefix: Path, trainer: Training, record: Record, *, safetensors: bool = False) -> None:
     """Write everything that is needed to go on exactly as if the run had not stopped.
+
+    Args:
+        safetensors: write `<prefix>.safetensors` too, the weights and the record in one file, for others to read.
 
     Raises:
         UserError: a file cannot be written; an earlier checkpoint of this name is then as it was.
     """
     trained = trainer.model.state_dict()
     averaged = trainer.average is not None
+    saved = trainer.average.state_dict() if averaged else trained
+    if safetensors:
+        tensors.write(f"{prefix}{tensors.SUFFIX}", saved, record)
     summed = [*_SUMMED, _AVERAGED] if averaged else _SUMMED
     with io.atomic_files([f"{prefix}{suffix}" for suffix in (*summed, ".pdstates")]) as partials:
         weights, structure, optimizer, *rest, progress = partials
-        io.write_state(weights, trainer.average.state_dict() if averaged else trained)
+        io.write_state(weights, saved)
         io.write_json(structure, record, indent=None)
         io.write_state(optimizer, trainer.optimizer.state_dict())
         for path in rest:
@@ -152,6 +162,19 @@ def read_record(prefix: Path) -> Record:
     """
     path = Path(f"{prefix}.slim.json")
     return compression.check(io.read_json(path), path) if path.exists() else empty_record()
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Any], Record]:
+    """The weights that a path means, and their compression record: beside `.pdparams`, or in `.safetensors`.
+
+    Raises:
+        UserError: one of the files is missing, damaged or of another kind.
+    """
+    file = io.weights_file(path)
+    if file.suffix != tensors.SUFFIX:
+        return io.read_state(file), read_record(plain_prefix(path))
+    state, record = tensors.read(file)
+    return state, empty_record() if record is None else compression.check(record, file)
 
 
 def read_states(prefix: Path) -> dict[str, Any]:

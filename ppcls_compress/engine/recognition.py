@@ -7,8 +7,8 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress import io
 from ppcls_compress.config.schema import Config
+from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.models import weights
 from ppcls_compress.models.families.recognition import BackboneOptions
@@ -74,7 +74,7 @@ def load_backbone(model: paddle.nn.Layer, config: Config, *, download: bool) -> 
         logger.warning("%s: %s is not downloaded now; going on with fresh weights", _KEY, url)
         return
     path = weights.resolve(**source)
-    state = {name: value for name, value in io.read_state(path).items() if not _below(name, model.dropped)}
+    state = {name: value for name, value in checkpoint.read_weights(path)[0].items() if not _below(name, model.dropped)}
     logger.info("weights of the backbone: %s", weights.load_into(model.backbone, state, source=str(path)))
 
 

@@ -324,5 +324,6 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         every_steps=every and every.steps,
         every_minutes=every and every.minutes,
         request=request,
+        safetensors=options.save_format == "safetensors",
     )
     return [*hooks, checkpoints]

@@ -198,7 +198,7 @@ def _local(path: str, where: str) -> Path:
     if problem := weights_folder(given):
         raise UserError(f"{where}: no such file: {problem}")
     if given.is_file():
-        raise UserError(f"{where}: weights are read from .pdparams files; rename {given} to {named}")
+        raise UserError(f"{where}: weights are read from .pdparams and .safetensors files; rename {given} to {named}")
     siblings = [str(other) for other in named.parent.glob(f"*{named.suffix}")] if named.parent.is_dir() else []
     match = closest(str(named), siblings)
     raise UserError(f"{where}: no such file: {named}" + (f"; did you mean {match}?" if match else ""))

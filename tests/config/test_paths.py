@@ -58,7 +58,9 @@ def test_a_folder_is_no_weights(tmp_path, key, end):
 
 def test_another_file_is_no_weights_either(tmp_path):
     (tmp_path / "config.yaml").touch()
-    with pytest.raises(ConfigError, match=r"Global.pretrained_model: .*config.yaml is no .pdparams file"):
+    with pytest.raises(
+        ConfigError, match=r"Global.pretrained_model: .*config.yaml is no .pdparams or .safetensors file"
+    ):
         check_weights(config(Global={"pretrained_model": f"{tmp_path}/config.yaml"}))
 
 

@@ -25,6 +25,7 @@ class Checkpoints(Hook):
         keep_last: how many of the last saves `latest` and the names behind it, `latest_1` and so on, hold.
         every_steps: optimizer steps between two saves within an epoch; None for no such limit.
         every_minutes: minutes between two saves within an epoch; None for no such limit.
+        safetensors: whether to write the weights and their record in that form too.
         request: when it is made, the step is finished, `latest` is saved, and the run stops.
     """
 
@@ -38,6 +39,7 @@ class Checkpoints(Hook):
         every_steps: int | None = None,
         every_minutes: float | None = None,
         request: Request | None = None,
+        safetensors: bool = False,
     ) -> None:
         self._folder = folder
         self._record = record
@@ -46,6 +48,7 @@ class Checkpoints(Hook):
         self._every_steps = every_steps
         self._every_minutes = every_minutes
         self._request = request or Request()
+        self._safetensors = safetensors
 
     def before_training(self, trainer: Training) -> None:
         """Remove what saves that were killed have left."""
@@ -80,7 +83,7 @@ class Checkpoints(Hook):
             names.append("best_model")
         if is_main():
             for name in names:
-                checkpoint.save(self._folder / name, trainer, self._record)
+                self._save(self._folder / name, trainer)
         self._save_latest(trainer)
         if any_of_them(self._request.number is not None) and progress.epoch < trainer.epochs:
             self._stop(f"latest is saved after epoch {progress.epoch}")
@@ -88,9 +91,12 @@ class Checkpoints(Hook):
     def _save_latest(self, trainer: Training) -> None:
         if is_main():
             checkpoint.keep_earlier(self._folder / "latest", self._keep_last - 1)
-            checkpoint.save(self._folder / "latest", trainer, self._record)
+            self._save(self._folder / "latest", trainer)
         wait_for_all()
         self._saved_at(trainer)
+
+    def _save(self, prefix: Path, trainer: Training) -> None:
+        checkpoint.save(prefix, trainer, self._record, safetensors=self._safetensors)
 
     def _saved_at(self, trainer: Training) -> None:
         self._step, self._time = trainer.progress.step, time.monotonic()
