@@ -153,3 +153,23 @@ def test_a_branch_on_the_number_of_channels_is_known_before_any_plan():
     net = pruner.model
     pruner.prune_vars({"stem.weight": 0.5, "last.weight": 0.5}, 0)
     assert (net.stem.weight.shape[0], net.last.weight.shape[0]) == (16, 4)
+
+
+def test_a_buffer_that_holds_nothing_yet_is_no_change_of_the_network():
+    """An LSTM has one, which is filled at the first training step."""
+
+    def middle(net, x):
+        tokens = net.a(x).flatten(2).transpose([0, 2, 1])
+        return net.c(net.lstm(tokens)[0].transpose([0, 2, 1]).reshape([-1, 16, 8, 8]))
+
+    net = randomize(Net(middle, a=nn.Conv2D(16, 8, 1), lstm=nn.LSTM(8, 16), c=nn.Conv2D(16, 12, 1), out=12))
+    inputs = random_inputs([SHAPE])
+    dense = outputs(net, inputs)
+    pruner = L1NormFilterPruner(net, SHAPE)
+    pruner.prune_var("stem.weight", 0, 0.5)
+    assert net.stem.weight.shape[0] == 8
+    net.train()
+    net(*inputs)
+    net.eval()
+    pruner.restore()
+    np.testing.assert_array_equal(outputs(net, inputs)[0], dense[0])

@@ -31,7 +31,7 @@ class History:
         self._done.append(surgery)
         known = self._shapes()
         for tensor in self._tensors(optimizer):
-            if id(tensor) not in known:
+            if id(tensor) not in known and tensor._is_initialized():  # what holds no values yet, as an LSTM's buffer
                 self._copies[id(tensor)] = (tensor, tensor.numpy())
 
     def undo_last(self) -> None:
