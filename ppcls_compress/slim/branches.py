@@ -7,13 +7,13 @@ copy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
 
 from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.slim.copying import copied
 
 
 def merge(model: paddle.nn.Layer) -> list[str]:
@@ -47,7 +47,7 @@ def merged_copy(model: paddle.nn.Layer, record: Mapping[str, Any]) -> tuple[padd
     names = _apart(model)
     if not names:
         return model, dict(record)
-    model = copy.deepcopy(model)
+    model = copied(model)
     merge_named(model, names)
     step = {"kind": "fold", "version": 1, "merged": names, "folded": [], "biased": []}
     return model, {**record, "steps": [*record["steps"], step]}

@@ -11,6 +11,8 @@ import paddle
 from paddle.nn.layer import layers
 from paddle.pir import core
 
+from ppcls_compress.slim.left_behind import without_what_forward_left
+
 try:
     from paddle.jit.dy2static import parameter_recorder
 except ImportError:  # Paddle 3.0 to 3.2 keep it here
@@ -34,7 +36,8 @@ def clean_builder(model: paddle.nn.Layer) -> Iterator[None]:
     layers = [(layer, vars(layer).get("forward")) for layer in model.sublayers(include_self=True)]
     _forget()
     try:
-        yield
+        with without_what_forward_left(model):
+            yield
     finally:
         _forget()
         for layer, own in layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_ope
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
 from ppcls_compress.slim import quant
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.quant import inference
 
 _Images = list[np.ndarray] | None
@@ -54,7 +54,7 @@ def _quantized(model: paddle.nn.Layer, image_shape: Sequence[int], images: _Imag
     grids = inference.grids(model)
     anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
     observed = ranges.input_magnitudes(model, anew, images)
-    plain = copy.deepcopy(model)
+    plain = copied(model)
     names = layers.parameter_names(plain)
     marks = quant.mark_places(plain) if quant.is_placed(model) else {}
     network = convert.float_graph(plain if marks else quant.convert(plain), image_shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle import onednn_lower, onednn_ops
 from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.slim import quant
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.graph import capture_or_refuse
 
 NETWORK = "inference.pdmodel"
@@ -40,7 +40,7 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     given = quant.grids(model)
     onednn_lower.check(given)
     grids = {f"network.{name}": grid for name, grid in given.items()}
-    network = Deployed(quant.convert(copy.deepcopy(quant.native(model))), softmax=softmax)
+    network = Deployed(quant.convert(copied(quant.native(model))), softmax=softmax)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
     program = Program(_INPUT, image_shape)
     lowering = onednn_lower.Lowering(graph, grids, program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -11,6 +10,7 @@ import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
@@ -84,7 +84,7 @@ class PTQ:
         """
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
-        model = model if inplace else copy.deepcopy(model)
+        model = model if inplace else copied(model)
         later = fuse and fuse_list is None and inputs is None and not _takes_images(model)
         if fuse and fuse_list is not None:
             _fold_list(model, fuse_list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions, check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
@@ -91,7 +91,7 @@ class QAT:
         """
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
-        model = model if inplace else copy.deepcopy(model)
+        model = model if inplace else copied(model)
         return prepare(model, self.options, inputs=inputs, custom=self.custom)[0]
 
     def save_quantized_model(self, model: paddle.nn.Layer, path: str, input_spec: Sequence[Any] | None = None) -> None:

@@ -6,13 +6,13 @@ A backend of `Slim.quant.backend` is a function in `BACKENDS` that puts such lay
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection
 from typing import Any
 
 import paddle
 
 from ppcls_compress.registry import Registry
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.building import CustomParts
@@ -63,7 +63,7 @@ def native(model: paddle.nn.Layer) -> paddle.nn.Layer:
     """A copy in which our own layers compute what foreign ones do, with the parameters' names; without any, `model`."""
     if not foreign_layers(model):
         return model
-    duplicate = copy.deepcopy(model)
+    duplicate = copied(model)
     theirs = foreign_layers(duplicate)
     translated = {id(theirs[name]): ours for name, ours in counterparts(duplicate).items()}
     layers.replace(duplicate, float_layers(duplicate) | translated)

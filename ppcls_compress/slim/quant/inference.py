@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import example as examples
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
@@ -70,7 +70,7 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
     Raises:
         UserError: no quantized layer, or one that is not calibrated.
     """
-    duplicate = copy.deepcopy(native(model))
+    duplicate = copied(native(model))
     duplicate.eval()
     found = required_quant_layers(duplicate)
     for layer in placement.outputs(duplicate).values():

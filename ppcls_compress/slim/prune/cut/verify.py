@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError, first_line
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import Inputs, example, mapped, tensors
 
@@ -56,15 +56,15 @@ def difference(pruned: list[np.ndarray], dense: list[np.ndarray]) -> float:
 
 def outputs_in_double(model: nn.Layer, inputs: list[object]) -> list[np.ndarray]:
     """As `outputs_of`, of a copy of the network in double precision; what is no float stays as it is."""
-    copied = copy.deepcopy(model).to(dtype="float64")  # which changes buffers of integers too
-    for layer, original in zip(copied.sublayers(include_self=True), model.sublayers(include_self=True), strict=True):
+    double = copied(model).to(dtype="float64")  # which changes buffers of integers too
+    for layer, original in zip(double.sublayers(include_self=True), model.sublayers(include_self=True), strict=True):
         for key, value in original._buffers.items():
             if value is not None and "float" not in str(value.dtype):
                 layer._buffers[key] = value
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")  # for what the forward pass makes
     try:
-        return outputs_of(copied, _floats_mapped(inputs, lambda x: x.astype("float64")))
+        return outputs_of(double, _floats_mapped(inputs, lambda x: x.astype("float64")))
     finally:
         paddle.set_default_dtype(default)
 
