@@ -6,6 +6,8 @@ file, and its line in the first import here.
 
 from ppcls_compress.data.samplers import (  # noqa: F401  they declare
     dealing,
+    domains,
+    identities,
 )
 from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler, batch_rng, order_rng, sample_rng
 from ppcls_compress.data.samplers.dealing import Dealer, DistributedBatchSampler

@@ -9,7 +9,7 @@ import numpy as np
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.declare import Declarations, Options, PositiveInt
 
-_ORDER, _SAMPLE, _BATCH = range(3)
+_ORDER, _SAMPLE, _BATCH, _IDENTITY = range(4)
 
 
 def order_rng(seed: int, epoch: int) -> np.random.Generator:
@@ -25,6 +25,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
 def batch_rng(seed: int, epoch: int, number: int, rank: int) -> np.random.Generator:
     """The generator of one batch's transforms."""
     return np.random.default_rng((_BATCH, seed, epoch, number, rank))
+
+
+def identity_rng(seed: int, epoch: int, rank: int) -> np.random.Generator:
+    """The generator that draws the identities of a rank's batches."""
+    return np.random.default_rng((_IDENTITY, seed, epoch, rank))
 
 
 class BatchSampler(Protocol):

@@ -21,6 +21,11 @@ class DistributedBatchSampler(Sampler):
         return Dealer(len(images), self, seed=seed, training=training, rank=rank, world_size=world_size)
 
 
+@SAMPLERS.register("BatchSampler")
+class PlainBatchSampler(DistributedBatchSampler):
+    """`DistributedBatchSampler` under Paddle's own name."""
+
+
 class Dealer:
     """Deals the images out to the ranks and cuts each rank's share into batches.
 
