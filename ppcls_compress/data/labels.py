@@ -21,18 +21,24 @@ class LabelledImages:
     """Image paths and their labels.
 
     Attributes:
-        labels: int64 [N], or float32 [N, C] of images with several labels each.
+        labels: int64 [N]; int64 [N, 2], identities and cameras; or float32 [N, C] of images with several labels each.
         numbering: what their list calls the classes 0, 1, ..., int64 [K], where `relabel` numbers them; None elsewhere.
         shares: the share of images that have each label, float32 [C], where a loss is to know it.
+        boxes: the part of each image that is used, x1 y1 x2 y2, int64 [N, 4]; None for all of it.
     """
 
     paths: list[str]
     labels: np.ndarray
     numbering: np.ndarray | None = None
     shares: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def box(self, position: int) -> tuple[int, ...] | None:
+        """The part of an image that is used, x1 y1 x2 y2; None for all of it."""
+        return None if self.boxes is None else tuple(self.boxes[position].tolist())
 
     def targets(self, positions: Sequence[int]) -> np.ndarray:
         """The labels of some images as a batch has them; with the shares of labels [N, 2, C], these second."""
@@ -79,7 +85,7 @@ def read_labelled_images(
     if relabel:
         numbering, found = np.unique(found, return_inverse=True)
         found = found.reshape(-1)
-    _check_range(found, labels, class_num, label_file, lines)
+    check_range(found, labels, class_num, label_file, lines)
     check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
     return LabelledImages([places.path(name) for name in names], found, numbering)
 
@@ -112,7 +118,8 @@ def _hint(text: str, delimiter: str | None) -> str:
     return ""
 
 
-def _check_range(labels: np.ndarray, written: list[int], class_num: int, label_file: Path, lines: list[int]) -> None:
+def check_range(labels: np.ndarray, written: list[int], class_num: int, label_file: Path, lines: list[int]) -> None:
+    """Refuse a label that is not below `class_num`; `written` is what the list has. As `read_labelled_images`."""
     outside = np.flatnonzero(labels >= class_num)
     if not len(outside):
         return

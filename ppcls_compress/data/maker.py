@@ -111,7 +111,7 @@ class BatchMaker:
         while True:
             path = self.images.paths[position]
             try:
-                return position, *pipeline.labelled(read_image(path), rng)
+                return position, *pipeline.labelled(read_image(path), rng, box=self.images.box(position))
             except BadImageError as error:
                 reason = str(error).removeprefix(f"{path}: ")
                 if self.skip_bad_images == 0:

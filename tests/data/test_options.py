@@ -168,7 +168,7 @@ def test_an_order_that_cannot_work_is_refused(ops, text):
         ("dataset", "name", "ImagNetDataset", "did you mean 'ImageNetDataset'?"),
         ("dataset", "skip_bad_images", -1, "greater than or equal to 0"),
         ("dataset", "batch_transform_ops", [{"MixupOperater": None}], "did you mean 'MixupOperator'?"),
-        ("sampler", "name", "PKSampler", "unknown sampler 'PKSampler'"),
+        ("sampler", "name", "PKSamplers", "did you mean 'PKSampler'?"),
         ("sampler", "batch_size", 0, "greater than 0"),
         ("loader", "num_workers", -1, "greater than or equal to 0"),
     ],

@@ -6,6 +6,8 @@ file, and its line in the first import here.
 
 from ppcls_compress.data.datasets import (  # noqa: F401  they declare
     drawn_labels,
+    faces,
+    identities,
     image_list,
     multilabel,
 )

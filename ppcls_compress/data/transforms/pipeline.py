@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from ppcls_compress.data.images.header import BadImageError
 from ppcls_compress.data.transforms.base import TRANSFORMS, Images, LabelledStep, LabellingTransform, Transform
 from ppcls_compress.data.transforms.decoding import DecodeImage, decode, ordered
 from ppcls_compress.data.transforms.lists import images_at
@@ -52,18 +53,25 @@ class Pipeline:
         return self.labelled(image, rng)[0]
 
     def labelled(
-        self, image: bytes | np.ndarray, rng: np.random.Generator | None = None
+        self,
+        image: bytes | np.ndarray,
+        rng: np.random.Generator | None = None,
+        *,
+        box: Sequence[int] | None = None,
     ) -> tuple[np.ndarray, dict[str, int]]:
         """The same, and the labels that transforms give: what PaddleClas calls a label -> the label.
 
+        Args:
+            box: the part of the decoded image that the others are shown, x1 y1 x2 y2 in pixels; None for all of it.
+
         Raises:
-            BadImageError: as a call.
+            BadImageError: as a call, or nothing of the image lies in the box.
             UserError: as a call.
             ValueError: as a call.
         """
         if rng is None and self.is_random:
             raise ValueError("this pipeline draws random numbers and needs a generator")
-        array, labels = self._decoded(image), {}
+        array, labels = self._boxed(self._decoded(image), box), {}
         for name, step in self._steps:
             try:
                 array = step(array, rng, labels)
@@ -75,6 +83,16 @@ class Pipeline:
         if not self._ends_in_chw:
             array = array.transpose(2, 0, 1)
         return np.ascontiguousarray(array, np.float32), labels
+
+    def _boxed(self, array: np.ndarray, box: Sequence[int] | None) -> np.ndarray:
+        if box is None:
+            return array
+        x1, y1, x2, y2 = box
+        first = self._decode is not None and self._decode.after(Images()).layout == "chw"
+        part = array[:, y1:y2, x1:x2] if first else array[y1:y2, x1:x2]
+        if not part.size:
+            raise BadImageError(f"the box {x1} {y1} {x2} {y2} lies outside the image of shape {list(array.shape)}")
+        return np.ascontiguousarray(part)
 
     def _decoded(self, image: bytes | np.ndarray) -> np.ndarray:
         decoding = self._decode or DecodeImage()
