@@ -69,10 +69,9 @@ def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, spe
     named = {name: None for kind in chosen for name in (kind.name, *companions.get(kind.name, ()))}
     wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
     count = config.Global.export_check_images
-    # Of layers that find their range anew for each batch, no format has one either.
     anew = options.get("activation_quantize_type") == "abs_max"
-    onnx = [kind for kind in wanted if quantized and not learned and kind.name.startswith("onnx")]
-    needing = [kind.name for kind in onnx if kind.calibrated or anew]
+    unknown = quantized and not learned
+    needing = [kind.name for kind in wanted if unknown and (kind.calibrated or (kind.fixed and anew))]
     if speed_only:
         images = samples.random(config, min(count, RANDOM_IMAGES))
         return Plan(wanted, images, images, needing, speed_only=_speed_only(config, quantized=quantized))

@@ -92,6 +92,8 @@ class Format:
         extra: of this package, which brings `writes`.
         writes: what must be importable to write it, beside this package's own dependencies.
         calibrated: whether quantized networks need calibration images.
+        fixed: whether it holds one range for each tensor, so that those need calibration images too whose layers find
+            their range anew for each batch.
         companions: formats that are written along with it for a quantized network.
         selectable: whether a user may ask for it; what is a companion only, may not.
     """
@@ -106,6 +108,7 @@ class Format:
     extra: str = ""
     writes: tuple[str, ...] = ()
     calibrated: bool = False
+    fixed: bool = False
     companions: tuple[str, ...] = ()
     selectable: bool = True
 

@@ -75,6 +75,7 @@ FORMATS = (
         extra=EXTRAS["ort"],
         writes=LAYOUTS["ort"],
         calibrated=True,
+        fixed=True,
     ),
     Format(
         name="onnx-openvino",
@@ -86,5 +87,6 @@ FORMATS = (
         write=_onnx_writer("openvino"),
         extra=EXTRAS["openvino"],
         writes=LAYOUTS["openvino"],
+        fixed=True,
     ),
 )
