@@ -1,28 +1,17 @@
 """The rooms of the package: who may import whom, and how large a file may be. `.importlinter` holds the table."""
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.layout import linted
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 400
 
 
-def linted(root):
-    """The verdict of import-linter on the package in a folder."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--config", ROOT / ".importlinter", "--no-cache"]
-    found = subprocess.run(
-        command, cwd=root, env={"PYTHONPATH": str(root), "COLUMNS": "200"}, capture_output=True, text=True
-    )
-    return found.returncode, re.sub(r"\x1b\[[0-9;]*m", "", found.stdout + found.stderr)  # 2.6 colours always
-
-
 def test_imports_follow_the_table():
-    code, text = linted(ROOT)
+    code, text = linted(ROOT, ROOT / ".importlinter")
     assert code == 0, text
 
 
@@ -40,7 +29,7 @@ def test_a_wrong_import_is_told(tmp_path, file, line, contract):
     shutil.copytree(ROOT / "ppcls_compress", tmp_path / "ppcls_compress", ignore=shutil.ignore_patterns("__pycache__"))
     changed = tmp_path / "ppcls_compress" / file
     changed.write_text(f"{changed.read_text()}\n{line}\n")
-    code, text = linted(tmp_path)
+    code, text = linted(tmp_path, ROOT / ".importlinter")
     assert code == 1
     assert any(told.startswith(contract) and "BROKEN" in told for told in text.splitlines()), text
 

@@ -20,9 +20,18 @@ from ppcls_compress.data.transforms import (  # noqa: F401  they declare
     values,
 )
 from ppcls_compress.data.transforms.base import BATCH_TRANSFORMS, TRANSFORMS, Images, Transform
-from ppcls_compress.data.transforms.batch import choosing, hybrid, mixing  # noqa: F401  they declare
+from ppcls_compress.data.transforms.batch import (  # noqa: F401  they declare
+    choosing,
+    hybrid,
+    mixing,
+)
 from ppcls_compress.data.transforms.decoding import DecodeImage
-from ppcls_compress.data.transforms.policies import augmix, autoaugment, randaugment, timm  # noqa: F401  they declare
+from ppcls_compress.data.transforms.policies import (  # noqa: F401  they declare
+    augmix,
+    autoaugment,
+    randaugment,
+    timm,
+)
 from ppcls_compress.declare import at_key, listed
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar
 
+from ppcls_compress.errors import closest, shortened
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 
 SCOPES = ("group", "layer")
@@ -34,7 +35,9 @@ def _check_share(name: str, value: object, *, low_open: bool) -> None:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
+        match = closest(value, choices)
+        hint = f"; did you mean {match!r}?" if match else ""
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, found {shortened(value)}{hint}")
 
 
 def _check_integer(name: str, value: object, low: int, what: str) -> None:
