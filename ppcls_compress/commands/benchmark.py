@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config
 from ppcls_compress.errors import ConfigError
@@ -44,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     if max(args.threads) > cores:
         raise ConfigError(f"--threads: this process may use only {cores} cores, found {max(args.threads)}")
     from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import benchmark
 
     with logging_to():
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
             raise ConfigError(
                 f"--artifacts: take images {list(shape)}, Global.image_shape is {list(config.Global.image_shape)}"
             )
-        output = io.make_folder(args.output or Path(config.Global.output_dir) / config.Arch.name / "benchmark")
+        output = io.make_folder(args.output or run_folder(config) / "benchmark")
         logger.info("%s, %d cores", machine.cpu_name(), cores)
         for note in (machine.int8_note(), benchmark.reference_note(models)):
             if note:
