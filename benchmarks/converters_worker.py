@@ -64,7 +64,7 @@ def _save_one(name: str, place: Path) -> dict[str, object]:
     from ppcls_compress.slim.graph import inference_mode
     from ppcls_compress.slim.tracing import save_program
 
-    model = Deployed(_doubles() if name == DOUBLES else models.build(name), softmax=False)
+    model = Deployed(_doubles() if name == DOUBLES else models.build(name), ending="none")
     norms = _draw_all(model)
     whole = any(fnmatch.fnmatch(name, pattern) for pattern in WHOLE_IMAGES)
     with inference_mode(model):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
 from ppcls_compress.config.schema import Config
-from ppcls_compress.declare.paths import exists
 from ppcls_compress.deploy import formats
+from ppcls_compress.postprocess import names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,19 +65,19 @@ def run(args: argparse.Namespace) -> None:
             artifact.check_writable(directory / kind.folder)
         for line in about_inference(config):
             logger.warning("%s", line)
-        names = _class_names(config, optional=args.synthetic_calibration)
+        class_names = _class_names(config, optional=args.synthetic_calibration)
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model
         model, record = build(config)
         plan = configured.plan(config, chosen, record, speed_only=args.synthetic_calibration)
-        configured.export_all(config, model, record, directory, plan, class_names=names)
+        configured.export_all(config, model, record, directory, plan, class_names=class_names)
 
 
 def _class_names(config: Config, *, optional: bool) -> list[str] | None:
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logger
 
-    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
-    if optional and path and not exists(path):
+    path = config.Infer.PostProcess.names_file if config.Infer else None
+    if optional and path and not names.find(path).exists():
         logger.info("Infer.PostProcess.class_id_map_file: %s does not exist; the artifact has no class names", path)
         return None
     return assemble.class_names(config)

@@ -1,4 +1,4 @@
-"""`infer`: the most likely classes of one image or of a folder, by a checkpoint or by an exported artifact."""
+"""`infer`: what `Infer.PostProcess` tells of one image or of a folder, by a checkpoint or by an exported artifact."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ def _answers(
         from ppcls_compress.deploy.predictor import Predictor
 
         return Predictor(args.artifact, runtime=args.runtime).classify(
-            paths, topk=options.PostProcess.topk, batch_size=options.batch_size, failed=failed
+            paths, post_process=options.PostProcess, batch_size=options.batch_size, failed=failed
         )
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.infer import classify
 
     assemble.start(config)
-    predict = assemble.probabilities(assemble.build_model(config)[0])
+    predict = assemble.scores(config, assemble.build_model(config)[0])
     return classify(
         predict,
         paths,
         data.build_pipeline(options.transforms),
-        topk=options.PostProcess.topk,
+        post_process=options.PostProcess,
         class_names=assemble.class_names(config),
         batch_size=options.batch_size,
         image_shape=config.Global.image_shape,

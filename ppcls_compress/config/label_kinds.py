@@ -34,6 +34,11 @@ def check_kinds(config: Any) -> None:
         if entry.labels not in (None, kind):
             raise at_key(key, f"{name} does not fit {_NAMES[kind]}; choose one that does")
     _check_shares(config)
+    misfit = config.Infer and config.Infer.PostProcess.misfit(
+        config.Arch.class_num, multilabel=config.Global.use_multilabel
+    )
+    if misfit:
+        raise at_key("Infer.PostProcess.name", misfit)
 
 
 def _check_dataset(dataset: Any, kind: str, where: str) -> None:

@@ -14,9 +14,10 @@ from ppcls_compress.config.label_kinds import check_kinds
 from ppcls_compress.config.together import check_networks, student_of
 from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
-from ppcls_compress.declare import Options, at_key, refuse_unknown_keys
+from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.optim.optimizers import OptimizerSection
+from ppcls_compress.postprocess import POST_PROCESSES, Topk
 from ppcls_compress.slim.options import SlimOptions
 
 
@@ -70,7 +71,7 @@ class InferSection(Options):
     infer_imgs: str | None = None
     batch_size: sections.Count = 10
     transforms: TransformOps = ()
-    PostProcess: sections.PostProcess = Field(default_factory=sections.PostProcess)
+    PostProcess: named(POST_PROCESSES, default="Topk") = Topk(topk=5)
 
     @field_validator("transforms")
     @classmethod

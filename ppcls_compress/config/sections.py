@@ -299,15 +299,3 @@ class Distill(Options):
     arch: str | None = None
     weight: Annotated[Number, Field(gt=0, le=1)] = 0.5
     temperature: Positive = 4.0
-
-
-class PostProcess(Options):
-    """How inference turns class probabilities into an answer.
-
-    Attributes:
-        class_id_map_file: a text file of lines `id name`.
-    """
-
-    name: Literal["Topk"] = "Topk"
-    topk: Count = 5
-    class_id_map_file: str | None = None

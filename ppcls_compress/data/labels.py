@@ -169,8 +169,11 @@ def read_listed(path: Path) -> list[Path]:
     return found
 
 
-def read_class_names(path: str | Path, class_num: int) -> list[str]:
+def read_class_names(path: str | Path, class_num: int, *, delimiter: str | None = None) -> list[str]:
     """The class names of a file with lines `index name`, by class index.
+
+    Args:
+        delimiter: what stands between index and name; None is white space.
 
     Raises:
         UserError: a line is malformed or repeats an index, or an index of 0 .. class_num - 1 is missing; with file and
@@ -178,11 +181,11 @@ def read_class_names(path: str | Path, class_num: int) -> list[str]:
     """
     names: dict[int, str] = {}
     lines = list(lines_of(Path(path)))
-    from_one = [text.split(None, 1)[0] for _, text in lines] == [str(index) for index in range(1, class_num + 1)]
+    from_one = [text.split(delimiter, 1)[0] for _, text in lines] == [str(index) for index in range(1, class_num + 1)]
     if from_one:
         raise UserError(f"{path}: its indices are counted from 1 to {class_num}; they must be from 0, as labels are")
     for line, text in lines:
-        index, name = (*text.split(None, 1), "")[:2]
+        index, name = (*text.split(delimiter, 1), "")[:2]
         if not _LABEL.fullmatch(index) or not name:
             raise UserError(f"{path}:{line}: expected a class index, a space and a name, found {shortened(text, 80)}")
         if int(index) in names or int(index) >= class_num:

@@ -24,13 +24,16 @@ from ppcls_compress import io
 from ppcls_compress.config.load import explain, read_yaml
 from ppcls_compress.data.transforms import Transform, parse_transforms
 from ppcls_compress.data.transforms.decoding import DecodeImage
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, unknown
+from ppcls_compress.postprocess import POST_PROCESSES, PostProcess, Topk
+from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import record as compression
 
 DESCRIPTION = "inference.yml"
 RECORD = "slim.json"
 VERSION = 2
-_OUTPUTS = ("probabilities", "logits")
+FIVE_BEST = Topk(topk=5)
+"""What is told where nothing is configured."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,11 @@ class Description:
 
     Attributes:
         image_shape: (C, H, W) of one input image; the batch is free.
-        output: what the network gives for each image, `probabilities` or `logits`.
+        output: what the network gives for each image: `probabilities` of classes, which add up to 1,
+            `label_probabilities` of labels one by one, or `logits`.
         preprocess: from an encoded image to the network's input; empty when it is not known.
         class_names: by class index; None when they are not known.
-        topk: how many classes an answer lists.
+        post_process: what an answer tells.
         model_name: the backbone.
         params: number of parameters; None when it is not known.
         flops: multiply-adds for one image; None when they are not known.
@@ -59,7 +63,7 @@ class Description:
     output: str = "probabilities"
     preprocess: tuple[Transform, ...] = ()
     class_names: tuple[str, ...] | None = None
-    topk: int = 5
+    post_process: PostProcess = FIVE_BEST
     model_name: str | None = None
     params: int | None = None
     flops: int | None = None
@@ -112,13 +116,10 @@ def write_description(folder: Path, description: Description) -> None:
         for path in sorted(folder.iterdir())
         if path.name != DESCRIPTION
     }
-    postprocess: dict[str, Any] = {"topk": description.topk}
-    if description.class_names is not None:
-        postprocess["label_list"] = list(description.class_names)
     content = {
         "Global": {"model_name": description.model_name},
         "PreProcess": {"transform_ops": _dump_preprocess(description.preprocess)},
-        "PostProcess": {"Topk": postprocess},
+        "PostProcess": _dump_postprocess(description),
         "Artifact": {
             "version": VERSION,
             "format": description.format,
@@ -147,6 +148,26 @@ def _dump_preprocess(ops: Sequence[Transform]) -> list[dict[str, Any]]:
     if ops and ops[0] == DecodeImage():
         ops = ops[1:]
     return [{type(op).__name__: op.model_dump(mode="json", exclude_defaults=True) or None} for op in ops]
+
+
+def _dump_postprocess(description: Description) -> dict[str, dict[str, Any]]:
+    """As in PaddleClas' `inference.yml`: options by the name of the post-processing, names of classes beside."""
+    options = description.post_process
+    found = options.model_dump(mode="json", exclude={"class_id_map_file", "delimiter"})
+    if description.class_names is not None:
+        found["label_list"] = list(description.class_names)
+    return {POST_PROCESSES.name_of(options): found}
+
+
+def _parse_postprocess(content: Mapping[str, Any]) -> tuple[PostProcess, tuple[str, ...] | None]:
+    """The post-processing and the names of classes."""
+    ((name, options),) = content.items()
+    if name not in POST_PROCESSES:
+        raise ValueError(unknown(POST_PROCESSES.kind, name, POST_PROCESSES))
+    options = dict(options)
+    names = options.pop("label_list", None)
+    found = POST_PROCESSES.get(name).model_validate(options)
+    return found, None if names is None else tuple(str(name) for name in names)
 
 
 def load(directory: str | Path) -> Artifact:
@@ -223,13 +244,12 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
     own = content["Artifact"]
     if own["version"] != VERSION:
         raise ValueError(f"version {own['version']!r} found, {VERSION} is known here")
-    if own["output"] not in _OUTPUTS:
-        raise ValueError(f"output {own['output']!r} found, allowed: {', '.join(_OUTPUTS)}")
+    if own["output"] not in OUTPUTS:
+        raise ValueError(f"output {own['output']!r} found, allowed: {', '.join(OUTPUTS)}")
     ops = content["PreProcess"]["transform_ops"] or []
     if ops and "DecodeImage" not in ops[0]:
         ops = [{"DecodeImage": None}, *ops]
-    postprocess = content["PostProcess"]["Topk"]
-    names = postprocess.get("label_list")
+    post_process, names = _parse_postprocess(content["PostProcess"])
     channels, height, width = own["image_shape"]
     files = {str(name): (entry["bytes"], entry["sha256"]) for name, entry in own["files"].items()}
     outside = [name for name in files if Path(name).name != name]
@@ -239,8 +259,8 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         image_shape=(channels, height, width),
         output=own["output"],
         preprocess=parse_transforms(ops),
-        class_names=None if names is None else tuple(str(name) for name in names),
-        topk=postprocess["topk"],
+        class_names=names,
+        post_process=post_process,
         model_name=content["Global"]["model_name"],
         params=own["params"],
         flops=own["flops"],

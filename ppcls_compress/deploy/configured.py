@@ -10,7 +10,7 @@ from pathlib import Path
 import paddle
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.deploy import artifact, formats, verify
+from ppcls_compress.deploy import artifact, compare, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
 from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.network import fingerprint
@@ -18,6 +18,8 @@ from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NoFormError, UserError
+from ppcls_compress.postprocess import Topk
+from ppcls_compress.postprocess.base import NONE
 from ppcls_compress.slim import prune, recipe
 from ppcls_compress.slim.options import SlimOptions
 
@@ -124,10 +126,10 @@ def export_all(
     counted = assemble.cost_of(config, record)
     description = artifact.Description(
         image_shape=config.Global.image_shape,
-        output="probabilities" if config.Arch.infer_add_softmax else "logits",
+        output=_output(config),
         preprocess=config.Infer.transforms if config.Infer else (),
         class_names=None if class_names is None else tuple(class_names),
-        topk=config.Infer.PostProcess.topk if config.Infer else 5,
+        post_process=config.Infer.PostProcess if config.Infer else Topk(topk=5),
         model_name=config.Arch.name,
         params=counted.params,
         flops=counted.flops,
@@ -140,7 +142,14 @@ def export_all(
     if plan.speed_only:
         logger.warning("%s", plan.speed_only)
     check = plan.check
-    reference = verify.reference(model, check.images, check.labels, source=check.source, synthetic=check.labels is None)
+    reference = verify.reference(
+        model,
+        check.images,
+        check.labels,
+        kind="labels" if config.Global.use_multilabel else "classes",
+        source=check.source,
+        synthetic=check.labels is None,
+    )
     results, failures = [], {}
     for kind in plan.formats:
         own = replace(description, format=kind.name, notes=_notes(kind, plan))
@@ -160,6 +169,14 @@ def export_all(
     for error in failures.values():
         raise error
     return results
+
+
+def _output(config: Config) -> str:
+    """What an exported network gives, as `artifact.Description` calls it."""
+    if config.Global.use_multilabel:
+        return "label_probabilities"
+    grades = config.Infer is not None and config.Infer.PostProcess.scores == NONE
+    return "probabilities" if config.Arch.infer_add_softmax and not grades else "logits"
 
 
 def _withdraw_companions(directory: Path, written: Collection[str], failed: Collection[str]) -> None:
@@ -189,7 +206,7 @@ def _export_one(
     reference: verify.Reference,
 ) -> ExportResult:
     quantized = recipe.step_of(record, "quant") is not None
-    tolerance = verify.ANY
+    tolerance = compare.ANY
     if not plan.speed_only:
         configured = config.Global.export_agreement.get(description.format)
         tolerance = verify.default_tolerance(description.format, quantized=quantized, agreement=configured)
@@ -238,7 +255,7 @@ def _tell_elsewhere(name: str, runtime: str, found: verify.Elsewhere) -> None:
         logger.warning("%s: %s; use this artifact in %s, it is refused in %s", where, found.problem, own, title)
 
 
-def _tell_kernels(name: str, report: verify.ParityReport) -> None:
+def _tell_kernels(name: str, report: compare.ParityReport) -> None:
     if report.integer_kernels:
         shares = ", ".join(f"{kind} {done} of {count}" for kind, (done, count) in report.integer_kernels.items())
         whole = all(done == count for done, count in report.integer_kernels.values())

@@ -11,9 +11,10 @@ import numpy as np
 import paddle
 
 from ppcls_compress import io
-from ppcls_compress.deploy import artifact, formats, sessions, verify
+from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
+from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
 
@@ -29,7 +30,7 @@ class ExportResult:
     """
 
     artifact: artifact.Artifact
-    parity: verify.ParityReport | None
+    parity: compare.ParityReport | None
     elsewhere: Mapping[str, verify.Elsewhere] = field(default_factory=dict)
 
 
@@ -40,8 +41,8 @@ def export(
     description: artifact.Description,
     record: Mapping[str, Any] | None = None,
     calibration: Sequence[np.ndarray] | None = None,
-    reference: verify.Reference | None = None,
-    tolerance: verify.Tolerance | None = None,
+    reference: compare.Reference | None = None,
+    tolerance: compare.Tolerance | None = None,
 ) -> ExportResult:
     """Write `model` to `directory`, with integer weights if it is quantized, branches merged, and a free batch size.
 
@@ -70,7 +71,7 @@ def export(
     job = Job(
         model=model,
         image_shape=description.image_shape,
-        softmax=description.output == "probabilities",
+        ending=OUTPUTS[description.output],
         quantization=step_of(record, "quant"),
         calibration=calibration,
     )

@@ -31,14 +31,14 @@ class Job:
     Attributes:
         model: maps images [N, C, H, W] to logits [N, classes], or to several tensors; see `deploy.network`.
         image_shape: (C, H, W).
-        softmax: whether the network ends with a softmax.
+        ending: what the network ends with: `softmax`, `sigmoid` or `none`.
         quantization: the record's step of kind `quant`; None for a float network.
         calibration: preprocessed images [N, C, H, W]; None when there are none.
     """
 
     model: paddle.nn.Layer
     image_shape: tuple[int, int, int]
-    softmax: bool
+    ending: str
     quantization: Mapping[str, Any] | None
     calibration: Sequence[np.ndarray] | None = None
 

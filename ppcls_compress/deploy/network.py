@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress.errors import UserError
 from ppcls_compress.models.named_outputs import NamedOutputs
 from ppcls_compress.outputs import LOGITS
+from ppcls_compress.postprocess.base import SIGMOID, SOFTMAX
 from ppcls_compress.slim.finite import first_not_finite
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.inputs import tensor_paths
@@ -21,17 +22,19 @@ BATCH = 32
 
 
 class Deployed(paddle.nn.Layer):
-    """One input, one output: logits, or with `softmax` probabilities."""
+    """One input, one output: logits, or what `ending` makes of them, their `softmax` or `sigmoid`."""
 
-    def __init__(self, network: paddle.nn.Layer, *, softmax: bool) -> None:
+    def __init__(self, network: paddle.nn.Layer, *, ending: str) -> None:
         super().__init__()
         self.network = network
-        self.softmax = softmax
+        self.ending = ending
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """[N, C, H, W] -> [N, classes]."""
         output = deployed_output(self.network, self.network(images))
-        return paddle.nn.functional.softmax(output, axis=-1) if self.softmax else output
+        if self.ending == SOFTMAX:
+            return paddle.nn.functional.softmax(output, axis=-1)
+        return paddle.nn.functional.sigmoid(output) if self.ending == SIGMOID else output
 
 
 @paddle.jit.not_to_static

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from ppcls_compress.deploy import artifact, sessions
 from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess import PostProcess, Topk
+from ppcls_compress.postprocess.base import OUTPUTS, SIGMOID, SOFTMAX, scores_of
 
 BATCH = 32
 Image = str | Path | np.ndarray
@@ -66,22 +68,35 @@ class Predictor:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Preprocessed float32 images [N, C, H, W] to logits [N, classes]; their softmax is the probabilities.
 
-        Of a network that gives probabilities these are the logarithms.
+        Of a network that gives probabilities these are the logarithms; of one that gives a probability for each label
+        they are what has this probability as its sigmoid.
         """
-        output = self.run(images)
-        if self.artifact.description.output == "logits":
+        output, kind = self.run(images), self.artifact.description.output
+        if kind == "logits":
             return output
-        return np.log(np.maximum(output, np.finfo(np.float32).tiny))
+        tiny = np.finfo(np.float32).tiny
+        found = np.log(np.maximum(output, tiny))
+        return found if kind == "probabilities" else found - np.log(np.maximum(1 - output, tiny))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Preprocessed float32 images [N, C, H, W] to class probabilities [N, classes]."""
-        output = self.run(images)
-        if self.artifact.description.output == "probabilities":
-            return output
-        return np.exp(log_probabilities(output))
+        """Preprocessed float32 images [N, C, H, W] to probabilities [N, classes], of classes or of each label."""
+        return self._scores(images, SIGMOID if self._multilabel else SOFTMAX)
+
+    def _scores(self, images: np.ndarray, reads: str) -> np.ndarray:
+        """What a post-processing reads; what the network gives itself is handed on as it is."""
+        if OUTPUTS[self.artifact.description.output] == reads:
+            return self.run(images)
+        return scores_of(self.logits(images), reads)
+
+    @property
+    def _multilabel(self) -> bool:
+        return self.artifact.description.output == "label_probabilities"
 
     def predict(self, images: Image | Iterable[Image]) -> list[dict[str, Any]]:
-        """The most likely class of each image: `{"class_id", "score", "label_name"}`, the name None if not known.
+        """What the post-processing tells of each image.
+
+        For `Topk` that is the most likely class, `{"class_id", "score", "label_name"}`, the name None if not known;
+        otherwise see `ppcls_compress.postprocess`.
 
         Args:
             images: files, or arrays as `cv2.imread` gives them, uint8 [H, W, 3], blue first; or a single one.
@@ -90,18 +105,22 @@ class Predictor:
             UserError: an image cannot be read, is no image, or the artifact does not tell its preprocessing.
         """
         images = _listed(images)
-        names, shape = self.artifact.description.class_names, self.artifact.description.image_shape
-        pipeline = self._pipeline()
+        description = self.artifact.description
+        post_process, pipeline = description.post_process, self._pipeline()
+        reads = post_process.reads(multilabel=self._multilabel)
         answers = []
         for start in range(0, len(images), BATCH):
             batch = [
-                pipeline(image) if isinstance(image, np.ndarray) else read_prepared(image, pipeline, image_shape=shape)
+                pipeline(image)
+                if isinstance(image, np.ndarray)
+                else read_prepared(image, pipeline, image_shape=description.image_shape)
                 for image in images[start : start + BATCH]
             ]
-            for row in check_finite(self.probabilities(np.stack(batch))):
-                best = int(row.argmax())
-                name = names[best] if names else None
-                answers.append({"class_id": best, "score": float(row[best]), "label_name": name})
+            for row in check_finite(self._scores(np.stack(batch), reads)):
+                if isinstance(post_process, Topk):
+                    answers.append(_best(row, description.class_names))
+                else:
+                    answers.append(post_process.answer(row, description.class_names))
         return answers
 
     def classify(
@@ -109,21 +128,30 @@ class Predictor:
         paths: str | Path | Iterable[str | Path],
         *,
         topk: int | None = None,
+        post_process: PostProcess | None = None,
         batch_size: int = BATCH,
         failed: Callable[[data.BadImageError], None] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The `topk` most likely classes of each image file, see `engine.infer.classify`; None for as many as exported.
+        """What the post-processing tells of each image file, see `engine.infer.classify`.
+
+        Args:
+            topk: the most likely classes, so many, instead of what the post-processing tells.
+            post_process: another one than was exported.
 
         Raises:
             UserError: an image cannot be read and nobody is to be told with `failed`, or the artifact does not tell its
                 preprocessing.
         """
         description = self.artifact.description
+        post_process = post_process or description.post_process
+        if topk is not None:
+            post_process = Topk(topk=topk)
+        reads = post_process.reads(multilabel=self._multilabel)
         return classify(
-            self.probabilities,
+            lambda images: self._scores(images, reads),
             [paths] if isinstance(paths, str | Path) else paths,
             self._pipeline(),
-            topk=description.topk if topk is None else topk,
+            post_process=post_process,
             class_names=description.class_names,
             batch_size=batch_size,
             image_shape=description.image_shape,
@@ -156,7 +184,6 @@ def _listed(images: object) -> list[Image]:
     return images
 
 
-def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Logits [N, classes] to the logarithms of their softmax; these stay as they are."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+def _best(scores: np.ndarray, names: Sequence[str] | None) -> dict[str, Any]:
+    best = int(scores.argmax())
+    return {"class_id": best, "score": float(scores[best]), "label_name": names[best] if names else None}

@@ -18,6 +18,9 @@ from ppcls_compress.engine import checkpoint, distributed, forward, recognition,
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
+from ppcls_compress.outputs import logits_of
+from ppcls_compress.postprocess import names
+from ppcls_compress.postprocess.base import scores_of
 from ppcls_compress.slim import branches, cost, quant, recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions
 from ppcls_compress.slim.paddleslim import state_dict
@@ -191,13 +194,14 @@ def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
     return teacher
 
 
-def probabilities(model: paddle.nn.Layer) -> Callable[[np.ndarray], np.ndarray]:
-    """The model in evaluation mode as a function: images [N, C, H, W] to class probabilities [N, classes]."""
+def scores(config: Config, model: paddle.nn.Layer) -> Callable[[np.ndarray], np.ndarray]:
+    """The model in evaluation mode as a function: images [N, C, H, W] to the scores that `Infer.PostProcess` reads."""
     model.eval()
+    reads = config.Infer.PostProcess.reads(multilabel=config.Global.use_multilabel)
 
     def predict(images: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return paddle.nn.functional.softmax(model(paddle.to_tensor(images))).numpy()
+            return scores_of(logits_of(model(paddle.to_tensor(images))).numpy(), reads)
 
     return predict
 
@@ -208,11 +212,11 @@ def class_names(config: Config) -> list[str] | None:
     Raises:
         UserError: a line is malformed, or the file has another number of classes than `Arch.class_num`.
     """
-    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
-    if not path:
+    post = config.Infer and config.Infer.PostProcess
+    if not post or not post.names_file:
         return None
-    check_path("Infer.PostProcess.class_id_map_file", path, "file")
-    return data.read_class_names(path, config.Arch.class_num)
+    path = check_path("Infer.PostProcess.class_id_map_file", str(names.find(post.names_file)), "file")
+    return data.read_class_names(path, config.Arch.class_num, delimiter=post.names_delimiter)
 
 
 def _with_weights(

@@ -1,4 +1,4 @@
-"""Images in, the most likely classes out, for any function from images to scores."""
+"""Images in, answers out, for any function from images to scores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ppcls_compress.data import BadImageError, Pipeline, read_image
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess import PostProcess
 
 
 def classify(
@@ -17,19 +18,19 @@ def classify(
     paths: Iterable[Path],
     pipeline: Pipeline,
     *,
-    topk: int,
+    post_process: PostProcess,
     class_names: Sequence[str] | None,
     batch_size: int,
     image_shape: Sequence[int] | None = None,
     failed: Callable[[BadImageError], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """For each image: `{"file_name", "class_ids", "scores", "label_names"}`, best class first.
+    """For each image its `file_name` and the answer of `post_process`: for `Topk` class_ids, scores and label_names.
 
     Args:
-        predict: float32 images [N, C, H, W] to scores [N, classes].
+        predict: float32 images [N, C, H, W] to the scores [N, C] that `post_process` reads.
         paths: image files.
         pipeline: encoded bytes to one image [C, H, W].
-        topk: how many classes; all of them when there are fewer.
+        post_process: what becomes of the scores of an image.
         class_names: by class index; without them `label_names` is empty.
         batch_size: images per call of `predict`.
         image_shape: (C, H, W) that `predict` takes; None takes what comes first.
@@ -52,10 +53,10 @@ def classify(
         batch.append(path)
         images.append(image)
         if len(batch) == batch_size:
-            yield from _answers(predict(np.stack(images)), batch, topk, class_names)
+            yield from _answers(predict(np.stack(images)), batch, post_process, class_names)
             batch, images = [], []
     if batch:
-        yield from _answers(predict(np.stack(images)), batch, topk, class_names)
+        yield from _answers(predict(np.stack(images)), batch, post_process, class_names)
 
 
 def read_prepared(path: str | Path, pipeline: Pipeline, *, image_shape: Sequence[int] | None = None) -> np.ndarray:
@@ -91,13 +92,7 @@ def check_finite(scores: np.ndarray) -> np.ndarray:
 
 
 def _answers(
-    scores: np.ndarray, paths: Sequence[Path], topk: int, class_names: Sequence[str] | None
+    scores: np.ndarray, paths: Sequence[Path], post_process: PostProcess, class_names: Sequence[str] | None
 ) -> Iterator[dict[str, Any]]:
     for path, row in zip(paths, check_finite(scores), strict=True):
-        best = np.argsort(-row, kind="stable")[:topk]
-        yield {
-            "file_name": str(path),
-            "class_ids": best.tolist(),
-            "scores": [round(float(row[index]), 5) for index in best],
-            "label_names": [class_names[index] for index in best] if class_names else [],
-        }
+        yield {"file_name": str(path), **post_process.answer(row, class_names)}

@@ -17,7 +17,7 @@ from support.onnx_extras import needs_onnx
 from support.project import make_project
 
 from ppcls_compress.config.load import load_config
-from ppcls_compress.deploy import artifact, configured, formats, verify
+from ppcls_compress.deploy import artifact, compare, configured, formats, verify
 from ppcls_compress.errors import UserError
 
 OPTIONAL = ("paddle2onnx", "onnx", "onnxruntime", "openvino")
@@ -38,7 +38,7 @@ def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(trained_co
     assert (parity["bound"], parity["default_bound"]) == (0.9, 0.98)
     assert (parity["mean_bound"], parity["default_mean_bound"]) == (0.1, 0.02)
     assert parity["images"] == "12 images of DataLoader.Eval"
-    assert parity["top1_artifact"] == parity["top1_model"]
+    assert parity["accuracy_artifact"] == parity["accuracy_model"]
     assert described(tmp_path / "inference" / "onednn")["parity"]["bound"] == 0.98
     metrics = []
     for arguments in ([], ["--artifact", str(tmp_path / "inference")]):
@@ -302,9 +302,9 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trai
         topk = "Infer.PostProcess.topk=3"
         assert call("infer", trained_config, *trained, topk, arguments=["--artifact", str(moved)]) == 0
         answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
-    first = verify.Reference(np.empty(0), logarithms(answers[0]))
+    first = compare.Reference(np.empty(0), logarithms(answers[0]))
     for kind, others in zip(formats.FORMATS.values(), answers, strict=True):
-        report = verify.compare(first, logarithms(others), verify.ANY)
+        report = compare.compare(first, logarithms(others), compare.ANY)
         # Each may be as far from the trained network as its own bound says, and so may the first.
         allowed = formats.get("paddle").mean + kind.mean
         assert report.mean_difference <= allowed * report.largest_logit, kind.name

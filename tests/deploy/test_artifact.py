@@ -9,6 +9,9 @@ from ppcls_compress.data.transforms import parse_transforms
 from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.deploy import artifact
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess import Topk
+from ppcls_compress.postprocess.attributes import VehicleAttribute
+from ppcls_compress.postprocess.classes import ThreshOutput
 
 OPS = parse_transforms(
     [
@@ -24,7 +27,7 @@ DESCRIPTION = artifact.Description(
     "logits",
     OPS,
     ("0", "zwölf"),
-    topk=2,
+    post_process=Topk(topk=2),
     model_name="ResNet18",
     format="onnx-ort",
     parity={"bound": 0.9, "integer_kernels": {"Convolution": [1, 2]}},
@@ -67,6 +70,16 @@ def test_layout_is_what_paddleclas_writes(saved):
     ops = content["PreProcess"]["transform_ops"]
     assert [next(iter(op)) for op in ops] == ["ResizeImage", "CropImage", "NormalizeImage", "ToCHWImage"]
     assert ops[0] == {"ResizeImage": {"resize_short": 36}}
+
+
+@pytest.mark.parametrize(
+    "post_process",
+    [ThreshOutput(threshold=0.3, label_0="none", label_1="some"), VehicleAttribute(color_threshold=0.25)],
+)
+def test_other_answers_than_the_best_classes_are_kept(tmp_path, post_process):
+    description = artifact.Description((3, 32, 30), "label_probabilities", post_process=post_process)
+    put(tmp_path, description=description)
+    assert artifact.load(tmp_path).description == description
 
 
 @pytest.mark.parametrize("decoding", [DecodeImage(to_rgb=False), DecodeImage(backend="pil")])

@@ -12,7 +12,7 @@ from support.exporting import export
 from support.onnx_extras import MISSING, REASON, needs_onnx
 
 from ppcls_compress import models
-from ppcls_compress.deploy import formats, verify
+from ppcls_compress.deploy import compare, formats, verify
 from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
@@ -81,7 +81,7 @@ def test_every_format_runs_in_a_fresh_process(name, tmp_path):
     trained = verify.reference(model, images(8), synthetic=True)
     export_all(model, record, formats.FORMATS.values(), tmp_path)
     for (kind, runtime), found in answers(tmp_path, formats.FORMATS.values(), trained).items():
-        report = verify.compare(trained, found, verify.default_tolerance(kind, quantized=True))
+        report = compare.compare(trained, found, verify.default_tolerance(kind, quantized=True))
         # Untrained networks amplify what ONNX Runtime's graph rounds besides: 15% and 18% were measured.
         allowed = 0.3 if kind == "onnx-ort" else 0.05
         assert report.mean_difference < allowed * report.largest_logit, (kind, runtime)
@@ -95,7 +95,7 @@ def test_every_other_family_runs_as_onnx(name, tmp_path):
     trained = verify.reference(model, images(8), synthetic=True)
     export(model, tmp_path, image_shape=SHAPE, record=record, format="onnx-openvino")
     found = Predictor(tmp_path, threads=1).logits(trained.images)
-    report = verify.compare(trained, found, verify.default_tolerance("onnx-openvino", quantized=True))
+    report = compare.compare(trained, found, verify.default_tolerance("onnx-openvino", quantized=True))
     # Untrained networks amplify what OpenVINO rounds besides.
     assert report.mean_difference < 0.3 * report.largest_logit
 
@@ -109,7 +109,7 @@ def test_networks_trained_for_deployment_run_in_both_layouts(name, tmp_path):
     trained = verify.reference(model, images(8), synthetic=True)
     export_all(model, record, kinds, tmp_path)
     for (kind, runtime), found in answers(tmp_path, kinds, trained).items():
-        report = verify.compare(trained, found, verify.default_tolerance(kind, quantized=True))
+        report = compare.compare(trained, found, verify.default_tolerance(kind, quantized=True))
         # OpenVINO leaves out roundings in the file for ONNX Runtime, which untrained networks amplify.
         allowed = 0.3 if (kind, runtime) == ("onnx-ort", "openvino") else 0.1
         assert report.mean_difference < allowed * report.largest_logit, (kind, runtime)
@@ -140,7 +140,7 @@ def test_an_alpha_that_binds_is_told(name, tmp_path):
     (told,) = [note for note in notes if note.startswith(f"{layer}: alpha ")]
     assert "binds, it is below the observed range" in told
     found = Predictor(tmp_path, threads=1).logits(trained.images)
-    report = verify.compare(trained, found, verify.default_tolerance(name, quantized=True))
+    report = compare.compare(trained, found, verify.default_tolerance(name, quantized=True))
     assert report.mean_difference < 0.05 * report.largest_logit
 
 

@@ -9,6 +9,7 @@ from ppcls_compress.data.transforms import parse_transforms
 from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess import Topk
 
 SHAPE = (3, 8, 8)
 NAMES = ("red", "green", "blue")
@@ -36,8 +37,8 @@ class Brightest(paddle.nn.Layer):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predictor")
-    common = {"image_shape": SHAPE, "topk": 2, "class_names": NAMES}
-    export(Brightest(), folder / "logits", softmax=False, preprocess=OPS, **common)
+    common = {"image_shape": SHAPE, "post_process": Topk(topk=2), "class_names": NAMES}
+    export(Brightest(), folder / "logits", output="logits", preprocess=OPS, **common)
     export(Brightest(), folder / "probabilities", preprocess=OPS, **common)
     export(Brightest(), folder / "blue_first", preprocess=(DecodeImage(to_rgb=False), *OPS[1:]), **common)
     export(Brightest(), folder / "bare", image_shape=SHAPE)

@@ -70,7 +70,7 @@ def test_one_tensor_is_exported_and_the_note_says_which(tmp_path, case, options)
         quant.calibrate(model, [paddle.to_tensor(X)])
         model.eval()
         record = {"version": 1, "steps": [step]}
-    result = export(model, tmp_path, image_shape=SHAPE, softmax=False, record=record)
+    result = export(model, tmp_path, image_shape=SHAPE, output="logits", record=record)
     found = sessions.open_session(result.artifact, 1).run(X)
     np.testing.assert_allclose(found, logits(model), atol=1e-5)
     reference = verify.reference(model, X)
@@ -89,7 +89,7 @@ def test_every_format_takes_the_same(tmp_path, name):
     quant.calibrate(model, [paddle.to_tensor(X)])
     model.eval()
     record = {"version": 1, "steps": [step]}
-    result = export(model, tmp_path, image_shape=SHAPE, softmax=False, record=record, calibration=[X], format=name)
+    result = export(model, tmp_path, image_shape=SHAPE, output="logits", record=record, calibration=[X], format=name)
     found = sessions.open_session(result.artifact, 1).run(X)
     np.testing.assert_allclose(found, logits(model), atol=0.05)
 

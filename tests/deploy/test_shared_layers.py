@@ -33,7 +33,7 @@ def test_every_format_has_a_grid_for_each_call(prepared, tmp_path, name):
     need(formats.get(name))
     answers = []
     for (model, record), folder in zip(prepared, ("shared", "apart"), strict=True):
-        result = export(model, tmp_path / folder, image_shape=SHAPE, softmax=False, record=record, format=name)
+        result = export(model, tmp_path / folder, image_shape=SHAPE, output="logits", record=record, format=name)
         session = sessions.open_session(result.artifact, 1)
         answers.append(session.run(VALUES))
         layers = {"shared": 5, "apart": 9}[folder]

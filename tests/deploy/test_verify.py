@@ -7,11 +7,11 @@ import pytest
 from support.exporting import export
 from support.processes import runs
 
-from ppcls_compress.deploy import artifact, fresh, verify
+from ppcls_compress.deploy import artifact, compare, fresh, verify
 from ppcls_compress.deploy.formats import FORMATS
 from ppcls_compress.deploy.measure.latency import measure
-from ppcls_compress.deploy.predictor import log_probabilities
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess.base import log_probabilities
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -26,8 +26,8 @@ def linear(seed):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify")
-    export(linear(0), folder / "one", image_shape=SHAPE, softmax=False)
-    export(linear(1), folder / "two", image_shape=SHAPE, softmax=False)
+    export(linear(0), folder / "one", image_shape=SHAPE, output="logits")
+    export(linear(1), folder / "two", image_shape=SHAPE, output="logits")
     return folder
 
 
@@ -36,16 +36,16 @@ def images(count=8):
 
 
 def answers(logits, **about):
-    return verify.Reference(np.zeros((len(logits), 1), np.float32), np.asarray(logits, np.float32), **about)
+    return compare.Reference(np.zeros((len(logits), 1), np.float32), np.asarray(logits, np.float32), **about)
 
 
 def test_measures():
     expected = answers([[4.0, 0, 0], [0, 2, 1.9], [0, 0, 1]], labels=np.array([0, 1, 0]), source="3 images")
     found = np.array([[4.0, 0, 0], [0, 2, 2.1], [1, 0, 0]], np.float32) + 7
-    report = verify.compare(expected, found, verify.Tolerance(0.9, 0.05))
-    assert report.argmax_agreement == pytest.approx(1 / 3)
+    report = compare.compare(expected, found, compare.Tolerance(0.9, 0.05))
+    assert report.agreement == pytest.approx(1 / 3)
     assert report.near_agreement == pytest.approx(2 / 3)
-    assert (report.top1_model, report.top1_artifact) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (report.accuracy_model, report.accuracy_artifact) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert report.largest_logit == pytest.approx(8 / 3)
     assert report.mean_difference == pytest.approx((4 * 0.2 / 3 + 2) / 9)
     assert report.max_difference == pytest.approx(1)
@@ -57,18 +57,18 @@ def test_measures():
 
 def test_probabilities_compare_like_logits():
     logits = np.random.default_rng(0).standard_normal((6, 5)) * 10
-    report = verify.compare(answers(logits), log_probabilities(logits), verify.FLOAT)
+    report = compare.compare(answers(logits), log_probabilities(logits), compare.FLOAT)
     assert report.max_difference < 1e-5
 
 
 def test_a_probability_of_zero_is_no_infinite_difference():
-    report = verify.compare(answers([[0.0, -200.0]]), np.array([[0.0, -87.0]], np.float32), verify.FLOAT)
+    report = compare.compare(answers([[0.0, -200.0]]), np.array([[0.0, -87.0]], np.float32), compare.FLOAT)
     assert report.max_difference == 0
 
 
 def test_other_number_of_classes():
     with pytest.raises(UserError, match=r"outputs of shape \[2, 3\] exported, \[2, 4\] trained"):
-        verify.compare(answers(np.zeros((2, 4))), np.zeros((2, 3)), verify.FLOAT)
+        compare.compare(answers(np.zeros((2, 4))), np.zeros((2, 3)), compare.FLOAT)
 
 
 def test_another_model_is_told_apart(exported):
@@ -91,15 +91,15 @@ def test_every_measure_is_judged(exported, monkeypatch):
 
     changed(monkeypatch, one_logit_off)
     with pytest.raises(UserError, match=r"largest difference of logits is above 1\.0e-03"):
-        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02, 1e-3))
-    report = verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02))
+        verify.parity(trained, exported / "one", tolerance=compare.Tolerance(0.98, 0.02, 1e-3))
+    report = verify.parity(trained, exported / "one", tolerance=compare.Tolerance(0.98, 0.02))
     assert 0.005 < report.max_difference / report.largest_logit < 0.02
     changed(monkeypatch, lambda outputs: 1.1 * outputs)
     with pytest.raises(UserError, match=r"mean difference of logits is above 2\.0e-02"):
-        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 0.02))
+        verify.parity(trained, exported / "one", tolerance=compare.Tolerance(0.98, 0.02))
     changed(monkeypatch, lambda outputs: outputs[:, ::-1])
     with pytest.raises(UserError, match=r"paddle: .* the same class for .* is below the bound 98\.00%; found: same"):
-        verify.parity(trained, exported / "one", tolerance=verify.Tolerance(0.98, 1.0))
+        verify.parity(trained, exported / "one", tolerance=compare.Tolerance(0.98, 1.0))
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
@@ -110,7 +110,7 @@ def test_near_ties_are_the_same_class_on_noise_only(quantized, monkeypatch, synt
     if synthetic:
         assert verify.parity(trained, quantized).near_agreement == 1
     else:
-        with pytest.raises(UserError, match=r"the same class for 0\.00% is below the bound 98\.00%"):
+        with pytest.raises(UserError, match=r"the same class for 0\.00% of images is below the bound 98\.00%"):
             verify.parity(trained, quantized)
 
 
@@ -146,22 +146,22 @@ def quantized(tmp_path_factory):
 
 
 def test_defaults_by_format():
-    assert verify.default_tolerance("onnx-ort", quantized=False) == verify.FLOAT
-    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=0.9) == verify.Tolerance(
+    assert verify.default_tolerance("onnx-ort", quantized=False) == compare.FLOAT
+    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=0.9) == compare.Tolerance(
         0.9, pytest.approx(0.1), None
     )
-    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=1.0) == verify.FLOAT
+    assert verify.default_tolerance("onnx-ort", quantized=False, agreement=1.0) == compare.FLOAT
     bounds = {name: verify.default_tolerance(name, quantized=True).agreement for name in FORMATS}
     assert {"paddle": 0.98, "onnx-ort": 0.98, "onnx-openvino": 0.995}.items() <= bounds.items()
     loosened = verify.default_tolerance("onnx-openvino", quantized=True, agreement=0.9)
-    assert loosened == verify.Tolerance(0.9, pytest.approx(0.1))
+    assert loosened == compare.Tolerance(0.9, pytest.approx(0.1))
 
 
 def test_a_loosened_bound_is_told_whole(exported):
     def report(tolerance):
         return verify.parity(verify.reference(linear(0), images()), exported / "one", tolerance=tolerance)
 
-    usual, loose, none = report(None), report(verify.Tolerance(1.0, 0.1)), report(verify.ANY)
+    usual, loose, none = report(None), report(compare.Tolerance(1.0, 0.1)), report(compare.ANY)
     assert [found.loosened for found in (usual, loose, none)] == [False, True, True]
     assert (loose.plain()["mean_bound"], loose.plain()["default_mean_bound"]) == (0.1, 1e-4)
     assert "mean_bound" not in none.plain()
@@ -180,7 +180,7 @@ def test_output_that_is_not_finite(exported, monkeypatch, value):
     trained = verify.reference(model, images())
     changed(monkeypatch, lambda outputs: np.full_like(outputs, value))
     with np.errstate(invalid="ignore"), pytest.raises(UserError, match="its output is not finite"):
-        verify.parity(trained, exported / "one", tolerance=verify.ANY)
+        verify.parity(trained, exported / "one", tolerance=compare.ANY)
 
 
 def test_error_in_the_fresh_process_is_told(exported, tmp_path):

@@ -9,7 +9,7 @@ def export(
     folder,
     *,
     image_shape,
-    softmax=True,
+    output="probabilities",
     record=None,
     images=None,
     labels=None,
@@ -17,13 +17,13 @@ def export(
     tolerance=None,
     **about,
 ):
-    output = "probabilities" if softmax else "logits"
+    kind = "labels" if output == "label_probabilities" else "classes"
     return export_described(
         model,
         folder,
         description=artifact.Description(tuple(image_shape), output, **about),
         record=record,
         calibration=calibration,
-        reference=None if images is None else verify.reference(model, images, labels),
+        reference=None if images is None else verify.reference(model, images, labels, kind=kind),
         tolerance=tolerance,
     )

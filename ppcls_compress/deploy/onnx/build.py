@@ -12,6 +12,7 @@ import paddle
 from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, ranges
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
+from ppcls_compress.postprocess.base import NONE, SOFTMAX
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.quant import inference
@@ -29,7 +30,7 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, images: _Images, *, softmax: bool) -> Built:
+def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, images: _Images, *, ending: str) -> Built:
     """The graph of a model; the arguments are those of `export`.
 
     Raises:
@@ -43,8 +44,8 @@ def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, image
     else:
         built = Built(convert.float_graph(model, image_shape))
         simplify(built.model)
-    if softmax:
-        _append_softmax(built.model.graph)
+    if ending != NONE:
+        _append(built.model.graph, ending)
     sweep(built.model)
     return built
 
@@ -98,8 +99,10 @@ def _place_learned_openvino(network: ir.Model, nodes: Sequence[layers.QuantizedN
 _PLACE_LEARNED: Mapping[str, _Place] = {"ort": _place_learned_ort, "openvino": _place_learned_openvino}
 
 
-def _append_softmax(graph: ir.Graph) -> None:
+def _append(graph: ir.Graph, ending: str) -> None:
+    """Turn the logits into probabilities."""
     logits = graph.outputs[0]
-    scores = insert_after(logits, "Softmax", [logits], "scores", axis=-1)
+    operator, attributes = ("Softmax", {"axis": -1}) if ending == SOFTMAX else ("Sigmoid", {})
+    scores = insert_after(logits, operator, [logits], "scores", **attributes)
     scores.type, scores.shape = logits.type, logits.shape
     graph.outputs[0] = scores

@@ -22,7 +22,7 @@ def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
             folder,
             image_shape=job.image_shape,
             layout=layout,
-            softmax=job.softmax,
+            ending=job.ending,
             calibration=job.calibration,
         )
 

@@ -48,7 +48,7 @@ def write(job: Job, folder: Path) -> Written:
             notes.append(_NOT_FOLDED)
     network, parameters = PROGRAM
     spec = paddle.static.InputSpec([None, *job.image_shape], "float32", "image")
-    deployed = Deployed(model, softmax=job.softmax)
+    deployed = Deployed(model, ending=job.ending)
     with inference_mode(deployed):
         save_program(deployed, str(folder / Path(network).stem), [spec])
     if not (folder / network).exists():

@@ -27,7 +27,7 @@ def _open_paddle(folder: Path, threads: int) -> Session:
 def _write_onednn(job: Job, folder: Path) -> Written:
     from ppcls_compress.deploy.paddle import onednn
 
-    return onednn.export(job.model, folder, image_shape=job.image_shape, softmax=job.softmax)
+    return onednn.export(job.model, folder, image_shape=job.image_shape, ending=job.ending)
 
 
 def _open_onednn(folder: Path, threads: int) -> Session:

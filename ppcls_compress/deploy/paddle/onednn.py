@@ -13,6 +13,7 @@ from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle import onednn_lower, onednn_ops
 from ppcls_compress.deploy.paddle.onednn_program import Program
+from ppcls_compress.postprocess.base import SOFTMAX
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.graph import capture_or_refuse
@@ -24,14 +25,14 @@ _BATCH = 7
 """Of the capture; a number that hardly any layer has, for the first axis to be told from others by it."""
 
 
-def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], softmax: bool = True) -> Written:
+def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[int], ending: str = SOFTMAX) -> Written:
     """Write `folder`/inference.pdmodel and .pdiparams: int8 weights, batch norms folded, free batch size.
 
     Args:
         model: fake-quantized, maps [N, C, H, W] images to [N, classes]; neither it nor Paddle's mode changes.
         folder: exists.
         image_shape: (C, H, W).
-        softmax: end with a softmax, so that the output is probabilities, not logits.
+        ending: `softmax` or `sigmoid`, for an output of probabilities; `none` for logits.
 
     Raises:
         NoFormError: a layer or operator has no form for oneDNN; says which.
@@ -40,7 +41,7 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     given = quant.grids(model)
     onednn_lower.check(given)
     grids = {f"network.{name}": grid for name, grid in given.items()}
-    network = Deployed(quant.convert(copied(quant.native(model))), softmax=softmax)
+    network = Deployed(quant.convert(copied(quant.native(model))), ending=ending)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
     program = Program(_INPUT, image_shape)
     lowering = onednn_lower.Lowering(graph, grids, program)

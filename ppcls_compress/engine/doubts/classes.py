@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ppcls_compress import data
 from ppcls_compress.config.schema import Config
-from ppcls_compress.declare.paths import exists
+from ppcls_compress.engine import assemble
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.metrics.tpr_at_fpr import TprAtFpr
+from ppcls_compress.postprocess import names
 
 
 def check_main_metric(config: Config) -> None:
@@ -70,12 +70,12 @@ def about_judged(config: Config, labels: np.ndarray) -> Iterator[str]:
 
 def about_names(config: Config) -> Iterator[str]:
     """Class names are read when a network is exported, which is late to hear that they do not fit."""
-    path = config.Infer.PostProcess.class_id_map_file if config.Infer else None
+    path = config.Infer.PostProcess.names_file if config.Infer else None
     key = "Infer.PostProcess.class_id_map_file"
-    if path and not exists(path):
+    if path and not names.find(path).exists():
         yield f"{key}: {path} does not exist; infer and export_model will need it"
     elif path:
         try:
-            data.read_class_names(path, config.Arch.class_num)
+            assemble.class_names(config)
         except UserError as error:
             yield f"{key}: infer and export_model will refuse it: {error}"

@@ -57,7 +57,7 @@ def answers(network, folder, name, layout):
     model, _ = prepared(QuantOptions(name=name, placement="deploy"), copy.deepcopy(network))
     if name != "ptq":
         train(model)
-    exported = export(model, folder, image_shape=SHAPE, layout=layout, softmax=False)
+    exported = export(model, folder, image_shape=SHAPE, layout=layout, ending="none")
     values = images(64, 9)
     found = runtime.load(exported.path, RUNTIMES[layout], threads=1).run(values)
     for whole, count in runtime.integer_share(exported.path, RUNTIMES[layout]).values():
@@ -67,7 +67,7 @@ def answers(network, folder, name, layout):
 
 def test_every_pair_is_on_a_learned_grid(network, tmp_path):
     model, _ = prepared(QuantOptions(placement="deploy"), copy.deepcopy(network))
-    written = load(export(model, tmp_path, image_shape=SHAPE, layout="ort", softmax=False).path)
+    written = load(export(model, tmp_path, image_shape=SHAPE, layout="ort", ending="none").path)
     pairs = [node for node in written.graph if node.op_type == "QuantizeLinear"]
     scales = {float(constant(node.inputs[1])) for node in pairs}
     quantizers = [

@@ -56,7 +56,7 @@ def quantized(model, size=SIZE, **options):
 
 
 def exported(model, folder, size=SIZE):
-    onednn.export(model, folder, image_shape=(CHANNELS, size, size), softmax=False)
+    onednn.export(model, folder, image_shape=(CHANNELS, size, size), ending="none")
     return PaddleSession(onednn.create(folder, 1))
 
 
@@ -87,7 +87,7 @@ def test_every_operator_is_tried():
     tried = {
         op.name
         for network in NETWORKS.values()
-        for op in capture(Deployed(settled(network()), softmax=False), inputs).ops
+        for op in capture(Deployed(settled(network()), ending="none"), inputs).ops
     }
     assert not set(onednn_ops.RULES) - tried
 
@@ -139,7 +139,7 @@ def test_weights_that_are_rounded_again_are_told(tmp_path):
 def test_placement_deploy(tmp_path):
     paddle.seed(0)
     model = quantized(models.build("CIFARResNet8", class_num=7), placement="deploy")
-    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), softmax=False)
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), ending="none")
     assert any("placement: deploy" in note for note in written.notes)
     found = PaddleSession(onednn.create(tmp_path, 1)).run(images())
     assert difference(found, logits_of(model, images())) < 0.1
@@ -168,7 +168,7 @@ def test_pruned(tmp_path):
 @pytest.mark.slow
 def test_integer_kernels_run(tmp_path):
     model = quantized(models.build("CIFARResNet8", class_num=7), skip=["blocks.1.*"])
-    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), softmax=False)
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), ending="none")
     assert sorted(written.quantized) == sorted(quant.quant_layers(model))
     assert onednn_kernels.count(tmp_path) == {"Conv": (len(written.quantized), len(written.quantized) + 2)}
 
@@ -199,7 +199,7 @@ FAMILIES = [
 def test_families_in_a_fresh_process(tmp_path, name):
     paddle.seed(0)
     model = quantized(models.build(name, class_num=7), size=32)
-    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, 32, 32), softmax=False)
+    written = onednn.export(model, tmp_path, image_shape=(CHANNELS, 32, 32), ending="none")
     assert sorted(written.quantized) == sorted(quant.quant_layers(model))
     batch = images(size=32)
     found, expected = in_child(tmp_path, batch), logits_of(model, batch)

@@ -17,6 +17,7 @@ from ppcls_compress.deploy.onnx.convert import agreement, epsilons, normal
 from ppcls_compress.deploy.onnx.convert.converters import CONVERTERS, Converter
 from ppcls_compress.deploy.onnx.convert.program import Program
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess.base import NONE
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.tracing import save_program
 
@@ -40,7 +41,7 @@ def float_graph(model: paddle.nn.Layer, image_shape: Sequence[int]) -> ir.Model:
     with tempfile.TemporaryDirectory(prefix="ppcls_compress_") as folder:
         prefix = Path(folder) / "model"
         spec = paddle.static.InputSpec([None, *image_shape], "float32", INPUT_NAME)
-        logits = Deployed(model, softmax=False)
+        logits = Deployed(model, ending=NONE)
         with inference_mode(logits):
             save_program(logits, str(prefix), [spec])
         return _first_that_agrees(prefix, agreement.probe(logits, image_shape))

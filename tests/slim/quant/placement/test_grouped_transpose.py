@@ -62,7 +62,7 @@ def test_every_format_computes_what_training_saw(tmp_path, name):
     need(formats.get(name))
     model, step = prepared(2, name="ptq")
     record = {"version": 1, "steps": [step]}
-    result = export(model, tmp_path, image_shape=SHAPE, softmax=False, record=record, format=name)
+    result = export(model, tmp_path, image_shape=SHAPE, output="logits", record=record, format=name)
     found = sessions.open_session(result.artifact, 1).run(X)
     expected = model(paddle.to_tensor(X)).numpy()
     assert (np.abs(found - expected) < 1e-5).mean() > 0.99
