@@ -71,7 +71,7 @@ class InferSection(Options):
     infer_imgs: str | None = None
     batch_size: sections.Count = 10
     transforms: TransformOps = ()
-    PostProcess: named(POST_PROCESSES, default="Topk") = Topk(topk=5)
+    PostProcess: named(POST_PROCESSES, default="Topk", example="{name: Topk, topk: 5}") = Topk(topk=5)
 
     @field_validator("transforms")
     @classmethod

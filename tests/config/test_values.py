@@ -127,7 +127,7 @@ def test_a_boolean_is_no_option_of_a_network_either():
         ("Infer=photos", "Infer: expected a section, a dictionary with keys infer_imgs, batch_size,"),
         (
             "Infer.PostProcess=Topk",
-            "Infer.PostProcess: expected a section, a dictionary with keys name, topk, class_id_map_file",
+            "Infer.PostProcess: expected a section, a dictionary such as {name: Topk, topk: 5}",
         ),
         ("AMP=O1", "AMP: expected a section, a dictionary with keys use_amp,"),
     ],

@@ -4,13 +4,14 @@ import pytest
 from ppcls_compress.data import BadImageError
 from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess import Topk
 
 
 def answers(scores, tmp_path, **options):
     paths = [tmp_path / f"{index}.png" for index in range(len(scores))]
     for path in paths:
         path.write_bytes(b"a picture")
-    options = {"topk": 2, "class_names": None, "batch_size": 2, **options}
+    options = {"post_process": Topk(topk=2), "class_names": None, "batch_size": 2, **options}
     batches = iter(np.array_split(np.asarray(scores, np.float32), range(2, len(scores), 2)))
     return list(classify(lambda images: next(batches), paths, lambda content: np.zeros((3, 2, 2)), **options))
 
@@ -44,7 +45,7 @@ def pictures(tmp_path, *contents):
     return paths
 
 
-OPTIONS = {"topk": 1, "class_names": None, "batch_size": 2}
+OPTIONS = {"post_process": Topk(), "class_names": None, "batch_size": 2}
 
 
 def scores(images):
