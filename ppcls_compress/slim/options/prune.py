@@ -11,7 +11,7 @@ from ppcls_compress.errors import closest, shortened
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 
 SCOPES = ("group", "layer")
-PRUNE_TYPES = ("conv", "fc", "all")
+PRUNE_TYPES = ("auto", "conv", "fc", "all")
 BACKENDS = ("native", "paddleslim")
 DEFAULT_RATIO = 0.3
 
@@ -75,7 +75,8 @@ class PruneOptions:
             target is given.
         scope: `group` sums the scores of all coupled layers, each divided by its mean; `layer` is PaddleSlim's way and
             looks at the first of them only, and grouped convolutions lose whole groups.
-        prune_type: `conv` removes output channels of convolutions, `fc` those of linear layers, `all` both.
+        prune_type: `conv` removes output channels of convolutions, `fc` those of linear layers, `all` both; `auto` is
+            `conv`, and `all` for a network such as a transformer, of which no convolution can lose any.
         target_flops: share of the multiply-adds to keep, in (0, 1), instead of a ratio.
         target_params: share of the parameters to keep, in (0, 1), instead of a ratio.
         target_latency_ms: latency to reach, instead of a ratio; measured by the function given to `prune`.
@@ -95,7 +96,7 @@ class PruneOptions:
     name: str = "fpgm"
     pruned_ratio: float | dict[str, float] | None = None
     scope: str = "group"
-    prune_type: str = "conv"
+    prune_type: str = "auto"
     target_flops: float | None = None
     target_params: float | None = None
     target_latency_ms: float | None = None
@@ -136,7 +137,7 @@ class PruneOptions:
         names = ("l1_norm", "l2_norm") if self.prune_type == "fc" else ("fpgm", "l1_norm", "l2_norm")
         if self.name not in names or self.prune_type == "all":
             raise ValueError(
-                f"backend paddleslim has no {self.name} for prune_type {self.prune_type}; "
+                f"backend paddleslim has no {self.name} for prune_type {self.prune_type.replace('auto', 'conv')}; "
                 "it has fpgm, l1_norm and l2_norm for conv, l1_norm and l2_norm for fc"
             )
         beyond = {"global": self.global_, "align": self.align, "a target": self.target}

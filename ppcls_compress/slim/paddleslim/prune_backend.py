@@ -116,7 +116,9 @@ def plan(
     ratios = {
         member.origin.weight: share for group, share in zip(groups, shares, strict=True) for member in group.members
     }
-    removed = choose(model, example(inputs), options.name, ratios, prune_type=options.prune_type)
+    removed = choose(
+        model, example(inputs), options.name, ratios, prune_type=options.prune_type.replace("auto", "conv")
+    )
     roots = [
         _removable(channels, weight, axis, indices)
         for weight, axes in removed.items()

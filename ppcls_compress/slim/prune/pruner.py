@@ -27,7 +27,12 @@ from ppcls_compress.slim.prune.record import write
 from ppcls_compress.slim.prune.trace.channels import Channels, Group
 from ppcls_compress.slim.prune.trace.context import Origin
 
-KINDS = {"conv": frozenset({"conv"}), "fc": frozenset({"fc"}), "all": frozenset({"conv", "fc"})}
+KINDS = {
+    "auto": frozenset({"conv"}),
+    "conv": frozenset({"conv"}),
+    "fc": frozenset({"fc"}),
+    "all": frozenset({"conv", "fc"}),
+}
 
 
 def prune(
@@ -57,6 +62,8 @@ def prune(
     stage = Stage.of(options, earlier)
     grouped = "reduce" if options.scope == "layer" else "auto"
     network = Network(inner, inputs, KINDS[options.prune_type], grouped=grouped)
+    if options.prune_type == "auto" and options.backend == "native" and not network.channels().groups:
+        network = Network(inner, inputs, KINDS["all"], grouped=grouped)
     chooser = _Chooser(network, options, stage, latency)
     surgery = Surgery()
     try:

@@ -120,9 +120,16 @@ class Transformer(nn.Layer):
 def test_a_network_that_only_other_layers_can_shrink_is_told_which():
     says = r"no layer of this network can be pruned; layer_norm: .*; prune_type: all takes linear layers too, fc takes "
     with pytest.raises(UserError, match=says + "only them: 1 can be pruned"):
-        prune(Transformer(), PruneOptions(), SHAPE)
+        prune(Transformer(), PruneOptions(prune_type="conv"), SHAPE)
     _, record = prune(Transformer(), PruneOptions(prune_type="all"), SHAPE)
     assert list(record["kept"]) == ["up.weight", "up.bias", "down.weight"]
+
+
+def test_of_a_transformer_the_hidden_units_go_unless_convolutions_are_asked_for():
+    _, record = prune(Transformer(), PruneOptions(), SHAPE)
+    assert list(record["kept"]) == ["up.weight", "up.bias", "down.weight"]
+    assert {pin["layer"] for pin in record["pinned"]} == {"stem", "down", "head"}
+    assert record["options"]["prune_type"] == "auto"
 
 
 class Micro(nn.Layer):
