@@ -1,6 +1,8 @@
 """The rooms of the package: who may import whom, and how large a file may be. `.importlinter` holds the table."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from support.layout import linted
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 400
+HEAVY = {"commands.dry_run"}
+"""What a command imports when it runs."""
 
 
 def test_imports_follow_the_table():
@@ -38,3 +42,16 @@ def test_a_wrong_import_is_told(tmp_path, file, line, contract):
 def test_no_file_is_longer_than_a_reader_takes_in(folder):
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py")}
     assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > LIMIT} == {}
+
+
+def test_a_configuration_is_checked_and_an_artifact_described_without_paddle():
+    names = [f"commands.{path.stem}" for path in (ROOT / "ppcls_compress" / "commands").glob("[a-z]*.py")]
+    lean = ["cli", "config.load", "deploy.artifact", "deploy.formats", "slim.record", *sorted(set(names) - HEAVY)]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {lean}:\n"
+        "    importlib.import_module(f'ppcls_compress.{name}')\n"
+        "    if 'paddle' in sys.modules: sys.exit(f'{name} imports Paddle')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-
-import paddle
-import paddle.nn.functional as F
+from typing import TYPE_CHECKING
 
 from ppcls_compress.losses.base import Term, TotalLoss
 from ppcls_compress.outputs import Output, logits_of
+
+if TYPE_CHECKING:
+    import paddle
 
 
 def distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperature: float) -> paddle.Tensor:
@@ -22,6 +23,8 @@ def distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperatu
         teacher_logits: [N, C].
         temperature: T; above 1 it shows the teacher's second thoughts.
     """
+    import paddle.nn.functional as F
+
     target = F.softmax(teacher_logits / temperature)
     divergence = F.kl_div(F.log_softmax(logits / temperature), target, reduction="batchmean")
     return divergence * temperature**2
@@ -31,6 +34,7 @@ def with_teacher(
     loss: TotalLoss, teacher: Callable[[paddle.Tensor], Output], *, weight: float, temperature: float
 ) -> TotalLoss:
     """(1 - weight) * loss + weight * distillation."""
+    import paddle
 
     def learned(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
         with paddle.no_grad():
