@@ -111,6 +111,8 @@ def _reason(
 ) -> str:
     layer = layers[-1][1] if layers else None
     text = f"fails: {_first_sentence(str(error)) or type(error).__name__}"
+    if "output_size = 0" in text:  # Paddle 3.0; later ones give an empty tensor
+        return f"{text}: the image is too small for this network"
     if isinstance(layer, paddle.nn.Linear):
         return f"takes {layer.weight.shape[0]} features: the network is made for images of another size"
     if isinstance(layer, paddle.nn.Conv2D):

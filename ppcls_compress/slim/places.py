@@ -15,6 +15,7 @@ import paddle
 _PADDLE = str(Path(paddle.__file__).parent)
 _NETWORKS = str(Path(_PADDLE) / "vision" / "models")
 _OURS = str(Path(__file__).parent)
+_WRAPPER = re.compile(r"site-packages/(decorator|wrapt)\b")  # through which Paddle calls its own functions
 
 _BY_VALUE = (
     "it decides by the values of a tensor, which a trace does not have: choose by paddle.where, or outside of forward"
@@ -37,7 +38,7 @@ def is_own_code(file: str) -> bool:
     """Whether this is code of a network, and not Paddle's or that of the tracer."""
     if file.startswith(_NETWORKS):
         return True
-    return not file.startswith((_PADDLE, _OURS, "<frozen"))
+    return not file.startswith((_PADDLE, _OURS, "<frozen")) and not _WRAPPER.search(file)
 
 
 def place_of(frame: FrameType, line: int | None = None) -> str:

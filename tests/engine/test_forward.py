@@ -26,7 +26,7 @@ def refused(network, shape, **options):
         (
             "alexnet",
             [3, 16, 16],
-            "was given [1, 192, 1, 1] and makes [1, 192, 0, 0] of it: the image is too small",
+            "was given [1, 192, 1, 1] and makes [1, 192, 0, 0] of it: the image is too small for this network",
         ),
         ("CIFARResNet8", [1, 28, 28], "was given [1, 1, 28, 28] and takes 3 channels; do this"),
         ("MobileNetV3_small_x0_35", [4, 32, 32], "was given [1, 4, 32, 32] and takes 3 channels; do this"),
@@ -36,6 +36,8 @@ def refused(network, shape, **options):
 def test_a_network_that_does_not_take_the_images_says_where(name, shape, expected):
     message = refused(models.build(name, class_num=10), shape, advice="do this")
     assert message.startswith(f"Global.image_shape: Arch.name X does not take images of {shape}: layer ")
+    if paddle.__version__.startswith("3.0.") and expected.endswith("too small for this network"):
+        expected = "the image is too small for this network"  # there Paddle itself refuses to pool it
     assert expected in message
 
 
