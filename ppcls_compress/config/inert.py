@@ -34,6 +34,10 @@ def inert_keys(config: Config) -> Iterator[str]:
     for mode in ("Train", "Eval"):
         loader = getattr(config.DataLoader, mode)
         if loader is not None:
-            yield from inert_options(loader.dataset.transform_ops, f"DataLoader.{mode}.dataset.transform_ops")
+            where = f"DataLoader.{mode}.dataset"
+            for key, reason in loader.dataset.inert.items():
+                if key in loader.dataset.model_fields_set:
+                    yield f"{where}.{key} has no effect: {reason}"
+            yield from inert_options(loader.dataset.transform_ops, f"{where}.transform_ops")
     if config.Infer is not None:
         yield from inert_options(config.Infer.transforms, "Infer.transforms")

@@ -24,6 +24,7 @@ class LabelledImages:
         labels: int64 [N]; int64 [N, 2], identities and cameras; or float32 [N, C] of images with several labels each.
         numbering: what their list calls the classes 0, 1, ..., int64 [K], where `relabel` numbers them; None elsewhere.
         shares: the share of images that have each label, float32 [C], where a loss is to know it.
+        pixels: the images themselves, uint8 [N, H, W, 3], blue first, where they are in no files of their own.
         boxes: the part of each image that is used, x1 y1 x2 y2, int64 [N, 4]; None for all of it.
     """
 
@@ -32,6 +33,7 @@ class LabelledImages:
     numbering: np.ndarray | None = None
     shares: np.ndarray | None = None
     boxes: np.ndarray | None = None
+    pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -9,6 +9,7 @@ import paddle
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.maker import BatchMaker
 from ppcls_compress.data.options import LoaderConfig, WorkerOptions
+from ppcls_compress.data.samplers.scales import ScaledBatches
 from ppcls_compress.data.transforms.batch import BatchPipeline
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.data.workers import EpochWork, in_process, in_workers
@@ -46,6 +47,11 @@ class Loader:
     def bad_images(self) -> dict[str, str]:
         """The unreadable images skipped so far on this rank: path to reason."""
         return dict(self._bad)
+
+    @property
+    def of_one_size(self) -> bool:
+        """Whether all images come in the same size."""
+        return not isinstance(self._maker.sampler, ScaledBatches)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, counted from 0, whose order and random draws the next iteration uses.

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_compress.data.datasets.multi_scale import at_size
 from ppcls_compress.data.images import BadImageError, read_image
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.samplers import BatchSampler, batch_rng, sample_rng
+from ppcls_compress.data.samplers.scales import ScaledBatches
 from ppcls_compress.data.transforms.batch import BatchPipeline
 from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
@@ -61,7 +63,8 @@ class BatchMaker:
         self.skip_bad_images = skip_bad_images
         self._pipeline = pipeline
         self._epochs = epochs
-        self._current = (0, pipeline.at(0, epochs))
+        self._current: dict[tuple[int, int] | None, Pipeline] = {}
+        self._current_epoch = 0
         self._label_key = label_key
         self._batch_pipeline = batch_pipeline
         self._seed = seed
@@ -80,8 +83,9 @@ class BatchMaker:
         stack: np.ndarray | None = None
         positions: list[int] = []
         drawn: list[int] = []
+        pipeline = self._pipeline_of(epoch, number)
         for index in indices:
-            found = self._load(epoch, int(index), bad)
+            found = self._load(pipeline, epoch, int(index), bad)
             if found is None:
                 continue
             position, image, labels = found
@@ -101,17 +105,31 @@ class BatchMaker:
         )
         return Batch(images, targets, bad)
 
-    def _load(self, epoch: int, index: int, bad: dict[str, str]) -> tuple[int, np.ndarray, dict[str, int]] | None:
+    def _pipeline_of(self, epoch: int, number: int) -> Pipeline:
+        """The transforms as they are in an epoch, at the size that the sampler has drawn for a batch."""
+        size = self.sampler.size(number) if isinstance(self.sampler, ScaledBatches) else None
+        if self._current_epoch != epoch:
+            self._current_epoch, self._current = epoch, {}
+        if size not in self._current:
+            sized = self._pipeline if size is None else Pipeline(at_size(self._pipeline.ops, size))
+            self._current[size] = sized.at(epoch, self._epochs)
+        return self._current[size]
+
+    def _read(self, position: int) -> bytes | np.ndarray:
+        """An image, encoded as its file has it, or its pixels."""
+        pixels = self.images.pixels
+        return read_image(self.images.paths[position]) if pixels is None else pixels[position]
+
+    def _load(
+        self, pipeline: Pipeline, epoch: int, index: int, bad: dict[str, str]
+    ) -> tuple[int, np.ndarray, dict[str, int]] | None:
         """The position, the transformed image and what labels it got, of `index` or of what replaces it."""
-        if self._current[0] != epoch:
-            self._current = (epoch, self._pipeline.at(epoch, self._epochs))
-        pipeline = self._current[1]
         rng = sample_rng(self._seed, epoch, index) if self._random else None
         position = index
         while True:
             path = self.images.paths[position]
             try:
-                return position, *pipeline.labelled(read_image(path), rng, box=self.images.box(position))
+                return position, *pipeline.labelled(self._read(position), rng, box=self.images.box(position))
             except BadImageError as error:
                 reason = str(error).removeprefix(f"{path}: ")
                 if self.skip_bad_images == 0:

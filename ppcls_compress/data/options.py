@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ppcls_compress.data.datasets import DATASETS, Dataset
+from ppcls_compress.data.datasets.multi_scale import MultiScaleDataset
 from ppcls_compress.data.samplers import SAMPLERS
+from ppcls_compress.data.samplers.scales import MultiScaleSampler
 from ppcls_compress.data.transforms import BATCH_TRANSFORMS
 from ppcls_compress.declare import Options, at_key, named
 
@@ -30,6 +32,12 @@ class LoaderConfig(Options):
     dataset: named(DATASETS, default="ImageNetDataset")
     sampler: named(SAMPLERS, default="DistributedBatchSampler")
     loader: WorkerOptions = WorkerOptions()
+
+    @model_validator(mode="after")
+    def _sizes_are_followed(self) -> Self:
+        if isinstance(self.sampler, MultiScaleSampler) and not isinstance(self.dataset, MultiScaleDataset):
+            raise at_key("dataset.name", "must be MultiScaleDataset, whose images take the sizes of MultiScaleSampler")
+        return self
 
 
 class EvalLoaderConfig(LoaderConfig):

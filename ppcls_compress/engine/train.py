@@ -191,7 +191,7 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
         images = next((images for images, _ in loader), None)
     if images is None and loader.samples:
         raise UserError(f"DataLoader.{mode}: none of its images can be read")
-    if images is not None and tuple(images.shape[1:]) != config.Global.image_shape:
+    if images is not None and loader.of_one_size and tuple(images.shape[1:]) != config.Global.image_shape:
         raise ConfigError(
             f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
             f"make images of {list(images.shape[1:])}"

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ppcls_compress.data import cifar10
+from ppcls_compress.data import cifar10, cifar_archives
+from ppcls_compress.data.cifar_archives import CIFAR10
 from ppcls_compress.errors import UserError
 
 NAMES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
@@ -171,7 +172,7 @@ def test_sources_that_are_not_there_or_not_archives(tmp_path):
 
 
 def test_a_file_that_is_too_large_for_an_archive_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "_LARGEST", 100)
+    monkeypatch.setattr(cifar_archives, "_LARGEST", 100)
     with pytest.raises(UserError, match=r"train\.tar: train/dog/0\.jpg has [\d,]+ bytes, more than any file"):
         cifar10.write_cifar10(tmp_path / "out", [image_tars(tmp_path / "source")])
     assert not (tmp_path / "out").exists()
@@ -210,7 +211,7 @@ def test_the_lists_beside_the_tars_are_checked(tmp_path):
 
 def real_copy():
     folder = Path(os.environ.get("CIFAR10_DIR", ""))
-    names = (cifar10._ARCHIVE, "train.tar")
+    names = (CIFAR10.name, "train.tar")
     return folder if folder.is_absolute() and any((folder / name).is_file() for name in names) else None
 
 

@@ -5,10 +5,12 @@ file, and its line in the first import here.
 """
 
 from ppcls_compress.data.datasets import (  # noqa: F401  they declare
+    cifar,
     drawn_labels,
     faces,
     identities,
     image_list,
+    multi_scale,
     multilabel,
 )
 from ppcls_compress.data.datasets.base import DATASETS, Dataset

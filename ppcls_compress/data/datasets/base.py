@@ -21,6 +21,7 @@ class Dataset(Options):
         labels: what an image has, `classes` (one, int64) or `attributes` (several, float32).
         paths: the options that are paths, each to a `file` or a `folder`: `$NAME` is replaced in them, they must be
             there, and a run that is resumed may have others.
+        inert: the options that change nothing here, and why.
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
         skip_bad_images: how many unreadable images are passed over before the run stops.
@@ -29,6 +30,7 @@ class Dataset(Options):
 
     labels: ClassVar[str] = "classes"
     paths: ClassVar[Mapping[str, str]] = {}
+    inert: ClassVar[Mapping[str, str]] = {}
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()

@@ -8,6 +8,8 @@ from ppcls_compress.data.samplers import (  # noqa: F401  they declare
     dealing,
     domains,
     identities,
+    repeated,
+    scales,
 )
 from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler, batch_rng, order_rng, sample_rng
 from ppcls_compress.data.samplers.dealing import Dealer, DistributedBatchSampler

@@ -9,7 +9,7 @@ import numpy as np
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.declare import Declarations, Options, PositiveInt
 
-_ORDER, _SAMPLE, _BATCH, _IDENTITY = range(4)
+_ORDER, _SAMPLE, _BATCH, _IDENTITY, _SCALE = range(5)
 
 
 def order_rng(seed: int, epoch: int) -> np.random.Generator:
@@ -32,6 +32,11 @@ def identity_rng(seed: int, epoch: int, rank: int) -> np.random.Generator:
     return np.random.default_rng((_IDENTITY, seed, epoch, rank))
 
 
+def scale_rng(seed: int) -> np.random.Generator:
+    """The generator that draws the sizes of batches."""
+    return np.random.default_rng((_SCALE, seed))
+
+
 class BatchSampler(Protocol):
     """One rank's batches of an epoch."""
 
@@ -47,10 +52,7 @@ class BatchSampler(Protocol):
 
 
 class Sampler(Options):
-    """`DataLoader.<split>.sampler`: `batch_size` images per process and step."""
-
-    batch_size: PositiveInt
-    drop_last: bool = False
+    """`DataLoader.<split>.sampler`; `batch_size` is a number of images per process and step."""
 
     def build(
         self, images: LabelledImages, *, seed: int, training: bool, rank: int = 0, world_size: int = 1
@@ -62,6 +64,13 @@ class Sampler(Options):
             training: every rank takes the same number of steps.
         """
         raise TypeError(f"{type(self).__name__} has no build of its own")
+
+
+class BatchedSampler(Sampler):
+    """A sampler whose batches are all of one size, but for the last one, which `drop_last` leaves out."""
+
+    batch_size: PositiveInt
+    drop_last: bool = False
 
 
 SAMPLERS: Declarations[Sampler] = Declarations("sampler")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler, order_rng
+from ppcls_compress.data.samplers.base import SAMPLERS, BatchedSampler, BatchSampler, order_rng
 
 
 @SAMPLERS.declare
-class DistributedBatchSampler(Sampler):
+class DistributedBatchSampler(BatchedSampler):
     """Every image once an epoch, dealt out to the ranks."""
 
     shuffle: bool = False

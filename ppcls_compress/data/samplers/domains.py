@@ -8,14 +8,14 @@ import numpy as np
 from pydantic import model_validator
 
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler
+from ppcls_compress.data.samplers.base import SAMPLERS, BatchedSampler, BatchSampler
 from ppcls_compress.data.samplers.identities import Drawn, Groups, by_identity, filled, require_identities, take
 from ppcls_compress.declare import Count
 from ppcls_compress.errors import UserError
 
 
 @SAMPLERS.declare
-class DomainShuffleBatchSampler(Sampler):
+class DomainShuffleBatchSampler(BatchedSampler):
     """Batches with as many identities of each camera, and `num_instances` images of each (MetaBIN, Choi et al. 2021).
 
     An identity that several cameras saw counts as one for each.

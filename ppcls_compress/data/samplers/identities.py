@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.samplers.base import SAMPLERS, BatchSampler, Sampler, identity_rng
+from ppcls_compress.data.samplers.base import SAMPLERS, BatchedSampler, BatchSampler, identity_rng
 from ppcls_compress.declare import Count, NonNegative
 from ppcls_compress.errors import UserError
 from ppcls_compress.outputs import identities
@@ -57,7 +57,7 @@ def by_identity(own: np.ndarray) -> dict[int, np.ndarray]:
     return dict(zip(found.tolist(), members, strict=True))
 
 
-class _Instances(Sampler):
+class _Instances(BatchedSampler):
     """What samplers have that take `num_instances` images of each identity."""
 
     num_instances: Count = 4
@@ -88,7 +88,7 @@ def require_identities(name: str, found: int, wanted: int) -> None:
 
 
 @SAMPLERS.declare
-class PKSampler(Sampler):
+class PKSampler(BatchedSampler):
     """Batches of batch_size / sample_per_id identities, drawn by their probability, and images drawn of each.
 
     Attributes:

@@ -61,6 +61,6 @@ def about_training(config: Config, train: LabelledImages, evaluated: LabelledIma
 def about_evaluation(config: Config, evaluated: LabelledImages) -> Iterator[str]:
     """Validation images that no score counts."""
     sampler = config.DataLoader.Eval.sampler
-    spare = len(evaluated) % sampler.batch_size if sampler.drop_last else 0
+    spare = len(evaluated) % sampler.batch_size if getattr(sampler, "drop_last", False) else 0
     if spare:
         yield f"DataLoader.Eval.sampler.drop_last: leaves {spare} of {len(evaluated)} images out of every score"
