@@ -56,9 +56,9 @@ def check_weights(config: Config) -> None:
     """`Global.pretrained_model` and `Global.checkpoints`, where they are given.
 
     Raises:
-        ConfigError: one of them does not exist.
+        ConfigError: one of them does not exist; a URL is looked up later.
     """
-    if config.Global.pretrained_model:
+    if config.Global.pretrained_model and not is_url(config.Global.pretrained_model):
         _check_weights_file("Global.pretrained_model", config.Global.pretrained_model)
     if config.Global.checkpoints:
         _check_weights_file("Global.checkpoints", config.Global.checkpoints)

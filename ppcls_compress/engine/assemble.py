@@ -135,8 +135,11 @@ def build_companions(config: Config, *, download: bool = True) -> together.Compa
     Args:
         download: whether published weights may be fetched.
     """
+    shared = config.Global.checkpoints or config.Global.pretrained_model
     return together.companions(
-        config, lambda alone: build_model(alone, download=download, reinit_head=not config.Arch.pretrained)[0]
+        config,
+        lambda alone, learns: build_model(alone, download=download, reinit_head=learns)[0],
+        weights_prefix(config, download=download) if shared else None,
     )
 
 
@@ -271,22 +274,32 @@ def _from_paddleslim(
 
 def starts_fresh(config: Config) -> bool:
     """Whether a model starts from random weights, unless some are downloaded."""
-    arch = config.Arch
-    if config.Global.checkpoints or config.Global.pretrained_model:
+    if config.Global.checkpoints:
         return False
-    return not arch.pretrained or bool(weights.needs_download(arch.pretrained, arch.name, use_ssld=arch.use_ssld))
+    key, wanted = _pretrained(config)
+    return not wanted or bool(weights.needs_download(wanted, config.Arch.name, use_ssld=_ssld(config), where=key))
 
 
 def weights_prefix(config: Config, *, download: bool) -> Path | None:
     """The weights that a model starts from, without `.pdparams`; None where there are none, or not without download."""
-    start = config.Global.checkpoints or config.Global.pretrained_model
-    if start:
-        return checkpoint.plain_prefix(start)
-    if not config.Arch.pretrained:
+    if config.Global.checkpoints:
+        return checkpoint.plain_prefix(config.Global.checkpoints)
+    key, wanted = _pretrained(config)
+    if not wanted:
         return None
-    arch = config.Arch
-    if not download and (url := weights.needs_download(arch.pretrained, arch.name, use_ssld=arch.use_ssld)):
-        logger.warning("Arch.pretrained: %s is not downloaded now; going on with fresh weights", url)
+    source = {"pretrained": wanted, "arch": config.Arch.name, "use_ssld": _ssld(config), "where": key}
+    if not download and (url := weights.needs_download(**source)):
+        logger.warning("%s: %s is not downloaded now; going on with fresh weights", key, url)
         return None
-    path = weights.resolve(arch.pretrained, arch.name, use_ssld=arch.use_ssld)
-    return checkpoint.plain_prefix(path)
+    return checkpoint.plain_prefix(weights.resolve(**source))
+
+
+def _pretrained(config: Config) -> tuple[str, str | bool]:
+    """The key that names the weights to start from, and what it says."""
+    if config.Global.pretrained_model:
+        return "Global.pretrained_model", config.Global.pretrained_model
+    return "Arch.pretrained", config.Arch.pretrained
+
+
+def _ssld(config: Config) -> bool:
+    return config.Arch.use_ssld and not config.Global.pretrained_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -19,14 +20,14 @@ Companions = Mapping[str, paddle.nn.Layer]
 """The networks beside the one that is deployed, by name."""
 
 
-def companions(config: Config, build: Callable[[Config], paddle.nn.Layer]) -> Companions:
+def companions(config: Config, build: Callable[[Config, bool], paddle.nn.Layer], start: Path | None) -> Companions:
     """The networks that the configured one is trained with; none as a rule.
 
-    Weights of all networks in one file, `Global.checkpoints` or `Global.pretrained_model`, take precedence over each
-    network's own.
-
     Args:
-        build: a network with its weights, of a configuration of it alone.
+        build: a network with its weights, of a configuration of it alone; and whether it learns, so that a classifier
+            of another class count may start afresh.
+        start: weights of all networks in one file, as checkpoints are, without `.pdparams`; they take precedence over
+            each network's own.
 
     Raises:
         UserError: weights are missing or do not fit; names the network's key.
@@ -34,7 +35,6 @@ def companions(config: Config, build: Callable[[Config], paddle.nn.Layer]) -> Co
     together = config.Arch.together
     if together is None:
         return {}
-    start = config.Global.checkpoints or config.Global.pretrained_model
     state = io.read_state(io.weights_file(start)) if start else {}
     alone = config.Global.model_copy(update={"checkpoints": None, "pretrained_model": None})
     found = {}
@@ -44,7 +44,8 @@ def companions(config: Config, build: Callable[[Config], paddle.nn.Layer]) -> Co
         own = state_of(network.name, state)
         arch = network.arch.model_copy(update={"pretrained": False}) if own else network.arch
         try:
-            layer = build(config.model_copy(update={"Arch": arch, "Global": alone, "Slim": None}))
+            own_config = config.model_copy(update={"Arch": arch, "Global": alone, "Slim": None})
+            layer = build(own_config, not network.frozen)
         except UserError as error:
             raise type(error)(_renamed(str(error), network)) from error
         if own:

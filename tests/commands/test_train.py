@@ -358,8 +358,18 @@ def test_an_unquoted_override_is_explained(trained, capsys):
     assert "error: unknown argument 'fpgm}'; quote a value that has spaces" in capsys.readouterr().err
 
 
-def test_a_url_belongs_elsewhere(trained, capsys):
-    text = refused(capsys, "eval", trained / "config.yaml", "Global.pretrained_model=https://some.where/x.pdparams")
-    assert (
-        "Global.pretrained_model: expected a path, found https://some.where/x.pdparams; Arch.pretrained takes" in text
+def test_weights_of_a_url_come_from_the_cache(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PPCLS_COMPRESS_CACHE", str(tmp_path / "cache"))
+    url = "https://some.invalid/x.pdparams"
+    text = refused(capsys, "eval", trained / "config.yaml", f"Global.pretrained_model={url}")
+    assert f"Global.pretrained_model: {url}: cannot be downloaded" in text
+    assert f"put it at {tmp_path}/cache/some.invalid/x.pdparams" in text
+    assert "Global.checkpoints: expected a path, found https" in refused(
+        capsys, "train", trained / "config.yaml", f"Global.checkpoints={url}"
     )
+    best = trained / "output" / "CIFARResNet8" / "best_model"
+    kept = tmp_path / "cache" / "some.invalid" / "x.pdparams"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(best.with_suffix(".pdparams").read_bytes())
+    found = metrics(trained / "config.yaml", tmp_path, f"Global.pretrained_model={url}")
+    assert found == metrics(trained / "config.yaml", tmp_path, f"Global.pretrained_model={best}")
