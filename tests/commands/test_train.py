@@ -367,7 +367,7 @@ def test_weights_of_a_url_come_from_the_cache(trained, tmp_path, monkeypatch, ca
     assert "Global.checkpoints: expected a path, found https" in refused(
         capsys, "train", trained / "config.yaml", f"Global.checkpoints={url}"
     )
-    best = trained / "output" / "CIFARResNet8" / "best_model"
+    best = trained / "dense" / "CIFARResNet8" / "best_model"
     kept = tmp_path / "cache" / "some.invalid" / "x.pdparams"
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(best.with_suffix(".pdparams").read_bytes())
