@@ -16,6 +16,8 @@ MISSPELT = {
     "a quantizer": "MeanQuantizer",
     "a step of the Slim section": "sparse",
     "a backbone": "AtanNet8",
+    "a neck or a head": "Shrink",
+    "an answer": "OnlyIfSure",
     "a transform": "RandInvertImage",
     "a batch transform": "DimOperator",
     "a data set": "ClassFolders",
@@ -141,6 +143,18 @@ def test_a_quantizer_follows_the_other_steps(found):
     assert [step["kind"] for step in found["steps"]] == ["prune", "sparse", "quant"]
     assert found["steps"][2]["options"]["activation_quantizer"] == "MeanQuantizer"
     assert "evaluation: sure " in found["quantized"]
+
+
+@pytest.mark.slow
+def test_a_neck_gives_the_feature(found):
+    assert found["features"] == [2, 8]
+
+
+@pytest.mark.slow
+def test_an_answer_is_given(found):
+    answers = [json.loads(line) for line in found["answers"].splitlines() if line.startswith("{")]
+    assert len(answers) == 12
+    assert {answer["class"] for answer in answers} == {None}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The rooms of the package: who may import whom, and how large a file may be. `.importlinter` holds the table."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -55,3 +56,11 @@ def test_a_configuration_is_checked_and_an_artifact_described_without_paddle():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_room_has_its_row():
+    package = ROOT / "ppcls_compress"
+    rows = re.findall(r"^\| (`.+?) \|", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = [room for row in rows for room in re.findall(r"`([\w/]+)/`", row)]
+    rooms = {str(file.parent.relative_to(package)) for file in package.rglob("__init__.py")} - {"."}
+    assert sorted(told) == sorted(rooms)

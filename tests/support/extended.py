@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import paddle
 import yaml
 from support.extending import merged
 from support.project import make_project
@@ -30,6 +31,11 @@ MISSPELT = {
     "a quantizer": ("Slim.quant", {"name": "ptq", "activation_quantizer": "MeanQuantiser"}),
     "a step of the Slim section": ("Slim.sparce", {"share": 0.5}),
     "a backbone": ("Arch.name", "AtanNet9"),
+    "a neck or a head": (
+        "Arch",
+        {"name": "RecModel", "Backbone": {"name": "AtanNet8"}, "Neck": {"name": "Shrinks"}},
+    ),
+    "an answer": ("Infer.PostProcess", {"name": "OnlyIfSured", "topk": None, "class_id_map_file": None}),
     "a transform": ("DataLoader.Train.dataset.transform_ops", [{"DecodeImage": {}}, {"RandInvertImages": {}}]),
     "a batch transform": ("DataLoader.Train.dataset.batch_transform_ops", [{"DimOperater": {}}]),
     "a data set": ("DataLoader.Train.dataset.name", "ClassFolder"),
@@ -83,7 +89,7 @@ def refused(*words):
 def trained(root, base, configs):
     """A run with all that training can have, and the same run once more from where it was."""
     config = base
-    for title in set(configs) - {"a way to choose what is pruned", "a quantizer"}:
+    for title in set(configs) - {_BACKEND, "a quantizer", "a neck or a head", "an answer"}:
         config = merged(config, configs[title])
     config["DataLoader"]["Train"]["dataset"].pop("cls_label_path")  # of the data set that was there before
     log = root / "output" / "first_try"
@@ -102,6 +108,18 @@ def backed(root, base, configs):
 
 
 _BACKEND = "a way to choose what is pruned"
+
+
+def answering(config, answer):
+    """The configuration with another answer, whose options are its own."""
+    return {**config, "Infer": {**config["Infer"], **answer["Infer"]}}
+
+
+def features(config, root):
+    """The shape of what a recognition model gives."""
+    del config["Arch"]["class_num"]
+    model = assemble.build_dense(load_config(written(root, config)))
+    return model(paddle.zeros([2, 3, 8, 8]))["features"].shape
 
 
 def fused():
@@ -147,6 +165,8 @@ def main(folder):
     quantized = merged(config, configs["a quantizer"])
     found["quantized"] = called("quantize", written(root, quantized), *start)
     found["steps"] = checkpoint.read_record(root / "output/first_try/quantized")["steps"]
+    found["answers"] = called("infer", written(root, answering(config, configs["an answer"])), *start)
+    found["features"] = features(merged(base, configs["a neck or a head"]), root)
     found["fused"] = fused()
     (Path(folder) / "found.json").write_text(json.dumps(found))
 

@@ -160,6 +160,7 @@ class _Persons(DecodedDataset):
             in it, identities are numbered 0, 1, ...
     """
 
+    paths: ClassVar = {"image_root": "folder"}
     folder: ClassVar[str]
     pattern: ClassVar[re.Pattern[str]]
     cameras: ClassVar[int]
@@ -168,8 +169,8 @@ class _Persons(DecodedDataset):
     cls_label_path: str
 
     def check_paths(self, where: str) -> None:
-        """The folder of images."""
-        check_path(f"{where}.image_root", self.image_root, "folder")
+        """The folder of images too."""
+        super().check_paths(where)
         check_path(f"{where}.cls_label_path", str(self._place), "folder")
 
     @property
