@@ -22,6 +22,8 @@ def inert_keys(config: Config) -> Iterator[str]:
     for key, reason in _GLOBAL.items():
         if getattr(config.Global, key):
             yield f"Global.{key} has no effect: {reason}"
+    if "MLDecoder" in config.model_fields_set and not config.Arch.use_ml_decoder:
+        yield "MLDecoder has no effect: Arch.use_ml_decoder is False"
     if config.AMP is not None and config.AMP.use_amp:
         for key, reason in _AMP.items():
             if getattr(config.AMP, key):

@@ -16,6 +16,7 @@ from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
+from ppcls_compress.models.decoder_options import DecoderOptions
 from ppcls_compress.optim.optimizers import OptimizerSection
 from ppcls_compress.postprocess import POST_PROCESSES, Topk
 from ppcls_compress.slim.options import SlimOptions
@@ -90,6 +91,7 @@ class Config(Options):
 
     Global: sections.Global = Field(default_factory=sections.Global)
     Arch: Annotated[sections.Arch, AfterValidator(student_of)]
+    MLDecoder: DecoderOptions = DecoderOptions()
     Slim: SlimSection | None = None
     AMP: sections.Amp | None = None
     Loss: sections.Loss | None = None

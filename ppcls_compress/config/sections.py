@@ -161,6 +161,7 @@ class Arch(Options):
 
     Attributes:
         pretrained: True for the published weights, or a path or URL of weights.
+        use_ml_decoder: put an ML-Decoder in the place of the classifier, as the `MLDecoder` section says.
         infer_add_softmax: end the exported network with a softmax, so that it gives probabilities.
         together: the networks that this one is trained with; no key of a file, but what `DistillationModel` becomes.
     """
@@ -174,6 +175,7 @@ class Arch(Options):
     use_ssld: bool = False
     use_sync_bn: bool = False
     infer_add_softmax: bool = True
+    use_ml_decoder: bool = False
     together: Annotated[Together | None, BeforeValidator(_no_key)] = None
 
     @model_validator(mode="before")

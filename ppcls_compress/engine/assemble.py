@@ -18,6 +18,7 @@ from ppcls_compress.engine import checkpoint, distributed, forward, recognition,
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
+from ppcls_compress.models.ml_decoder import add_decoder, completed
 from ppcls_compress.outputs import logits_of
 from ppcls_compress.postprocess import names
 from ppcls_compress.postprocess.base import scores_of
@@ -54,6 +55,8 @@ def build_dense(config: Config) -> paddle.nn.Layer:
     """
     arch = config.Arch
     model = models.build(arch.name, class_num=arch.class_num, **recognition.family_options(config))
+    if arch.use_ml_decoder:
+        model = add_decoder(model, config.MLDecoder, arch.class_num)
     _check_takes(config, model, arch.name, where="Arch.name")
     recognition.tell_stop(model, config)
     if not arch.use_sync_bn or distributed.world_size() == 1:  # the statistics of one process are all there are
@@ -241,6 +244,10 @@ def _with_weights(
             )
         model, step, state = _from_paddleslim(config, model, state, path)
         record = {**record, "steps": [step]}
+    if config.Arch.use_ml_decoder:
+        state, fresh = completed(model, config.MLDecoder, state)
+        if fresh:
+            logger.info("weights: %s has no ML-Decoder, which starts from fresh ones", path)
     report = weights.load_into(model, state, source=str(path), reinit_head=reinit_head)
     logger.info("weights: %s", report)
     return model, record
