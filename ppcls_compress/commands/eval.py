@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
                 predictor = Predictor(args.artifact, runtime=args.runtime)
                 description = predictor.artifact.description
                 told = [*told, *about_artifact(config, description.preprocess, args.artifact)]
-                metrics = evaluate_exported(config, predictor.logits, description.image_shape, args.artifact)
+                classes = config.Global.eval_mode == "classification"
+                predict = predictor.logits if classes else predictor.run
+                metrics = evaluate_exported(config, predict, description.image_shape, args.artifact)
             else:
                 metrics = evaluator(config, assemble.build_model(config)[0])()
         for line in told if distributed.is_main() else ():

@@ -8,6 +8,8 @@ from typing import Any
 _LISTS = (
     ("DataLoader", "Train", "dataset", "transform_ops"),
     ("DataLoader", "Eval", "dataset", "transform_ops"),
+    ("DataLoader", "Eval", "Query", "dataset", "transform_ops"),
+    ("DataLoader", "Eval", "Gallery", "dataset", "transform_ops"),
     ("Infer", "transforms"),
 )
 _NAME = "DecodeImage"

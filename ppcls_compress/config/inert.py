@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ppcls_compress.config.schema import Config
+from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.transforms import inert_options
 from ppcls_compress.optim.optimizers import inert_options as inert_optimizer_options
 
@@ -35,11 +36,14 @@ def inert_keys(config: Config) -> Iterator[str]:
             yield f"{key} has no effect: {reason}"
     for mode in ("Train", "Eval"):
         loader = getattr(config.DataLoader, mode)
-        if loader is not None:
-            where = f"DataLoader.{mode}.dataset"
-            for key, reason in loader.dataset.inert.items():
-                if key in loader.dataset.model_fields_set:
-                    yield f"{where}.{key} has no effect: {reason}"
-            yield from inert_options(loader.dataset.transform_ops, f"{where}.transform_ops")
+        for where, split in loader.splits(f"DataLoader.{mode}").items() if loader is not None else ():
+            yield from _of_dataset(split.dataset, f"{where}.dataset")
     if config.Infer is not None:
         yield from inert_options(config.Infer.transforms, "Infer.transforms")
+
+
+def _of_dataset(dataset: Dataset, where: str) -> Iterator[str]:
+    for key, reason in dataset.inert.items():
+        if key in dataset.model_fields_set:
+            yield f"{where}.{key} has no effect: {reason}"
+    yield from inert_options(dataset.transform_ops, f"{where}.transform_ops")

@@ -49,7 +49,7 @@ def check_loader(config: Config, mode: str) -> None:
     if loader is None:
         hint = "; set Global.eval_during_train to False to train without it" if mode == "Eval" else ""
         raise ConfigError(f"DataLoader.{mode}: this section is needed, and is not in the configuration{hint}")
-    loader.dataset.check_paths(f"DataLoader.{mode}.dataset")
+    loader.check_paths(f"DataLoader.{mode}")
 
 
 def check_weights(config: Config) -> None:

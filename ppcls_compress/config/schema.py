@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, field
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds
+from ppcls_compress.config.retrieval import check_evaluation, complete
 from ppcls_compress.config.together import check_networks, student_of
-from ppcls_compress.data.options import EvalLoaderConfig, LoaderConfig
+from ppcls_compress.data.options import EvalSplit, LoaderConfig
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
@@ -63,7 +64,7 @@ class DataLoaderSection(Options):
     example: ClassVar = "{Train: {dataset: {...}, sampler: {...}, loader: {...}}, Eval: {...}}"
 
     Train: LoaderConfig | None = None
-    Eval: EvalLoaderConfig | None = None
+    Eval: EvalSplit | None = None
 
 
 class InferSection(Options):
@@ -109,6 +110,11 @@ class Config(Options):
 
     @model_validator(mode="before")
     @classmethod
+    def _recognition(cls, data: Any) -> Any:
+        return complete(data)
+
+    @model_validator(mode="before")
+    @classmethod
     def _empty_sections(cls, data: Any) -> Any:
         """A section left empty in YAML (`Metric:`) is null; where a section has defaults it means those."""
         if isinstance(data, dict):
@@ -119,6 +125,11 @@ class Config(Options):
     @model_validator(mode="after")
     def _of_one_kind_of_labels(self) -> Config:
         check_kinds(self)
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_evaluation(self) -> Config:
+        check_evaluation(self)
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
 from ppcls_compress.declare.paths import exists
+from ppcls_compress.engine.judging import classes_of
 from ppcls_compress.errors import UserError
 
 
@@ -57,7 +58,11 @@ def from_split(config: Config, modes: Sequence[str], count: int) -> Samples | No
     """
     for mode in modes:
         options = getattr(config.DataLoader, mode)
-        if options is None or not all(exists(getattr(options.dataset, path)) for path in options.dataset.paths):
+        if (
+            options is None
+            or _faces(config, mode)
+            or not all(exists(getattr(options.dataset, path)) for path in options.dataset.paths)
+        ):
             continue
         ops, how = _still(config, mode)
         return _drawn(config, options, ops, count, where=f"DataLoader.{mode}", how=how)
@@ -75,11 +80,16 @@ def _still(config: Config, mode: str) -> tuple[Sequence[Transform], str]:
     """The transforms that prepare images of a split without augmentation, and a remark on them."""
     if mode == "Eval":
         return config.DataLoader.Eval.dataset.transform_ops, ""
-    if config.DataLoader.Eval is not None:
+    if config.DataLoader.Eval is not None and not _faces(config, "Eval"):
         return config.DataLoader.Eval.dataset.transform_ops, ", prepared as DataLoader.Eval says"
     if config.Infer is not None and config.Infer.transforms:
         return config.Infer.transforms, ", prepared as Infer.transforms says"
     return config.DataLoader.Train.dataset.transform_ops, ", augmented as DataLoader.Train says"
+
+
+def _faces(config: Config, mode: str) -> bool:
+    """Whether a split holds pairs of prepared faces, and no image files."""
+    return mode == "Eval" and config.Global.eval_mode == "adaface"
 
 
 def _drawn(
@@ -91,7 +101,12 @@ def _drawn(
         dataset=dataset, sampler=DistributedBatchSampler(batch_size=size, shuffle=True), loader=options.loader
     )
     loader = build_loader(
-        drawn, class_num=config.Arch.class_num, seed=config.Global.seed, training=False, shard=False, where=where
+        drawn,
+        class_num=classes_of(config, where.rpartition(".")[2]),
+        seed=config.Global.seed,
+        training=False,
+        shard=False,
+        where=where,
     )
     with dead_workers_told():
         found = [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(loader, -(-count // size))]

@@ -17,9 +17,10 @@ from ppcls_compress.data import build_loader
 from ppcls_compress.engine import assemble
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.evaluate import evaluate_model
+from ppcls_compress.engine.judging import recognition_evaluator
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.train import main_metric, training_loader
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.slim import cost
 from ppcls_compress.slim.paddleslim.criterion_pruners import CriterionPruner, pruner_class
@@ -159,6 +160,11 @@ def suggest(
 
 
 def _score(config: Config, model: paddle.nn.Layer, images: int | None) -> Callable[[], float]:
+    if config.Global.eval_mode != "classification":
+        if images is not None:
+            raise ConfigError(f"--images: Global.eval_mode is {config.Global.eval_mode}, which looks at all images")
+        measure, name = recognition_evaluator(config, model), main_metric(config)
+        return lambda: measure()[name]
     loader = build_loader(
         config.DataLoader.Eval, class_num=config.Arch.class_num, seed=config.Global.seed, training=False
     )

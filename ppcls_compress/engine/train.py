@@ -26,6 +26,7 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
+from ppcls_compress.engine.judging import judging_loaders, recognition_evaluator
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.resume import differences, settings_of
@@ -77,9 +78,7 @@ def train(
         check_image_shape(config, loader, "Train")
         evaluated = None
         if config.Global.eval_during_train:
-            judging = _loader(config, "Eval")
-            check_image_shape(config, judging, "Eval")
-            evaluated = judging.images
+            evaluated = judged_images(config, check=True)
         _tell_doubts(config, loader.images, evaluated)
         companions = assemble.build_companions(config)
         context = compression_context(
@@ -107,7 +106,7 @@ def _tell_doubts(config: Config, train: LabelledImages, evaluated: LabelledImage
     Raises:
         ConfigError: the two lists number their classes differently.
     """
-    if evaluated is not None:
+    if evaluated is not None and config.Global.eval_mode == "classification":
         check_numbering(train, evaluated)
     if distributed.is_main():
         for line in doubts.of_training(config, train, evaluated):
@@ -200,6 +199,8 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
 
 def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
     """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
+    if config.Global.eval_mode != "classification":
+        return recognition_evaluator(config, model)
     loader, *parts = _evaluation(config)
     told: set[str] = set()
 
@@ -227,6 +228,9 @@ def evaluate_exported(
     if tuple(image_shape) != config.Global.image_shape:
         expected, found = list(config.Global.image_shape), list(image_shape)
         raise ConfigError(f"Global.image_shape: is {expected}, but {source} takes images of {found}")
+
+    if config.Global.eval_mode != "classification":
+        return recognition_evaluator(config, lambda images: paddle.to_tensor(predict(images.numpy())))()
 
     def logits(images: paddle.Tensor) -> paddle.Tensor:
         found = predict(images.numpy())
@@ -262,9 +266,18 @@ def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
     check_numbering(train, evaluated)
 
 
-def judged_images(config: Config) -> LabelledImages:
-    """The images of `DataLoader.Eval`."""
-    return _loader(config, "Eval").images
+def judged_images(config: Config, *, check: bool = False) -> LabelledImages | None:
+    """The images of `DataLoader.Eval`, the queries where there is a gallery; None where they are in no list.
+
+    Args:
+        check: prepare a batch of each split, see `check_image_shape`.
+    """
+    if config.Global.eval_mode == "adaface":
+        return None
+    loaders = judging_loaders(config)
+    for key, loader in loaders.items() if check else ():
+        check_image_shape(config, loader, key.removeprefix("DataLoader."))
+    return next(iter(loaders.values())).images
 
 
 def main_metric(config: Config) -> str:

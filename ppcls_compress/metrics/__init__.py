@@ -15,6 +15,7 @@ from ppcls_compress.metrics import (  # noqa: F401  they declare
     attributes,
     distilled,
     multilabel,
+    retrieval,
     topk,
     tpr_at_fpr,
 )

@@ -23,10 +23,12 @@ class Metric(Options):
 
     Attributes:
         higher_is_better: which of two values chooses the best checkpoint.
+        evaluates: the `Global.eval_mode` that it belongs to.
         labels: what it takes, `classes` (int64 [N] or [N, k]) or `attributes` (float32 [N, C]); None takes any.
     """
 
     higher_is_better: ClassVar[bool] = True
+    evaluates: ClassVar[str] = "classification"
     labels: ClassVar[str | None] = None
 
     @property

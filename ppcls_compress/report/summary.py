@@ -15,6 +15,7 @@ from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import evaluate, tell_skipped
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.metrics.topk import TopkAcc
 
@@ -34,6 +35,8 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     Raises:
         UserError: an artifact cannot be loaded or run.
     """
+    if config.Global.eval_mode != "classification":
+        raise ConfigError(f"Global.eval_mode: is {config.Global.eval_mode}; the table has top-1 accuracy, of classes")
     metrics = Metrics([TopkAcc(topk=(1,))])  # the table has top-1, whatever the configuration measures
     loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
     loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}

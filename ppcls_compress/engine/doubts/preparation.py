@@ -21,7 +21,7 @@ def about_training(config: Config) -> Iterator[str]:
     """Training images beside validation images."""
     train = config.DataLoader.Train.dataset.transform_ops
     yield from _about_values(train, _TRAIN)
-    if config.DataLoader.Eval is not None:
+    if config.DataLoader.Eval is not None and config.DataLoader.Eval.dataset.transform_ops:
         evaluated = config.DataLoader.Eval.dataset.transform_ops
         for name in _differing(train, evaluated):
             yield f"{_EVAL}: differs from {_TRAIN} in {name}; the network learns from other values than it is judged by"
@@ -42,7 +42,7 @@ def about_inference(config: Config) -> Iterator[str]:
     if not ops:
         return
     yield from _about_values(ops, "Infer.transforms")
-    mode = "Eval" if config.DataLoader.Eval else "Train"
+    mode = "Eval" if config.DataLoader.Eval and config.DataLoader.Eval.dataset.transform_ops else "Train"
     split = getattr(config.DataLoader, mode)
     for name in _differing(split.dataset.transform_ops, ops) if split else ():
         yield (
