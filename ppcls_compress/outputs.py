@@ -65,6 +65,18 @@ def joined(function: Callable[[list[Any]], Any], outputs: list[Output]) -> Outpu
     return None if first is None else function(outputs)
 
 
+def unit(features: Any, axis: int = 1) -> Any:
+    """A tensor divided by its lengths along an axis; where a length is zero it stays zero, and so does its gradient.
+
+    The gradient of Paddle's own `normalize` is no number there.
+    """
+    return features / features.square().sum(axis=axis, keepdim=True).clip(min=_SHORTEST).sqrt()
+
+
+_SHORTEST = 1e-24
+"""The least square of a length that is divided by."""
+
+
 def identities(labels: Any) -> Any:
     """The class indices [N] of integer labels [N], or [N, k] whose first column they are (camera and the like follow).
 

@@ -3,7 +3,7 @@ import paddle
 import pytest
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.outputs import class_labels, identities, joined, logits_of, mapped, part
+from ppcls_compress.outputs import class_labels, identities, joined, logits_of, mapped, part, unit
 
 OUTPUT = {"features": np.ones((2, 3)), "logits": np.zeros((2, 5)), "neck": None}
 
@@ -44,3 +44,11 @@ def test_mixed_labels_have_no_identity_but_stay_class_labels():
     with pytest.raises(UserError, match="one class for each image"):
         identities(mixed)
     assert class_labels(mixed) is mixed
+
+
+def test_lengths_become_one_and_zero_stays_zero_with_a_gradient_that_is_a_number():
+    rows = paddle.to_tensor([[3.0, 4.0], [0.0, 0.0]], stop_gradient=False)
+    found = unit(rows)
+    assert found.numpy() == pytest.approx(np.array([[0.6, 0.8], [0.0, 0.0]]))
+    found.sum().backward()
+    assert np.isfinite(rows.grad.numpy()).all()

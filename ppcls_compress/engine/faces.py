@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from ppcls_compress.data.faces import FacePairs
 from ppcls_compress.engine.retrieval import Predict
 from ppcls_compress.errors import UserError
-from ppcls_compress.outputs import part
+from ppcls_compress.outputs import part, unit
 
 _FOLDS = 10
 _THRESHOLDS = np.arange(0, 4, 0.01)
@@ -45,7 +44,7 @@ def _features(predict: Predict, pairs: FacePairs, batch_size: int) -> Iterator[n
             images = paddle.to_tensor(batch)
             outputs = [predict(images), predict(images.flip(3))]
             both = [output if isinstance(output, paddle.Tensor) else part(output, "features") for output in outputs]
-            yield F.normalize(both[0] + both[1], axis=1).astype("float32").numpy()
+            yield unit(both[0] + both[1]).astype("float32").numpy()
 
 
 def judge(distances: np.ndarray, same: np.ndarray) -> tuple[float, float]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from ppcls_compress.config.sections import Global
 from ppcls_compress.data import Loader
@@ -15,7 +14,7 @@ from ppcls_compress.engine import distributed
 from ppcls_compress.engine.re_ranking import ReRanker
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics.retrieval import RetrievalMetric, Sums
-from ppcls_compress.outputs import Output, part
+from ppcls_compress.outputs import Output, part, unit
 
 Predict = Callable[[paddle.Tensor], Output]
 
@@ -116,7 +115,7 @@ def _compared(output: Output, options: Global) -> paddle.Tensor:
     tensor = isinstance(output, paddle.Tensor)
     features = (output if tensor else part(output, options.retrieval_feature_from)).flatten(1)
     if options.feature_normalize:
-        features = F.normalize(features, axis=1)
+        features = unit(features)
     if options.feature_binarize == "round":
         return features.round() * 2.0 - 1.0
     return features.sign() if options.feature_binarize == "sign" else features

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import paddle
-import paddle.nn.functional as F
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.outputs import Output, identities, part
+from ppcls_compress.outputs import Output, identities, part, unit
 
 _FAR = 1e12
 """Of a pair that is left out: further than any."""
@@ -19,7 +18,7 @@ def features_of(output: Output, name: str, *, normalize: bool) -> paddle.Tensor:
         UserError: the network has no such output.
     """
     features = part(output, name).flatten(1)
-    return F.normalize(features, axis=1) if normalize else features
+    return unit(features) if normalize else features
 
 
 def same_identity(labels: paddle.Tensor, others: paddle.Tensor | None = None) -> paddle.Tensor:

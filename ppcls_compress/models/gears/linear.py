@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from paddle import ParamAttr, Tensor, nn
-from paddle.nn import functional as F
+
+from ppcls_compress.outputs import unit
 
 
 class FC(nn.Layer):
@@ -72,4 +73,4 @@ class FRFNNeck(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, num_features] -> [N, low_dim], each of length one."""
-        return F.normalize(self.fc2(self.relu_mlp(self.fc1(x))), axis=1)
+        return unit(self.fc2(self.relu_mlp(self.fc1(x))))

@@ -11,7 +11,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppcls_compress.outputs import identities
+from ppcls_compress.outputs import identities, unit
 
 
 class _Cosines(nn.Layer):
@@ -26,7 +26,7 @@ class _Cosines(nn.Layer):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """[N, embedding_size] -> [N, class_num]: cosines, or in training with labels what the margin makes of them."""
-        cosines = F.normalize(x, axis=1) @ F.normalize(self.weight, axis=0)
+        cosines = unit(x) @ unit(self.weight, axis=0)
         if not self.training or labels is None:
             return cosines
         return self.with_margin(cosines, F.one_hot(identities(labels), self.class_num).astype(cosines.dtype))
@@ -101,7 +101,7 @@ class AdaMargin(nn.Layer):
     def __init__(self, embedding_size: int, class_num: int, m: float, h: float, s: float, t_alpha: float) -> None:
         super().__init__()
         self.class_num, self.m, self.h, self.s, self.t_alpha = class_num, m, h, s, t_alpha
-        start = F.normalize(paddle.uniform([embedding_size, class_num], min=-1, max=1), axis=0)
+        start = unit(paddle.uniform([embedding_size, class_num], min=-1, max=1), axis=0)
         self.kernel = self.create_parameter(
             [embedding_size, class_num], default_initializer=nn.initializer.Assign(start)
         )
@@ -113,10 +113,10 @@ class AdaMargin(nn.Layer):
         """[N, embedding_size] -> [N, class_num] in training with labels, else `x`."""
         if not self.training or labels is None:
             return x
-        lengths = paddle.norm(x, axis=1, keepdim=True)
-        cosines = (x / lengths) @ F.normalize(self.kernel, axis=0)
+        lengths = paddle.norm(x.detach(), axis=1, keepdim=True)
+        cosines = unit(x) @ unit(self.kernel, axis=0)
         cosines = cosines.clip(-1 + self._EPS, 1 - self._EPS)
-        quality = self._quality(lengths.detach().clip(0.001, 100))
+        quality = self._quality(lengths.clip(0.001, 100))
         right = F.one_hot(identities(labels), self.class_num)
         angles = paddle.acos(cosines) - right * self.m * quality
         moved = paddle.cos(angles.clip(self._EPS, math.pi - self._EPS))

@@ -1,0 +1,153 @@
+"""A recognition model through training, evaluation and export; the classes are identities."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from support.commands import call, errors
+from support.project import config, make_project
+
+from ppcls_compress.config.load import load_config
+from ppcls_compress.engine import assemble
+
+ARCH = {
+    "name": "RecModel",
+    "Backbone": {"name": "CIFARResNet8"},
+    "BackboneStopLayer": {"name": "flatten"},
+    "Neck": {"name": "FC", "embedding_size": 64, "class_num": 16},
+    "Head": {"name": "ArcMargin", "embedding_size": 16, "class_num": 3, "margin": 0.1, "scale": 8},
+    "infer_output_key": "features",
+    "infer_add_softmax": False,
+}
+LOSS = {"Train": [{"CELoss": {}}, {"TripletLossV2": {"margin": 0.3}}], "Eval": [{"CELoss": {}}]}
+METRIC = {"Eval": [{"Recallk": {"topk": [1, 5]}}, {"mAP": {}}]}
+
+
+def retrieval_project(root):
+    plain = config(root)
+    loaders = plain["DataLoader"]
+    loaders["Train"]["sampler"] = {"name": "PKSampler", "batch_size": 12, "sample_per_id": 4}
+    loaders["Eval"] = {"Query": loaders["Eval"], "Gallery": {**loaders["Eval"]}}
+    loaders["Eval"]["Gallery"]["dataset"] = {
+        **loaders["Eval"]["Query"]["dataset"],
+        "cls_label_path": f"{root}/images/train_list.txt",
+    }
+    sections = {
+        "Global": {**plain["Global"], "eval_mode": "retrieval", "image_shape": [3, 8, 8], "export_check_images": 12},
+        "Arch": ARCH,
+        "Loss": LOSS,
+        "DataLoader": loaders,
+        "Metric": METRIC,
+    }
+    return make_project(root, **sections)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("retrieval")
+    path = retrieval_project(root)
+    assert call("train", path, "Global.epochs=2") == 0
+    return path
+
+
+def weights(project, name="best_model"):
+    return f"Global.pretrained_model={project.parent}/output/RecModel/{name}"
+
+
+def brute_force(project, features):
+    """Recall@1 and mAP of each query by itself."""
+    root = project.parent / "images"
+    lines = {split: [line.split() for line in (root / f"{split}_list.txt").open()] for split in ("val", "train")}
+    query, gallery = (features[: len(lines["val"])], features[len(lines["val"]) :])
+    first, average = [], []
+    for row, (_, label) in zip(query, lines["val"], strict=True):
+        order = np.argsort([-(row @ other) for other in gallery], kind="stable")
+        hits = [lines["train"][index][1] == label for index in order]
+        places = [place for place, hit in enumerate(hits, start=1) if hit]
+        first.append(hits[0])
+        average.append(np.mean([(index + 1) / place for index, place in enumerate(places)]))
+    return float(np.mean(first)), float(np.mean(average))
+
+
+def embedded(project):
+    """Features of the best model, of all queries and then the gallery."""
+    loaded = load_config(project, ["Global.device=cpu", weights(project)])
+    model = assemble.build_model(loaded)[0]
+    model.eval()
+    pipeline_of = loaded.DataLoader.Eval.query.dataset.transform_ops
+    from ppcls_compress.data import build_pipeline, read_image
+
+    pipeline, images = build_pipeline(pipeline_of), []
+    for split in ("val", "train"):
+        for line in (project.parent / "images" / f"{split}_list.txt").open():
+            images.append(pipeline(read_image(project.parent / "images" / line.split()[0])))
+    with paddle.no_grad():
+        found = model(paddle.to_tensor(np.stack(images)))["features"].numpy()
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def test_the_score_equals_a_brute_force_reference_and_chooses_the_best_model(project, tmp_path):
+    assert call("eval", project, weights(project), arguments=["--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    first, average = brute_force(project, embedded(project))
+    assert list(found) == ["recall1", "recall5", "mAP"]
+    assert found["recall1"] == pytest.approx(first)
+    assert found["mAP"] == pytest.approx(average, abs=1e-6)
+
+
+def test_the_exported_feature_scores_the_same(project, tmp_path):
+    folder = f"Global.save_inference_dir={tmp_path}/inference"
+    assert call("export_model", project, weights(project), folder) == 0
+    scores = []
+    for arguments in ([], ["--artifact", f"{tmp_path}/inference"]):
+        output = tmp_path / "found.json"
+        assert call("eval", project, weights(project), arguments=[*arguments, "--json", str(output)]) == 0
+        scores.append(json.loads(output.read_text()))
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
+
+
+def test_a_run_that_is_resumed_goes_on(project, capsys):
+    latest = f"Global.checkpoints={project.parent}/output/RecModel/latest"
+    assert call("train", project, "Global.epochs=3", latest) == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("Global.eval_mode=classification", "Global.eval_mode is classification: expected {dataset:"),
+        ("Metric.Eval=[{TopkAcc: {topk: 1}}]", "Global.eval_mode is retrieval; choose one of Precisionk, Recallk"),
+        ("Metric.Train=[{Recallk: {topk: 1}}]", "is measured on a gallery, not in training; choose one of"),
+        ("Arch.Head.class_num=2", "label 2 is outside 0 .. 1"),
+        ("DataLoader.Eval.Gallery.dataset.cls_label_path=nowhere", "DataLoader.Eval.Gallery.dataset.cls_label_path: "),
+        ("DataLoader.Eval.Query.dataset.image_rot=x", "DataLoader.Eval.Query.dataset: unknown key 'image_rot'"),
+        ("Arch.Neck.embedding_size=100", "layer neck.fc"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_with_its_key(project, capsys, override, told):
+    assert call("train", project, override) == 2
+    assert told in " ".join(errors(capsys))
+
+
+def test_metrics_left_out_are_recall_and_mean_average_precision(project, tmp_path):
+    content = yaml.safe_load(project.read_text())
+    del content["Metric"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    loaded = load_config(tmp_path / "config.yaml")
+    assert [metric.main for metric in loaded.Metric.Eval] == ["recall1", "mAP"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slim", ["{prune: {name: fpgm, pruned_ratio: 0.3}}", "{quant: {name: pact}}"])
+def test_recognition_models_are_pruned_and_quantized(project, tmp_path, slim):
+    output = f"Global.output_dir={tmp_path}"
+    assert call("train", project, f"Slim={slim}", output, weights(project), "Global.epochs=1") == 0
+    record = json.loads((tmp_path / "RecModel" / "latest.slim.json").read_text())
+    (step,) = record["steps"]
+    trained = f"Global.pretrained_model={tmp_path}/RecModel/latest"
+    inference = f"Global.save_inference_dir={tmp_path}/inference"
+    assert call("export_model", project, f"Slim={slim}", trained, inference) == 0
+    if step["kind"] == "prune":
+        whole = {entry["layer"] for entry in step["left_whole"]} if "left_whole" in step else str(step)
+        assert "neck.fc" in whole
