@@ -1,5 +1,7 @@
 """Checkpoints: `<prefix>.pdparams`, `.slim.json` (structure), `.pdopt` (optimizer), `.pdstates` (how far the run is).
 
+With a moving average, `.pdema` has the weights that are trained; with losses that learn, `.pdloss` has their state.
+
 All are written under temporary names first, and then renamed one right after the other, `.pdstates` last; it holds
 the checksums of the others, so that a checkpoint that was cut short between two renames is recognised instead of being
 resumed from.
@@ -42,9 +44,9 @@ __all__ = [
     "usable",
 ]
 
-_AVERAGED = ".pdema"
+_AVERAGED, _LOSSES = ".pdema", ".pdloss"
 _SUMMED = (".pdparams", ".slim.json", ".pdopt")
-_ALL = (*_SUMMED, _AVERAGED, ".pdstates")
+_ALL = (*_SUMMED, _AVERAGED, _LOSSES, ".pdstates")
 _WEIGHTS_ALONE = "so the run cannot go on exactly; start from its weights with Global.pretrained_model"
 
 
@@ -76,14 +78,18 @@ def save(prefix: Path, trainer: Training, record: Record, *, safetensors: bool =
     saved = trainer.average.state_dict() if averaged else trained
     if safetensors:
         tensors.write(f"{prefix}{tensors.SUFFIX}", saved, record)
-    summed = [*_SUMMED, _AVERAGED] if averaged else _SUMMED
+    more = {_AVERAGED: trained} if averaged else {}
+    learned = {name: layer.state_dict() for name, layer in trainer.loss.layers().items()}
+    if learned:
+        more[_LOSSES] = learned
+    summed = [*_SUMMED, *more]
     with io.atomic_files([f"{prefix}{suffix}" for suffix in (*summed, ".pdstates")]) as partials:
         weights, structure, optimizer, *rest, progress = partials
         io.write_state(weights, saved)
         io.write_json(structure, record, indent=None)
         io.write_state(optimizer, trainer.optimizer.state_dict())
-        for path in rest:
-            io.write_state(path, trained)
+        for path, state in zip(rest, more.values(), strict=True):
+            io.write_state(path, state)
         states = {
             "progress": asdict(trainer.progress),
             "seed": trainer.seed,
@@ -236,6 +242,7 @@ def restore(prefix: Path, trainer: Training) -> dict[str, Any]:
     trainer.precision.set_state_dict(states["loss_scaling"])
     if _AVERAGED in states["sha256"]:
         _restore_trained(trainer, io.read_state(f"{prefix}{_AVERAGED}"), prefix)
+    _restore_losses(trainer, io.read_state(f"{prefix}{_LOSSES}") if _LOSSES in states["sha256"] else {}, prefix)
     _restore_optimizer(trainer, io.read_state(f"{prefix}.pdopt"), states["parameter_names"], prefix)
     if states.get("steps_per_epoch") not in (None, trainer.steps_per_epoch):
         trainer.progress.batch = 0  # the batches are others, so the epoch begins anew
@@ -246,6 +253,18 @@ def restore(prefix: Path, trainer: Training) -> dict[str, Any]:
 def _restore_trained(trainer: Training, trained: dict[str, Any], prefix: Path) -> None:
     """The weights that are trained, where those of the checkpoint, which the model has, are their moving average."""
     load_into(trainer.model, trained, source=f"{prefix}{_AVERAGED}", reinit_head=False)
+
+
+def _restore_losses(trainer: Training, saved: dict[str, Any], prefix: Path) -> None:
+    """What losses have learned, or remember of earlier batches."""
+    layers = trainer.loss.layers()
+    if set(layers) != set(saved):
+        raise UserError(
+            f"Global.checkpoints: {prefix} has {', '.join(sorted(saved)) or 'no loss'} that learns, and Loss.Train has "
+            f"{', '.join(sorted(layers)) or 'none'}; {_WEIGHTS_ALONE}"
+        )
+    for name, layer in layers.items():
+        load_into(layer, saved[name], source=f"{prefix}{_LOSSES}: {name}", reinit_head=False)
 
 
 def _restore_optimizer(trainer: Training, saved: dict[str, Any], names_then: dict[str, str], prefix: Path) -> None:

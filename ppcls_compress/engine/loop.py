@@ -65,6 +65,8 @@ class Trainer(Training):
             batch = Batch(index, images, labels, output, loss.total, loss.terms)
             self._call("after_backward", batch)
             if last_of_group:
+                # Those of the network are averaged on the way back.
+                distributed.merge([p.grad for p in self.loss.parameters() if p.grad is not None], largest=False)
                 self.precision.step(self.optimizer)
                 self.schedule.step()
                 self.progress.step += 1

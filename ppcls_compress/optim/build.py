@@ -107,18 +107,20 @@ def _in_scope(scope: str, owners: Owners, where: str) -> Iterator[tuple[str, pad
         return
     inside = {id(p) for layer in _layers_in_scope(scope, owners, where) for p in layer.parameters()}
     if not inside:
-        names = [type(loss).__name__ for loss in owners.losses.values()]
+        names = list(owners.losses)
         names += [name for name, _ in owners.model.named_children()]
         match = closest(scope, names)
         raise ConfigError(
             f"{where}: nothing with parameters is called {scope}{f'; did you mean {match}?' if match else '.'} It may "
-            f"be all, {type(owners.model).__name__}, the class of a loss that learns, a part of the network "
+            f"be all, {type(owners.model).__name__}, a loss that learns, a part of the network "
             f"({', '.join(names[:8])}), or a regular expression that whole names of layers match"
         )
     yield from ((name, p) for name, p in owners.named_parameters() if id(p) in inside)
 
 
 def _layers_in_scope(scope: str, owners: Owners, where: str) -> list[paddle.nn.Layer]:
+    if scope in owners.losses:
+        return [owners.losses[scope]]
     if scope.endswith("Loss"):
         everything = [layer for loss in owners.losses.values() for layer in loss.sublayers(include_self=True)]
         return [layer for layer in everything if type(layer).__name__ == scope]

@@ -9,6 +9,7 @@ import yaml
 from support.commands import call, errors
 from support.project import config, make_project
 
+from ppcls_compress import io
 from ppcls_compress.config.load import load_config
 from ppcls_compress.engine import assemble
 
@@ -108,9 +109,57 @@ def test_the_exported_feature_scores_the_same(project, tmp_path):
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
 
 
-def test_a_run_that_is_resumed_goes_on(project, capsys):
+LEARNING = [
+    {"CELoss": {}},
+    {"CenterLoss": {"weight": 0.1, "num_classes": 3, "feat_dim": 16}},
+    {
+        "ContrastiveLoss_XBM": {
+            "xbm_size": 40,
+            "xbm_weight": 1.0,
+            "start_iter": 1,
+            "margin": 0.2,
+            "embedding_size": 16,
+        }
+    },
+]
+OPTIMIZERS = [
+    {"Momentum": {"scope": "RecModel", "lr": {"name": "Cosine", "learning_rate": 0.05}}},
+    {"SGD": {"scope": "CenterLoss", "lr": {"name": "Constant", "learning_rate": 0.5}}},
+]
+
+
+def test_what_losses_learn_and_remember_is_resumed_too(project, tmp_path):
+    """Centers and a memory of batches: two epochs at once are bit for bit two epochs with a stop between."""
+    learning = (f"Loss={{Train: {json.dumps(LEARNING)}}}", f"Optimizer={json.dumps(OPTIMIZERS)}")
+    kept = "Global.eval_during_train=False"
+    whole, parts = (f"Global.output_dir={tmp_path}/{name}" for name in ("whole", "parts"))
+    assert call("train", project, *learning, kept, whole, "Global.epochs=2") == 0
+    assert call("train", project, *learning, kept, parts, "Global.epochs=2", "Global.save_interval=1") == 0
+    first = f"Global.checkpoints={tmp_path}/parts/RecModel/epoch_1"
+    again = f"Global.output_dir={tmp_path}/again"
+    assert call("train", project, *learning, kept, again, "Global.epochs=2", first) == 0
+    for suffix in ("pdparams", "pdloss"):
+        expected, found = (io.read_state(f"{tmp_path}/{name}/RecModel/latest.{suffix}") for name in ("whole", "again"))
+        flat = [leaves(state) for state in (expected, found)]
+        assert flat[0].keys() == flat[1].keys()
+        assert all(np.array_equal(flat[0][name], flat[1][name]) for name in flat[0])
+    assert flat[0]["ContrastiveLoss_XBM.counts"].tolist() == [4, 36, 36]
+    before = leaves(io.read_state(f"{tmp_path}/parts/RecModel/epoch_1.pdloss"))
+    assert not np.array_equal(before["CenterLoss.centers"], flat[0]["CenterLoss.centers"])
+
+
+def leaves(state, path=""):
+    """Arrays of nested dictionaries by path."""
+    if isinstance(state, dict):
+        return {name: array for key, value in state.items() for name, array in leaves(value, f"{path}.{key}").items()}
+    return {path.removeprefix("."): state}
+
+
+def test_another_loss_that_learns_is_no_run_that_goes_on(project, capsys):
     latest = f"Global.checkpoints={project.parent}/output/RecModel/latest"
-    assert call("train", project, "Global.epochs=3", latest) == 0
+    loss = f"Loss={{Train: {json.dumps(LEARNING)}}}"
+    assert call("train", project, "Global.epochs=3", latest, loss) == 2
+    assert "has no loss that learns, and Loss.Train has CenterLoss, ContrastiveLoss_XBM" in errors(capsys)[0]
 
 
 @pytest.mark.parametrize(
