@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
         progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
-        tell_outcome(progress, run_folder(config))
+        tell_outcome(progress, config)
 
 
 def dry_run(config: Config, *, largest_batch: int | None = None) -> None:

@@ -21,7 +21,7 @@ from ppcls_compress.engine.evaluate import evaluate, evaluate_model, tell_skippe
 from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
-from ppcls_compress.engine.hooks.evaluation import Evaluation
+from ppcls_compress.engine.hooks.evaluation import Evaluation, describe
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.quantizers import Quantizers
@@ -170,12 +170,14 @@ _SHOWN = 8
 _MAKING_BATCHES = ("DataLoader.Train.sampler.", "images in an epoch", "processes")
 
 
-def tell_outcome(progress: Progress, folder: Path) -> None:
-    """The best epoch, and the checkpoints of a run as far as they are in its folder."""
+def tell_outcome(progress: Progress, config: Config) -> None:
+    """The best epoch of a run, and its checkpoints as far as they are in its folder."""
+    folder = run_folder(config)
     if progress.best is not None:
         there = checkpoint.saved_epoch(folder / "best_model") == progress.best_epoch
         where = "" if there else f", which was saved elsewhere: there is no best_model of it in {folder}"
-        logger.info("best: %.2f%% in epoch %d%s", 100 * progress.best, progress.best_epoch, where)
+        best = describe({main_metric(config): progress.best})
+        logger.info("best: %s in epoch %d%s", best, progress.best_epoch, where)
     if checkpoint.saved_epoch(folder / "latest") is not None:
         logger.info("checkpoints are in %s", folder)
 

@@ -67,6 +67,8 @@ class MultilabelMeanAccuracy(_MultiLabel):
             above the one before, so that `end_threshold` is none of them.
     """
 
+    numbers: ClassVar = ("threshold",)
+
     start_threshold: Fraction = 0.4
     num_iterations: Annotated[int, Field(ge=1, le=100_000)] = 10
     end_threshold: Fraction = 0.9

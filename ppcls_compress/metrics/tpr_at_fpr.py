@@ -24,6 +24,7 @@ class TprAtFpr(Metric):
     """
 
     labels: ClassVar = "classes"
+    numbers: ClassVar = ("threshold",)
 
     max_fpr: Fraction = 1 / 1000
 

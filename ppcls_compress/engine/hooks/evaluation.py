@@ -10,6 +10,7 @@ from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.training import Training
 from ppcls_compress.errors import UserError
+from ppcls_compress.metrics import METRICS
 
 
 class Evaluation(Hook):
@@ -56,22 +57,19 @@ class Evaluation(Hook):
         if progress.best is None or self._better(value, progress.best):
             progress.best, progress.best_epoch = value, progress.epoch
         logger.info(
-            "epoch %d/%d, evaluation: %s; best %s %.2f%% in epoch %d",
+            "epoch %d/%d, evaluation: %s; best %s in epoch %d",
             progress.epoch,
             trainer.epochs,
             describe(progress.metrics),
-            self._metric,
-            100 * progress.best,
+            describe({self._metric: progress.best}),
             progress.best_epoch,
         )
 
 
 def describe(metrics: dict[str, float]) -> str:
-    """Metrics in words: fractions in percent, losses and thresholds as they are."""
+    """Metrics in words: fractions in percent, losses and what metrics call numbers as they are."""
+    numbers = {number for name in METRICS for number in METRICS.get(name).numbers}
     return ", ".join(
-        f"{name} {value:.4f}" if name.lower().endswith(_NO_FRACTIONS) else f"{name} {100 * value:.2f}%"
+        f"{name} {value:.4f}" if name.lower().endswith("loss") or name in numbers else f"{name} {100 * value:.2f}%"
         for name, value in metrics.items()
     )
-
-
-_NO_FRACTIONS = ("loss", "threshold")
