@@ -1,6 +1,7 @@
 """scikit-learn's digits, 1,797 real scans of 8x8 pixels, as a data set on disk: no download.
 
 python -m ppcls_compress.data.digits --out DIR
+python -m ppcls_compress.data.digits --out DIR --attributes    # two labels each: larger than four, odd
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ _WHITE = 16  # the scans' brightest value
 _EVERY = 5  # every fifth image of a class is for validation
 
 
-def write_digits(out: str | Path) -> tuple[int, int, bool]:
+def write_digits(out: str | Path, *, attributes: bool = False) -> tuple[int, int, bool]:
     """Write the data set; nothing happens if it is there already.
+
+    Args:
+        attributes: two labels for each image, whether its digit is larger than four and whether it is odd, instead of
+            one class.
 
     Returns:
         Images for training, images for validation, and whether they were written now.
@@ -37,17 +42,30 @@ def write_digits(out: str | Path) -> tuple[int, int, bool]:
     for_validation = np.zeros(len(labels), bool)
     for_validation[by_class[::_EVERY]] = True
     lists = {
-        split: [(names[index], int(labels[index])) for index in np.flatnonzero(chosen)]
+        split: [
+            (names[index], _attributes(labels[index]) if attributes else int(labels[index]))
+            for index in np.flatnonzero(chosen)
+        ]
         for split, chosen in (("train", ~for_validation), ("val", for_validation))
     }
+    name = "digits with attributes" if attributes else "digits"
     written = write_image_folder(
         out,
-        description={"name": "digits", "source": "sklearn.datasets.load_digits", "split": 1},
-        classes=_CLASSES,
+        description={"name": name, "source": "sklearn.datasets.load_digits", "split": 1},
+        classes=_ATTRIBUTES if attributes else _CLASSES,
         files=((name, _png(image)) for name, image in zip(names, images, strict=True)),
         lists=lists,
+        separator="\t" if attributes else " ",
     )
     return len(lists["train"]), len(lists["val"]), written
+
+
+_ATTRIBUTES = ("larger_than_four", "odd")
+
+
+def _attributes(digit: int) -> str:
+    """The labels of a digit, as a list of attributes has them."""
+    return f"{int(digit > 4)},{digit % 2}"
 
 
 def _load() -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ppcls_compress.data.digits", description=__doc__.splitlines()[0])
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument("--attributes", action="store_true", help="two labels for each image: larger than four, odd")
     args = parser.parse_args(argv)
 
-    return run(args.out, lambda: write_digits(args.out))
+    return run(args.out, lambda: write_digits(args.out, attributes=args.attributes))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def write_image_folder(
     description: Mapping[str, object],
     classes: Sequence[str],
     files: Iterable[tuple[str, bytes]],
-    lists: Mapping[str, Sequence[tuple[str, int]]],
+    lists: Mapping[str, Sequence[tuple[str, int | str]]],
+    separator: str = " ",
 ) -> bool:
     """Write a data set in PaddleClas's layout.
 
@@ -32,6 +33,7 @@ def write_image_folder(
         classes: names, by label; `label_list.txt` gets lines `label name`.
         files: relative paths with the files' bytes; only those that a list names are written.
         lists: `train` and `val` to (relative path, label) lines.
+        separator: what stands between path and label.
 
     Returns:
         False if the folder is there already, with the same description.
@@ -50,7 +52,7 @@ def write_image_folder(
         if missing:
             raise UserError(f"{len(missing)} listed images are not in the source, for one {min(missing)}")
         for split, lines in lists.items():
-            _write_text(folder / f"{split}_list.txt", "".join(f"{name} {label}\n" for name, label in lines))
+            _write_text(folder / f"{split}_list.txt", "".join(f"{name}{separator}{label}\n" for name, label in lines))
         _write_text(folder / "label_list.txt", "".join(f"{label} {name}\n" for label, name in enumerate(classes)))
         _write_text(folder / _MANIFEST, json.dumps(description, indent=1) + "\n")
     return True

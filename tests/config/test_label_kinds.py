@@ -1,21 +1,14 @@
 """Data sets, losses and metrics of one kind of labels."""
 
-import copy
-
 import pytest
-from support.project import config
+from support.project import attribute_config, config
 
 from ppcls_compress.config.load import validate
 from ppcls_compress.errors import ConfigError
 
 
 def attributes(root, **changes):
-    data = copy.deepcopy(config(root))
-    data["Global"]["use_multilabel"] = True
-    for mode in ("Train", "Eval"):
-        data["DataLoader"][mode]["dataset"]["name"] = "MultiLabelDataset"
-        data["Loss"][mode] = [{"MultiLabelLoss": {"weight": 1.0}}]
-    data["Metric"] = {"Eval": [{"ATTRMetric": None}]}
+    data = attribute_config(root)
     for path, value in changes.items():
         *sections, key = path.split("__")
         node = data

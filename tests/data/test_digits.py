@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from ppcls_compress.data import digits
-from ppcls_compress.data.datasets import ImageNetDataset
+from ppcls_compress.data.datasets import ImageNetDataset, MultiLabelDataset
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,16 @@ def test_without_scikit_learn_the_message_says_what_to_install(tmp_path, monkeyp
     assert digits.main(["--out", str(tmp_path / "digits")]) == 2
     assert "pip install scikit-learn" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_digits_may_have_two_attributes_each(tmp_path):
+    out = tmp_path / "digits"
+    assert digits.main(["--out", str(out), "--attributes"]) == 0
+    assert (out / "label_list.txt").read_text().splitlines() == ["0 larger_than_four", "1 odd"]
+    options = MultiLabelDataset(
+        image_root=str(out), cls_label_path=str(out / "train_list.txt"), transform_ops=["DecodeImage"]
+    )
+    found = options.read(class_num=2, where="DataLoader.Train.dataset")
+    assert len(found) == 1437
+    shown = [int(path.split("/")[-2]) for path in found.paths]
+    assert found.labels.tolist() == [[digit > 4, digit % 2] for digit in shown]

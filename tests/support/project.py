@@ -72,3 +72,31 @@ def config(root: Path) -> dict:
         },
         "Metric": {"Train": [{"TopkAcc": {"topk": [1]}}], "Eval": [{"TopkAcc": {"topk": [1, 2]}}]},
     }
+
+
+ATTRIBUTES = ("blue", "not_red")
+
+
+def attribute_config(root: Path) -> dict:
+    """The configuration for two labels of each picture, as a plain dictionary."""
+    data = config(root)
+    data["Global"]["use_multilabel"] = True
+    data["Arch"]["class_num"] = len(ATTRIBUTES)
+    for mode in ("Train", "Eval"):
+        data["DataLoader"][mode]["dataset"]["name"] = "MultiLabelDataset"
+        data["Loss"][mode] = [{"MultiLabelLoss": {"weight": 1.0}}]
+    data["Metric"] = {"Eval": [{"ATTRMetric": {"threshold": 0}}]}
+    data["Infer"]["PostProcess"] |= {"name": "MultiLabelThreshOutput", "threshold": 0.5}
+    del data["Infer"]["PostProcess"]["topk"]
+    return data
+
+
+def make_attribute_project(root: Path) -> Path:
+    """`make_project` with two labels for each picture: whether it is blue, and whether it is not red."""
+    path = make_project(root, **attribute_config(root))
+    for split in ("train", "val"):
+        lists = root / "images" / f"{split}_list.txt"
+        pairs = (line.split() for line in lists.read_text().splitlines())
+        lists.write_text("".join(f"{name}\t{int(label == '0')},{int(label != '2')}\n" for name, label in pairs))
+    (root / "images" / "label_list.txt").write_text("".join(f"{n} {name}\n" for n, name in enumerate(ATTRIBUTES)))
+    return path
