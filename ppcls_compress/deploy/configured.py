@@ -111,9 +111,9 @@ def export_all(
 ) -> list[ExportResult]:
     """Write an artifact of each format, and tell what it holds and how far it is from the model.
 
-    A format that fails keeps none of the others from being written. A companion that has no form for this network is
-    left out; one that lies there from an earlier export goes then, for it would be of another network. A companion that
-    fails for any other reason is a failure like that of a format.
+    A format that fails keeps none of the others from being written. A companion that has no form for this network, or
+    none for its grids that comes near enough, is left out; one that lies there from an earlier export goes then, for it
+    would be of another network. A companion that fails for any other reason is a failure like that of a format.
 
     Args:
         directory: of all formats; some have a sub-folder of it.
@@ -156,7 +156,7 @@ def export_all(
         try:
             results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
         except UserError as error:
-            if kind.selectable or not isinstance(error, NoFormError):
+            if kind.selectable or not _has_no_form(kind, record, error):
                 failures[kind.name] = error
             else:
                 logger.warning("%s: not written: %s", kind.name, error)
@@ -177,6 +177,13 @@ def _output(config: Config) -> str:
         return "label_probabilities"
     grades = config.Infer is not None and config.Infer.PostProcess.scores == NONE
     return "probabilities" if config.Arch.infer_add_softmax and not grades else "logits"
+
+
+def _has_no_form(kind: Format, record: recipe.Record, error: UserError) -> bool:
+    """Whether a companion cannot be what the model is: by its operators, or by grids that its kernels do not know."""
+    options = (recipe.step_of(record, "quant") or {}).get("options", {})
+    free = bool(options.get("asymmetric")) or options.get("depthwise_ranges") == "channel"
+    return isinstance(error, NoFormError) or (free and not kind.any_grid and isinstance(error, verify.ParityError))
 
 
 def _withdraw_companions(directory: Path, written: Collection[str], failed: Collection[str]) -> None:

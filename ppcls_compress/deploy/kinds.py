@@ -96,6 +96,7 @@ class Format:
             their range anew for each batch.
         companions: formats that are written along with it for a quantized network.
         selectable: whether a user may ask for it; what is a companion only, may not.
+        any_grid: whether its kernels know zero points other than 0 and ranges per channel.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Format:
     fixed: bool = False
     companions: tuple[str, ...] = ()
     selectable: bool = True
+    any_grid: bool = True
 
     def require(self) -> None:
         """Check that the packages are there that an export takes, which writes the format and runs it to compare.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,11 +74,11 @@ def _place_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images:
     if images is None:
         raise ranges.needed()
 
-    def observe(names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    def observe(names: Sequence[str], by_channel: Collection[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         # In the graph that training saw, so that a range that clips does so here as well.
         trained, counterparts = layers.counterpart(network, nodes)
         place_openvino.place(counterparts)
-        return ranges.observe(trained, names, images)
+        return ranges.observe(trained, names, images, by_channel)
 
     return place_ort.place(network, nodes, observe)
 

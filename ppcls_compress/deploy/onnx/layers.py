@@ -29,25 +29,44 @@ class InputRange:
         bits: 2 to 8.
         unsigned: whether the grid starts at 0.
         clip: a narrower range that the input is clipped to before it is rounded, or None.
+        zero_point: on which of the integers 0 .. 2^bits - 1 zero lies, if neither on the lowest nor in the middle.
+        factors: what the grid is multiplied by for each channel, the largest 1; None for one grid.
     """
 
     limit: float
     bits: int
     unsigned: bool
     clip: float | None
+    zero_point: int | None = None
+    factors: tuple[float, ...] | None = None
 
     @property
     def levels(self) -> int:
-        """The integer that stands for the limit."""
+        """The integer that stands for the limit, counted from that of zero."""
+        if self.zero_point is not None:
+            return 2**self.bits - 1 - self.zero_point
         return 2**self.bits - 1 if self.unsigned else 2 ** (self.bits - 1) - 1
+
+    @property
+    def scale(self) -> float:
+        """What an integer is multiplied by, in the widest channel."""
+        return self.limit / self.levels
+
+    @property
+    def lowest(self) -> float:
+        """The smallest value of the grid, in the widest channel; a symmetric one ends where it begins."""
+        if self.zero_point is not None:
+            return -self.zero_point * self.scale
+        return 0.0 if self.unsigned else -self.limit
 
     @property
     def bounds(self) -> tuple[float, float] | None:
         """What to clip to in float, where saturating integers alone would not; None where they do."""
-        high = self.limit if self.clip is None else self.clip
         if self.bits == _STORED_BITS and self.clip is None:
             return None
-        return (0.0 if self.unsigned else -high), high
+        if self.clip is None:
+            return self.lowest, self.limit
+        return (0.0 if self.unsigned else -self.clip), self.clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +149,7 @@ def match(
             continue
         own = marked(node) or grid.input
         limit = observed[name] if own.limit is None else own.limit
-        inputs = InputRange(limit, own.bits, own.unsigned, own.clip)
+        inputs = InputRange(limit, own.bits, own.unsigned, own.clip, own.zero_point, own.factors)
         if inputs.clip is not None:
             notes.append(binding(name, inputs.clip, limit))
         axis, shared = output_channel_axis(node), len(grid.calls) > 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ppcls_compress.deploy.onnx import marks
+from ppcls_compress.deploy.onnx import channels, marks
 from ppcls_compress.deploy.onnx.graph import computed_by, constant, insert_before, only_reader, readers, redirect
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
 from ppcls_compress.deploy.onnx.marks import MARK
@@ -37,11 +37,13 @@ def place_ort(model: ir.Model, nodes: Sequence[QuantizedNode]) -> None:
     for node in list(model.graph):
         if node.op_type in MOVING:
             _mark_after_moving(node)
-    for item in nodes:
-        scale, integers = representable(item, item.input.limit / item.input.levels)
+    items = {item.node: item for item in nodes}
+    _round_by_channel(model, items)
+    for item in items.values():
+        scale, integers = representable(item, item.input.scale)
         quantize_weight(item.node, integers, scale, item.axis)
         if len(item.node.inputs) > 2:
-            quantize_bias(item.node, item.input.limit / item.input.levels * scale.astype(np.float64))
+            quantize_bias(item.node, item.input.scale * scale.astype(np.float64))
     _round_marks(model, signed="uint8")
     pool_by_convolution(model)
 
@@ -58,11 +60,21 @@ def place_openvino(model: ir.Model, nodes: Sequence[QuantizedNode]) -> None:
             _keep_roundings(node)
 
 
+def _round_by_channel(model: ir.Model, items: channels.Items) -> None:
+    """Turn marks with factors into pairs that ONNX Runtime's kernels take; they are read by depthwise convolutions."""
+    for node in [node for node in model.graph if node.op_type == MARK and marks.grid(node).factors is not None]:
+        source, marked = node.inputs[0], node.outputs[0]
+        redirect(marked, source)
+        model.graph.remove(node, safe=True)
+        channels.round_for_depthwise(source, _grid(marks.grid(node), "uint8"), items)
+
+
 def _round_bias(item: QuantizedNode) -> None:
     """Round a bias in float, as training does for each call by itself."""
     value = item.node.inputs[2]
     bias = constant(value).astype(np.float64)
-    step = np.resize(item.input.limit / item.input.levels * item.scale.astype(np.float64), bias.shape)
+    inputs = item.input.scale * np.asarray(item.input.factors or [1.0], np.float64)
+    step = np.resize(inputs * item.scale.astype(np.float64), bias.shape)
     # A channel of zeros has no grid, and its bias stays.
     rounded = np.where(step > 0, np.rint(bias / np.where(step > 0, step, 1.0)) * step, bias)
     value.const_value = ir.tensor(rounded.astype(np.float32), name=value.name)
@@ -115,9 +127,11 @@ def _is_piece(value: ir.Value) -> bool:
 
 
 def _grid(grid: InputGrid, signed: str) -> Grid:
+    if grid.zero_point is not None:
+        return Grid(grid.scale, grid.zero_point, "uint8", grid.factors)
     if grid.unsigned:
-        return Grid(grid.scale, 0, "uint8")
-    return Grid(grid.scale, 128 if signed == "uint8" else 0, signed)
+        return Grid(grid.scale, 0, "uint8", grid.factors)
+    return Grid(grid.scale, 128 if signed == "uint8" else 0, signed, grid.factors)
 
 
 def _mark_before_moving(node: ir.Node) -> None:

@@ -1,19 +1,20 @@
 """The most exact layout: pairs on the inputs of quantized layers and nowhere else, as training had them.
 
-Zero point 0 but at concatenations, uint8 for unsigned grids and int8 for signed ones, of which TensorRT takes only
-the second; biases stay float. OpenVINO computes the layers on integer kernels, and fuses what is between two of them
-(activations, additions) into the first one in float.
+uint8 for unsigned grids and for those with a zero point of their own, int8 with zero point 0 for symmetric ones but at
+concatenations; what depthwise convolutions read has a scale for each channel. Biases stay float. OpenVINO computes the
+layers on integer kernels, and fuses what is between two of them (activations, additions) into the first one in float.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from ppcls_compress.deploy.onnx.graph import computed_by, insert_before
 from ppcls_compress.deploy.onnx.layers import InputRange, QuantizedNode
-from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_tensor, quantize_weight
+from ppcls_compress.deploy.onnx.qdq import Grid, clip, clip_by_channel, quantize_tensor, quantize_weight
 
 
 def place(nodes: Sequence[QuantizedNode]) -> None:
@@ -25,9 +26,19 @@ def place(nodes: Sequence[QuantizedNode]) -> None:
         if key in rounded:
             item.node.replace_input_with(0, rounded[key])
             continue
-        if item.input.bounds is not None:
-            clip(item.node, *item.input.bounds)
+        clip_to_grid(item)
         rounded[key] = _quantize(item.node, _grid(item.input))
+
+
+def clip_to_grid(item: QuantizedNode) -> None:
+    """Clip what a quantized node reads, where saturating integers alone would not keep it on its grid."""
+    if item.input.bounds is None:
+        return
+    if item.input.factors is None:
+        clip(item.node, *item.input.bounds)
+        return
+    low, high = (bound * np.asarray(item.input.factors, np.float64) for bound in item.input.bounds)
+    clip_by_channel(item.node, low, high)
 
 
 def _quantize(node: ir.Node, grid: Grid) -> ir.Value:
@@ -37,7 +48,7 @@ def _quantize(node: ir.Node, grid: Grid) -> ir.Value:
     computes nonsense from a concatenation in int8 one of whose pieces is never negative.
     """
     source = node.inputs[0]
-    if computed_by(source) != "Concat":
+    if computed_by(source) != "Concat" or grid.factors is not None:
         return quantize_tensor(source, grid, [node])
     grid = Grid(grid.scale, 128, "uint8") if grid.dtype == "int8" else grid
     concat = source.producer()
@@ -48,5 +59,6 @@ def _quantize(node: ir.Node, grid: Grid) -> ir.Value:
 
 
 def _grid(inputs: InputRange) -> Grid:
-    scale = inputs.limit / inputs.levels
-    return Grid(scale, 0, "uint8" if inputs.unsigned else "int8")
+    if inputs.zero_point is not None:
+        return Grid(inputs.scale, inputs.zero_point, "uint8", inputs.factors)
+    return Grid(inputs.scale, 0, "uint8" if inputs.unsigned else "int8", inputs.factors)

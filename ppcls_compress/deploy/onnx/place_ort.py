@@ -1,24 +1,30 @@
 """The layout that ONNX Runtime runs on integer kernels throughout.
 
 Its kernels exist for unsigned activations, and a layer gets one only if its output is rounded as well. So every tensor
-between two of them carries a pair: one grid per tensor, uint8. What a layer reads keeps its trained range, zero point 0
-for what is never negative and 128 for the rest; where several layers read a tensor, the widest of their ranges holds.
-Ranges that training does not know (outputs of convolutions, sums, gates) are the smallest and the largest value on
-calibration images. Tensors that an operator only moves share one grid. Average pooling becomes a convolution.
+between two of them carries a pair, uint8. What a layer reads keeps its trained range; where several layers read a
+tensor, the widest of their ranges holds. What one depthwise convolution reads keeps its range per channel, and what a
+convolution gives an activation in float has one too (`channels`); every other tensor has one grid. Ranges that training
+does not know (outputs of convolutions, sums, gates) are the smallest and the largest value on calibration images.
+Tensors that an operator only moves share one grid. Average pooling becomes a convolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
+from ppcls_compress.deploy.onnx import channels
 from ppcls_compress.deploy.onnx.graph import computed_by, constant, only_reader
-from ppcls_compress.deploy.onnx.layers import QuantizedNode
-from ppcls_compress.deploy.onnx.qdq import Grid, clip, quantize_bias, quantize_tensor, quantize_weight
+from ppcls_compress.deploy.onnx.layers import InputRange, QuantizedNode
+from ppcls_compress.deploy.onnx.place_openvino import clip_to_grid
+from ppcls_compress.deploy.onnx.qdq import Grid, quantize_bias, quantize_tensor, quantize_weight
 from ppcls_compress.deploy.onnx.rules.affine import slope_and_offset
 from ppcls_compress.deploy.onnx.rules.pooling import pool_by_convolution
+from ppcls_compress.slim.quant.quantizers.channelwise import shared_grid
+from ppcls_compress.slim.quant.quantizers.two_ended import ASYMMETRIC
 
 MOVING = ("MaxPool", "Flatten", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Split")
 """Operators whose results are some of their input's elements, so that the input's grid fits."""
@@ -28,7 +34,7 @@ _FUSED = ("Relu", "Clip")
 _UNIT_RANGE = ("HardSigmoid", "Sigmoid", "Softmax")
 _KEEPS_SIGN = (*MOVING, "GlobalAveragePool", "AveragePool", "Concat", "Add", "Mul", "HardSwish", "Pad")
 
-Observe = Callable[[Sequence[str]], dict[str, tuple[float, float]]]
+Observe = Callable[[Sequence[str], Collection[str]], dict[str, tuple[np.ndarray, np.ndarray]]]
 
 
 def place(model: ir.Model, nodes: Sequence[QuantizedNode], observe: Observe) -> list[str]:
@@ -37,24 +43,33 @@ def place(model: ir.Model, nodes: Sequence[QuantizedNode], observe: Observe) -> 
     Args:
         model: float weights, none of them replaced yet.
         nodes: the quantized layers in it.
-        observe: gives the smallest and the largest value of tensors by name.
+        observe: gives the smallest and the largest value of tensors by name, [1]; of each channel, [channels], for the
+            names in its second argument.
 
     Returns:
         A line for each decision that a user should know.
     """
     for item in nodes:
-        if item.input.bounds is not None:
-            clip(item.node, *item.input.bounds)
+        clip_to_grid(item)
     tensors = _rounded_tensors(model.graph, {item.node for item in nodes})
     grids, notes = _grids(tensors, _groups(model.graph, tensors), nodes, observe)
-    for item in nodes:
-        source = grids[item.node.inputs[0]]
+    items, read = {item.node: item for item in nodes}, {item.node: item.node.inputs[0] for item in nodes}
+    for value in tensors:
+        if grids[value].factors is None:
+            continue
+        if channels.reads_alone(value, items):
+            channels.round_for_depthwise(value, grids[value], items)
+        else:
+            channels.round_for_float(value, grids[value], items)
+    for item in items.values():
+        source = grids[read[item.node]]
         scale, integers = representable(item, source.scale)
         quantize_weight(item.node, integers, scale, item.axis)
         if len(item.node.inputs) > 2:
             quantize_bias(item.node, source.scale * scale.astype(np.float64))
     for value in tensors:
-        quantize_tensor(value, grids[value])
+        if grids[value].factors is None:
+            quantize_tensor(value, grids[value])
     pool_by_convolution(model)
     return notes
 
@@ -71,6 +86,8 @@ def _rounded_tensors(graph: ir.Graph, quantized: set[ir.Node]) -> list[ir.Value]
         if node in quantized or (rounded and whole):
             chosen.add(_after_fusion(node).outputs[0])
     chosen.difference_update(graph.outputs)
+    # A clip by channel has no integer kernel; what it clips would be rounded twice, the first time for all channels.
+    chosen = {value for value in chosen if not (only_reader(value) and only_reader(value).op_type == "Max")}
     order = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     return [value for value in order if value in chosen]
 
@@ -102,18 +119,37 @@ def _grids(
     readers: dict[ir.Value, list[QuantizedNode]] = {groups[value]: [] for value in tensors}
     for item in nodes:
         readers[groups[item.node.inputs[0]]].append(item)
-    unknown = [value.name for value, items in readers.items() if not items and not _has_unit_range(value)]
-    seen = observe(unknown)
+    alone = {value for value in readers if sum(first is value for first in groups.values()) == 1}
+    quantized = {item.node: item for item in nodes}
+    unknown = [value for value, items in readers.items() if not items and not _has_unit_range(value)]
+    by_channel = [value for value in unknown if value in alone and channels.feeds_float(value, quantized)]
+    seen = observe([value.name for value in unknown], [value.name for value in by_channel])
     grids, notes = {}, []
     for value, items in readers.items():
         if items:
-            grids[value] = _shared_grid(value, items)
+            apart = value in alone and channels.reads_alone(value, quantized)
+            grids[value] = _own_grid(items[0].input) if apart else _shared_grid(value, items)
             notes += _disagreement(items)
         elif value.name in seen:
-            grids[value] = Grid.between(*_told_apart(value, *seen[value.name]))
+            grids[value] = _observed_grid(*_told_apart(value, *seen[value.name]))
         else:
             grids[value] = Grid.unsigned(1.0)
     return {value: grids[groups[value]] for value in tensors}, notes
+
+
+def _observed_grid(low: np.ndarray, high: np.ndarray) -> Grid:
+    """The grid for the ends of a tensor, [1], or of each of its channels."""
+    if low.size == 1:
+        return Grid.between(low.item(), high.item())
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    zero_point, steps = shared_grid(low, high, 8, ASYMMETRIC)
+    return Grid(float(steps.max()), zero_point, "uint8", tuple((steps / steps.max()).tolist()))
+
+
+def _own_grid(inputs: InputRange) -> Grid:
+    """What a layer reads, as training rounded it, on unsigned integers."""
+    middle = 0 if inputs.unsigned else 128
+    return Grid(inputs.scale, middle if inputs.zero_point is None else inputs.zero_point, "uint8", inputs.factors)
 
 
 def _has_unit_range(value: ir.Value) -> bool:
@@ -124,23 +160,26 @@ def _has_unit_range(value: ir.Value) -> bool:
     return len(bounds) == 2 and all(bound is not None for bound in bounds) and bounds == [0, 1]
 
 
-def _told_apart(value: ir.Value, low: float, high: float) -> tuple[float, float]:
+def _told_apart(value: ir.Value, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The part of a range that the tensor's reader tells apart; beyond it, a hard-swish or hard sigmoid is constant."""
     reader = only_reader(value)
     if reader is None or reader.op_type not in ("HardSwish", "HardSigmoid"):
         return low, high
     if reader.op_type == "HardSwish":
-        return max(low, -3.0), high
+        return np.maximum(low, -3.0), high
     slope, offset = slope_and_offset(reader)
-    return max(low, -offset / slope), min(high, (1 - offset) / slope)
+    return np.maximum(low, -offset / slope), np.minimum(high, (1 - offset) / slope)
 
 
 def _shared_grid(value: ir.Value, items: Iterable[QuantizedNode]) -> Grid:
     widest = max(items, key=lambda item: item.input.limit).input
+    if any(item.input.zero_point is not None for item in items):
+        if all(item.input == widest for item in items):
+            return replace(_own_grid(widest), factors=None)
+        return Grid.between(min(item.input.lowest for item in items), widest.limit)
     unsigned = non_negative(value) or all(item.input.unsigned for item in items)
     if widest.bits < 8:
-        scale = widest.limit / widest.levels
-        return Grid(scale, 0 if unsigned else 128, "uint8")
+        return Grid(widest.scale, 0 if unsigned else 128, "uint8")
     return (Grid.unsigned if unsigned else Grid.shifted)(widest.limit)
 
 

@@ -21,11 +21,19 @@ class Grid:
         scale: above 0.
         zero_point: the integer of 0.
         dtype: "uint8" or "int8".
+        factors: what the scale is multiplied by for each channel, which lie along axis 1; None for one scale.
     """
 
     scale: float
     zero_point: int
     dtype: str
+    factors: tuple[float, ...] | None = None
+
+    @property
+    def scales(self) -> np.ndarray:
+        """The scale as a constant of a graph, float32, [] or [channels]."""
+        factors = 1.0 if self.factors is None else np.asarray(self.factors, np.float64)
+        return np.asarray(self.scale * factors, np.float32)
 
     @classmethod
     def unsigned(cls, limit: float, levels: int = 255) -> Grid:
@@ -46,20 +54,48 @@ class Grid:
         return cls(scale, round(-low / scale), "uint8")
 
 
-def quantize_tensor(value: ir.Value, grid: Grid, nodes: Iterable[ir.Node] | None = None) -> ir.Value:
+def quantize_tensor(
+    value: ir.Value, grid: Grid, nodes: Iterable[ir.Node] | None = None, *, read_on: Grid | None = None
+) -> ir.Value:
     """Put a pair on a tensor; all its readers, or the given nodes, read the rounded values.
+
+    Args:
+        value: the tensor.
+        grid: of the integers.
+        nodes: those that are to read them; None for all readers.
+        read_on: the grid that the integers are read on, if it is another.
 
     Returns:
         The rounded tensor.
     """
     graph = value.graph
     chosen = list(readers(value) if nodes is None else nodes)
-    scale = add_constant(graph, f"{value.name}.scale", np.float32(grid.scale))
-    zero = shared(graph, np.array(grid.zero_point, grid.dtype))
-    quantized = insert_after(value, "QuantizeLinear", [value, scale, zero], f"{value.name}.quantized")
-    rounded = insert_after(quantized, "DequantizeLinear", [quantized, scale, zero], f"{value.name}.rounded")
+    operands = _operands(graph, f"{value.name}.scale", grid)
+    quantized = insert_after(value, "QuantizeLinear", [value, *operands], f"{value.name}.quantized", **_axis(grid))
+    if read_on is not None:
+        operands = _operands(graph, f"{value.name}.read_on", read_on)
+    axis = _axis(read_on or grid)
+    rounded = insert_after(quantized, "DequantizeLinear", [quantized, *operands], f"{value.name}.rounded", **axis)
     redirect(value, rounded, chosen)
     return rounded
+
+
+def _operands(graph: ir.Graph, stem: str, grid: Grid) -> list[ir.Value]:
+    scales = grid.scales
+    zero_points = np.full(scales.shape, grid.zero_point, grid.dtype)
+    return [add_constant(graph, stem, scales), shared(graph, zero_points)]
+
+
+def _axis(grid: Grid) -> dict[str, int]:
+    return {} if grid.factors is None else {"axis": 1}
+
+
+def clip_by_channel(node: ir.Node, low: np.ndarray, high: np.ndarray) -> None:
+    """Let a node read its first input clipped to low .. high, float32 [channels] each."""
+    for op, bound in (("Max", low), ("Min", high)):
+        source = node.inputs[0]
+        constant_bound = add_constant(node.graph, f"{source.name}.{op}", bound.astype(np.float32).reshape(1, -1, 1, 1))
+        node.replace_input_with(0, insert_before(node, op, [source, constant_bound], f"{source.name}.clipped"))
 
 
 def clip(node: ir.Node, low: float, high: float) -> None:

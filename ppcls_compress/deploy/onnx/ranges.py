@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,47 +16,61 @@ from ppcls_compress.slim.quant import quant_layers
 
 _NEEDED = "calibration images are needed: the integer graph rounds tensors whose range training does not learn"
 _EXTREMES = {"ReduceMin": "smallest", "ReduceMax": "largest"}
+_SIGNS = [-1, 1]
 
 
-def observe(model: ir.Model, names: Sequence[str], batches: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
+def observe(
+    model: ir.Model, names: Sequence[str], batches: Iterable[np.ndarray], by_channel: Collection[str] = ()
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The smallest and the largest value of tensors over some images, by ONNX Runtime.
 
     Args:
         model: its output is given up for those values.
         names: tensors inside it.
         batches: float32 [N, C, H, W] each; a few hundred images are enough.
+        by_channel: those of the tensors, [N, C, H, W], whose channels are looked at one by one.
+
+    Returns:
+        By name, float64 [1] each, or [C].
 
     Raises:
         UserError: no batch, or a value that is not finite.
     """
     if not names:
         return {}
-    session, image = _session(model, names), model.graph.inputs[0].name
-    extremes = []
+    session, image = _session(model, names, by_channel), model.graph.inputs[0].name
+    found: list[np.ndarray] | None = None
     for batch in batches:
         if not np.isfinite(batch).all():
             raise UserError("calibration images: a value is not finite")
-        extremes.append(session.run(None, {image: batch}))
-    if not extremes:
+        # In pairs, the smallest with its sign turned, so that the larger one counts of all.
+        values = [
+            sign * value.astype(np.float64)
+            for sign, value in zip(_SIGNS * len(names), session.run(None, {image: batch}), strict=True)
+        ]
+        found = values if found is None else [np.maximum(old, new) for old, new in zip(found, values, strict=True)]
+    if found is None:
         raise UserError(f"{_NEEDED}; found none")
-    values = np.asarray(extremes, np.float64).reshape(len(extremes), len(names), 2)
-    for name, finite in zip(names, np.isfinite(values).all(axis=(0, 2)), strict=True):
-        if not finite:
+    extremes = {
+        name: (-found[2 * index].reshape(-1), found[2 * index + 1].reshape(-1)) for index, name in enumerate(names)
+    }
+    for name, ends in extremes.items():
+        if not np.isfinite(ends).all():
             raise UserError(f"{name}: not finite on the calibration images; the weights are broken")
-    low, high = values[..., 0].min(axis=0), values[..., 1].max(axis=0)
-    return {name: (float(low[index]), float(high[index])) for index, name in enumerate(names)}
+    return extremes
 
 
-def _session(model: ir.Model, names: Sequence[str]) -> Any:
+def _session(model: ir.Model, names: Sequence[str], by_channel: Collection[str]) -> Any:
     """Gives the smallest and the largest value of each tensor, in the order of the names."""
     import onnxruntime
 
     values = ir.convenience.create_value_mapping(model.graph)
     model.graph.outputs.clear()
     for name in names:
+        axes = {"axes": [0, 2, 3]} if name in by_channel else {}
         for op, extreme in _EXTREMES.items():
-            output = insert_after(values[name], op, [values[name]], f"{name}.{extreme}", keepdims=0)
-            output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+            output = insert_after(values[name], op, [values[name]], f"{name}.{extreme}", keepdims=0, **axes)
+            output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None] if axes else [])
             model.graph.outputs.append(output)
     sweep(model)
     options = onnxruntime.SessionOptions()

@@ -63,5 +63,6 @@ FORMATS = (
         mean=0.05,
         write=_write_onednn,
         selectable=False,
+        any_grid=False,
     ),
 )

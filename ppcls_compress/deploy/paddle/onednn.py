@@ -10,7 +10,7 @@ import paddle
 from paddle import inference
 
 from ppcls_compress.deploy.network import Deployed
-from ppcls_compress.deploy.notes import Written, binding
+from ppcls_compress.deploy.notes import Written, binding, some
 from ppcls_compress.deploy.paddle import onednn_lower, onednn_ops
 from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.postprocess.base import SOFTMAX
@@ -38,8 +38,9 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
         NoFormError: a layer or operator has no form for oneDNN; says which.
         UserError: a layer is not calibrated, or the network's forward pass fails.
     """
-    given = quant.grids(model)
-    onednn_lower.check(given)
+    learned = quant.grids(model)
+    onednn_lower.check(learned)
+    given = {name: grid.plain() for name, grid in learned.items()}
     grids = {f"network.{name}": grid for name, grid in given.items()}
     network = Deployed(quant.convert(copied(quant.native(model))), ending=ending)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
@@ -48,7 +49,17 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     output = onednn_ops.write(lowering)
     program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
     names = dict.fromkeys(name.removeprefix("network.") for name in lowering.quantized)
-    return Written(list(names), _notes(model, given))
+    return Written(list(names), [*_symmetric(learned), *_notes(model, given)])
+
+
+def _symmetric(grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+    changed = [name for name, grid in grids.items() if grid.input != grid.input.plain()]
+    if not changed:
+        return []
+    return [
+        f"{some(changed)}: zero points other than 0 and ranges per channel do not exist here; symmetric grids, one for "
+        "each tensor"
+    ]
 
 
 def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:

@@ -31,6 +31,8 @@ def check(options: Mapping[str, object]) -> None:
     for key in _WITHOUT_COUNTERPART:
         if options.get(key) not in (None, ()):
             raise ConfigError(f"{key}: backend paddleslim has nothing like it; leave it out")
+    if options.get("depthwise_ranges") == "channel":
+        raise ConfigError("depthwise_ranges: backend paddleslim has no range per channel; leave it out")
     if options["placement"] != "layers":
         raise ConfigError(f"placement: backend paddleslim has no {options['placement']}; it rounds what layers read")
     if options["fuse_conv_bn"]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.options import paddleslim
+from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
 
 WeightType = Literal[
@@ -20,9 +21,9 @@ WeightType = Literal[
     "lsq_weight",
     "channel_wise_lsq_weight",
 ]
+ActivationRule = Literal["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer", "MSEQuantizer"]
 CLASSES = ("weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize")
 """The options that name a class of the user's own."""
-_OBSERVED = ("moving_average_abs_max", "range_abs_max")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class QuantOptions:
         per_layer: other settings for some layers; a later rule wins.
         unsigned: pact and lsq. The one-sided form, clip(x, 0, alpha) on 2^bits levels: `auto` uses it where the
             calibration data is never negative.
+        asymmetric: grids of activations with a zero point anywhere: `auto` where calibration finds that a zero point in
+            the middle or at the end costs more than a tenth of a step. Not for `compat` and ranges of PaddleSlim's.
+        depthwise_ranges: what a depthwise convolution reads, up to 15 bits: a range for each `channel`, which is a sum
+            of its own, and one zero point for all; or one range for the `tensor`.
         alpha_init: How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
         alpha_percentile: with `alpha_init: percentile`; in percent.
         alpha_learning_rate: learning rate of alpha as a multiple of the optimizer's.
@@ -68,8 +73,8 @@ class QuantOptions:
             on the grid.
         freeze_bn_epoch: from this epoch on (counted from 1), batch norms keep their running statistics.
         observer_epochs: after so many epochs, observed ranges stay as they are.
-        activation_quantizer: ptq. PaddleSlim's `KLQuantizer`, `HistQuantizer`, `AbsmaxQuantizer`, or
-            `PercentileQuantizer`.
+        activation_quantizer: ptq. PaddleSlim's `KLQuantizer`, `HistQuantizer`, `AbsmaxQuantizer`; `PercentileQuantizer`
+            or `MSEQuantizer`, the least squared error.
         weight_quantizer: ptq. `PerChannelAbsmaxQuantizer` or `AbsmaxQuantizer`.
         bins: ptq by KL or histogram. Bins of the histogram.
         upsample_bins: ptq by KL or histogram. Parts into which a bin is split when the range grows.
@@ -103,6 +108,8 @@ class QuantOptions:
     skip: tuple[str, ...] = ()
     per_layer: tuple[LayerRule, ...] = ()
     unsigned: Literal["auto"] | bool | None = None
+    asymmetric: Literal["auto"] | bool | None = None
+    depthwise_ranges: Literal["channel", "tensor"] | None = None
     alpha_init: Literal["mse", "percentile"] | None = None
     alpha_percentile: float | None = None
     alpha_learning_rate: float | None = None
@@ -111,9 +118,7 @@ class QuantOptions:
     onnx_format: bool = True
     freeze_bn_epoch: int | None = None
     observer_epochs: int | None = None
-    activation_quantizer: Literal["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer"] | None = (
-        None
-    )
+    activation_quantizer: ActivationRule | None = None
     weight_quantizer: Literal["PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"] | None = None
     bins: int | None = None
     upsample_bins: int | None = None
@@ -146,6 +151,7 @@ class QuantOptions:
             raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
         if self.unsigned is True and bits == 16:
             raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
+        _check_asymmetric(self)
         if self.compat and self.observer_epochs == 0:
             raise ConfigError("observer_epochs: 0 would keep compat: paddleslim's start, which knows no data")
         if self.placement == "deploy":
@@ -177,7 +183,9 @@ class QuantOptions:
         for key in values:
             if key not in known:
                 raise ConfigError(unknown("quantization option", key, known))
-        return cls(**values)
+        options = cls(**values)
+        # Records from before these options were of symmetric grids, one for each tensor.
+        return options if "asymmetric" in values else replace(options, **_before_asymmetric(options))
 
     def with_rule(self, rule: LayerRule) -> QuantOptions:
         """The options of a layer that a rule of `per_layer` is for.
@@ -186,13 +194,18 @@ class QuantOptions:
             ConfigError: the rule contradicts the other options.
         """
         changes = rule.overrides()
-        if self.bins == _default_bins(self.activation_bits) and "activation_bits" in changes:
-            changes["bins"] = _default_bins(changes["activation_bits"])
+        if self.bins == default_bins(self.activation_bits) and "activation_bits" in changes:
+            changes["bins"] = default_bins(changes["activation_bits"])
         return replace(self, **changes, per_layer=())
 
 
 # It is read by pydantic, which then refuses keys that do not exist.
 QuantOptions.__pydantic_config__ = {"extra": "forbid"}
+
+
+def _before_asymmetric(options: QuantOptions) -> dict[str, Any]:
+    former = {"asymmetric": False, "depthwise_ranges": "tensor"}
+    return {key: value for key, value in former.items() if getattr(options, key) is not None}
 
 
 def _layer_types(value: Any) -> tuple[str, ...]:
@@ -224,6 +237,15 @@ def check_number(key: str, value: Any) -> None:
         raise ConfigError(f"{key}: {value!r} is not {allowed}")
 
 
+def _check_asymmetric(options: QuantOptions) -> None:
+    if options.asymmetric is not True:
+        return
+    if options.activation_bits == 16:
+        raise ConfigError("asymmetric: an asymmetric grid has at most 15 bits, and activation_bits is 16")
+    if isinstance(options.unsigned, bool):
+        raise ConfigError(f"unsigned: {options.unsigned} fixes the zero point, which asymmetric: true leaves free")
+
+
 def _check_deploy(options: QuantOptions) -> None:
     """Refuse what the integer graph of `placement: deploy` cannot hold."""
     if not options.fuse_conv_bn:
@@ -249,86 +271,13 @@ def _check_deploy(options: QuantOptions) -> None:
 
 def _fill(options: QuantOptions) -> None:
     """Give every option that applies its default, and refuse those that do not apply."""
-    applicable = _ptq(options) if options.name == "ptq" else _training(options)
+    applicable = after_training(options) if options.name == "ptq" else in_training(options)
     for key in _SITUATIONAL:
         value = getattr(options, key)
         if key in applicable:
             object.__setattr__(options, key, applicable[key] if value is None else value)
         elif value is not None:
             raise ConfigError(f"{key}: {value!r} has no effect with {_situation(options, key)}; leave it out")
-
-
-def _ptq(options: QuantOptions) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "activation_quantizer": options.activation_quantizer or "KLQuantizer",
-        "weight_quantizer": "PerChannelAbsmaxQuantizer",
-        "bias_correction": True,
-        "fuse_conv_bn": True,
-    }
-    if found["activation_quantizer"] in ("KLQuantizer", "HistQuantizer"):
-        found |= {"bins": _default_bins(options.activation_bits), "upsample_bins": 64}
-    if found["activation_quantizer"] == "HistQuantizer":
-        found["hist_percent"] = 0.99999
-    if found["activation_quantizer"] == "PercentileQuantizer":
-        found["percentile"] = 99.99
-    return found
-
-
-def _default_bins(bits: int) -> int:
-    return max(1024, 2**bits)
-
-
-def _training(options: QuantOptions) -> dict[str, Any]:
-    weight = options.weight_quantize_type
-    weight = weight or ("channel_wise_lsq_weight" if options.name == "lsq" else "channel_wise_abs_max")
-    found: dict[str, Any] = {
-        "weight_quantize_type": weight,
-        "weight_preprocess_type": None,
-        "fuse_conv_bn": options.placement == "deploy",
-        "freeze_bn_epoch": None,
-    }
-    if options.weight_preprocess_type:
-        found["compat"] = None
-    kind = options.activation_quantize_type
-    if options.name == "pact":
-        found |= _pact(options)
-        kind = found.get("activation_quantize_type")
-    if options.name == "qat":
-        kind = found["activation_quantize_type"] = kind or "moving_average_abs_max"
-    if options.name == "lsq":
-        kind, found["unsigned"] = None, "auto"
-    if "PACT" in (found.get("activation_preprocess_type"), options.weight_preprocess_type) and not options.compat:
-        found |= {"alpha_init": "mse", "alpha_learning_rate": 1.0, "alpha_weight_decay": 1e-4}
-        if options.alpha_init == "percentile":
-            found["alpha_percentile"] = 99.99
-    if "moving_average_abs_max" in (kind, weight):
-        found["moving_rate"] = 0.9
-    if "range_abs_max" in (kind, weight):
-        found["window_size"] = 10000
-    if kind in _OBSERVED or weight in _OBSERVED:
-        found["observer_epochs"] = None
-    return found
-
-
-def _pact(options: QuantOptions) -> dict[str, Any]:
-    found: dict[str, Any] = {"activation_preprocess_type": "PACT", "compat": None}
-    kind = options.activation_quantize_type
-    if options.compat:
-        found |= {"grid": "moving_average", "activation_quantize_type": "moving_average_abs_max"}
-        if options.grid == "alpha":
-            raise ConfigError("grid: alpha contradicts compat: paddleslim, which clips and then quantizes")
-        return found
-    if kind in ("abs_max", "range_abs_max"):
-        if options.grid is not None:
-            raise ConfigError(f"grid: {options.grid} contradicts activation_quantize_type: {kind}; leave one out")
-        return found | {"activation_quantize_type": kind}
-    if kind == "moving_average_abs_max" and options.grid == "alpha":
-        raise ConfigError("grid: alpha has no moving average; leave activation_quantize_type out")
-    found["unsigned"] = "auto"
-    found["grid"] = options.grid or ("moving_average" if kind else "alpha")
-    if found["grid"] == "moving_average":
-        found["activation_quantize_type"] = "moving_average_abs_max"
-    return found
 
 
 def _situation(options: QuantOptions, key: str) -> str:

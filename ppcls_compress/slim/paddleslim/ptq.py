@@ -55,7 +55,7 @@ class PTQ:
             activation_quantizer=activation_quantizer,
             weight_quantizer=weight_quantizer,
             fuse_conv_bn=False,
-            **{**bits, "bias_correction": False, **kwargs},
+            **{**bits, "bias_correction": False, "asymmetric": False, "depthwise_ranges": "tensor", **kwargs},
         )
         # By id(model); the model itself is kept beside, so that no other can take its id.
         self._observations: dict[int, tuple[paddle.nn.Layer, Observation, list[Any]]] = {}

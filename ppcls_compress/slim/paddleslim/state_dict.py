@@ -14,6 +14,8 @@ from ppcls_compress.slim.quant.calibrate import required_quant_layers
 from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.quantizers import learned
 from ppcls_compress.slim.quant.quantizers.base import Quantizer, WindowRange
+from ppcls_compress.slim.quant.quantizers.channelwise import Channelwise
+from ppcls_compress.slim.quant.quantizers.two_ended import TwoEnded
 
 State = dict[str, np.ndarray]
 _OUTPUT_SCALE = "._ma_output_scale._scale"
@@ -141,7 +143,7 @@ def _start_input(name: str, part: Quantizer, alpha: np.ndarray | None, scale: np
     """A range that PaddleSlim has none of stays as it is, to be calibrated."""
     averaged = isinstance(part, learned.LearnedAlphaMovingAverage)
     limit = _smaller(name, alpha, None if averaged and alpha is not None else scale)
-    if limit is not None and isinstance(part, learned.LearnedRange):
+    if limit is not None and isinstance(part, learned.LearnedRange | TwoEnded | Channelwise):
         part.take_over(limit)
     elif limit is not None and isinstance(part, WindowRange):
         part.start_from([limit])

@@ -13,6 +13,7 @@ from ppcls_compress.errors import ConfigError, first_line, unknown
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.quantizers import activations, weights
+from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def quantized_layer(
     """
     axis = layers.QUANTIZED[layers.base_type(layer)].channel_axis
     built = {
-        "act_quantize": activations.build(name, options),
+        "act_quantize": _input_quantizer(name, layer, options),
         "weight_quantize": weights.build(name, options, layer.weight, axis),
         "act_preprocess": activations.build_preprocess(name, options, alone="act_quantize" in custom),
         "weight_preprocess": weights.build_preprocess(name, options),
@@ -102,3 +103,9 @@ def quantized_layer(
     if options.bias_correction and other.bias is None:
         layers.add_bias(other)
     return other
+
+
+def _input_quantizer(name: str, layer: paddle.nn.Layer, options: QuantOptions) -> ActivationQuantizer:
+    if not layers.is_depthwise(layer):
+        return activations.build(name, options)
+    return activations.build_for_depthwise(name, options, layer._in_channels)

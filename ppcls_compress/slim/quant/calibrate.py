@@ -15,7 +15,6 @@ from ppcls_compress.slim.position import failures_told
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.placement import placement
-from ppcls_compress.slim.quant.quantizers.activations import Fixed
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 from ppcls_compress.slim.quant.quantizers.learned import ClipWeightByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.quantizers.weights import WeightQuantizer
@@ -158,7 +157,7 @@ def corrects_bias(layer: paddle.nn.Layer) -> bool:
     """Whether the layer's options ask for bias correction."""
     inputs = placement.quantizers(layer._fake_quant_input)[0]
     inputs = inputs.source if isinstance(inputs, placement.RoundedBefore) else inputs
-    return isinstance(inputs, Fixed) and inputs.corrects_bias
+    return isinstance(inputs, ActivationQuantizer) and inputs.corrects_bias
 
 
 def _correct_biases(

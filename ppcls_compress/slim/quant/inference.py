@@ -44,6 +44,11 @@ class LayerGrid:
         """The grids of one call."""
         return LayerGrid(self.calls[call], self.weight) if self.calls else self
 
+    def plain(self) -> LayerGrid:
+        """The grids where zero may lie only on the lowest integer or in the middle, one for each tensor."""
+        inputs = None if self.input is None else self.input.plain()
+        return LayerGrid(inputs, self.weight, tuple(grid.plain() for grid in self.calls))
+
 
 def grids(model: paddle.nn.Layer) -> dict[str, LayerGrid]:
     """The grids of every quantized layer, by structured name, as evaluation uses them.
@@ -142,7 +147,10 @@ class FixedInput(paddle.nn.Layer):
     def __init__(self, grid: InputGrid) -> None:
         super().__init__()
         self.grid = grid
-        self.register_buffer("limit", paddle.full([1], grid.limit))
+        name, value = ("limit", grid.limit) if grid.zero_point is None else ("step", grid.scale)
+        self.register_buffer(name, paddle.full([1], value))
+        if grid.factors is not None:
+            self.register_buffer("factors", paddle.to_tensor(grid.factors, "float32").reshape([-1, 1, 1]))
         if grid.clip is not None:
             self.register_buffer("clip", paddle.full([1], grid.clip))
 
@@ -152,7 +160,15 @@ class FixedInput(paddle.nn.Layer):
             return x
         if self.grid.clip is not None:
             x = paddle.maximum(paddle.minimum(x, self.clip), -self.clip)
-        return fake_quant.round_to_grid(x, self.limit, self.grid.bits, self.grid.unsigned, self.grid.full_range)
+        if self.grid.factors is None:
+            return self._rounded(x)
+        return self._rounded(x / self.factors) * self.factors
+
+    def _rounded(self, x: paddle.Tensor) -> paddle.Tensor:
+        grid = self.grid
+        if grid.zero_point is None:
+            return fake_quant.round_to_grid(x, self.limit, grid.bits, grid.unsigned, grid.full_range)
+        return fake_quant.round_between(x, self.step, paddle.full([1], float(grid.zero_point)), grid.bits)
 
 
 class InferenceLayer:
@@ -222,9 +238,11 @@ def _input_grid(layer: paddle.nn.Layer) -> InputGrid | None:
     inputs, before = layer._fake_quant_input, layer._act_preprocess
     if not isinstance(inputs, ActivationQuantizer) or not isinstance(before, ClipByAlpha | PaddleSlimPact | None):
         return None
+    if before is None:
+        return quantizer_grid(inputs)
     limit = inputs.limit()
-    alpha = None if before is None else before.range()
-    clips = alpha is not None and (limit is None or alpha < limit)
+    alpha = before.range()
+    clips = limit is None or alpha < limit
     return InputGrid(limit, inputs.bits, inputs.unsigned, inputs.full_range, alpha if clips else None)
 
 

@@ -201,8 +201,7 @@ class QuantLayer:
         """The bias, rounded to whole products of a level of what quantizes the input and a weight level."""
         with paddle.no_grad():
             weights = self._fake_quant_weight
-            step = inputs.current_limit() / fake_quant.levels(inputs.bits, inputs.unsigned)
-            step = step * weights.limits(self.preprocessed_weight()) / fake_quant.levels(weights.bits)
+            step = inputs.current_step() * weights.limits(self.preprocessed_weight()) / fake_quant.levels(weights.bits)
             if step.size > 1:  # of a transposed convolution with groups one for each channel of a group
                 step = step.tile([self.bias.size // step.size])
             # A channel of zeros has no grid, and its bias stays.
@@ -333,3 +332,10 @@ def add_bias(layer: paddle.nn.Layer) -> None:
 def channel_dimension(layer: paddle.nn.Layer, dimensions: int) -> int:
     """Which dimension of the layer's output holds the channels."""
     return 1 if getattr(layer, "_data_format", "").startswith("NC") else dimensions - 1
+
+
+def is_depthwise(layer: paddle.nn.Layer) -> bool:
+    """Whether a layer is a convolution of [N, C, H, W] that computes each channel from one channel of its input."""
+    if not isinstance(layer, paddle.nn.Conv2D) or layer._data_format != "NCHW":
+        return False
+    return layer._groups == layer._in_channels == layer._out_channels > 1

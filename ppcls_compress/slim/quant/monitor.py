@@ -13,6 +13,7 @@ from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.placement.calls import ByCall
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer, CountsClipped, Quantizer
+from ppcls_compress.slim.quant.quantizers.channelwise import Channelwise
 
 
 def statistics(model: paddle.nn.Layer, reset: bool = True) -> list[dict[str, Any]]:
@@ -71,6 +72,7 @@ def _activation_columns(
 
 def _alpha(part: paddle.nn.Layer | None, reset: bool) -> tuple[float | None, float | None]:
     """A trained range, and how much it clipped."""
+    part = part.whole if isinstance(part, Channelwise) else part
     return (part.range(), part.clip_rate(reset)) if isinstance(part, CountsClipped) else (None, None)
 
 

@@ -29,10 +29,14 @@ def network():
     return placed_network()
 
 
+FREE = {"asymmetric": True, "depthwise_ranges": "channel"}
+
+
+@pytest.mark.parametrize("free", [{}, FREE], ids=["default", "free"])
 @pytest.mark.parametrize("name", ["pact", "lsq", "qat", "ptq"])
-def test_onnxruntime_computes_what_training_saw(network, tmp_path, name):
+def test_onnxruntime_computes_what_training_saw(network, tmp_path, name, free):
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    model, expected, found = answers(network, tmp_path, name, "ort")
+    model, expected, found = answers(network, tmp_path, name, "ort", **free)
     step = quant.grids(model)["fc"].input.scale * np.abs(model.fc.weight.numpy()).max()
     difference = np.abs(found - expected)
     # To float rounding; a tie that falls to the other side moves a value by one step of its grid.
@@ -41,9 +45,10 @@ def test_onnxruntime_computes_what_training_saw(network, tmp_path, name):
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
 
 
-def test_openvino_keeps_the_roundings_before_sums(network, tmp_path):
+@pytest.mark.parametrize("free", [{}, FREE], ids=["default", "free"])
+def test_openvino_keeps_the_roundings_before_sums(network, tmp_path, free):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    _, expected, found = answers(network, tmp_path, "pact", "openvino")
+    _, expected, found = answers(network, tmp_path, "pact", "openvino", **free)
     difference = np.abs(found - expected)
     assert difference.mean() < 0.002 * np.abs(expected).max()  # 0.008 without the pooling before the sums
     ordered = np.sort(expected, axis=1)
@@ -52,9 +57,9 @@ def test_openvino_keeps_the_roundings_before_sums(network, tmp_path):
     np.testing.assert_array_equal(found.argmax(1)[clear], expected.argmax(1)[clear])
 
 
-def answers(network, folder, name, layout):
+def answers(network, folder, name, layout, **options):
     """A trained model, its logits, and those of the file written from it, all of whose layers must run on integers."""
-    model, _ = prepared(QuantOptions(name=name, placement="deploy"), copy.deepcopy(network))
+    model, _ = prepared(QuantOptions(name=name, placement="deploy", **options), copy.deepcopy(network))
     if name != "ptq":
         train(model)
     exported = export(model, folder, image_shape=SHAPE, layout=layout, ending="none")

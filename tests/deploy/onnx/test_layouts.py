@@ -60,8 +60,8 @@ def quantized(
     return found
 
 
-def observe(names) -> dict[str, tuple[float, float]]:
-    return dict.fromkeys(names, (-3.0, 4.0))
+def observe(names, by_channel=()) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return dict.fromkeys(names, (np.array([-3.0]), np.array([4.0])))
 
 
 def run(model: ir.Model, x: np.ndarray, extra: tuple[str, ...] = ()) -> list[np.ndarray]:
@@ -163,9 +163,12 @@ def test_ort_keeps_the_grid_of_a_layer_with_fewer_bits_that_shares_a_tensor(limi
 def test_ort_result_stays_near_the_exact_layout():
     x = 0.1 * rng().standard_normal((8, 3, 4, 4)).astype(np.float32)  # inside every range
 
-    def look(names):
+    def look(names, by_channel):
         values = run(network(), x, tuple(names))[1:]
-        return {name: (value.min(), value.max()) for name, value in zip(names, values, strict=True)}
+        return {name: ends(value) for name, value in zip(names, values, strict=True)}
+
+    def ends(value):
+        return np.array([value.min()]), np.array([value.max()])
 
     exact, fast = network(), network()
     place_openvino.place(quantized(exact))
@@ -225,7 +228,8 @@ def test_a_gate_keeps_its_whole_range_on_one_unsigned_grid():
 )
 def test_a_range_ends_where_its_reader_is_constant(op, expected):
     model = network(between=f"activated = {op} (conv1)", sum="sum = Add(activated, conv2)")
-    place_ort.place(model, quantized(model), lambda names: dict.fromkeys(names, (-10.0, 4.0)))
+    seen = (np.array([-10.0]), np.array([4.0]))
+    place_ort.place(model, quantized(model), lambda names, by_channel: dict.fromkeys(names, seen))
     _, zero, scale = pairs(model)["conv1"]
     low, high = expected
     assert scale == pytest.approx((high - low) / 255)

@@ -118,6 +118,40 @@ def test_a_record_gives_the_same_options_back(name):
         QuantOptions.from_dict({"gird": "alpha"})
 
 
+def test_a_record_from_before_free_zero_points_is_of_symmetric_grids():
+    for name in ("ptq", "pact"):
+        values = QuantOptions(name=name).as_dict()
+        del values["asymmetric"], values["depthwise_ranges"]
+        options = QuantOptions.from_dict(values)
+        assert (options.asymmetric, options.depthwise_ranges) == (False, "tensor")
+    former = QuantOptions(name="qat", activation_quantize_type="abs_max").as_dict()
+    del former["asymmetric"]
+    assert QuantOptions.from_dict(former).asymmetric is None
+
+
+def test_free_zero_points_are_the_default_of_calibration_and_asked_for_in_training():
+    assert (QuantOptions(name="ptq").asymmetric, QuantOptions(name="ptq").depthwise_ranges) == ("auto", "channel")
+    for name in ("pact", "lsq", "qat"):
+        assert (QuantOptions(name=name).asymmetric, QuantOptions(name=name).depthwise_ranges) == (False, "tensor")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"asymmetric": "yes"}, "asymmetric: unknown value 'yes'"),
+        ({"depthwise_ranges": "chanel"}, "did you mean 'channel'"),
+        ({"asymmetric": True, "compat": "paddleslim"}, "asymmetric: True has no effect"),
+        ({"asymmetric": True, "grid": "moving_average"}, "asymmetric: True has no effect"),
+        ({"asymmetric": True, "unsigned": False}, "unsigned: False fixes the zero point"),
+        ({"asymmetric": True, "activation_bits": 16}, "at most 15 bits"),
+        ({"name": "qat", "backend": "paddleslim", "asymmetric": True}, "asymmetric: True has no effect"),
+    ],
+)
+def test_zero_points_that_a_grid_cannot_have_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        QuantOptions(**options)
+
+
 def test_pydantic_reads_yaml_values_and_refuses_unknown_keys():
     adapter = TypeAdapter(QuantOptions)
     options = adapter.validate_python(

@@ -95,7 +95,7 @@ def test_prepare_and_calibrate_stay_close_to_float(name):
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_a_calibrated_range_rounds_as_its_formula_says(bits):
-    options = QuantOptions(name="ptq", activation_quantizer="AbsmaxQuantizer", activation_bits=bits)
+    options = QuantOptions(name="ptq", activation_quantizer="AbsmaxQuantizer", activation_bits=bits, asymmetric=False)
     quantizer = activations.build("layer", options)
     values, grad = np.random.default_rng(2).normal(size=(2, 5, 7)).astype("float32")
     seen = quantizer.observer()

@@ -372,14 +372,17 @@ def test_a_state_that_is_loaded_between_training_steps_is_obeyed():
     assert (model[0]._fake_quant_weight.s.numpy() > 0).all()
 
 
-def test_a_fixed_range_that_a_loaded_state_lacks_is_refused_in_training():
-    model = prepared(name="ptq", fuse_conv_bn=False)
+@pytest.mark.parametrize(("asymmetric", "entry"), [(False, "_scale"), ("auto", "_high")])
+def test_a_fixed_range_that_a_loaded_state_lacks_is_refused_in_training(asymmetric, entry):
+    model = prepared(name="ptq", fuse_conv_bn=False, asymmetric=asymmetric)
     quant.calibrate(model, [IMAGES])
     model.train()
     model(IMAGES)
     state = {key: value.numpy() for key, value in model.state_dict().items()}
     model(IMAGES)
-    state["0._fake_quant_input._scale"][:] = 0
+    for low in ("_low",) if asymmetric else ():
+        state[f"0._fake_quant_input.{low}"][:] = 0
+    state[f"0._fake_quant_input.{entry}"][:] = 0
     model.set_state_dict(state)
     with pytest.raises(UserError, match="0: its activation range is not calibrated"):
         model(IMAGES)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppcls_compress.errors import UserError
@@ -156,7 +157,11 @@ def _spots(place: Place) -> list[Spot]:
 def _quantizer(place: Place, layer: paddle.nn.Layer, options: QuantOptions) -> ActivationQuantizer:
     side = place.side if place.call is None else f"{place.side}, call {place.call + 1}"
     quantizer = activations.build_placed(
-        f"{place.layer} ({side})", options, non_negative=place.non_negative, unit_range=place.unit_range
+        f"{place.layer} ({side})",
+        options,
+        non_negative=place.non_negative,
+        unit_range=place.unit_range,
+        channels=layer._in_channels if place.side == "input" and layers.is_depthwise(layer) else None,
     )
     quantizer.training = layer.training
     return quantizer
@@ -220,9 +225,22 @@ class RoundedBefore(ActivationQuantizer):
         """Whether the grid uses the lowest integer."""
         return self.source.full_range
 
+    @property
+    def zero_point(self) -> int | None:
+        """The integer of 0, on a grid of non-negative integers."""
+        return self.source.zero_point
+
+    def factors(self) -> np.ndarray | None:
+        """What the grid is multiplied by for each channel."""
+        return self.source.factors()
+
     def limit(self) -> float | None:
         """The largest value of the grid."""
         return self.source.limit()
+
+    def current_step(self) -> paddle.Tensor:
+        """What one integer stands for."""
+        return self.source.current_step()
 
     def current_limit(self) -> paddle.Tensor:
         """The largest value of the grid, [1]."""

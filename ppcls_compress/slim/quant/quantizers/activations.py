@@ -5,13 +5,14 @@ from __future__ import annotations
 import paddle
 
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.quant.quantizers import fake_quant, learned, ranges
+from ppcls_compress.slim.quant.quantizers import fake_quant, learned, learned_ends, ranges, two_ended
 from ppcls_compress.slim.quant.quantizers.base import (
     ActivationQuantizer,
     HistogramPerBatch,
     MovingAverageRange,
     WindowRange,
 )
+from ppcls_compress.slim.quant.quantizers.channelwise import Channelwise
 
 
 class _OneSided(ActivationQuantizer):
@@ -146,6 +147,9 @@ class UnitRange(ActivationQuantizer):
 
 def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     """The activation quantizer that the options ask for."""
+    # A grid of 16 bits has no room for another zero point.
+    if options.asymmetric and options.activation_bits < 16 and options.unsigned in (None, "auto"):
+        return _two_ended(layer_name, options)
     if options.name == "ptq":
         return Fixed(layer_name, options)
     if options.name == "lsq":
@@ -163,8 +167,23 @@ def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     return average(layer_name, bits, options.moving_rate)
 
 
+def _two_ended(layer_name: str, options: QuantOptions) -> two_ended.TwoEnded:
+    if options.name == "ptq":
+        return two_ended.FixedEnds(layer_name, options)
+    if options.name == "lsq":
+        return learned_ends.LsqEnds(layer_name, options)
+    return (two_ended.AverageEnds if options.name == "qat" else learned_ends.LearnedClip)(layer_name, options)
+
+
+def build_for_depthwise(layer_name: str, options: QuantOptions, channels: int) -> ActivationQuantizer:
+    """The quantizer of what a depthwise convolution reads, with a range per channel where the options ask for it."""
+    if options.depthwise_ranges == "channel" and options.activation_bits < 16:
+        return Channelwise(_two_ended(layer_name, options), channels, options)
+    return build(layer_name, options)
+
+
 def build_placed(
-    layer_name: str, options: QuantOptions, *, non_negative: bool, unit_range: bool
+    layer_name: str, options: QuantOptions, *, non_negative: bool, unit_range: bool, channels: int | None = None
 ) -> ActivationQuantizer:
     """The quantizer of a place: on the grid of integer kernels, from the lowest integer on, halves to even.
 
@@ -173,10 +192,13 @@ def build_placed(
         options: of the section; with `unsigned: false` every grid is signed, as TensorRT wants it.
         non_negative: what the network says of the tensor; a range that is learned finds out by itself.
         unit_range: whether the tensor lies between 0 and 1.
+        channels: of a tensor that a depthwise convolution alone reads; None for others.
     """
     one_sided = options.unsigned is not False
     if unit_range:
         quantizer = UnitRange(layer_name, options.activation_bits, unsigned=one_sided)
+    elif channels is not None:
+        quantizer = build_for_depthwise(layer_name, options, channels)
     else:
         quantizer = build(layer_name, options)
     quantizer.full_range = quantizer.placed = True

@@ -75,6 +75,28 @@ class ActivationQuantizer(Quantizer):
     quantizing: bool = True
     placed: bool = False
 
+    @property
+    def corrects_bias(self) -> bool:
+        """Whether calibration shifts the layer's bias too."""
+        return False
+
+    @property
+    def zero_point(self) -> int | None:
+        """The integer of 0 on a grid of non-negative integers; None where `unsigned` says it all.
+
+        Raises:
+            UserError: no data was seen.
+        """
+        return None
+
+    def factors(self) -> np.ndarray | None:
+        """What the grid is multiplied by for each channel, float32 [channels], the largest 1; None for one grid."""
+        return None
+
+    def current_step(self) -> paddle.Tensor:
+        """What one integer stands for, [1] or [channels], without a look at the number."""
+        return self.current_limit() / fake_quant.levels(self.bits, self.unsigned)
+
     def limit(self) -> float | None:
         """The largest value of the grid, or None when it is found anew for each batch.
 
@@ -126,7 +148,14 @@ class CountsClipped:
         sample = x if self.counts_whole else x[:1]
         # A value at the limit has the gradient of a clipped one, and is none: where calibration takes the largest
         # magnitude for the limit, nothing is clipped.
-        rate = ((sample if unsigned else sample.abs()) > limit).astype("float32").mean()
+        self._count((sample if unsigned else sample.abs()) > limit)
+
+    def _count_outside(self, x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> None:
+        sample = x if self.counts_whole else x[:1]
+        self._count(paddle.logical_or(sample < low, sample > high))
+
+    def _count(self, clipped: paddle.Tensor) -> None:
+        rate = clipped.astype("float32").mean()
         self._clipped = rate if self._clipped is None else self._clipped + rate
         self._counted += 1
 

@@ -50,6 +50,35 @@ def round_to_grid(
     return _C_ops.relu_(rounded) if paddle.in_dynamic_mode() else paddle.nn.functional.relu(rounded)
 
 
+def round_between(x: paddle.Tensor, step: paddle.Tensor, zero_point: paddle.Tensor, bits: int) -> paddle.Tensor:
+    """Clip and round `x` to -`zero_point` .. 2^bits - 1 - `zero_point` times `step`; no gradient is defined.
+
+    Halves round to even, and 0 stays exactly 0, as padding of a convolution needs it.
+
+    Args:
+        x: float32, any shape.
+        step: float32 [1], what one integer stands for.
+        zero_point: float32 [1], whole, from 0 to 2^bits - 1.
+        bits: 2 to 15.
+    """
+    top = 2**bits - 1
+    # A part of the symmetric grid of one more bit.
+    rounded = round_to_grid(x, step * top, bits + 1, full_range=True)
+    return clip_in_place(rounded, -step * zero_point, step * (top - zero_point))
+
+
+def clip_in_place(x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
+    """clip(x, low, high) without a gradient, into the memory of `x` where it can be: fresh memory costs more."""
+    if reads_scalars_at_once(x):
+        return _C_ops.clip_(x, low, high)
+    return paddle.maximum(paddle.minimum(x, high), low)
+
+
+def reads_scalars_at_once(x: paddle.Tensor) -> bool:
+    """Whether a bound may be read from a tensor as a scalar; elsewhere than on the CPU that waits for the device."""
+    return paddle.in_dynamic_mode() and x.place.is_cpu_place()
+
+
 def largest_magnitude(x: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
     """max|x|, [1]; when unsigned, that of the non-negative values."""
     flat = x.reshape([-1])

@@ -1,4 +1,4 @@
-"""How large the activations of a layer are: one histogram of magnitudes, and the ranges that follow from it."""
+"""How large the activations of a layer are: a histogram of magnitudes, and the ranges that follow from it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,32 @@ _CANDIDATES = 200
 
 
 class Histogram:
-    """Counts of |x| in equal bins from 0 to `top`; the largest magnitude and the sign are exact.
+    """Counts of |x| in equal bins from 0 to `top`; the smallest and the largest value are exact.
 
     Attributes:
         counts: float64 [BINS].
+        below: the part of them that values below zero have.
         top: upper edge of the last bin.
-        largest: largest magnitude seen.
-        negative: whether any value was below zero.
+        lowest: smallest value seen.
+        highest: largest value seen.
     """
 
-    def __init__(self, counts: np.ndarray, top: float, largest: float, negative: bool) -> None:
+    def __init__(self, counts: np.ndarray, below: np.ndarray, top: float, lowest: float, highest: float) -> None:
         self.counts = counts
+        self.below = below
         self.top = top
-        self.largest = largest
-        self.negative = negative
+        self.lowest = lowest
+        self.highest = highest
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude seen."""
+        return max(-self.lowest, self.highest)
+
+    @property
+    def negative(self) -> bool:
+        """Whether any value was below zero."""
+        return self.lowest < 0
 
     @classmethod
     def of(cls, values: np.ndarray) -> Histogram:
@@ -39,15 +51,19 @@ class Histogram:
         top = float(2.0 ** np.ceil(np.log2(largest))) if largest > 0 else 0.0
         # An odd stride does not fall in step with rows whose length is a power of two.
         stride = flat.size // SAMPLES | 1
-        counts, _ = np.histogram(np.abs(flat[::stride]), bins=BINS, range=(0.0, top or 1.0))
-        return cls(counts.astype(np.float64), top, largest, lowest < 0)
+        thinned = flat[::stride]
+        above, below = (_counted(part, top) for part in (thinned, -thinned[thinned < 0]))
+        return cls(above + below, below, top, lowest, highest)
 
     @classmethod
     def merged(cls, parts: Sequence[Histogram]) -> Histogram:
         """One histogram of several batches."""
         top = max(part.top for part in parts)
-        counts = np.sum([part._widened(top) for part in parts], axis=0)
-        return cls(counts, top, max(part.largest for part in parts), any(part.negative for part in parts))
+        counts, below = (
+            np.sum([part._widened(values, top) for part, values in rows], axis=0)
+            for rows in (((part, part.counts) for part in parts), ((part, part.below) for part in parts))
+        )
+        return cls(counts, below, top, min(part.lowest for part in parts), max(part.highest for part in parts))
 
     def mean(self) -> float:
         """The mean magnitude, to a fraction of a bin's width."""
@@ -74,9 +90,34 @@ class Histogram:
         rounded = np.minimum(np.round(centres / steps), levels) * steps
         return float(ranges[np.argmin(np.square(rounded - centres) @ counts)])
 
-    def _widened(self, top: float) -> np.ndarray:
+    def least_squares_ends(self, levels: int) -> tuple[float, float]:
+        """The ends with the least squared error on a grid of `levels` steps between them.
+
+        Tried are magnitudes up to the largest, each cut to what was seen below and above zero.
+        """
+        if self.largest == 0:
+            return 0.0, 0.0
+        tried = self.largest * np.linspace(1 / _CANDIDATES, 1.0, _CANDIDATES)
+        low, high = np.maximum(min(self.lowest, 0.0), -tried), np.minimum(max(self.highest, 0.0), tried)
+        centres = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        centres[0] = 0.0
+        error = np.zeros(_CANDIDATES)
+        for values, counts in ((centres, self.counts - self.below), (-centres, self.below)):
+            held = counts > 0
+            steps = ((high - low) / levels)[:, None]
+            rounded = np.clip(np.round(values[held] / steps) * steps, low[:, None], high[:, None])
+            error += np.square(rounded - values[held]) @ counts[held]
+        best = int(np.argmin(error))
+        return float(low[best]), float(high[best])
+
+    def _widened(self, counts: np.ndarray, top: float) -> np.ndarray:
         if self.top in (0.0, top):
-            return self.counts
+            return counts
         factor = min(round(top / self.top), BINS)
-        merged = self.counts.reshape(-1, factor).sum(axis=1)
+        merged = counts.reshape(-1, factor).sum(axis=1)
         return np.concatenate([merged, np.zeros(BINS - merged.size)])
+
+
+def _counted(values: np.ndarray, top: float) -> np.ndarray:
+    """Counts of the values from 0 to `top`; what is below zero is left out."""
+    return np.histogram(values, bins=BINS, range=(0.0, top or 1.0))[0].astype(np.float64)

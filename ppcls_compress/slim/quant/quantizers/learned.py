@@ -252,7 +252,7 @@ class LearnedAlphaMovingAverage(LearnedAlpha):
         # first, and needs memory once.
         low = paddle.zeros_like(alpha) if unsigned else self._on_scale(-alpha)
         high = self._on_scale(alpha, unsigned)
-        rounded = pact.clip_in_place(self._on_scale(x, unsigned), low, high)
+        rounded = fake_quant.clip_in_place(self._on_scale(x, unsigned), low, high)
         # Below half a level alpha rounds to 0, and so does everything; the gradient then is 0, until the average has
         # followed alpha.
         return rounded, rounded, high + _TINY

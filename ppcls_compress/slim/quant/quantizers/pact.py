@@ -12,18 +12,13 @@ import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 
-
-def clip_in_place(x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
-    """clip(x, low, high) without a gradient, into the memory of `x` where it can be: fresh memory costs more."""
-    if _reads_scalars_at_once(x):
-        return _C_ops.clip_(x, low, high)
-    return paddle.maximum(paddle.minimum(x, high), low)
+from ppcls_compress.slim.quant.quantizers.fake_quant import reads_scalars_at_once
 
 
 def clip(x: paddle.Tensor, alpha: paddle.Tensor, unsigned: bool = False) -> paddle.Tensor:
     """clip(x, -alpha, alpha), or clip(x, 0, alpha) when unsigned, without a gradient for `alpha`."""
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
-    if _reads_scalars_at_once(x):
+    if reads_scalars_at_once(x):
         return _C_ops.clip(x, lower, alpha)
     return paddle.maximum(paddle.minimum(x, alpha), lower)
 
@@ -72,7 +67,7 @@ def clip_gradients(
         bound: what `clipped` holds for alpha, if it was rounded since.
     """
     lower = paddle.zeros_like(alpha) if unsigned else -alpha
-    if not _reads_scalars_at_once(x):
+    if not reads_scalars_at_once(x):
         # Each bound takes a kernel of its own.
         grad_x, above = _C_ops.minimum_grad(x, alpha, grad)
         grad_x, below = _C_ops.maximum_grad(x, lower, grad_x)
@@ -83,8 +78,3 @@ def clip_gradients(
     stopped = _C_ops.subtract_(grad_x, grad).reshape([-1])
     total = _C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1])
     return _C_ops.add_(grad_x, grad), -total / (alpha if bound is None else bound)
-
-
-def _reads_scalars_at_once(x: paddle.Tensor) -> bool:
-    """Whether a bound may be read from a tensor as a scalar; elsewhere than on the CPU that waits for the device."""
-    return paddle.in_dynamic_mode() and x.place.is_cpu_place()

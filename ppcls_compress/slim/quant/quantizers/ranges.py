@@ -1,7 +1,8 @@
 """Ranges for quantization after training, by PaddleSlim's rules, from a stream of batches.
 
 KL: the range whose rounded histogram has the least divergence from the original one. Histogram: the range that holds a
-given fraction. Abs-max: the largest magnitude. Percentile: the mean of each batch's percentile.
+given fraction. Abs-max: the largest magnitude. Percentile: the mean of each batch's percentile. MSE: the least squared
+error of the rounded values.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant.quantizers.fake_quant import levels
+from ppcls_compress.slim.quant.quantizers.histogram import Histogram
 
 # How many ranges KL tries at most. The time for each grows with the bins: all 32,768 of 16 bits would take minutes.
 _CANDIDATES = 2048
@@ -130,6 +133,48 @@ class KlRange(_GrowingHistogram):
         return (best + 0.5) * self._top / self._bins
 
 
+class MseRange:
+    """The range whose grid has the least squared error, clipping included."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._seen: Histogram | None = None
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+        batch = Histogram.of(values)
+        self._seen = batch if self._seen is None else Histogram.merged([self._seen, batch])
+
+    def range(self) -> float:
+        """The largest magnitude of the best symmetric grid."""
+        return self._seen.least_squares(levels(self._bits))
+
+    def ends(self) -> tuple[float, float]:
+        """The ends of the best grid with a free zero point."""
+        return self._seen.least_squares_ends(2**self._bits - 1)
+
+
+class EndsObserver:
+    """The smallest and the largest value, cut to the range that a rule finds for the magnitudes, if there is a rule."""
+
+    def __init__(self, rule: RangeObserver | None = None) -> None:
+        self._rule = rule
+        self._low, self._high = 0.0, 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one batch."""
+        self._low, self._high = min(self._low, float(values.min())), max(self._high, float(values.max()))
+        if self._rule is not None:
+            self._rule.add(values)
+
+    def ends(self) -> tuple[float, float]:
+        """The lower end, at most 0, and the upper one, at least 0."""
+        if isinstance(self._rule, MseRange):
+            return self._rule.ends()
+        limit = math.inf if self._rule is None else self._rule.range()
+        return max(self._low, -limit), min(self._high, limit)
+
+
 def divergence(counts: np.ndarray, size: int, levels: int) -> float:
     """Divergence of the first `size` bins, the rest added to the last of them, from their mean over `levels` groups.
 
@@ -159,4 +204,11 @@ def build(options: QuantOptions) -> RangeObserver:
         return HistogramRange(options.bins, options.upsample_bins, options.hist_percent)
     if options.activation_quantizer == "PercentileQuantizer":
         return PercentileRange(options.percentile)
+    if options.activation_quantizer == "MSEQuantizer":
+        return MseRange(options.activation_bits)
     return AbsMaxRange()
+
+
+def build_ends(options: QuantOptions) -> EndsObserver:
+    """The method that the options name, for both ends."""
+    return EndsObserver(None if options.activation_quantizer == "AbsmaxQuantizer" else build(options))

@@ -11,6 +11,7 @@ from ppcls_compress import models
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import quant, recipe
 from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+from ppcls_compress.slim.quant.input_grid import quantizer_grid
 from ppcls_compress.slim.quant.placement import placement
 
 DEPLOY = {"placement": "deploy"}
@@ -20,6 +21,9 @@ QUANTIZERS = [
     {"name": "qat"},
     {"name": "qat", "activation_quantize_type": "range_abs_max"},
     {"name": "ptq"},
+    {"name": "pact", "asymmetric": True, "depthwise_ranges": "channel"},
+    {"name": "lsq", "asymmetric": True, "depthwise_ranges": "channel"},
+    {"name": "qat", "asymmetric": True, "depthwise_ranges": "channel"},
 ]
 
 
@@ -72,7 +76,7 @@ def test_batch_norms_are_folded(network):
     assert not any(isinstance(layer, nn.BatchNorm2D) for layer in model.sublayers())
 
 
-@pytest.mark.parametrize("kind", QUANTIZERS, ids=lambda kind: "_".join(kind.values()))
+@pytest.mark.parametrize("kind", QUANTIZERS, ids=lambda kind: "_".join(map(str, kind.values())))
 def test_each_quantizer_trains_reloads_strictly_and_converts_back(network, kind):
     model, record = prepared(QuantOptions(**DEPLOY, **kind), copy.deepcopy(network))
     if kind["name"] != "ptq":
@@ -101,17 +105,17 @@ def outputs_of(layer, model):
     return seen[0]
 
 
-@pytest.mark.parametrize("kind", QUANTIZERS, ids=lambda kind: "_".join(kind.values()))
+@pytest.mark.parametrize("kind", QUANTIZERS, ids=lambda kind: "_".join(map(str, kind.values())))
 def test_outputs_lie_on_the_grid_of_integer_kernels(network, kind):
     model, _ = prepared(QuantOptions(**DEPLOY, **kind), copy.deepcopy(network))
     for name, layer in placement.outputs(model).items():
         seen = outputs_of(layer, model)
         quantizer = placement.quantizer_of(layer)
-        scale = quantizer.limit() / (255 if quantizer.unsigned else 127)
-        integers = seen / scale
+        grid = quantizer_grid(quantizer)
+        integers = seen / grid.scale
         np.testing.assert_allclose(integers, np.rint(integers), atol=1e-2, err_msg=name)
-        low, high = (0, 255) if quantizer.unsigned else (-128, 127)
-        assert low <= np.rint(integers).min() <= np.rint(integers).max() <= high
+        assert grid.low <= np.rint(integers).min() <= np.rint(integers).max() <= grid.high
+        assert grid.high - grid.low == 255
 
 
 def test_what_cannot_be_negative_has_a_one_sided_grid(network):
