@@ -78,7 +78,9 @@ class Kind:
 
 
 _LEAST_LOG = -80.0
-"""What a softmax or sigmoid in float32 cannot tell from 0 is cut off."""
+"""What a softmax in float32 cannot tell from 0 is cut off."""
+_LARGEST_LABEL = 10.0
+"""A logit of more is cut off: a sigmoid in float32 gives it to 1e-4 of this, larger ones ever less exactly."""
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:
@@ -111,7 +113,7 @@ KINDS = {
         accuracy="top-1",
     ),
     "labels": Kind(
-        level=lambda logits: logits.astype(np.float64).clip(_LEAST_LOG, -_LEAST_LOG),
+        level=lambda logits: logits.astype(np.float64).clip(-_LARGEST_LABEL, _LARGEST_LABEL),
         decide=lambda levels: levels > 0,
         doubt=_beyond_zero,
         right=_right_labels,

@@ -23,7 +23,10 @@ Row = dict[str, Any]
 
 
 def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, batch_size: int, rounds: int) -> list[Row]:
-    """Rows of name, top1 (percent), params, flops (multiply-adds), bytes (all files), latency_ms (median of a batch).
+    """Rows of name, metric, its value (percent), params, flops (multiply-adds), bytes (all files), latency_ms.
+
+    The metric is `top1`, whatever the configuration measures; of images with several labels it is the one that chooses
+    the best checkpoint. The latency is the median of a batch.
 
     Args:
         config: its `DataLoader.Eval` gives the images.
@@ -37,7 +40,8 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     """
     if config.Global.eval_mode != "classification":
         raise ConfigError(f"Global.eval_mode: is {config.Global.eval_mode}; the table has top-1 accuracy, of classes")
-    metrics = Metrics([TopkAcc(topk=(1,))])  # the table has top-1, whatever the configuration measures
+    measured = config.Metric.Eval[0] if config.Global.use_multilabel else TopkAcc(topk=(1,))
+    metrics = Metrics([measured])
     loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
     loaded = {name: artifact.load(folder) for name, folder in artifacts.items()}
     shape = [batch_size, *config.Global.image_shape]
@@ -45,12 +49,15 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
     rows, told = [], set()
     for name, model in loaded.items():
         predictor = Predictor(model.directory)
-        found = evaluate(lambda images, run=predictor.run: paddle.to_tensor(run(images.numpy())), loader, metrics)
+        found = evaluate(
+            lambda images, logits=predictor.logits: paddle.to_tensor(logits(images.numpy())), loader, metrics
+        )
         tell_skipped(loader, told)
         rows.append(
             {
                 "name": name,
-                "top1": round(100 * found["top1"], 2),
+                "metric": measured.main,
+                measured.main: round(100 * found[measured.main], 2),
                 "params": model.description.params,
                 "flops": model.description.flops,
                 "bytes": model.bytes,
@@ -65,12 +72,14 @@ def show(rows: Sequence[Row], *, threads: int, batch_size: int) -> None:
     title = f"latency: median, batch {batch_size}, {threads} thread{'s' if threads > 1 else ''}"
     table = Table(title=title, title_justify="left")
     table.add_column("model")
-    for heading in ("top-1 %", "parameters", "multiply-adds", "bytes on disk", "latency ms"):
+    metric = rows[0]["metric"]
+    score = "top-1 %" if metric == "top1" else f"{metric} %"
+    for heading in (score, "parameters", "multiply-adds", "bytes on disk", "latency ms"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             row["name"],
-            f"{row['top1']:.2f}",
+            f"{row[metric]:.2f}",
             _count(row["params"]),
             _count(row["flops"]),
             _count(row["bytes"]),

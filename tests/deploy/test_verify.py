@@ -240,3 +240,28 @@ def test_latency_side_by_side(exported):
 def test_latency_of_nothing(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         measure({"a": tmp_path / "nowhere"}, [1, *SHAPE], rounds=1)
+
+
+def test_labels_are_compared_one_by_one():
+    trained = answers([[2.0, -1.0], [0.01, -3.0]], kind="labels", labels=np.array([[1, 1], [0, -1]], np.float32))
+    found = np.array([[2.1, -1.0], [-0.01, -3.0]], np.float32)
+    report = compare.compare(trained, found, compare.Tolerance(1.0, 0.01))
+    assert (report.agreement, report.near_agreement) == (0.75, 1.0)
+    assert (report.accuracy_model, report.accuracy_artifact) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert report.mean_difference == pytest.approx((0.1 + 0.02) / 4, abs=1e-6)
+    assert report.largest_logit == pytest.approx(3.0)
+    assert str(report).startswith("same label for 75.00% of all labels of images, labels right 33.33% trained")
+    strict = compare.problem(report, compare.Tolerance(0.98, 0.1), strict=True)
+    assert strict == "the same label for 75.00% of all labels of images is below the bound 98.00%"
+    assert compare.problem(report, compare.Tolerance(0.98, 0.1), strict=False) is None
+
+
+def test_labels_that_are_certain_are_compared_as_exactly_as_a_sigmoid_tells():
+    logits = np.linspace(-30, 30, 1001, dtype=np.float32)[:, None]
+    scores = 1 / (1 + np.exp(-logits))
+    given = np.log(np.maximum(scores, 1e-38)) - np.log(np.maximum(1 - scores, 1e-38))
+    report = compare.compare(answers(logits, kind="labels"), given, compare.FLOAT)
+    assert report.largest_logit == 10
+    assert compare.problem(report, compare.FLOAT, strict=True) is None
+    moved = compare.compare(answers(logits, kind="labels"), given + 0.02, compare.FLOAT)
+    assert "difference of logits is above" in compare.problem(moved, compare.FLOAT, strict=False)

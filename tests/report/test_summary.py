@@ -2,7 +2,7 @@ import json
 
 import pytest
 from support.exporting import export
-from support.project import CLASSES, SIZE, make_project
+from support.project import ATTRIBUTES, CLASSES, SIZE, make_attribute_project, make_project
 
 from ppcls_compress.cli import main
 from ppcls_compress.models import build
@@ -26,6 +26,17 @@ def test_the_table_has_top1_whatever_the_configuration_measures(project, tmp_pat
     assert row["name"] == "it"
     assert 0 <= row["top1"] <= 100
     assert "top-1 %" in capsys.readouterr().out
+
+
+def test_of_images_with_several_labels_the_table_has_the_main_metric(tmp_path, capsys):
+    config = make_attribute_project(tmp_path)
+    model = build("CIFARResNet8", class_num=len(ATTRIBUTES))
+    export(model, tmp_path / "inference", image_shape=[3, SIZE, SIZE], output="label_probabilities")
+    assert report(config, "--rounds", "2", "--out", str(tmp_path / "rows.json")) == 0
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["metric"] == "ma"
+    assert 0 <= row["ma"] <= 100
+    assert "ma %" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", ["--rounds", "--threads", "--batch-size"])
