@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import __version__, io
-from ppcls_compress.commands.many import Outcome, outcomes
+from ppcls_compress.commands.many import Outcome, outcomes, read
 from ppcls_compress.errors import ConfigError, UserError
 
 MEMORY_OF_ONE = 4 * 2**30
@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="replace one value in every file"
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="check keys, names and options alone, in a moment; nothing is built"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="dry runs at a time (default: one per core)")
     parser.add_argument(
@@ -55,12 +58,12 @@ def run(args: argparse.Namespace) -> None:
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers: expected at least 1, found {args.workers}")
     workers = args.workers or default_workers()
-    kept = Results(args.json, args.override)
+    kept = Results(args.json, [*args.override, *(["--read-only"] if args.read_only else [])])
     kept.check_readable()
     known = kept.known(files, retry=args.retry)
     rest = [file for file in files if file not in known]
     os.environ["OMP_NUM_THREADS"] = "1"  # the cores are shared by processes
-    if rest:
+    if rest and not args.read_only:
         from ppcls_compress.commands import dry_run  # noqa: F401  Paddle is loaded once, before the processes fork
     found = _told(known, rest, args, workers, kept)
     sys.stdout.write("\n".join(totals(found.values())) + "\n")
@@ -85,7 +88,9 @@ def _told(
     with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(rest) + len(known), completed=len(known))
         bar.refresh()
-        for outcome in outcomes(rest, args.override, workers=workers, timeout=args.timeout):
+        for outcome in outcomes(
+            rest, args.override, workers=workers, timeout=args.timeout, check=read if args.read_only else None
+        ):
             found[outcome.file] = outcome
             kept.add(outcome)
             if console.is_terminal:

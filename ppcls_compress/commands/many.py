@@ -26,6 +26,9 @@ from ppcls_compress.errors import ForeignFileError, UserError, first_line, one_l
 
 Status = Literal["ok", "foreign", "failed", "crashed"]
 
+Check = Callable[[str, Sequence[str]], str]
+"""A file and overrides to what was left out; raises UserError where the file is wrong."""
+
 BATCH = 2
 """Images of a step: the fewest that batch norms can be trained on."""
 
@@ -48,11 +51,14 @@ class Outcome:
     log: str = ""
 
 
-def outcomes(files: Sequence[str], overrides: Sequence[str], *, workers: int, timeout: float) -> Iterator[Outcome]:
+def outcomes(
+    files: Sequence[str], overrides: Sequence[str], *, workers: int, timeout: float, check: Check | None = None
+) -> Iterator[Outcome]:
     """The outcome of each file's dry run, in the order in which they end.
 
     Args:
         overrides: `key.path=value`, the same for all.
+        check: what is done with each; None rehearses it.
         workers: how many run at a time, one thread each.
         timeout: seconds after which one is stopped.
     """
@@ -61,7 +67,7 @@ def outcomes(files: Sequence[str], overrides: Sequence[str], *, workers: int, ti
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                running.append(_Run(waiting.pop(), overrides, timeout))
+                running.append(_Run(waiting.pop(), overrides, timeout, check or rehearsed))
             connection.wait([run.process.sentinel for run in running], timeout=_LOOK_EVERY)
             ended = [run for run in running if run.over]
             running = [run for run in running if run not in ended]
@@ -79,13 +85,13 @@ _KEPT_LINES = 40
 class _Run:
     """One dry run in a process of its own, which ends with this one."""
 
-    def __init__(self, file: str, overrides: Sequence[str], timeout: float) -> None:
+    def __init__(self, file: str, overrides: Sequence[str], timeout: float, check: Check) -> None:
         self._file = file
         self._started = time.monotonic()
         self._timeout = timeout
         self._log = tempfile.TemporaryFile("w+b")  # noqa: SIM115  closed when the outcome is read
         self._answer, theirs = multiprocessing.Pipe(duplex=False)
-        arguments = (file, tuple(overrides), self._log.fileno(), theirs)
+        arguments = (check, file, tuple(overrides), self._log.fileno(), theirs)
         self.process: BaseProcess = multiprocessing.get_context("fork").Process(target=_run, args=arguments)
         self.process.start()
         theirs.close()
@@ -128,12 +134,12 @@ class _Run:
         return Outcome(self._file, status, reason, seconds, log)
 
 
-def _run(file: str, overrides: Sequence[str], log: int, answer: connection.Connection) -> None:
+def _run(check: Check, file: str, overrides: Sequence[str], log: int, answer: connection.Connection) -> None:
     os.setpgid(0, 0)  # Ctrl-C is for the process that started this one, and what this one starts ends with it
     _end_with_parent()
     os.dup2(log, 1)
     os.dup2(log, 2)
-    answer.send(verdict(lambda: rehearsed(file, overrides)))
+    answer.send(verdict(lambda: check(file, overrides)))
 
 
 def rehearsed(file: str, overrides: Sequence[str]) -> str:
@@ -159,6 +165,16 @@ def rehearsed(file: str, overrides: Sequence[str]) -> str:
         dry_run(config, largest_batch=BATCH)
     notes = ["for inference alone, not trained"] if inference else []
     return "; ".join([*notes, *(f"without the weights of {key}, which are not here" for key in absent)])
+
+
+def read(file: str, overrides: Sequence[str]) -> str:
+    """Check the keys, names and options of one file, and build nothing.
+
+    Raises:
+        UserError: as every command does.
+    """
+    load_checked(file, overrides)
+    return ""
 
 
 def verdict(run: Callable[[], str]) -> tuple[Status, str, str]:

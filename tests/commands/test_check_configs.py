@@ -78,6 +78,16 @@ def test_each_file_gets_a_line_and_what_is_known_is_not_run_again(tmp_path, caps
     assert next(line for line in out if line.startswith("ok: ")).startswith(f"ok: {bad}")
 
 
+def test_reading_alone_tells_wrong_keys_and_builds_nothing(tmp_path, capsys):
+    good = make_project(tmp_path / "good", Arch={"name": "CIFARResNet8", "class_num": 3})
+    bad = make_project(tmp_path / "bad", Arch={"name": "CIFARResNet8", "class_nun": 3})
+    code, out, err = check(capsys, good, bad, "--read-only")
+    assert code == 2
+    assert err == ["error: 1 of 2 configurations do not pass"]
+    assert any(line.startswith(f"ok: {good}") for line in out)
+    assert any("unknown key 'class_nun'; did you mean 'class_num'?" in line for line in out)
+
+
 def test_results_of_other_overrides_are_not_taken_for_these(tmp_path, capsys):
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"overrides": ["Global.epochs=2"], "results": []}))
