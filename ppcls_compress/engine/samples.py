@@ -10,12 +10,12 @@ import numpy as np
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader, dead_workers_told
+from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
-from ppcls_compress.declare.paths import exists
 from ppcls_compress.engine.judging import classes_of
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,19 @@ def from_split(config: Config, modes: Sequence[str], count: int) -> Samples | No
     """
     for mode in modes:
         options = getattr(config.DataLoader, mode)
-        if (
-            options is None
-            or _faces(config, mode)
-            or not all(exists(getattr(options.dataset, path)) for path in options.dataset.paths)
-        ):
+        if options is None or _faces(config, mode) or not _is_there(options.dataset, mode):
             continue
         ops, how = _still(config, mode)
         return _drawn(config, options, ops, count, where=f"DataLoader.{mode}", how=how)
     return None
+
+
+def _is_there(dataset: Dataset, mode: str) -> bool:
+    try:
+        dataset.check_paths(f"DataLoader.{mode}.dataset")
+    except ConfigError:
+        return False
+    return True
 
 
 def random(config: Config, count: int) -> Samples:

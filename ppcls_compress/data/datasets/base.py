@@ -56,7 +56,8 @@ class Dataset(Options):
             ConfigError: a path is missing.
         """
         for key, kind in self.paths.items():
-            check_path(f"{where}.{key}", getattr(self, key), kind)
+            if getattr(self, key) is not None:
+                check_path(f"{where}.{key}", getattr(self, key), kind)
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The images and their labels; `where` is the key of the section.

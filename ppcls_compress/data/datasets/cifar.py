@@ -36,6 +36,7 @@ class _Cifar(Dataset):
     """
 
     archive: ClassVar[Archive]
+    paths: ClassVar = {"data_file": "file"}
     inert: ClassVar = {
         "download": "nothing is downloaded for a data set",
         "backend": "the archive has pixels, which need no decoding",

@@ -121,6 +121,7 @@ class CompCars(_Listed):
         label_root: folder of the boxes, `relative/path.txt` for `relative/path.jpg`, x1 y1 x2 y2 in the last line.
     """
 
+    paths: ClassVar = {**_Listed.paths, "label_root": "folder"}
     parse = staticmethod(identity_lists.after(None))
     expected = "a path and a label"
 
@@ -132,12 +133,6 @@ class CompCars(_Listed):
         if self.bbox_crop and self.label_root is None:
             raise at_key("label_root", "is needed for bbox_crop, the folder of the boxes")
         return self
-
-    def check_paths(self, where: str) -> None:
-        """The list and the folders."""
-        super().check_paths(where)
-        if self.bbox_crop:
-            check_path(f"{where}.label_root", self.label_root, "folder")
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the list, and the boxes where they are needed."""
