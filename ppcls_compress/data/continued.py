@@ -34,6 +34,11 @@ class ContinuedLoader:
         return self._loader.samples
 
     @property
+    def of_one_size(self) -> bool:
+        """As `Loader.of_one_size`."""
+        return self._loader.of_one_size
+
+    @property
     def images(self) -> LabelledImages:
         """Every image of the split."""
         return self._loader.images
