@@ -75,7 +75,7 @@ def _answers(
         from ppcls_compress.deploy.predictor import Predictor
 
         return Predictor(args.artifact, runtime=args.runtime).classify(
-            paths, post_process=options.PostProcess, batch_size=options.batch_size, failed=failed
+            paths, post_process=config.post_process, batch_size=options.batch_size, failed=failed
         )
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
@@ -87,7 +87,7 @@ def _answers(
         predict,
         paths,
         data.build_pipeline(options.transforms),
-        post_process=options.PostProcess,
+        post_process=config.post_process,
         class_names=assemble.class_names(config),
         batch_size=options.batch_size,
         image_shape=config.Global.image_shape,

@@ -38,6 +38,8 @@ def inert_keys(config: Config) -> Iterator[str]:
         loader = getattr(config.DataLoader, mode)
         for where, split in loader.splits(f"DataLoader.{mode}").items() if loader is not None else ():
             yield from _of_dataset(split.dataset, f"{where}.dataset")
+    if config.Infer is not None and config.Arch.gives_features and "PostProcess" in config.Infer.model_fields_set:
+        yield "Infer.PostProcess has no effect: the network gives features, and inference tells these"
     if config.Infer is not None:
         yield from inert_options(config.Infer.transforms, "Infer.transforms")
 

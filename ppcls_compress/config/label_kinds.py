@@ -37,7 +37,7 @@ def check_kinds(config: Any) -> None:
     misfit = config.Infer and config.Infer.PostProcess.misfit(
         config.Arch.class_num, multilabel=config.Global.use_multilabel
     )
-    if misfit:
+    if misfit and not config.Arch.gives_features:
         raise at_key("Infer.PostProcess.name", misfit)
 
 

@@ -19,7 +19,8 @@ from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
 from ppcls_compress.models.decoder_options import DecoderOptions
 from ppcls_compress.optim.optimizers import OptimizerSection
-from ppcls_compress.postprocess import POST_PROCESSES, Topk
+from ppcls_compress.postprocess import POST_PROCESSES, PostProcess, Topk
+from ppcls_compress.postprocess.features import FeatureOutput
 from ppcls_compress.slim.options import SlimOptions
 
 
@@ -136,6 +137,14 @@ class Config(Options):
     def _of_networks_that_there_are(self) -> Config:
         check_networks(self)
         return self
+
+    @property
+    def post_process(self) -> PostProcess:
+        """What inference makes of what the network gives."""
+        if self.Arch.gives_features:
+            options = self.Global
+            return FeatureOutput(normalize=options.feature_normalize, binarize=options.feature_binarize)
+        return self.Infer.PostProcess if self.Infer else Topk(topk=5)
 
     @property
     def drops_quantization(self) -> bool:

@@ -200,6 +200,11 @@ class Arch(Options):
         return {"infer_add_softmax": softmax, **data, "class_num": classes}
 
     @property
+    def gives_features(self) -> bool:
+        """Whether what is deployed are features, to be compared, and no scores of classes."""
+        return self.name == "RecModel" and self.family_options.get("infer_output_key", "features") != "logits"
+
+    @property
     def family_options(self) -> dict[str, Any]:
         """The keys that the backbone's own builder takes, besides `class_num`."""
         return dict(self.model_extra or {})

@@ -41,7 +41,7 @@ class Reference:
     Attributes:
         images: preprocessed, float32 [N, C, H, W].
         logits: of the model, [N, classes].
-        kind: what is told of an image: one of `classes`, or several `labels`.
+        kind: what is told of an image: one of `classes`, several `labels`, or the `features` it is recognised by.
         labels: as the data set has them, int64 [N] or float32 [N, C]; None where there are none.
         source: what the images are, for messages: `512 validation images`.
         synthetic: whether they are random. A network's classes on noise are often close to each other, so that classes
@@ -63,18 +63,22 @@ class Kind:
     Attributes:
         level: logits [N, C] to what is compared, which differs where answers differ and not otherwise.
         decide: such levels to decisions, [N] or [N, C].
+        agree: the model's decisions and an artifact's to how much these are the same, each from 0 to 1.
         doubt: the model's levels and an artifact's decisions to how far these are from the model's own.
-        right: decisions and labels to the share of right ones.
+        right: decisions and labels to the share of right ones; None where labels say nothing of them.
         agrees: words for a share of same decisions on some images.
         accuracy: words for a share of right decisions.
+        what: words for what is compared.
     """
 
     level: Callable[[np.ndarray], np.ndarray]
     decide: Callable[[np.ndarray], np.ndarray]
     doubt: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    right: Callable[[np.ndarray, np.ndarray], float]
     agrees: str
-    accuracy: str
+    agree: Callable[[np.ndarray, np.ndarray], np.ndarray] = np.equal
+    right: Callable[[np.ndarray, np.ndarray], float] | None = None
+    accuracy: str = ""
+    what: str = "logits"
 
 
 _LEAST_LOG = -80.0
@@ -103,6 +107,18 @@ def _right_labels(chosen: np.ndarray, labels: np.ndarray) -> float:
     return float((chosen == (labels == 1))[known].mean()) if known.any() else 1.0
 
 
+def _of_length_one(features: np.ndarray) -> np.ndarray:
+    features = features.astype(np.float64)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _SHORTEST)
+
+
+_SHORTEST = 1e-12
+
+
+def _cosines(features: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return (features * others).sum(axis=1)
+
+
 KINDS = {
     "classes": Kind(
         level=_centred,
@@ -120,6 +136,14 @@ KINDS = {
         agrees="same label for {share:.2%} of all labels of {images}",
         accuracy="labels right",
     ),
+    "features": Kind(
+        level=_of_length_one,
+        decide=lambda levels: levels,
+        agree=_cosines,
+        doubt=lambda levels, chosen: 1 - _cosines(levels, chosen),
+        agrees="cosine {share:.6f} on average over {images}",
+        what="features of a length of one",
+    ),
 }
 
 
@@ -128,12 +152,13 @@ class ParityReport:
     """How far an artifact is from its model.
 
     Attributes:
-        kind: what is told of an image, `classes` or `labels`.
+        kind: what is told of an image, `classes`, `labels` or `features`.
         images: what was compared on.
         synthetic: whether they are random.
-        agreement: fraction of images whose most likely class is the same, or of labels that are the same.
+        agreement: fraction of images whose most likely class is the same, or of labels that are the same; of features,
+            the mean cosine between the two.
         near_agreement: the same, but also counting an image where the artifact's class comes within the allowed mean
-            difference of the model's best, or a label whose logit is so close to 0.
+            difference of the model's best, a label whose logit is so close to 0, or a cosine so close to 1.
         bound: what the agreement must reach.
         default_bound: what it must reach unless configured otherwise.
         mean_bound: what the mean difference may reach, relative to the largest logit; None for anything.
@@ -169,7 +194,7 @@ class ParityReport:
         if self.accuracy_model is not None:
             right = f", {words.accuracy} {self.accuracy_model:.2%} trained and {self.accuracy_artifact:.2%} exported"
         return (
-            f"{words.agrees.format(share=self.agreement, images=self.images)}{right}, logits differ by "
+            f"{words.agrees.format(share=self.agreement, images=self.images)}{right}, {words.what} differ by "
             f"{self.mean_difference:.2g} on average and {self.max_difference:.2g} at most, of up to "
             f"{self.largest_logit:.3g}"
         )
@@ -200,10 +225,11 @@ def problem(report: ParityReport, tolerance: Tolerance, *, strict: bool) -> str 
         near = "" if strict else ", near ties allowed,"
         told = KINDS[report.kind].agrees.format(share=agreement, images=report.images)
         return f"the {told}{near} is below the bound {tolerance.agreement:.2%}"
-    if report.mean_difference > tolerance.mean * largest:
-        return f"the mean difference of logits is above {tolerance.mean:.1e} of the largest"
+    by_cosine = report.kind == "features" and tolerance.maximum is None
+    if report.mean_difference > tolerance.mean * largest and not by_cosine:
+        return f"the mean difference of {KINDS[report.kind].what} is above {tolerance.mean:.1e} of the largest"
     if tolerance.maximum is not None and report.max_difference > tolerance.maximum * largest:
-        return f"the largest difference of logits is above {tolerance.maximum:.1e} of the largest"
+        return f"the largest difference of {KINDS[report.kind].what} is above {tolerance.maximum:.1e} of the largest"
     return None
 
 
@@ -232,18 +258,19 @@ def compare(
     difference = np.abs(found - expected)
     largest = float(np.abs(expected).max())
     near = kind.doubt(expected, chosen) <= tolerance.mean * max(largest, _SMALL)
+    agreement, told = kind.agree(wanted, chosen), labels is not None and kind.right is not None
     return ParityReport(
         kind=reference.kind,
         images=reference.source,
         synthetic=reference.synthetic,
-        agreement=float((wanted == chosen).mean()),
-        near_agreement=float(near.mean()),
+        agreement=float(agreement.mean()),
+        near_agreement=float(np.where(near, 1.0, agreement).mean()),
         bound=tolerance.agreement,
         default_bound=default.agreement,
         mean_bound=_finite(tolerance.mean),
         default_mean_bound=_finite(default.mean),
-        accuracy_model=None if labels is None else kind.right(wanted, labels),
-        accuracy_artifact=None if labels is None else kind.right(chosen, labels),
+        accuracy_model=kind.right(wanted, labels) if told else None,
+        accuracy_artifact=kind.right(chosen, labels) if told else None,
         mean_difference=float(difference.mean()),
         max_difference=float(difference.max()),
         largest_logit=largest,

@@ -18,7 +18,6 @@ from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NoFormError, UserError
-from ppcls_compress.postprocess import Topk
 from ppcls_compress.postprocess.base import NONE
 from ppcls_compress.slim import prune, recipe
 from ppcls_compress.slim.options import SlimOptions
@@ -129,7 +128,7 @@ def export_all(
         output=_output(config),
         preprocess=config.Infer.transforms if config.Infer else (),
         class_names=None if class_names is None else tuple(class_names),
-        post_process=config.Infer.PostProcess if config.Infer else Topk(topk=5),
+        post_process=config.post_process,
         model_name=config.Arch.name,
         params=counted.params,
         flops=counted.flops,
@@ -145,8 +144,8 @@ def export_all(
     reference = verify.reference(
         model,
         check.images,
-        check.labels,
-        kind="labels" if config.Global.use_multilabel else "classes",
+        None if config.Arch.gives_features else check.labels,
+        kind=_kind(config),
         source=check.source,
         synthetic=check.labels is None,
     )
@@ -171,8 +170,17 @@ def export_all(
     return results
 
 
+def _kind(config: Config) -> str:
+    """What is told of an image, as `compare.Reference` calls it."""
+    if config.Arch.gives_features:
+        return "features"
+    return "labels" if config.Global.use_multilabel else "classes"
+
+
 def _output(config: Config) -> str:
     """What an exported network gives, as `artifact.Description` calls it."""
+    if config.Arch.gives_features:
+        return "features"
     if config.Global.use_multilabel:
         return "label_probabilities"
     grades = config.Infer is not None and config.Infer.PostProcess.scores == NONE

@@ -15,7 +15,7 @@ from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.postprocess import PostProcess, Topk
-from ppcls_compress.postprocess.base import OUTPUTS, SIGMOID, SOFTMAX, scores_of
+from ppcls_compress.postprocess.base import NONE, OUTPUTS, SIGMOID, SOFTMAX, scores_of
 
 BATCH = 32
 Image = str | Path | np.ndarray
@@ -69,10 +69,10 @@ class Predictor:
         """Preprocessed float32 images [N, C, H, W] to logits [N, classes]; their softmax is the probabilities.
 
         Of a network that gives probabilities these are the logarithms; of one that gives a probability for each label
-        they are what has this probability as its sigmoid.
+        they are what has this probability as its sigmoid; of one that gives features, these.
         """
         output, kind = self.run(images), self.artifact.description.output
-        if kind == "logits":
+        if OUTPUTS[kind] == NONE:
             return output
         tiny = np.finfo(np.float32).tiny
         found = np.log(np.maximum(output, tiny))

@@ -19,7 +19,8 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
 from ppcls_compress.models.ml_decoder import add_decoder, completed
-from ppcls_compress.outputs import logits_of
+from ppcls_compress.models.named_outputs import NamedOutputs
+from ppcls_compress.outputs import logits_of, part
 from ppcls_compress.postprocess import names
 from ppcls_compress.postprocess.base import scores_of
 from ppcls_compress.slim import branches, cost, quant, recipe
@@ -201,13 +202,15 @@ def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
 
 
 def scores(config: Config, model: paddle.nn.Layer) -> Callable[[np.ndarray], np.ndarray]:
-    """The model in evaluation mode as a function: images [N, C, H, W] to the scores that `Infer.PostProcess` reads."""
+    """The model in evaluation mode as a function: images [N, C, H, W] to what `config.post_process` reads."""
     model.eval()
-    reads = config.Infer.PostProcess.reads(multilabel=config.Global.use_multilabel)
+    reads = config.post_process.reads(multilabel=config.Global.use_multilabel)
 
     def predict(images: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return scores_of(logits_of(model(paddle.to_tensor(images))).numpy(), reads)
+            output = model(paddle.to_tensor(images))
+        found = part(output, model.exported) if isinstance(model, NamedOutputs) else logits_of(output)
+        return scores_of(found.numpy(), reads)
 
     return predict
 
@@ -219,7 +222,7 @@ def class_names(config: Config) -> list[str] | None:
         UserError: a line is malformed, or the file has another number of classes than `Arch.class_num`.
     """
     post = config.Infer and config.Infer.PostProcess
-    if not post or not post.names_file:
+    if not post or not post.names_file or config.Arch.gives_features:
         return None
     path = check_path("Infer.PostProcess.class_id_map_file", str(names.find(post.names_file)), "file")
     return data.read_class_names(path, config.Arch.class_num, delimiter=post.names_delimiter)

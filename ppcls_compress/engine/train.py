@@ -231,6 +231,11 @@ def evaluate_exported(
         expected, found = list(config.Global.image_shape), list(image_shape)
         raise ConfigError(f"Global.image_shape: is {expected}, but {source} takes images of {found}")
 
+    if config.Arch.gives_features and config.Global.eval_mode == "classification":
+        raise ConfigError(
+            f"Global.eval_mode: is classification, but {source} gives features; set Arch.infer_output_key to logits "
+            "before the export, or evaluate retrieval"
+        )
     if config.Global.eval_mode != "classification":
         return recognition_evaluator(config, lambda images: paddle.to_tensor(predict(images.numpy())))()
 

@@ -7,6 +7,7 @@ new file, and its line in the first import here.
 from ppcls_compress.postprocess import (  # noqa: F401  they declare
     attributes,
     classes,
+    features,
     labels,
 )
 from ppcls_compress.postprocess.base import POST_PROCESSES, PostProcess

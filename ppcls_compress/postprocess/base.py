@@ -10,7 +10,7 @@ import numpy as np
 from ppcls_compress.declare import Declarations, Options
 
 SOFTMAX, SIGMOID, NONE = "softmax", "sigmoid", "none"
-OUTPUTS = {"probabilities": SOFTMAX, "label_probabilities": SIGMOID, "logits": NONE}
+OUTPUTS = {"probabilities": SOFTMAX, "label_probabilities": SIGMOID, "logits": NONE, "features": NONE}
 """What an exported network gives, by name, and how it comes from the logits."""
 
 

@@ -11,6 +11,7 @@ from support.project import config, make_project
 
 from ppcls_compress import io
 from ppcls_compress.config.load import load_config
+from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine import assemble
 
 ARCH = {
@@ -96,6 +97,38 @@ def test_the_score_equals_a_brute_force_reference_and_chooses_the_best_model(pro
     assert list(found) == ["recall1", "recall5", "mAP"]
     assert found["recall1"] == pytest.approx(first)
     assert found["mAP"] == pytest.approx(average, abs=1e-6)
+
+
+def told(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_inference_tells_features_of_a_checkpoint_and_of_an_artifact(project, tmp_path, capsys):
+    photo = f"Infer.infer_imgs={project.parent}/images/val/000.png"
+    folder = f"Global.save_inference_dir={tmp_path}/inference"
+    assert call("export_model", project, weights(project), folder) == 0
+    capsys.readouterr()
+    assert call("infer", project, weights(project), photo) == 0
+    (own,) = told(capsys.readouterr().out)
+    assert call("infer", project, photo, arguments=["--artifact", f"{tmp_path}/inference"]) == 0
+    (exported,) = told(capsys.readouterr().out)
+    np.testing.assert_allclose(own["feature"], embedded(project)[0], atol=1e-4)
+    np.testing.assert_allclose(exported["feature"], own["feature"], atol=1e-4)
+    assert call("infer", project, weights(project), photo, "Global.feature_binarize=sign") == 0
+    (bits,) = told(capsys.readouterr().out)
+    assert set(bits["feature"]) <= {-1.0, 0.0, 1.0}
+    assert Predictor(tmp_path / "inference").predict(f"{project.parent}/images/val/000.png") == [
+        {"feature": exported["feature"]}
+    ]
+
+
+def test_an_export_is_compared_by_cosine(project, tmp_path, capsys):
+    folder = f"Global.save_inference_dir={tmp_path}/inference"
+    assert call("export_model", project, weights(project), folder) == 0
+    assert "cosine 1.000000 on average over 12 images of DataLoader.Eval" in capsys.readouterr().err
+    described = yaml.safe_load((tmp_path / "inference" / "inference.yml").read_text())
+    assert described["Artifact"]["output"] == "features"
+    assert described["Artifact"]["parity"]["agreement"] == pytest.approx(1)
 
 
 def test_the_exported_feature_scores_the_same(project, tmp_path):

@@ -70,7 +70,7 @@ def about_judged(config: Config, labels: np.ndarray) -> Iterator[str]:
 
 def about_names(config: Config) -> Iterator[str]:
     """Class names are read when a network is exported, which is late to hear that they do not fit."""
-    path = config.Infer.PostProcess.names_file if config.Infer else None
+    path = config.Infer.PostProcess.names_file if config.Infer and not config.Arch.gives_features else None
     key = "Infer.PostProcess.class_id_map_file"
     if path and not names.find(path).exists():
         yield f"{key}: {path} does not exist; infer and export_model will need it"
