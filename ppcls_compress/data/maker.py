@@ -85,7 +85,8 @@ class BatchMaker:
         drawn: list[int] = []
         pipeline = self._pipeline_of(epoch, number)
         for index in indices:
-            found = self._load(pipeline, epoch, int(index), bad)
+            out = None if stack is None else stack[len(positions)]
+            found = self._load(pipeline, epoch, int(index), bad, out)
             if found is None:
                 continue
             position, image, labels = found
@@ -93,7 +94,8 @@ class BatchMaker:
                 stack = np.empty((len(indices), *image.shape), np.float32)
             if image.shape != stack.shape[1:]:
                 raise UserError(_different_size(self.images.paths[position], image, stack))
-            stack[len(positions)] = image
+            if not np.may_share_memory(image, stack):
+                stack[len(positions)] = image
             positions.append(position)
             if self._label_key is not None:
                 drawn.append(labels[self._label_key])
@@ -121,15 +123,20 @@ class BatchMaker:
         return read_image(self.images.paths[position]) if pixels is None else pixels[position]
 
     def _load(
-        self, pipeline: Pipeline, epoch: int, index: int, bad: dict[str, str]
+        self, pipeline: Pipeline, epoch: int, index: int, bad: dict[str, str], out: np.ndarray | None
     ) -> tuple[int, np.ndarray, dict[str, int]] | None:
-        """The position, the transformed image and what labels it got, of `index` or of what replaces it."""
+        """The position, the transformed image and what labels it got, of `index` or of what replaces it.
+
+        Args:
+            out: where the image is to be, if it has that shape.
+        """
         rng = sample_rng(self._seed, epoch, index) if self._random else None
         position = index
         while True:
             path = self.images.paths[position]
             try:
-                return position, *pipeline.labelled(self._read(position), rng, box=self.images.box(position))
+                box = self.images.box(position)
+                return position, *pipeline.labelled(self._read(position), rng, box=box, out=out)
             except BadImageError as error:
                 reason = str(error).removeprefix(f"{path}: ")
                 if self.skip_bad_images == 0:

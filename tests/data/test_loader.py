@@ -229,7 +229,7 @@ def test_in_evaluation_the_last_rank_may_lack_a_batch_that_others_have(images, m
 
 
 def test_a_bug_in_a_worker_is_raised_with_its_traceback(images, monkeypatch):
-    def broken(self, image, rng, box):
+    def broken(self, image, rng, **rest):
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(Pipeline, "labelled", broken)
@@ -262,7 +262,7 @@ def test_workers_start_after_opencv_used_threads_here(images):
 
 def test_workers_never_collect_garbage_of_the_parent(images, monkeypatch):
     # The destructor of a Paddle iterator that is garbage there would wait for threads that a worker does not have.
-    def tell(self, image, rng, box):
+    def tell(self, image, rng, **rest):
         raise UserError("kept" if gc.get_freeze_count() > before else "collected")
 
     before = gc.get_freeze_count()
@@ -280,7 +280,7 @@ from ppcls_compress.data.transforms.pipeline import Pipeline
 from ppcls_compress.errors import UserError
 
 class Killing(Pipeline):
-    def labelled(self, image, rng=None, *, box=None):
+    def labelled(self, image, rng=None, **rest):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Pipeline.labelled = Killing.labelled

@@ -45,12 +45,43 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise BadImageError(f"not an image: {_unidentified(data)}") from None
     except Exception as error:  # a damaged header makes Pillow raise OSError, SyntaxError, ValueError, struct.error ...
         raise BadImageError(f"not an image: its header is damaged ({one_line(error, 200)})") from error
-    width, height = image.size
+    check_size(*image.size, max_pixels=max_pixels)
+    return image
+
+
+def check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Refuse an image of more than `max_pixels`.
+
+    Raises:
+        BadImageError: it is one.
+    """
     if width * height > max_pixels:
         raise BadImageError(
             f"{width} x {height} pixels are more than {max_pixels:,}; DecodeImage.max_pixels says how many are read"
         )
-    return image
+
+
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+# JFIF, Adobe's, comments, tables; what another application adds may say how the image is to be turned.
+_JPEG_PLAIN = (0xE0, 0xEE, 0xFE, 0xDB, 0xC4, 0xDD)
+
+
+def plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """Width and height of an 8-bit JPEG, grey or coloured, with nothing in its header that matters otherwise.
+
+    None for any other, and for anything that is no JPEG or damaged: Pillow knows more of these, in ten times the time.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    position = 2
+    while (segment := data[position : position + 10])[:1] == b"\xff" and len(segment) == 10:
+        if segment[1] in _JPEG_FRAMES:
+            height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
+            return (width, height) if segment[4] == 8 and segment[9] in (1, 3) and width and height else None
+        if segment[1] not in _JPEG_PLAIN:
+            return None
+        position += 2 + int.from_bytes(segment[2:4], "big")
+    return None
 
 
 @contextmanager

@@ -118,6 +118,10 @@ class Transform(Options):
         """The transform as it is in an epoch of a run, counted from 0; most stay what they are."""
         return self
 
+    def tables(self, images: Images) -> np.ndarray | None:
+        """float32 [C, 256]: what becomes of each 8-bit value, for a transform that looks at each by itself."""
+        return None
+
     def step(self, images: Images) -> Step:
         """The transform of one image, where this is known of the images that come in."""
         raise TypeError(f"{type(self).__name__} has no step of its own")

@@ -12,8 +12,10 @@ from ppcls_compress.data.images.header import (
     MAX_PIXELS,
     MOST_PIXELS,
     BadImageError,
+    check_size,
     open_image,
     orientation,
+    plain_jpeg,
     upright,
 )
 from ppcls_compress.data.images.pixels import rgb
@@ -23,6 +25,8 @@ from ppcls_compress.errors import one_line
 
 _BY_OPENCV = ("JPEG", "MPO", "PNG", "WEBP")
 """Formats that every version of OpenCV decodes as they are meant; Pillow decodes the others for both backends."""
+_RED_FIRST: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
+"""How OpenCV is asked for red first, from 4.11 on."""
 
 
 @TRANSFORMS.declare
@@ -73,12 +77,17 @@ def decode(data: bytes, options: DecodeImage) -> np.ndarray:
     """
     if is_truncated(data):
         raise BadImageError("the image is truncated: its end is missing")
+    if options.backend == "cv2" and (size := plain_jpeg(data)) is not None:
+        check_size(*size, max_pixels=options.max_pixels)
+        red_first = options.red_first and _RED_FIRST is not None
+        return ordered(_decoded_by_opencv(data, red_first=red_first), options, red_first=red_first)
     with open_image(data, max_pixels=options.max_pixels) as image:
         by_opencv = options.backend == "cv2" and image.format in _BY_OPENCV
-        pixels = _decoded_by_opencv(data) if by_opencv else rgb(image)
+        red_first = not by_opencv or (options.red_first and _RED_FIRST is not None)
+        pixels = _decoded_by_opencv(data, red_first=red_first) if by_opencv else rgb(image)
         if options.exif_orientation:
             pixels = upright(pixels, orientation(image, data))
-    return ordered(pixels, options, red_first=not by_opencv)
+    return ordered(pixels, options, red_first=red_first)
 
 
 def ordered(pixels: np.ndarray, options: DecodeImage, *, red_first: bool) -> np.ndarray:
@@ -95,9 +104,10 @@ def ordered(pixels: np.ndarray, options: DecodeImage, *, red_first: bool) -> np.
     return pixels.transpose(2, 0, 1) if options.channel_first and options.to_np else pixels
 
 
-def _decoded_by_opencv(data: bytes) -> np.ndarray:
+def _decoded_by_opencv(data: bytes, *, red_first: bool) -> np.ndarray:
+    code = _RED_FIRST if red_first else cv2.IMREAD_COLOR
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), code | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise BadImageError(f"OpenCV cannot decode the image: {one_line(error.err, 200)}") from error
     if pixels is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -58,11 +59,13 @@ class Pipeline:
         rng: np.random.Generator | None = None,
         *,
         box: Sequence[int] | None = None,
+        out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, dict[str, int]]:
         """The same, and the labels that transforms give: what PaddleClas calls a label -> the label.
 
         Args:
             box: the part of the decoded image that the others are shown, x1 y1 x2 y2 in pixels; None for all of it.
+            out: float32 [C, H, W], contiguous: where the result is to be, if it has that shape; it is returned then.
 
         Raises:
             BadImageError: as a call, or nothing of the image lies in the box.
@@ -71,10 +74,10 @@ class Pipeline:
         """
         if rng is None and self.is_random:
             raise ValueError("this pipeline draws random numbers and needs a generator")
-        array, labels = self._boxed(self._decoded(image), box), {}
+        array, run = self._boxed(self._decoded(image), box), Run(rng, out)
         for name, step in self._steps:
             try:
-                array = step(array, rng, labels)
+                array = step(array, run)
             except (cv2.error, MemoryError) as error:
                 reason = one_line(getattr(error, "err", "") or "it needs more memory than there is", 200)
                 raise UserError(f"{name} cannot work on an image of shape {list(array.shape)}: {reason}") from error
@@ -82,7 +85,11 @@ class Pipeline:
                 array = array[:, :, None]  # OpenCV and Pillow drop the axis of a single channel
         if not self._ends_in_chw:
             array = array.transpose(2, 0, 1)
-        return np.ascontiguousarray(array, np.float32), labels
+        if out is None or array.shape != out.shape:
+            return np.ascontiguousarray(array, np.float32), run.labels
+        if not np.may_share_memory(array, out):
+            np.copyto(out, array)
+        return out, run.labels
 
     def _boxed(self, array: np.ndarray, box: Sequence[int] | None) -> np.ndarray:
         if box is None:
@@ -106,26 +113,56 @@ class Pipeline:
         return ordered(np.ascontiguousarray(image), decoding, red_first=False)
 
 
-LabellingStep = Callable[[np.ndarray, np.random.Generator, dict[str, int]], np.ndarray]
-"""(image, generator, labels to add to) -> image."""
+@dataclass
+class Run:
+    """What one image has on its way.
+
+    Attributes:
+        rng: where draws come from.
+        out: where the result goes, if it has that shape.
+        labels: that transforms gave so far.
+    """
+
+    rng: np.random.Generator | None
+    out: np.ndarray | None = None
+    labels: dict[str, int] = field(default_factory=dict)
 
 
-def _fitted(op: Transform, images: Images) -> LabellingStep:
+FittedStep = Callable[[np.ndarray, Run], np.ndarray]
+
+
+def _fitted(op: Transform, images: Images) -> FittedStep:
     """The step of a transform at its place; one that takes any layout is shown [H, W, C]."""
     if isinstance(op, LabellingTransform):
         return _noting(op.labelled_step(images), op.label_key)
+    if (tables := op.tables(images)) is not None:
+        return _looking_up(tables, images.layout, op.after(images).layout)
     step = op.step(images)
     if op.takes == "any" and images.layout == "chw":
-        return lambda image, rng, labels: step(image.transpose(1, 2, 0), rng).transpose(2, 0, 1)
-    return lambda image, rng, labels: step(image, rng)
+        return lambda image, run: step(image.transpose(1, 2, 0), run.rng).transpose(2, 0, 1)
+    return lambda image, run: step(image, run.rng)
 
 
-def _noting(step: LabelledStep, key: str) -> LabellingStep:
-    def noting(image: np.ndarray, rng: np.random.Generator, labels: dict[str, int]) -> np.ndarray:
-        image, labels[key] = step(image, rng)
+def _noting(step: LabelledStep, key: str) -> FittedStep:
+    def noting(image: np.ndarray, run: Run) -> np.ndarray:
+        image, run.labels[key] = step(image, run.rng)
         return image
 
     return noting
+
+
+def _looking_up(tables: np.ndarray, before: str, after: str) -> FittedStep:
+    """8-bit pixels to what the tables [C, 256] have for them; in memory channels come first, whatever the layout."""
+
+    def look_up(image: np.ndarray, run: Run) -> np.ndarray:
+        channels = cv2.split(image if before == "hwc" else image.transpose(1, 2, 0))
+        shape = (len(channels), *channels[0].shape)
+        planes = run.out if run.out is not None and run.out.shape == shape else np.empty(shape, np.float32)
+        for channel, table, plane in zip(channels, tables, planes, strict=True):
+            cv2.LUT(channel, table, plane)
+        return planes if after == "chw" else planes.transpose(1, 2, 0)
+
+    return look_up
 
 
 def build_pipeline(ops: Sequence[Transform]) -> Pipeline:

@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from ppcls_compress.data.transforms import moving
 from ppcls_compress.data.transforms.base import Images, Step
 
 Colour: TypeAlias = tuple[int, ...]
 _VALUES = np.arange(256)
+_SMOOTH = np.float32([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / np.float32(13)
+"""A sum of thirteenths rounds alike in any order: it is never near a half."""
 
 
 def of_colour(change: Callable[[np.ndarray, np.random.Generator], np.ndarray], images: Images) -> Step:
@@ -90,8 +93,16 @@ def colour(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Each pixel's distance from its smoothed neighbourhood times the factor."""
-    return through_pillow(image, lambda picture: ImageEnhance.Sharpness(picture).enhance(factor))
+    """Each pixel's distance from its smoothed neighbourhood times the factor; the outermost pixels stay."""
+    if min(image.shape[:2]) < 3 or factor == 1:
+        return image
+    smooth = cv2.filter2D(image, -1, _SMOOTH)
+    value = (image[1:-1, 1:-1].astype(np.int16) - smooth[1:-1, 1:-1]).astype(np.float32)
+    value *= np.float32(factor)
+    value += smooth[1:-1, 1:-1]
+    result = image.copy()
+    result[1:-1, 1:-1] = np.clip(value, 0, 255, out=value)
+    return result
 
 
 def hue(image: np.ndarray, turn: float) -> np.ndarray:
@@ -116,13 +127,29 @@ def cutout(image: np.ndarray, half: int, fill: Colour, rng: np.random.Generator)
 
 
 def affine(image: np.ndarray, matrix: tuple[float, ...], resample: Image.Resampling, fill: Colour) -> np.ndarray:
-    """The image whose pixel (x, y) is that at (a x + b y + c, d x + e y + f), for the matrix (a, b, c, d, e, f)."""
+    """The image whose pixel (x, y) is that at (a x + b y + c, d x + e y + f), for the matrix (a, b, c, d, e, f).
+
+    Places are those of the pixels' middles.
+    """
+    moved = _moved(image, matrix, fill) if resample == Image.Resampling.BICUBIC else None
+    if moved is not None:
+        return moved
     return through_pillow(
         image,
         lambda picture: picture.transform(
             picture.size, Image.Transform.AFFINE, matrix, resample=resample, fillcolor=fill
         ),
     )
+
+
+def _moved(image: np.ndarray, matrix: tuple[float, ...], fill: Colour) -> np.ndarray | None:
+    """The same where pixels move along their row or their column alone; None otherwise."""
+    a, b, c, d, e, f = matrix
+    if (a, d, e, f) == (1, 0, 1, 0):
+        return moving.along_rows(image, b, c, fill)
+    if (a, b, c, e) == (1, 0, 0, 1):
+        return moving.along_columns(image, d, f, fill)
+    return None
 
 
 def rotate(image: np.ndarray, degrees: float, resample: Image.Resampling, fill: Colour) -> np.ndarray:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator
 
@@ -86,34 +85,37 @@ class NormalizeImage(Transform):
         mean, std = self.mean or _IMAGENET_MEAN, self.std or _IMAGENET_STD
         return scale, per_channel(mean, channels), per_channel(std, channels)
 
+    def tables(self, images: Images) -> np.ndarray | None:
+        """Of all channels, unless one is appended."""
+        return None if self.channel_num == 4 else _tables(self._formula(images), images)
+
     def step(self, images: Images) -> Step:
         """The transform of one image."""
-        scale, mean, std = (np.float32(values) for values in self.numbers(images.channels))
-        normalise = by_table(lambda image: (image.astype(np.float32) * scale - mean) / std, images)
+        formula = self._formula(images)
         if self.channel_num != 4:
-            return normalise
+            return lambda image, rng: formula(image)
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            result = normalise(image, rng)
+            result = formula(image)
             return np.concatenate([result, np.zeros_like(result[:, :, :1])], axis=2)
 
         return step
 
+    def _formula(self, images: Images) -> Formula:
+        scale, mean, std = (np.float32(values) for values in self.numbers(images.channels))
+        return lambda image: (image.astype(np.float32) * scale - mean) / std
 
-def by_table(formula: Callable[[np.ndarray], np.ndarray], images: Images) -> Step:
-    """A formula of each value of each channel, of an image [H, W, C]; of 8-bit images all its results are looked up.
 
-    That is several times faster and equal bit for bit.
-    """
-    values = np.arange(256, dtype=np.uint8)[None, :, None].repeat(images.channels, axis=2)
-    table = np.ascontiguousarray(formula(values))
+Formula = Callable[[np.ndarray], np.ndarray]
+"""Of each value of each channel of an image [H, W, C]."""
 
-    def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if image.dtype != np.uint8 or image.shape[2] != table.shape[2]:
-            return formula(image)
-        return cv2.LUT(image, table).reshape(image.shape)
 
-    return step
+def _tables(formula: Formula, images: Images) -> np.ndarray | None:
+    """All results of a formula for 8-bit values, float32 [C, 256]: looked up, they come several times faster."""
+    if images.changed_by:
+        return None
+    values = np.arange(256, dtype=np.uint8)[:, None].repeat(images.channels, axis=1)
+    return np.ascontiguousarray(formula(values).T)
 
 
 @TRANSFORMS.declare
@@ -152,10 +154,18 @@ class Normalize(Transform):
         """No more 8-bit integers."""
         return dataclasses.replace(images, by_pillow=False, changed_by="Normalize")
 
+    def tables(self, images: Images) -> np.ndarray | None:
+        """Of all channels."""
+        return _tables(self._formula(images), images)
+
     def step(self, images: Images) -> Step:
         """The transform of one image."""
+        formula = self._formula(images)
+        return lambda image, rng: formula(image)
+
+    def _formula(self, images: Images) -> Formula:
         mean, std = (np.float32(per_channel(values, images.channels)) for values in (self.mean, self.std))
-        return by_table(lambda image: (image.astype(np.float32) - mean) / std, images)
+        return lambda image: (image.astype(np.float32) - mean) / std
 
 
 @TRANSFORMS.declare
@@ -176,12 +186,15 @@ class ToTensor(Transform):
         layout = self.data_format.lower()
         return dataclasses.replace(images, layout=layout, by_pillow=False, changed_by=images.changed_by or "ToTensor")
 
+    def tables(self, images: Images) -> np.ndarray | None:
+        """Of all channels."""
+        return _tables(lambda image: image.astype(np.float32) / np.float32(255), images)
+
     def step(self, images: Images) -> Step:
         """The transform of one image."""
-        scale = by_table(lambda image: image.astype(np.float32) / np.float32(255), images)
 
         def step(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            values = scale(image, rng) if image.dtype == np.uint8 else image
+            values = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
             return values.transpose(2, 0, 1) if self.data_format == "CHW" else values
 
         return step

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from support.images import RGB, chunk, grid, png, tiff
 
 from ppcls_compress.data.images import BadImageError
-from ppcls_compress.data.images.header import MAX_PIXELS, open_image
+from ppcls_compress.data.images.header import MAX_PIXELS, open_image, plain_jpeg
 from ppcls_compress.data.transforms.decoding import DecodeImage, decode
 
 BACKENDS = pytest.mark.parametrize("backend", ["cv2", "pil"])
@@ -123,3 +123,35 @@ def test_a_header_without_more_is_one_line(start):
         open_image(start)
     assert "\n" not in str(error.value)
     assert "0x" not in str(error.value)
+
+
+def jpeg(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"a comment"}, {"quality": 1}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_size_of_a_plain_jpeg(mode, options):
+    assert plain_jpeg(jpeg(Image.new(mode, (300, 7)), **options)) == (300, 7)
+
+
+def test_a_jpeg_with_anything_that_may_matter_is_left_to_pillow():
+    image = Image.new("RGB", (20, 10))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    assert plain_jpeg(jpeg(image, exif=exif)) is None
+    assert plain_jpeg(jpeg(image, icc_profile=b"profile")) is None
+    assert plain_jpeg(jpeg(Image.new("CMYK", (20, 10)))) is None
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    assert plain_jpeg(buffer.getvalue()) is None
+
+
+def test_a_damaged_jpeg_is_left_to_pillow():
+    data = jpeg(Image.new("RGB", (20, 10)))
+    for length in range(len(data)):
+        assert plain_jpeg(data[:length]) in (None, (20, 10))
+    assert plain_jpeg(b"\xff\xd8" + b"\xff\xe0\x00\x00" * 50) is None
+    assert plain_jpeg(b"\xff\xd8" + bytes(100)) is None

@@ -164,3 +164,26 @@ def test_randomness_comes_from_the_generator_alone():
     with pytest.raises(ValueError, match="needs a generator"):
         run(*ops)
     assert not build_pipeline(parse_transforms(["DecodeImage", {"CropImage": {"size": 3}}])).is_random
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        [],
+        [{"NormalizeImage": {"order": ""}}],
+        ["ToCHWImage", {"NormalizeImage": {}}],
+        ["ToTensor", {"Normalize": {"mean": [0.5, 0.4, 0.3], "std": 0.2}}],
+        [{"NormalizeImage": {"order": ""}}, {"CropImage": {"size": 10}}],
+        [{"NormalizeImage": {"order": ""}}, {"RandomErasing": {"EPSILON": 1, "mode": "pixel"}}],
+    ],
+)
+def test_the_result_is_written_where_it_is_asked_for_if_it_has_that_shape(ops):
+    pipeline = build_pipeline(parse_transforms(["DecodeImage", *ops]))
+    expected, _ = pipeline.labelled(PNG, np.random.default_rng(0))
+    batch = np.full((3, *expected.shape), 7, np.float32)
+    result, _ = pipeline.labelled(PNG, np.random.default_rng(0), out=batch[1])
+    assert np.may_share_memory(result, batch)
+    np.testing.assert_array_equal(batch[1], expected)
+    assert (batch[[0, 2]] == 7).all()
+    other, _ = pipeline.labelled(PNG, np.random.default_rng(0), out=np.empty((3, 4, 5), np.float32))
+    np.testing.assert_array_equal(other, expected)
