@@ -21,7 +21,13 @@ WeightType = Literal[
     "lsq_weight",
     "channel_wise_lsq_weight",
 ]
-ActivationRule = Literal["KLQuantizer", "HistQuantizer", "AbsmaxQuantizer", "PercentileQuantizer", "MSEQuantizer"]
+ActivationRule = Literal[
+    "KLQuantizer",
+    "HistQuantizer",
+    "AbsmaxQuantizer",
+    "PercentileQuantizer",
+    "MSEQuantizer",
+]
 CLASSES = ("weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize")
 """The options that name a class of the user's own."""
 
