@@ -76,7 +76,8 @@ def test_a_hundred_classes_have_their_fine_labels(tmp_path):
 
 def test_a_missing_archive_is_told_with_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    dataset = Cifar10(data_file="None", sample_per_label="None", transform_ops=[NORMALIZE])
+    dataset = Cifar10(sample_per_label="None", transform_ops=[NORMALIZE])
+    assert Cifar10(data_file="None", transform_ops=[NORMALIZE]).data_file == dataset.data_file
     with pytest.raises(ConfigError, match=r"dataset\.data_file: .* cifar-10-python\.tar\.gz here, or put it into .*r$"):
         dataset.check_paths(WHERE)
     with pytest.raises(ConfigError, match=r"dataset\.data_file: .* does not exist"):

@@ -23,6 +23,10 @@ def _none(value: Any) -> Any:
     return None if value == "None" else value
 
 
+_KEPT = Path("~/.cache/paddle/dataset/cifar")
+"""Where Paddle keeps what it downloads."""
+
+
 class _Cifar(Dataset):
     """What both have.
 
@@ -58,20 +62,23 @@ class _Cifar(Dataset):
         first = next(iter(value[0]), None) if isinstance(value[0], dict) else value[0]
         return value if first == "DecodeImage" or isinstance(first, DecodeImage) else ["DecodeImage", *value]
 
+    @field_validator("data_file")
+    @classmethod
+    def _where_paddle_keeps_it(cls, value: str | None) -> str:
+        return value or str(_KEPT.expanduser() / cls.archive.name)
+
+    def _file(self, where: str) -> Path:
+        kept = _KEPT.expanduser() / self.archive.name
+        if Path(self.data_file) == kept and not kept.is_file():
+            raise ConfigError(
+                f"{where}.data_file: nothing is downloaded for a data set; name {self.archive.name} here, or put it "
+                f"into {kept.parent}"
+            )
+        return check_path(f"{where}.data_file", self.data_file, "file")
+
     def check_paths(self, where: str) -> None:
         """The archive."""
         self._file(where)
-
-    def _file(self, where: str) -> Path:
-        if self.data_file is not None:
-            return check_path(f"{where}.data_file", self.data_file, "file")
-        path = Path("~/.cache/paddle/dataset/cifar").expanduser() / self.archive.name
-        if not path.is_file():
-            raise ConfigError(
-                f"{where}.data_file: nothing is downloaded for a data set; name {self.archive.name} here, or put it "
-                f"into {path.parent}"
-            )
-        return path
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The images of the archive."""
