@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_compress.data.labels import LabelledImages, check_places, lines_of
+from ppcls_compress.data.labels import LabelledImages, check_places, parsed
 from ppcls_compress.data.places import Places
 from ppcls_compress.errors import UserError, shortened
 
@@ -30,16 +30,9 @@ def read_attribute_images(
         UserError: the label file has no lines, a malformed line, one with another number of labels, a name that leads
             outside the folder where it must not, or more missing images than are allowed; with the file and the line.
     """
-    names: list[str] = []
-    rows: list[np.ndarray] = []
-    lines: list[int] = []
-    for line, text in lines_of(label_file):
-        name, labels = _parse(text, class_num, f"{label_file}:{line}")
-        names.append(name)
-        rows.append(labels)
-        lines.append(line)
-    if not names:
-        raise UserError(f"{label_file}: the list is empty; expected lines `relative/path 0,1,...`")
+    names, rows, lines = parsed(
+        label_file, lambda text, place: _parse(text, class_num, place), expected="`relative/path 0,1,...`"
+    )
     check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
     labels = np.stack(rows)
     shares = _shares(labels) if with_shares else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_compress.data.labels import LabelledImages, check_places, check_range, lines_of
+from ppcls_compress.data.labels import LabelledImages, check_places, check_range, lines_of, parsed
 from ppcls_compress.data.places import Places
 from ppcls_compress.errors import UserError, shortened
 
@@ -41,19 +41,14 @@ def read_listed_identities(
         UserError: the list has no images, a line of another kind, an identity that is too large, or missing images;
             with file and line.
     """
-    names: list[str] = []
-    labels: list[list[int]] = []
-    lines: list[int] = []
-    for line, text in lines_of(label_file):
+
+    def checked(text: str, place: str) -> tuple[str, list[int]] | None:
         found = parse(text)
         if isinstance(found, str):
-            raise UserError(f"{label_file}:{line}: expected {expected}, found {shortened(text, 80)}{found}")
-        if found is not None:
-            names.append(found[0])
-            labels.append(found[1])
-            lines.append(line)
-    if not names:
-        raise UserError(f"{label_file}: the list is empty; expected lines of {expected}")
+            raise UserError(f"{place}: expected {expected}, found {shortened(text, 80)}{found}")
+        return found
+
+    names, labels, lines = parsed(label_file, checked, expected=f"of {expected}")
     array = np.array(labels, np.int64)
     check_range(array[:, 0], [row[0] for row in labels], class_num, label_file, lines)
     check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ppcls_compress.data.places import Found, Places, why_missing
 from ppcls_compress.errors import UserError, cut, shortened
 from ppcls_compress.text import read_text
 
+Label = TypeVar("Label")
 _LABEL = re.compile(r"[0-9]{1,18}")  # what fits into 64 bits
 
 
@@ -73,16 +75,9 @@ def read_labelled_images(
         UserError: the label file has no lines, a malformed line, a label outside 0 .. class_num - 1, a name that leads
             outside the folder where it must not, or more missing images than are allowed; with the file and the line.
     """
-    names: list[str] = []
-    labels: list[int] = []
-    lines: list[int] = []
-    for line, text in lines_of(label_file):
-        name, label = _parse(text, delimiter, f"{label_file}:{line}")
-        names.append(name)
-        labels.append(label)
-        lines.append(line)
-    if not names:
-        raise UserError(f"{label_file}: the list is empty; expected lines `relative/path label`")
+    names, labels, lines = parsed(
+        label_file, lambda text, place: _parse(text, delimiter, place), expected="`relative/path label`"
+    )
     found, numbering = np.array(labels, np.int64), None
     if relabel:
         numbering, found = np.unique(found, return_inverse=True)
@@ -90,6 +85,32 @@ def read_labelled_images(
     check_range(found, labels, class_num, label_file, lines)
     check_places(places, names, label_file, lines, missing_allowed=missing_allowed, where=where)
     return LabelledImages([places.path(name) for name in names], found, numbering)
+
+
+def parsed(
+    label_file: Path, parse: Callable[[str, str], tuple[str, Label] | None], *, expected: str
+) -> tuple[list[str], list[Label], list[int]]:
+    """The names, the labels and the line numbers of a list.
+
+    Args:
+        parse: (text of a line, file and line for messages) -> name and label, or None for a line that has none.
+        expected: what its lines are, for the message.
+
+    Raises:
+        UserError: the list has no images; and as `parse`.
+    """
+    names: list[str] = []
+    labels: list[Label] = []
+    lines: list[int] = []
+    for line, text in lines_of(label_file):
+        found = parse(text, f"{label_file}:{line}")
+        if found is not None:
+            names.append(found[0])
+            labels.append(found[1])
+            lines.append(line)
+    if not names:
+        raise UserError(f"{label_file}: the list is empty; expected lines {expected}")
+    return names, labels, lines
 
 
 def lines_of(label_file: Path) -> Iterator[tuple[int, str]]:
