@@ -32,13 +32,17 @@ def write(path: str | Path, mapping: Mapping[str, object], record: Mapping[str, 
         TypeError: a value is not an array of numbers.
         UserError: the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays = {name: _array(value) for name, value in mapping.items()}
     text = json.dumps(record, ensure_ascii=False, allow_nan=False)
     metadata = {"format": "np", _RECORD: text, _SUM: _checksum(arrays, text)}
     with io.atomic(path) as partial:
-        save_file(arrays, str(partial), metadata)
+        try:
+            save_file(arrays, str(partial), metadata)
+        except SafetensorError as error:  # as it says that a disk is full
+            raise UserError(f"{path}: cannot be written: {one_line(error, 200)}") from error
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], Any | None]:

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import paddle
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ppcls_compress import tensors
@@ -43,6 +44,24 @@ def test_what_is_written_is_read(tmp_path):
 def test_tensors_of_paddle_are_written(tmp_path):
     tensors.write(tmp_path / "a.safetensors", {"x": paddle.ones([2])}, RECORD)
     np.testing.assert_array_equal(tensors.read(tmp_path / "a.safetensors")[0]["x"], np.ones(2))
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    os.symlink("/dev/full", tmp_path / "full.safetensors")
+    with pytest.raises(UserError, match="cannot be written: .*[Nn]o space left"):
+        tensors.write(tmp_path / "full.safetensors", {"x": np.zeros(1000)}, RECORD)
+
+
+def test_a_failure_of_the_library_is_one_line(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    with pytest.raises(UserError, match=r"a.safetensors: cannot be written: .*No space left"):
+        tensors.write(tmp_path / "a.safetensors", {"x": np.zeros(1000)}, RECORD)
+    assert not os.listdir(tmp_path)
 
 
 def test_files_of_others_have_no_record(tmp_path):

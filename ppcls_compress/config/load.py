@@ -109,8 +109,13 @@ def explain(error: ValidationError, data: dict[str, Any], source: str) -> list[s
             path = ".".join(part for part in (path, problem["ctx"]["key"]) if part)
         lines.setdefault(path, []).append(_message(problem))
     return [
-        f"{source}: {path + ': ' if path else ''}{' or '.join(dict.fromkeys(texts))}" for path, texts in lines.items()
+        f"{source}: {path + ': ' if path else ''}{' or '.join(list(dict.fromkeys(texts))[:_ALTERNATIVES])}"
+        for path, texts in lines.items()
     ]
+
+
+_ALTERNATIVES = 3
+"""Of what is wrong with one value; a text where a list is due has one for each letter."""
 
 
 def _key_path(location: Sequence[str | int], data: Any, *, missing: bool) -> str:

@@ -14,7 +14,7 @@ from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.engine import checkpoint, distributed, forward, recognition, together
+from ppcls_compress.engine import checkpoint, distributed, forward, recognition, sync_norm, together
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models import weights
@@ -52,7 +52,7 @@ def build_dense(config: Config) -> paddle.nn.Layer:
     """The backbone of the `Arch` section with fresh weights.
 
     Raises:
-        ConfigError: it does not take images of `Global.image_shape`, or batch norms cannot be synchronised here.
+        ConfigError: it does not take images of `Global.image_shape`.
     """
     arch = config.Arch
     model = models.build(arch.name, class_num=arch.class_num, **recognition.family_options(config))
@@ -62,10 +62,8 @@ def build_dense(config: Config) -> paddle.nn.Layer:
     recognition.tell_stop(model, config)
     if not arch.use_sync_bn or distributed.world_size() == 1:  # the statistics of one process are all there are
         return model
-    if config.Global.device == "cpu":
-        raise ConfigError(
-            "Arch.use_sync_bn: PaddlePaddle synchronises batch norms between GPUs only; leave it out on the CPU"
-        )
+    if config.Global.device == "cpu":  # where Paddle has no kernel for it
+        return sync_norm.share_batch_norms(model)
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

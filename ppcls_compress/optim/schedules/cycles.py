@@ -85,7 +85,7 @@ class Cyclic(ScheduleOptions):
     step_size_up: Positive
     step_size_down: Positive | None = None
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
-    exp_gamma: Number = Field(default=1.0, gt=0)
+    exp_gamma: Number = Field(default=1.0, gt=0, le=1)
     scale_mode: Literal["cycle", "iterations"] = "cycle"
     scale_fn: Literal[None] = None
 

@@ -6,13 +6,15 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from ppcls_compress.declare import Count, NonNegative, Number, Positive
 from ppcls_compress.optim.schedules.base import SCHEDULES, Rate, Run, ScheduleOptions, Watcher
 from ppcls_compress.optim.schedules.plateau import Plateau
+
+Shrinking = Annotated[Number, Field(gt=0, le=1)]
 
 
 @SCHEDULES.declare
@@ -168,7 +170,7 @@ class Step(ScheduleOptions):
 
     learning_rate: Positive
     step_size: Positive
-    gamma: Positive = 0.1
+    gamma: Shrinking = 0.1
 
     def decay(self, run: Run) -> Rate:
         """Steps of equal length, in whole positions."""
@@ -182,7 +184,7 @@ class MultiStepDecay(ScheduleOptions):
 
     learning_rate: Positive
     milestones: tuple[Count, ...]
-    gamma: Positive = 0.1
+    gamma: Shrinking = 0.1
 
     @model_validator(mode="after")
     def _increasing(self) -> MultiStepDecay:

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress import io, restricted_pickle
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, one_line
 
 Sensitivities = dict[str, dict[float, float]]
 """Parameter name -> pruned ratio -> share of the score that is lost."""
@@ -114,8 +114,8 @@ class Status:
                 str(name): {float(ratio): float(loss) for ratio, loss in row.items()}
                 for name, row in found["sensitivities"].items()
             }
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UserError(f"{src}: not a sensitivity file ({error})") from error
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{src}: not a sensitivity file ({one_line(error, 200)})") from error
         self.is_ckp = not found.get("complete", False)
         self.source = dict(found.get("source") or {})
 
@@ -156,7 +156,7 @@ def _read(src: str | Path) -> list[Mapping[str, object]]:
 def _is_study(study: object) -> bool:
     if not isinstance(study, Mapping) or not isinstance(study.get("source") or {}, Mapping):
         return False
-    return isinstance(study.get("sensitivities"), Mapping)
+    return isinstance(study.get("sensitivities"), Mapping) and isinstance(_criterion(study), str | None)
 
 
 def _criterion(study: Mapping[str, object]) -> object:
