@@ -8,7 +8,7 @@ from datetime import timedelta
 import paddle
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ppcls_compress.engine.distributed import is_main, world_size
+from ppcls_compress.engine.distributed import add_up, is_main, world_size
 from ppcls_compress.engine.evaluate import arrays_of
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.hooks.evaluation import describe
@@ -90,7 +90,8 @@ class Messages(Hook):
                 )
 
     def after_epoch(self, trainer: Training) -> None:
-        """One line for the epoch, and one for each unreadable image that was skipped for the first time."""
+        """One line for the epoch, its losses those of all processes; one for each image that was skipped newly."""
+        self._merge_losses()
         logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
         for path, reason in trainer.loader.bad_images.items():
             if path not in self._told:
@@ -102,6 +103,11 @@ class Messages(Hook):
         if self._bar:
             self._bar.stop()
             self._bar = None
+
+    def _merge_losses(self) -> None:
+        sums = add_up({"": float(self._loss_sum), **{name: float(value) for name, value in self._term_sums.items()}})
+        self._loss_sum, *terms = (paddle.to_tensor(value / world_size()) for value in sums.values())
+        self._term_sums = dict(zip(list(sums)[1:], terms, strict=True))
 
     def _judge(self) -> None:
         """Compute the metrics of the batches since the last time; to read a tensor waits for the device."""
