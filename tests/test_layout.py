@@ -64,3 +64,12 @@ def test_every_room_has_its_row():
     told = [room for row in rows for room in re.findall(r"`([\w/]+)/`", row)]
     rooms = {str(file.parent.relative_to(package)) for file in package.rglob("__init__.py")} - {"."}
     assert sorted(told) == sorted(rooms)
+
+
+def test_tests_stand_in_the_rooms_of_what_they_test():
+    tests = ROOT / "tests"
+    folders = {str(file.parent.relative_to(tests)) for file in tests.rglob("test_*.py")} - {"."}
+    assert {folder for folder in folders if not (ROOT / "ppcls_compress" / folder).is_dir()} == {
+        "benchmarks",
+        "properties",
+    }
