@@ -16,6 +16,7 @@ from ppcls_compress.models.families.base import Arch, ArchOptions
 from ppcls_compress.registry import Registry
 
 _FAMILIES = (
+    "adaface",
     "alexnet",
     "cifar_mobilenet_v3",
     "cifar_resnet",

@@ -62,7 +62,7 @@ class Arch:
         options: what a config may say.
         arguments: what makes this one of its family.
         url: the published ImageNet weights, where there are any.
-        backbone: whether it is a network by itself, and not one that is put together from others.
+        backbone: whether it is a network by itself that gives `class_num` logits, as most do.
     """
 
     name: str
