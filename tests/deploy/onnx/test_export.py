@@ -231,6 +231,16 @@ def test_a_float_network_is_exported_exactly(tmp_path):
     assert [node.op_type for node in onnx.load(str(written.path)).graph.node].count("BatchNormalization") == 0
 
 
+def test_a_network_with_several_labels_ends_in_a_sigmoid(tmp_path, quantized):
+    model, _ = quantized
+    written = write(model, tmp_path, "openvino", ending="sigmoid")
+    expected = 1 / (1 + np.exp(-eager(model, images(8))))
+    for name in ("onnxruntime", "openvino"):
+        assert difference(written.path, name, expected, images(8)) < 0.005
+    properties = {item.key: item.value for item in onnx.load(str(written.path)).metadata_props}
+    assert properties["output"] == "label_probabilities"
+
+
 def test_the_libraries_that_edit_graphs_tell_nothing(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         write(tiny(), tmp_path, "ort")

@@ -61,6 +61,15 @@ def test_softmax_is_upstreams_default(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_probabilities_of_labels_are_those_of_a_sigmoid(tmp_path):
+    model = network()
+    export(model, tmp_path, image_shape=SHAPE, output="label_probabilities")
+    predictor = Predictor(tmp_path, threads=1)
+    logits = logits_of(model, images(4))
+    np.testing.assert_allclose(predictor.run(images(4)), 1 / (1 + np.exp(-logits)), rtol=1e-4)
+    np.testing.assert_allclose(predictor.logits(images(4)), logits, atol=1e-4)
+
+
 def test_nothing_else_changes(tmp_path):
     model = network()
     model.blocks.eval()
