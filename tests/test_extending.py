@@ -104,7 +104,8 @@ def test_a_doubt_and_a_hook_are_heard(found):
 
 
 @pytest.mark.slow
-def test_a_run_is_resumed(found):
+def test_a_run_that_is_resumed_is_the_one_that_was_not_stopped(found):
+    assert found["trained"]["same"]
     assert found["trained"]["progress"] | {"epoch": 2, "step": 4} == found["trained"]["progress"]
     assert "lr 0.00577," in found["trained"]["resumed"]  # 0.01 / 3 ** 0.5, past the end of the second epoch
 
@@ -116,6 +117,7 @@ def test_a_step_and_a_criterion_are_in_the_record_and_no_operator_held_a_channel
     assert pruned["pinned"] == []
     assert sparse == {"kind": "sparse", "version": 1, "options": {"share": 0.75}}
     assert "75% of the weights of convolutions are zero" in found["trained"]["first"]
+    assert "Slim.sparse.share: the weights were made with 0.75, the configuration says 0.5" in found["contradicted"]
 
 
 @pytest.mark.slow

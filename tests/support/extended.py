@@ -95,9 +95,18 @@ def trained(root, base, configs):
     log = root / "output" / "first_try"
     first = called("train", written(root, config), "-o", "Global.epochs=1")
     resumed = called("train", written(root, config), "-o", "Global.epochs=2", "-o", f"Global.checkpoints={log}/latest")
+    called("train", written(root, config), "-o", "Global.epochs=2", "-o", "Global.run_name=whole")
     states = checkpoint.read_states(log / "latest")
     told = {"first": first, "resumed": resumed, "settings": states["settings"], "progress": states["progress"]}
+    told["same"] = same(
+        *(paddle.load(str(root / "output" / run / "latest.pdparams")) for run in ("first_try", "whole"))
+    )
     return config, {**told, "steps": checkpoint.read_record(log / "latest")["steps"]}
+
+
+def same(first, second):
+    """Whether two states are equal bit for bit."""
+    return first.keys() == second.keys() and all((first[name] == second[name]).all().item() for name in first)
 
 
 def backed(root, base, configs):
@@ -156,6 +165,7 @@ def main(folder):
     found["misspelt"]["a command"] = refused("cuont")
     config, found["trained"] = trained(root, base, configs)
     start = ["-o", f"Global.pretrained_model={root}/output/first_try/latest"]
+    found["contradicted"] = refused("eval", "-c", str(written(root, config)), *start, "-o", "Slim.sparse.share=0.5")
     found["backed"] = backed(root, base, configs)
     found["count"] = called("count", written(root, config))
     found["measured"] = called("sensitivity", written(root, config), *start, "--images", "4")
