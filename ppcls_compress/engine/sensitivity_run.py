@@ -160,6 +160,11 @@ def suggest(
 
 
 def _score(config: Config, model: paddle.nn.Layer, images: int | None) -> Callable[[], float]:
+    if not config.Metric.Eval[0].higher_is_better:
+        raise ConfigError(
+            f"Metric.Eval.0: {main_metric(config)} is smaller for a better network, and a sensitivity is the share of "
+            "the metric that is lost; begin with one that is larger for a better one"
+        )
     if config.Global.eval_mode != "classification":
         if images is not None:
             raise ConfigError(f"--images: Global.eval_mode is {config.Global.eval_mode}, which looks at all images")

@@ -76,4 +76,10 @@ def training_loss(config: Config) -> TotalLoss:
     if options is None:
         return loss
     teacher = assemble.build_teacher(config, options)
-    return with_teacher(loss, teacher, weight=options.weight, temperature=options.temperature)
+    return with_teacher(
+        loss,
+        teacher,
+        weight=options.weight,
+        temperature=options.temperature,
+        multilabel=config.Global.use_multilabel,
+    )

@@ -30,16 +30,50 @@ def distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperatu
     return divergence * temperature**2
 
 
+def label_distillation(logits: paddle.Tensor, teacher_logits: paddle.Tensor, temperature: float) -> paddle.Tensor:
+    """The same of images with several labels: the sum over labels of T^2 * KL of their two-way distributions.
+
+    A label is there with the probability sigmoid(logit / T).
+
+    Args:
+        logits: of the student, [N, C].
+        teacher_logits: [N, C].
+        temperature: T.
+    """
+    import paddle.nn.functional as F
+
+    student, teacher = logits / temperature, teacher_logits / temperature
+    there, absent = F.sigmoid(teacher), F.sigmoid(-teacher)
+    divergence = there * (F.log_sigmoid(teacher) - F.log_sigmoid(student))
+    divergence = divergence + absent * (F.log_sigmoid(-teacher) - F.log_sigmoid(-student))
+    return divergence.sum(axis=1).mean() * temperature**2
+
+
 def with_teacher(
-    loss: TotalLoss, teacher: Callable[[paddle.Tensor], Output], *, weight: float, temperature: float
+    loss: TotalLoss,
+    teacher: Callable[[paddle.Tensor], Output],
+    *,
+    weight: float,
+    temperature: float,
+    multilabel: bool = False,
 ) -> TotalLoss:
-    """(1 - weight) * loss + weight * distillation."""
+    """(1 - weight) * loss + weight * distillation.
+
+    Args:
+        loss: of the labels.
+        teacher: images to its output.
+        weight: share of the distillation.
+        temperature: of the distillation.
+        multilabel: whether an image has several labels, and not one class.
+    """
     import paddle
+
+    learn = label_distillation if multilabel else distillation
 
     def learned(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
         with paddle.no_grad():
             teacher_logits = logits_of(teacher(images))
-        return distillation(logits_of(output), teacher_logits, temperature)
+        return learn(logits_of(output), teacher_logits, temperature)
 
     own = [replace(term, weight=(1 - weight) * term.weight) for term in loss.terms] if weight < 1 else []
     return TotalLoss([*own, Term("distillation", weight, learned)])

@@ -127,3 +127,11 @@ def test_what_does_not_fit_is_one_line(project, capsys, tmp_path, override, text
 def test_a_dry_run_needs_no_images(project, tmp_path):
     lists = f"DataLoader.Train.dataset.cls_label_path={tmp_path}/nowhere.txt"
     assert call("train", project / "config.yaml", *SLIM, lists, arguments=["--dry-run"]) == 0
+
+
+def test_a_metric_that_falls_is_no_measure_of_sensitivity(project, capsys):
+    capsys.readouterr()
+    metric = "Metric.Eval=[{HammingDistance: null}]"
+    assert call("sensitivity", project / "config.yaml", metric, "Slim=null", weights(project)) == 2
+    (line,) = errors(capsys)
+    assert "Metric.Eval.0: HammingDistance is smaller for a better network" in line

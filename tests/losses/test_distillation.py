@@ -4,7 +4,8 @@ import pytest
 
 from ppcls_compress.losses import build_loss
 from ppcls_compress.losses.cross_entropy import CELoss, cross_entropy
-from ppcls_compress.losses.distillation import distillation, with_teacher
+from ppcls_compress.losses.distillation import distillation, label_distillation, with_teacher
+from ppcls_compress.losses.multilabel import MultiLabelLoss
 
 
 def softmax(values):
@@ -46,3 +47,18 @@ def test_is_mixed_with_the_ordinary_loss_and_leaves_the_teacher_alone(logits, we
     total.backward()
     assert scores.grad is not None
     assert teacher.weight.grad is None
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_of_several_labels_each_is_learned_by_itself(logits, temperature):
+    student, teacher = (1 / (1 + np.exp(-values.astype(float) / temperature)) for values in logits)
+    divergence = teacher * np.log(teacher / student) + (1 - teacher) * np.log((1 - teacher) / (1 - student))
+    expected = temperature**2 * divergence.sum(1).mean()
+    scores, teacher_scores = map(paddle.to_tensor, logits)
+    found = label_distillation(scores, teacher_scores, temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(label_distillation(1e3 * scores, 1e3 * scores, 1.0)) == pytest.approx(0.0, abs=1e-5)
+    mixed = with_teacher(
+        build_loss([MultiLabelLoss()]), lambda images: images, weight=1.0, temperature=temperature, multilabel=True
+    )
+    assert float(mixed(scores, paddle.zeros([6, 5]), teacher_scores).total) == pytest.approx(float(found), rel=1e-6)

@@ -10,6 +10,7 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.metrics.tpr_at_fpr import TprAtFpr
+from ppcls_compress.outputs import are_indices, identities
 from ppcls_compress.postprocess import names
 
 
@@ -28,11 +29,11 @@ def check_main_metric(config: Config) -> None:
 
 
 def about_labels(config: Config, labels: np.ndarray) -> Iterator[str]:
-    """The labels of all training images: int64 [N], each below `Arch.class_num`, or float32 [N, C] of attributes."""
-    if labels.ndim > 1:
+    """The labels of all training images: int64, classes below `Arch.class_num`, or float32 [N, C] of attributes."""
+    if not are_indices(labels):
         yield from _about_attributes(labels)
         return
-    used, classes = np.unique(labels), config.Arch.class_num
+    used, classes = np.unique(identities(labels)), config.Arch.class_num
     absent = np.setdiff1d(np.arange(classes), used)
     if "class_num" not in config.Arch.model_fields_set and len(absent):
         yield (

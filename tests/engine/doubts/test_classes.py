@@ -73,3 +73,10 @@ def test_a_rate_of_positive_images_needs_some_of_each_kind(tmp_path):
     assert len(list(about_judged(config, np.zeros(3, int)))) == 1
     assert list(about_judged(config, np.array([0, 1]))) == []
     assert list(about_judged(configured(tmp_path), np.array([1, 1]))) == []
+
+
+def test_identities_with_cameras_are_classes(tmp_path):
+    labels = np.array([[0, 7], [1, 7], [2, 9]], np.int64)
+    assert list(about_labels(configured(tmp_path), labels)) == []
+    (line,) = about_labels(configured(tmp_path), labels[1:])
+    assert "there is no image of class 0" in line
