@@ -108,7 +108,10 @@ class RandomRotation(RandomTransform):
 
 
 def _size_of_turned(width: int, height: int, angle: float, center: tuple[float, float]) -> tuple[int, int]:
-    """Width and height of the smallest upright box of whole pixels around a turned image."""
+    """Width and height of the smallest upright box of whole pixels around a turned image.
+
+    Paddle turns the corners clockwise for it, which makes a difference where the centre is not the middle.
+    """
     cosine, sine = (round(function(-math.radians(angle)), 15) for function in (math.cos, math.sin))
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)]) - center
     turned = corners @ np.array([[cosine, -sine], [sine, cosine]]) + center

@@ -37,7 +37,7 @@ class BatchPipeline:
         """
         if not self._steps:
             return images, labels
-        targets = labels
+        targets = np.array(labels, np.float32)
         if np.issubdtype(labels.dtype, np.integer):
             targets = np.zeros((len(labels), self._class_num), np.float32)
             targets[np.arange(len(labels)), labels] = 1

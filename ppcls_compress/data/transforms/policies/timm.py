@@ -102,11 +102,13 @@ class NamedPolicy:
         return _augmix(self.numbers) if self.name == "augmix" else _published(tables.POLICIES[self.name])
 
 
-_KEYS = {
-    "rand": ("m", "n", "mstd", "inc", "w"),
-    "augmix": ("m", "w", "d", "a", "b", "mstd"),
-    **dict.fromkeys(tables.POLICIES, ("mstd",)),
+_DEVIATION = {"mstd": (0, 100)}
+_KEYS: dict[str, dict[str, tuple[float, float]]] = {
+    "rand": {"m": (0, 10), "n": (1, 100), **_DEVIATION, "inc": (0, 100), "w": (0, 0)},
+    "augmix": {"m": (0, 10), "w": (1, 100), "d": (0, 100), "a": (1e-3, 1e3), "b": (0, 1), **_DEVIATION},
+    **dict.fromkeys(tables.POLICIES, _DEVIATION),
 }
+"""Policy to key to the smallest and the largest number."""
 _FRACTIONAL = ("mstd", "a")
 
 
@@ -124,23 +126,20 @@ def parse(text: str) -> NamedPolicy:
         key, number = re.fullmatch(r"([a-zA-Z_]*)(.*)", section).groups()
         if key not in _KEYS[name]:
             raise ValueError(f"{text!r}: {unknown(f'key of {name}', key, _KEYS[name])}")
-        numbers[key] = _number(text, section, key, number)
+        numbers[key] = _number(text, section, key, number, _KEYS[name][key])
     return NamedPolicy(name, numbers)
 
 
-def _number(text: str, section: str, key: str, number: str) -> float:
+def _number(text: str, section: str, key: str, number: str, limits: tuple[float, float]) -> float:
     try:
         value = float(number) if key in _FRACTIONAL else int(number)
     except ValueError:
         kind = "a number" if key in _FRACTIONAL else "a whole number"
         raise ValueError(f"{text!r}: {section!r} has no number; {key} takes {kind}, as in {key}1") from None
-    least, most = _RANGES.get(key, (0, 10))
+    least, most = limits
     if not least <= value <= most:
-        raise ValueError(f"{text!r}: {section!r} is out of range; {key} is from {least} to {most}")
+        raise ValueError(f"{text!r}: {section!r} is out of range; {key} is from {least:g} to {most:g}")
     return value
-
-
-_RANGES = {"n": (1, 100), "w": (0, 100), "d": (0, 100), "a": (1e-3, 1e3), "mstd": (0, 100)}
 
 
 def _random(numbers: dict[str, float]) -> Change:
