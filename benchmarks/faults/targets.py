@@ -190,9 +190,34 @@ def _readers(prefix: Path, artifact: Path) -> dict[Path, Callable[[Path], Any]]:
     return found
 
 
+def records(folder: Path) -> Case:
+    """Compression records, from which a network is rebuilt."""
+    from states_made import make
+
+    from ppcls_compress import models
+    from ppcls_compress.engine.checkpoint import read_record
+    from ppcls_compress.slim import recipe
+
+    prefix, _ = make(folder / "made")
+    good = json.loads(Path(f"{prefix}.slim.json").read_text())
+    path = folder / "case.slim.json"
+
+    def case(number: int) -> str:
+        draw = drawn("records", number)
+        found = good
+        for _ in range(draw.choice((1, 1, 2))):
+            found = mutate.of_value(found, draw)
+        path.write_text(json.dumps(found))
+        recipe.rebuild(models.build("CIFARResNet8", class_num=3), read_record(folder / "case"))
+        return "accepted"
+
+    return case
+
+
 KINDS: dict[str, tuple[Callable[[Path], Case], int]] = {
     "configs": (configs, 10_000),
     "states": (states, 10_000),
+    "records": (records, 2_000),
     "images": (images, 10_000),
     "lists": (lists, 2_000),
 }

@@ -30,7 +30,7 @@ def _is_number(value: object) -> bool:
 def _check_share(name: str, value: object, *, low_open: bool) -> None:
     low = _is_number(value) and (value > 0 if low_open else value >= 0)
     if not (low and value < 1):
-        raise ValueError(f"{name} must be in {'(' if low_open else '['}0, 1), found {value!r}")
+        raise ValueError(f"{name} must be in {'(' if low_open else '['}0, 1), found {shortened(value)}")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -42,7 +42,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 def _check_integer(name: str, value: object, low: int, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be {what}, found {value!r}")
+        raise ValueError(f"{name} must be {what}, found {shortened(value)}")
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,13 @@ class PruneOptions:
         _check_integer("bn_recalibration", self.bn_recalibration, 0, "a number of batches")
         for name in ("global_", "verify"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{yaml_key(name)} must be true or false, found {getattr(self, name)!r}")
+                raise ValueError(f"{yaml_key(name)} must be true or false, found {shortened(getattr(self, name))}")
         if not isinstance(self.skip, list | tuple) or not all(isinstance(rule, str) for rule in self.skip):
-            raise ValueError(f"skip must be a list of names, globs or layer types, found {self.skip!r}")
+            raise ValueError(f"skip must be a list of names, globs or layer types, found {shortened(self.skip)}")
         if self.iterative is not None and not isinstance(self.iterative, IterativeOptions):
-            raise ValueError(f"iterative must be IterativeOptions(steps, epochs_per_step), found {self.iterative!r}")
+            raise ValueError(
+                f"iterative must be IterativeOptions(steps, epochs_per_step), found {shortened(self.iterative)}"
+            )
 
     def _check_paddleslim(self) -> None:
         if self.scope != "layer":
@@ -157,7 +159,7 @@ class PruneOptions:
                 _check_share(name, getattr(self, name), low_open=True)
         wanted = self.target_latency_ms
         if wanted is not None and not (_is_number(wanted) and wanted > 0 and isfinite(wanted)):
-            raise ValueError(f"target_latency_ms must be a positive number, found {wanted!r}")
+            raise ValueError(f"target_latency_ms must be a positive number, found {shortened(wanted)}")
         if not isinstance(self.pruned_ratio, Mapping):
             _check_share("pruned_ratio", self.ratio, low_open=False)
             return
@@ -167,8 +169,8 @@ class PruneOptions:
             raise ValueError("pruned_ratio is empty: give a number or at least one glob with a number")
         for glob, ratio in self.pruned_ratio.items():
             if not isinstance(glob, str):
-                raise ValueError(f"pruned_ratio takes globs over layer names, found {glob!r}")
-            _check_share(f"pruned_ratio[{glob!r}]", ratio, low_open=False)
+                raise ValueError(f"pruned_ratio takes globs over layer names, found {shortened(glob)}")
+            _check_share(f"pruned_ratio[{shortened(glob)}]", ratio, low_open=False)
 
     @property
     def ratio(self) -> float | dict[str, float]:

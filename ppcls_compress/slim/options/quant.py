@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
 from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
@@ -147,7 +147,7 @@ class QuantOptions:
             object.__setattr__(self, "compat", "paddleslim")
         for key, name in self.classes().items():
             if not (isinstance(name, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name)):
-                raise ConfigError(f"{key}: a class such as package.module.Class is needed, found {name!r}")
+                raise ConfigError(f"{key}: a class such as package.module.Class is needed, found {shortened(name)}")
         _fill(self)
         for key in _RANGES:
             if getattr(self, key) is not None:
@@ -240,7 +240,7 @@ def check_number(key: str, value: Any) -> None:
     """
     allowed, kinds, holds = _RANGES[key]
     if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
-        raise ConfigError(f"{key}: {value!r} is not {allowed}")
+        raise ConfigError(f"{key}: {shortened(value)} is not {allowed}")
 
 
 def _check_asymmetric(options: QuantOptions) -> None:
@@ -283,7 +283,7 @@ def _fill(options: QuantOptions) -> None:
         if key in applicable:
             object.__setattr__(options, key, applicable[key] if value is None else value)
         elif value is not None:
-            raise ConfigError(f"{key}: {value!r} has no effect with {_situation(options, key)}; leave it out")
+            raise ConfigError(f"{key}: {shortened(value)} has no effect with {_situation(options, key)}; leave it out")
 
 
 def _situation(options: QuantOptions, key: str) -> str:

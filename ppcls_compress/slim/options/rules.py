@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.errors import ConfigError, shortened, unknown
 
 LAYER_TYPES = ("Conv2D", "Conv2DTranspose", "Linear", "depthwise")
 
@@ -61,7 +61,7 @@ def names(key: str, value: Any) -> tuple[str, ...]:
         ConfigError: `value`, which `key` gives, is something else.
     """
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{key}: a list of layer names, globs or types is needed, found {value!r}")
+        raise ConfigError(f"{key}: a list of layer names, globs or types is needed, found {shortened(value)}")
     return tuple(value)
 
 
@@ -72,7 +72,9 @@ def rules(value: Any) -> tuple[LayerRule, ...]:
         ConfigError: `value` is something else.
     """
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"per_layer: a list of rules such as {{layers: [first], weight_bits: 8}}, found {value!r}")
+        raise ConfigError(
+            f"per_layer: a list of rules such as {{layers: [first], weight_bits: 8}}, found {shortened(value)}"
+        )
     return tuple(_rule(index, item) for index, item in enumerate(value))
 
 
@@ -82,7 +84,7 @@ def _rule(index: int, value: Any) -> LayerRule:
     known = [field.name for field in fields(LayerRule)]
     try:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"a rule such as {{layers: [first], weight_bits: 8}} is needed, found {value!r}")
+            raise ConfigError(f"a rule such as {{layers: [first], weight_bits: 8}} is needed, found {shortened(value)}")
         for key in value:
             if key not in known:
                 raise ConfigError(unknown("key", key, known))
@@ -102,4 +104,4 @@ def check_bits(options: HasBits) -> None:
         if bits is None and isinstance(options, LayerRule):
             continue
         if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 16:
-            raise ConfigError(f"{key}: {bits!r} is not a whole number from 2 to 16")
+            raise ConfigError(f"{key}: {shortened(bits)} is not a whole number from 2 to 16")

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, shortened
 from ppcls_compress.slim.cost import Cost
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune.cut.plan import Plan
@@ -79,7 +79,7 @@ def apply_record(model: nn.Layer, record: Mapping[str, object]) -> nn.Layer:
     if record.get("kind") != "prune" or record.get("version") != VERSION:
         raise UserError(
             f"expected a record of kind 'prune', version {VERSION}; "
-            f"found kind {record.get('kind')!r}, version {record.get('version')!r}"
+            f"found kind {shortened(record.get('kind'))}, version {shortened(record.get('version'))}"
         )
     surgery = Surgery()
     try:
@@ -97,12 +97,14 @@ def _apply(network: nn.Layer, record: Mapping[str, object], surgery: Surgery) ->
     kept: dict[str, dict[int, np.ndarray]] = {}
     for name, axes in record["kept"].items():
         if name not in tensors:
-            raise UserError(f"the pruning record names {name!r}, which this network does not have")
+            raise UserError(f"the pruning record names {shortened(name)}, which this network does not have")
         kept[name] = {int(axis): np.asarray(indices, dtype=np.int64) for axis, indices in axes.items()}
         shape = tensors[name].shape
         for axis, indices in kept[name].items():
             if axis >= len(shape) or not len(indices) or indices.min() < 0 or indices.max() >= shape[axis]:
-                raise UserError(f"the pruning record does not fit {name!r} of shape {list(shape)} on axis {axis}")
+                raise UserError(
+                    f"the pruning record does not fit {shortened(name)} of shape {list(shape)} on axis {axis}"
+                )
     for path, attribute, _ in record["attributes"]:
         if path not in layers or not hasattr(layers[path], attribute):
             raise UserError(f"the pruning record names {path}.{attribute}, which this network does not have")

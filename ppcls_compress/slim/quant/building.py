@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import paddle
 
-from ppcls_compress.errors import ConfigError, first_line, unknown
+from ppcls_compress.errors import ConfigError, first_line, shortened, unknown
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.quantizers import activations, weights
@@ -35,7 +35,7 @@ class CustomParts:
     def __post_init__(self) -> None:
         for key, kind in self.given().items():
             if not (isinstance(kind, type) and issubclass(kind, paddle.nn.Layer)):
-                raise ConfigError(f"{key}: a subclass of paddle.nn.Layer is needed, found {kind!r}")
+                raise ConfigError(f"{key}: a subclass of paddle.nn.Layer is needed, found {shortened(kind)}")
             needed = [
                 parameter.name
                 for parameter in inspect.signature(kind).parameters.values()

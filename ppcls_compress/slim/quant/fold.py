@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_compress.errors import UserError, first_line, unknown
+from ppcls_compress.errors import UserError, first_line, shortened, unknown
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.position import first_unsteady, position
@@ -170,7 +170,7 @@ def fold_pairs(model: paddle.nn.Layer, pairs: Sequence[Sequence[str]]) -> Callab
 def _check_pair(found: Mapping[str, paddle.nn.Layer], pair: Any, earlier: Sequence[Sequence[str]]) -> None:
     names = pair if isinstance(pair, list | tuple) else ()
     if len(names) != 2 or not all(isinstance(name, str) for name in names):
-        raise UserError(f"a pair [convolution, batch norm] to fold is needed, found {pair!r}")
+        raise UserError(f"a pair [convolution, batch norm] to fold is needed, found {shortened(pair)}")
     for name in names:
         if name not in found:
             raise UserError(f"{unknown('layer', name, found)}; there is none to fold")

@@ -8,7 +8,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.errors import ConfigError, UserError, shortened
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import fold, foreign, layers, normed
@@ -127,9 +127,8 @@ def apply_record(
             user's classes that it was made with are not given.
     """
     if record.get("kind") != "quant" or record.get("version") != 1:
-        raise UserError(
-            f"not a quantization record of version 1: kind {record.get('kind')!r}, version {record.get('version')!r}"
-        )
+        kind, version = shortened(record.get("kind")), shortened(record.get("version"))
+        raise UserError(f"not a quantization record of version 1: kind {kind}, version {version}")
     custom = custom or CustomParts()
     if sorted(custom.given()) != sorted(record["custom"]):
         raise UserError(f"the record needs the classes {record['custom']}, given were {sorted(custom.given())}")
