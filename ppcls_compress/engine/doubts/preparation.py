@@ -9,7 +9,8 @@ import numpy as np
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_pipeline
 from ppcls_compress.data.transforms import TRANSFORMS, Transform
-from ppcls_compress.data.transforms.values import NormalizeImage
+from ppcls_compress.data.transforms.base import per_channel
+from ppcls_compress.data.transforms.values import Normalize, NormalizeImage, ToTensor
 from ppcls_compress.errors import UserError
 
 _TRAIN, _EVAL = "DataLoader.Train.dataset.transform_ops", "DataLoader.Eval.dataset.transform_ops"
@@ -97,9 +98,19 @@ def _values(ops: Sequence[Transform]) -> dict[str, object]:
     return {
         "colours (DecodeImage)": colours,
         "EXIF orientation (DecodeImage)": decode.exif_orientation,
-        "NormalizeImage": [
-            (op.numbers(decode.channels), op.channel_num or decode.channels)
-            for op in ops
-            if isinstance(op, NormalizeImage)
-        ],
+        "NormalizeImage": _normalisations(ops, decode.channels),
     }
+
+
+def _normalisations(ops: Sequence[Transform], channels: int) -> list[tuple[object, int]]:
+    """Scale, means, deviations and number of channels of each normalisation; `ToTensor` is a scale of 1/255."""
+    found, scale = [], 1.0
+    for op in ops:
+        if isinstance(op, ToTensor):
+            scale = 1 / 255
+        elif isinstance(op, Normalize):
+            mean, std = (per_channel(values, channels) for values in (op.mean, op.std))
+            found.append(((scale, mean, std), channels))
+        elif isinstance(op, NormalizeImage):
+            found.append((op.numbers(channels), op.channel_num or channels))
+    return found

@@ -17,6 +17,14 @@ def ops(decode="{to_rgb: False}", normalize=NORMAL, more="{ResizeImage: {size: 8
     [
         (ops(), None),
         (ops("{to_rgb: False, backend: pil}", "{scale: 1/255, mean: 0.5, std: 0.25, channel_num: 3, order: ''}"), None),
+        (
+            "[{DecodeImage: {to_rgb: False}}, {ResizeImage: {size: 8}}, ToTensor, {Normalize: {mean: 0.5, std: 0.25}}]",
+            None,
+        ),
+        (
+            "[{DecodeImage: {to_rgb: False}}, {ResizeImage: {size: 8}}, ToTensor, {Normalize: {mean: 0.5, std: 0.2}}]",
+            "NormalizeImage",
+        ),
         (ops("{to_rgb: True}"), "colours (DecodeImage)"),
         (ops("{to_rgb: False, exif_orientation: False}"), "EXIF orientation (DecodeImage)"),
         (ops(normalize="{mean: [0.5, 0.5, 0.6], std: 0.25, order: ''}"), "NormalizeImage"),
