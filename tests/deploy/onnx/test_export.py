@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import logging
 import re
 import subprocess
@@ -14,11 +13,10 @@ from paddle import nn
 from support.onnx_extras import needs_onnx
 
 from ppcls_compress import models
-from ppcls_compress.deploy import extras
 from ppcls_compress.deploy.extras import absence, missing
 from ppcls_compress.deploy.onnx import runtime
 from ppcls_compress.deploy.onnx.export import LAYOUTS, export
-from ppcls_compress.errors import MissingDependencyError, UserError
+from ppcls_compress.errors import UserError
 from ppcls_compress.models.layers import ConvNormAct, SqueezeExcite
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
@@ -341,40 +339,6 @@ def test_settings_without_onnx_form_are_told_with_the_operators(tmp_path):
         write(Unusual(), tmp_path / "out", "openvino", calibration=None)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("layout", "missing", "line"),
-    [
-        ("ort", "onnx", "onnx not installed; pip install 'ppcls_compress[onnx]' brings it"),
-        ("openvino", "onnx", "onnx not installed; pip install 'ppcls_compress[openvino]' brings it"),
-        ("openvino", "onnxscript", "onnxscript not installed; pip install 'ppcls_compress[openvino]' brings it"),
-        ("ort", "onnxruntime", "onnxruntime not installed; pip install 'ppcls_compress[onnx]' brings it"),
-    ],
-)
-def test_a_missing_package_is_told_with_its_extra(layout, missing, line, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
-    with pytest.raises(MissingDependencyError) as error:
-        write(TinyNet(), tmp_path, layout)
-    assert str(error.value) == line
-
-
-@pytest.mark.parametrize(
-    ("python", "line"),
-    [
-        ((3, 12), "paddle2onnx or p2o not installed; pip install 'ppcls_compress[openvino]' brings it"),
-        ((3, 13), "p2o not installed; pip install 'ppcls_compress[openvino]' brings it"),
-    ],
-)
-def test_what_converts_is_named_where_none_of_it_is_installed(python, line, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "paddle2onnx" else find(name))
-    monkeypatch.setattr(extras, "program", lambda name: None)
-    monkeypatch.setattr(extras.sys, "version_info", (*python, 1))
-    with pytest.raises(MissingDependencyError) as error:
-        write(TinyNet(), tmp_path, "openvino")
-    assert str(error.value) == line
 
 
 def test_an_unknown_layout_is_refused(tmp_path):
