@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppcls_compress.data.datasets import DATASETS
 from ppcls_compress.data.options import QueryGallery
 from ppcls_compress.declare import at_key
 from ppcls_compress.metrics import METRICS
@@ -52,8 +53,9 @@ def check_evaluation(config: Any) -> None:
     if split is not None and paired != (mode == "retrieval"):
         wanted = "{Query: {...}, Gallery: {...}}" if mode == "retrieval" else "{dataset: {...}, sampler: {...}}"
         raise at_key("DataLoader.Eval", f"Global.eval_mode is {mode}: expected {wanted}")
-    if split is not None and mode == "adaface" and type(split.dataset).__name__ != "FiveValidationDataset":
-        raise at_key("DataLoader.Eval.dataset.name", "Global.eval_mode is adaface: expected FiveValidationDataset")
+    if split is not None and mode == "adaface" and not split.dataset.pairs:
+        fitting = ", ".join(name for name in DATASETS if DATASETS.get(name).pairs)
+        raise at_key("DataLoader.Eval.dataset.name", f"Global.eval_mode is adaface: expected {fitting}")
     for number, entry in enumerate(config.Metric.Eval):
         _check_metric(f"Metric.Eval.{number}", entry, mode)
     for number, entry in enumerate(config.Metric.Train or ()):

@@ -22,6 +22,7 @@ class Dataset(Options):
         paths: the options that are paths, each to a `file` or a `folder`: `$NAME` is replaced in them, they must be
             there, and a run that is resumed may have others.
         inert: the options that change nothing here, and why.
+        pairs: whether it holds pairs of prepared faces, for `Global.eval_mode: adaface`, and no list of image files.
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
         skip_bad_images: how many unreadable images are passed over before the run stops.
@@ -31,6 +32,7 @@ class Dataset(Options):
     labels: ClassVar[str] = "classes"
     paths: ClassVar[Mapping[str, str]] = {}
     inert: ClassVar[Mapping[str, str]] = {}
+    pairs: ClassVar[bool] = False
 
     transform_ops: TransformOps
     batch_transform_ops: BatchTransformOps = ()

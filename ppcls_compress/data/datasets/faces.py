@@ -68,6 +68,7 @@ class FiveValidationDataset(Dataset):
 
     paths: ClassVar = {"val_data_path": "folder"}
     inert: ClassVar = {"concat_mem_file_name": "the files of each set are read, which it joins"}
+    pairs: ClassVar = True
 
     transform_ops: TransformOps = ()
     val_data_path: str
