@@ -1,5 +1,8 @@
+import re
+
 from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.load import validate
+from ppcls_compress.data.transforms import TRANSFORMS
 
 
 def test_keys_without_effect_are_named_with_the_reason():
@@ -32,3 +35,12 @@ def test_keys_of_mixed_precision_that_ask_for_what_is_done_anyway_are_silent():
     first, second = lines(use_fp16_test=True, use_promote=True)
     assert first.startswith("AMP.use_fp16_test has no effect: ")
     assert second.startswith("AMP.use_promote has no effect: ")
+
+
+def test_every_option_of_a_transform_that_is_said_to_have_no_effect_is_told():
+    for name in TRANSFORMS:
+        kind = TRANSFORMS.get(name)
+        said = set(re.findall(r"^\s*(\w+): without effect", kind.__doc__ or "", re.MULTILINE))
+        assert said <= kind.inert.keys() | {"backend"}, name  # a backend has none where both libraries do the same
+        for option, (harmless, _) in kind.inert.items():
+            assert kind.model_fields[option].default == harmless

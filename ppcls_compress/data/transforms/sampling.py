@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -132,6 +132,12 @@ class CropWithPadding(RandomTransform):
         interpolation: without effect, as nothing is resized.
         key: without effect; there is one image.
     """
+
+    inert: ClassVar = {
+        "size": ((224, 224), "images keep their size"),
+        "interpolation": ("bilinear", "nothing is resized"),
+        "key": (None, "a sample has one image"),
+    }
 
     prob: Fraction = 1.0
     padding_num: Annotated[int, Field(ge=0, le=255)] = 0

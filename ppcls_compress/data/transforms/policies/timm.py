@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -50,6 +50,8 @@ class TimmAutoAugment(Policy):
         img_size: without effect; shifts are parts of the image's side.
         mean: colour of what comes in from outside, each channel from 0 to 1.
     """
+
+    inert: ClassVar = {"img_size": ((224, 224), "shifts are parts of the image's side, whatever its size")}
 
     prob: Fraction = 1.0
     config_str: Annotated[str | None, AfterValidator(_checked)] = "rand-m9-mstd0.5-inc1"
