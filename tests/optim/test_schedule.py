@@ -236,3 +236,12 @@ def test_keys_that_change_nothing_are_told():
 def test_bad_schedules_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         rates(options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "told"), [("triangular", "iterations", True), ("exp_range", "iterations", False)]
+)
+def test_a_scale_mode_that_is_not_the_modes_own_is_told(mode, scale, told):
+    cycle = {"name": "Cyclic", "base_learning_rate": 0.1, "max_learning_rate": 0.2, "step_size_up": 4}
+    found = [key for key, _ in options_of({**cycle, "mode": mode, "scale_mode": scale}).inert()]
+    assert found == (["scale_mode"] if told else [])

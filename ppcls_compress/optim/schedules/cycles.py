@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -93,6 +93,12 @@ class Cyclic(ScheduleOptions):
     def peak(self) -> float:
         """The smaller rate, at which each cycle begins."""
         return self.base_learning_rate
+
+    def inert(self) -> Iterator[tuple[str, str]]:
+        """A `scale_mode` that is not the mode's own too."""
+        yield from super().inert()
+        if "scale_mode" in self.model_fields_set and (self.scale_mode == "iterations") != (self.mode == "exp_range"):
+            yield "scale_mode", f"mode {self.mode} decides it"
 
     def decay(self, run: Run) -> Rate:
         """The triangles."""
