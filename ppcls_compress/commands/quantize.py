@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.context import compression_context
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.engine.samples import still_batches
     from ppcls_compress.engine.train import evaluator, run_folder, training_loader
     from ppcls_compress.slim import recipe
 
@@ -47,7 +48,12 @@ def run(args: argparse.Namespace) -> None:
                     f"Slim.{kind}: the weights lack this step, after which a network must be fine-tuned; train it "
                     f"first with tools/train.py, or leave the section out with -o Slim.{kind}=null"
                 )
-        context = compression_context(config, lambda: training_loader(config), calibration_batches=args.batches)
+        context = compression_context(
+            config,
+            lambda: training_loader(config),
+            calibration=lambda: still_batches(config, args.batches),
+            calibration_batches=args.batches,
+        )
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)

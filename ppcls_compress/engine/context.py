@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import paddle
@@ -28,6 +28,7 @@ def compression_context(
     loader: Callable[[], Loader | SyntheticLoader],
     *,
     training_loader: Callable[[], Loader | SyntheticLoader] | None = None,
+    calibration: Callable[[], Iterable[paddle.Tensor]] | None = None,
     calibration_batches: int = CALIBRATION_BATCHES,
     latency: Latency | None = None,
     keep_in: Path | None = None,
@@ -39,7 +40,8 @@ def compression_context(
         loader: a fresh loader of training batches, of all of them in every process, so that all choose alike.
         training_loader: a fresh loader of this process' share of them, for training between two iterations; None
             takes `loader`.
-        calibration_batches: how many of them ranges and gradients come from.
+        calibration: gives batches for the ranges of activations; None takes those of training.
+        calibration_batches: how many batches ranges and gradients come from.
         latency: as `Context` takes it.
         keep_in: where the networks between two iterations are saved; None keeps none.
         companions: the networks that the configured one is trained with; None builds them where they are needed.
@@ -70,6 +72,7 @@ def compression_context(
 
     return Context(
         batches=batches,
+        calibration=calibration,
         calibration_batches=calibration_batches,
         gradients=gradients,
         latency=None if latency is None else lambda model: distributed.from_main(latency(model)),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import paddle
+from rich.progress import track
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import build_loader, dead_workers_told
+from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
+from ppcls_compress.engine.distributed import is_main
 from ppcls_compress.engine.judging import classes_of
+from ppcls_compress.engine.logs import console, logger
 from ppcls_compress.errors import ConfigError, UserError
 
 
@@ -73,6 +77,28 @@ def _is_there(dataset: Dataset, mode: str) -> bool:
     return True
 
 
+def still_batches(config: Config, count: int) -> Iterator[paddle.Tensor]:
+    """`count` batches of `DataLoader.Train`, or as many as there are, prepared without augmentation, with progress.
+
+    They are drawn from all over the list, by `Global.seed` alone, the same in every process.
+
+    Raises:
+        UserError: an image or the list cannot be read.
+    """
+    options = config.DataLoader.Train
+    ops, how = _still(config, "Train")
+    loader = _loader(config, options, ops, options.sampler.batch_size, where="DataLoader.Train")
+    total = min(count, len(loader))
+    images = min(total * options.sampler.batch_size, len(loader.images))
+    logger.info("calibrating on %d images of DataLoader.Train%s", images, how)
+    taken = itertools.islice(loader, total)
+    shown = console.is_terminal and is_main()
+    with dead_workers_told():
+        yield from (
+            batch for batch, _ in track(taken, "calibrating", total, console=console, transient=True, disable=not shown)
+        )
+
+
 def random(config: Config, count: int) -> Samples:
     """`count` images of standard normal noise."""
     rng = np.random.default_rng(config.Global.seed)
@@ -96,15 +122,13 @@ def _faces(config: Config, mode: str) -> bool:
     return mode == "Eval" and config.Global.eval_mode == "adaface"
 
 
-def _drawn(
-    config: Config, options: LoaderConfig, ops: Sequence[Transform], count: int, *, where: str, how: str
-) -> Samples:
+def _loader(config: Config, options: LoaderConfig, ops: Sequence[Transform], size: int, *, where: str) -> Loader:
+    """Batches of images drawn from all over a split, prepared by other transforms than its own."""
     dataset = options.dataset.model_copy(update={"transform_ops": tuple(ops), "batch_transform_ops": ()})
-    size = min(options.sampler.batch_size, count)
     drawn = LoaderConfig(
         dataset=dataset, sampler=DistributedBatchSampler(batch_size=size, shuffle=True), loader=options.loader
     )
-    loader = build_loader(
+    return build_loader(
         drawn,
         class_num=classes_of(config, where.rpartition(".")[2]),
         seed=config.Global.seed,
@@ -112,6 +136,13 @@ def _drawn(
         shard=False,
         where=where,
     )
+
+
+def _drawn(
+    config: Config, options: LoaderConfig, ops: Sequence[Transform], count: int, *, where: str, how: str
+) -> Samples:
+    size = min(options.sampler.batch_size, count)
+    loader = _loader(config, options, ops, size, where=where)
     with dead_workers_told():
         found = [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(loader, -(-count // size))]
     if not found:

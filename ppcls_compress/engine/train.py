@@ -30,6 +30,7 @@ from ppcls_compress.engine.judging import judging_loaders, recognition_evaluator
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
 from ppcls_compress.engine.resume import differences, settings_of
+from ppcls_compress.engine.samples import still_batches
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError, UserError
@@ -85,6 +86,7 @@ def train(
             config,
             lambda: training_loader(config, shard=False),
             training_loader=lambda: training_loader(config),
+            calibration=lambda: still_batches(config, recipe.CALIBRATION_BATCHES),
             latency=latency,
             keep_in=run_folder(config),
             companions=companions,

@@ -26,13 +26,15 @@ class Context:
 
     Attributes:
         batches: gives training batches [N, C, H, W], for the ranges of activations and batch-norm statistics.
-        calibration_batches: how many of them the ranges are found from.
+        calibration: gives batches prepared as for evaluation, for the ranges of activations; None takes `batches`.
+        calibration_batches: how many batches the ranges are found from.
         gradients: runs backward passes over training batches, for a criterion that needs them.
         latency: milliseconds that a network takes, for `target_latency_ms`.
         train: trains a network between two iterations of `iterative`; its second argument is the record so far.
     """
 
     batches: Callable[[], Iterable[paddle.Tensor]] | None = None
+    calibration: Callable[[], Iterable[paddle.Tensor]] | None = None
     calibration_batches: int = CALIBRATION_BATCHES
     gradients: Callable[[paddle.nn.Layer], None] | None = None
     latency: Callable[[paddle.nn.Layer], float] | None = None

@@ -37,6 +37,22 @@ def test_what_it_writes_evaluates_and_exports_like_any_checkpoint(trained, tmp_p
     assert (tmp_path / "inference" / "slim.json").exists()
 
 
+def test_it_calibrates_on_images_as_evaluation_prepares_them(trained, tmp_path):
+    config, ptq = trained / "config.yaml", "Slim.quant={name: ptq}"
+    dark = (
+        "DataLoader.Train.dataset.transform_ops=[{DecodeImage: {to_rgb: False}}, "
+        "{NormalizeImage: {mean: [0.5, 0.5, 0.5], std: [250.0, 250.0, 250.0], order: ''}}]"
+    )
+    limits = []
+    for name, overrides in (("as_it_is", ()), ("dark", (dark,))):
+        folder = tmp_path / name
+        assert call("quantize", config, ptq, dense(trained), f"Global.output_dir={folder}", *overrides) == 0
+        state = paddle.load(str(folder / "CIFARResNet8" / "quantized.pdparams"), return_numpy=True)
+        limits.append({key: value for key, value in state.items() if key.endswith(("._low", "._high"))})
+    assert limits[0]
+    assert limits[0] == limits[1]
+
+
 @pytest.mark.parametrize(
     ("command", "overrides", "expected"),
     [

@@ -57,3 +57,16 @@ def test_without_files_there_are_none_but_random_ones(project):
     noise = samples.random(config, 5)
     assert (noise.images.shape, noise.images.dtype, noise.labels) == ((5, 3, 8, 8), np.float32, None)
     np.testing.assert_array_equal(noise.images, samples.random(config, 5).images)
+
+
+def test_calibration_batches_are_not_augmented(project):
+    size = "DataLoader.Train.sampler.batch_size=5"
+    augmented, plain = (
+        [batch.numpy() for batch in samples.still_batches(load_config(project, [*flips, size]), 3)]
+        for flips in ([FLIP], [])
+    )
+    assert [len(batch) for batch in augmented] == [5, 5, 5]
+    np.testing.assert_array_equal(np.concatenate(augmented), np.concatenate(plain))
+    drawn = samples.from_split(load_config(project, [size]), ["Train"], 15)
+    np.testing.assert_array_equal(np.concatenate(plain), drawn.images)
+    assert len(list(samples.still_batches(load_config(project, [size]), 100))) == 5

@@ -26,7 +26,8 @@ def _take(
 ) -> tuple[paddle.nn.Layer, Record]:
     with section_named("Slim.quant"):
         model, step = prepare(model, options, inputs=inputs, custom=named_classes(options))
-    calibrate(model, itertools.islice(context.batches(), context.calibration_batches))
+    batches = context.calibration or context.batches
+    calibrate(model, itertools.islice(batches(), context.calibration_batches))
     return model, with_step(record, step)
 
 

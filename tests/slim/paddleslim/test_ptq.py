@@ -114,8 +114,13 @@ def test_a_calibrated_range_rounds_as_its_formula_says(bits):
 def test_bias_correction_removes_the_mean_error():
     errors = {}
     for correct in (False, True):
+        # Activations so fine that the weights are all that is rounded.
         options = QuantOptions(
-            name="ptq", weight_bits=3, bias_correction=correct, activation_quantizer="AbsmaxQuantizer"
+            name="ptq",
+            weight_bits=3,
+            activation_bits=15,
+            bias_correction=correct,
+            activation_quantizer="AbsmaxQuantizer",
         )
         model, _ = quant.prepare(network(), options, inputs=[[1, 3, 8, 8]])
         quant.calibrate(model, iter([IMAGES[:8], IMAGES[8:]]))

@@ -26,7 +26,8 @@ class ChannelEnds:
 
     def add(self, values: np.ndarray) -> None:
         """Take in one batch."""
-        low, high = values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3))
+        rows = values.reshape(*values.shape[:2], -1)  # along the last axis NumPy is several times as fast
+        low, high = rows.min(axis=2).min(axis=0), rows.max(axis=2).max(axis=0)
         self.low = np.minimum(low, 0) if self.low is None else np.minimum(low, self.low)
         self.high = np.maximum(high, 0) if self.high is None else np.maximum(high, self.high)
 

@@ -1,0 +1,83 @@
+"""One peer of `published_model.py`, in its own environment: python published_model_peers.py WORK NAME."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from common import emit
+from published_model import batches_of, judged, pages
+
+IMAGE = "image"
+
+
+def quantize_static(work: Path) -> tuple[Path, str]:
+    """ONNX Runtime's, as its documentation says: pre-processing, QDQ, weights per channel."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    images, _ = pages(work, "calibration")
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches = iter(batches_of(images))
+
+        def get_next(self) -> dict | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {IMAGE: np.ascontiguousarray(batch)}
+
+    tidied, path = work / "tidied.onnx", work / "quantize_static.onnx"
+    quant_pre_process(str(work / "float" / "model.onnx"), str(tidied), skip_symbolic_shape=True)
+    quantization.quantize_static(str(tidied), str(path), Reader(), per_channel=True)
+    return path, "onnxruntime"
+
+
+def nncf(work: Path, preset: str, *, fast: bool) -> tuple[Path, str]:
+    """NNCF's post-training quantization of the OpenVINO model, all 512 images."""
+    import nncf as package
+    import openvino
+
+    images, _ = pages(work, "calibration")
+    model = openvino.Core().read_model(str(work / "float" / "model.onnx"))
+    found = package.quantize(
+        model,
+        package.Dataset([np.array(image)[None] for image in images]),
+        preset=package.QuantizationPreset(preset),
+        subset_size=len(images),
+        fast_bias_correction=fast,
+    )
+    path = work / "nncf.xml"
+    openvino.save_model(found, str(path), compress_to_fp16=False)
+    return path, "openvino"
+
+
+def runner(path: Path, runtime: str):
+    """The file in its runtime, one thread."""
+    if runtime == "onnxruntime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return lambda batch: session.run(None, {IMAGE: batch})[0]
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda batch: compiled(batch)[0]
+
+
+def main() -> None:
+    """Quantize, run, and hand the result to the parent."""
+    work, name = Path(sys.argv[1]), sys.argv[2]
+    if name == "quantize_static":
+        path, runtime = quantize_static(work)
+    else:
+        path, runtime = nncf(work, name.split()[1], fast="slow" not in name)
+    weights = path if path.suffix == ".onnx" else path.with_suffix(".bin")
+    emit(judged(work, runner(path, runtime)) | {"runtime": runtime, "bytes": weights.stat().st_size})
+
+
+if __name__ == "__main__":
+    main()
