@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
@@ -19,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict",
         action="store_true",
         help="refuse a damaged checkpoint, instead of going on from the one before it",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the latest checkpoint in the run's folder, where there is one: for jobs that are restarted",
     )
     parser.add_argument(
         "--dry-run",
@@ -38,6 +44,8 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         dry_run(config)
         return
+    if args.resume and config.Global.checkpoints:
+        raise ConfigError("--resume: goes on from the run's own folder; leave it out with Global.checkpoints")
     _check_trains(config)
     check_training(config)
     from ppcls_compress.deploy.configured import latency_of
@@ -45,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.engine.train import run_folder, tell_outcome, train
 
+    if args.resume:
+        config = _resumed(config, run_folder(config) / "latest")
     hooks = []
     if profiler is not None:
         from ppcls_compress.engine.hooks.profiler import Profiler
@@ -71,6 +81,14 @@ def dry_run(config: Config, *, largest_batch: int | None = None) -> None:
     from ppcls_compress.commands.dry_run import MAX_BATCH, rehearse
 
     rehearse(config, largest_batch=largest_batch or MAX_BATCH)
+
+
+def _resumed(config: Config, latest: Path) -> Config:
+    """The configuration with `latest` in place of what the run started from, where there is such a checkpoint."""
+    if not Path(f"{latest}.pdstates").exists():
+        return config
+    common = config.Global.model_copy(update={"checkpoints": str(latest), "pretrained_model": None})
+    return config.model_copy(update={"Global": common})
 
 
 def _check_trains(config: Config) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +52,8 @@ class _FileHandler(logging.FileHandler):
 def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool = False) -> Iterator[None]:
     """Send the toolkit's messages to the terminal and to `train.log` in `folder`, for the time of the block.
 
-    Processes other than the main one only tell warnings, and write no file. `verbose` adds messages of level debug.
+    Processes other than the main one only tell warnings, and write nothing but the error that ends them, which is all
+    that is known of it where the main one is stopped meanwhile. `verbose` adds messages of level debug.
 
     Raises:
         UserError: the folder or the file cannot be written.
@@ -72,6 +75,10 @@ def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool =
         logger.addHandler(handler)
     try:
         yield
+    except UserError as error:
+        if folder is not None and not main:
+            _tell_main(folder / "train.log", str(error), handlers[0].formatter)
+        raise
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
@@ -79,3 +86,10 @@ def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool =
             logger.removeHandler(handler)
         for handler in handlers:
             handler.close()
+
+
+def _tell_main(path: Path, text: str, formatter: logging.Formatter) -> None:
+    number = os.environ.get("PADDLE_TRAINER_ID", "?")
+    record = logging.LogRecord(logger.name, logging.ERROR, "", 0, "process %s: %s", (number, text), None)
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.write(formatter.format(record) + "\n")

@@ -44,3 +44,19 @@ def test_a_full_disk_is_one_line(tmp_path, capfd):
     assert (list(logger.handlers), logger.level, logger.propagate) == before
     assert "Traceback" not in capfd.readouterr().err
     assert not any(isinstance(handler, logging.FileHandler) for handler in logger.handlers)
+
+
+def test_the_error_that_ends_another_process_is_in_the_log_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "3")
+    with logging_to(tmp_path):
+        logger.info("hello")
+    with pytest.raises(UserError, match="no such image"), logging_to(tmp_path, main=False):
+        raise UserError("list.txt:4: no such image")
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert [line.split("] ")[1] for line in lines] == ["INFO hello", "ERROR process 3: list.txt:4: no such image"]
+
+
+def test_where_there_is_no_folder_the_error_of_another_process_stays_what_it_is(tmp_path):
+    with pytest.raises(UserError, match="^cause$"), logging_to(tmp_path / "none", main=False):
+        raise UserError("cause")
+    assert not (tmp_path / "none").exists()
