@@ -12,6 +12,8 @@ from ppcls_compress.optim.optimizers import inert_options as inert_optimizer_opt
 _GLOBAL = {
     "to_static": "training runs eagerly, which was measured to be as fast",
     "use_dali": "images are decoded by OpenCV or Pillow in worker processes",
+    "warmup_iter": "MetaBIN's training alone reads it",
+    "infer_imgs": "images to infer are those of Infer.infer_imgs",
 }
 _AMP = {"use_fp16_test": "evaluation computes in float32"}
 

@@ -63,6 +63,8 @@ class Global(Options):
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
         save_interval: epochs between two checkpoints `epoch_N`; 0 or -1 for none of them.
         start_eval_epoch: the first epoch, from 1, after which there is an evaluation; the last always has one.
+        warmup_iter: without effect; MetaBIN's training alone reads it.
+        infer_imgs: without effect; `Infer.infer_imgs` is read.
         iter_per_epoch: batches in an epoch, instead of as many as there are; the next epoch goes on where it stopped.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
             next.
@@ -99,6 +101,8 @@ class Global(Options):
     start_eval_epoch: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     epochs: Count = 1
     iter_per_epoch: Count | None = None
+    warmup_iter: Count | None = None
+    infer_imgs: str | None = None
     print_batch_step: Count = 10
     use_visualdl: bool = False
     image_shape: tuple[Count, Count, Count] = (3, 224, 224)

@@ -22,7 +22,7 @@ def resumed(prefix, **settings):
     return trainer
 
 
-@pytest.mark.parametrize("optimizer", ["Momentum", "AdamW"])
+@pytest.mark.parametrize("optimizer", ["Momentum", "SGD", "Adam", "AdamW", "RMSProp", "Lamb"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, optimizer):
     whole = tiny_trainer(epochs=4, optimizer=optimizer)
     whole.run()
