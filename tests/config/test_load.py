@@ -148,7 +148,7 @@ def test_configuration_is_frozen(tmp_path):
         ("Global.epochs=" + "[" * 3000 + "]" * 3000, "nested more than 50 levels deep"),
         ("Global.epochs=2024-13-45", "Global.epochs: expected a valid integer"),
         ("Global.image_channel=4", "Global: image_channel 4 contradicts image_shape [3, 32, 32]"),
-        ("Global.train_mode=metabin", "Global.train_mode: found 'metabin'"),
+        ("Global.train_mode=metaban", "Global.train_mode: found 'metaban'"),
         ("EMA={decay: 1}", "EMA.decay: expected less than 1"),
         ("EMA={rate: 0.9999}", "EMA: unknown key 'rate'"),
         ("Optimizer.clip_gard=1.0", "Optimizer: unknown key 'clip_gard'; did you mean 'clip_grad'?"),

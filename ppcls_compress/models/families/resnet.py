@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from ppcls_compress.declare import Number
 from ppcls_compress.models.families.base import Arch, ArchOptions, Count, FiveFactors, Strides, published
 
 
@@ -56,6 +57,17 @@ class LastStageStride1Options(ResNetOptions):
     stride_list: Annotated[Strides, AfterValidator(_ends_in_one)] = (2, 2, 2, 2, 1)
 
 
+class MetaBINOptions(LastStageStride1Options):
+    """ResNet with gates between batch and instance norms.
+
+    Attributes:
+        bias_lr_factor: factor on the learning rate of biases.
+    """
+
+    data_format: Literal["NCHW"] = "NCHW"
+    bias_lr_factor: Annotated[Number, Field(ge=0)] = 1.0
+
+
 class MaxPoolOptions(ResNetOptions):
     """ResNet whose features are largest values, which Paddle finds in one layout only."""
 
@@ -77,4 +89,5 @@ ARCHS = (
     *(_arch(depth, vd=vd) for depth in (18, 34, 50, 101, 152, 200) for vd in (False, True)),
     _variant("last_stage_stride1", LastStageStride1Options),
     _variant("adaptive_max_pool2d", MaxPoolOptions, max_pool=True),
+    Arch("ResNet50_metabin", "metabin", "resnet", MetaBINOptions, {"depth": 50}),
 )

@@ -48,8 +48,13 @@ class BNNeck(Neck):
 
 
 @NECKS.declare
+class MetaBNNeck(BNNeck):
+    """`BNNeck` as MetaBIN has it (Choi et al. 2021), but for the steps of meta-learning."""
+
+
+@NECKS.declare
 class VehicleNeck(Neck):
-    """A convolution over what the backbone pooled, flattened; `bias_attr` is without effect upstream and refused."""
+    """A convolution over what the backbone pooled, flattened; `weight_attr` is that of the bias too, as upstream."""
 
     in_channels: Count
     out_channels: Count
@@ -67,7 +72,6 @@ class VehicleNeck(Neck):
         from ppcls_compress.models.gears.linear import VehicleNeck as Layer
 
         settings = self.model_dump(exclude={"weight_attr"})
-        # PaddleClas gives the bias the attributes of the weight.
         return Layer(weight_attr=built(self.weight_attr), bias_attr=built(self.weight_attr), **settings)
 
 
