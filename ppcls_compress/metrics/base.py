@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
-from ppcls_compress.declare import Declarations, Options
+from ppcls_compress.declare import Count, Declarations, Options
 from ppcls_compress.outputs import Output
 
 Rows = dict[str, np.ndarray]
 """What a metric keeps of some samples: arrays [N, ...] by name, a row for each sample."""
+
+
+TopK = Annotated[
+    tuple[Count, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: [value] if isinstance(value, int) else value),
+]
+"""How many answers are looked at, several numbers or one."""
 
 
 class Metric(Options):

@@ -5,13 +5,11 @@ A query for which the gallery has no image of its identity counts in none of the
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from ppcls_compress.declare import Count
-from ppcls_compress.metrics.base import METRICS, Metric
+from ppcls_compress.metrics.base import METRICS, Metric, TopK
 
 Sums = dict[str, tuple[float, float]]
 """By name, the sum of a value over some queries, and the number of those that count."""
@@ -39,14 +37,7 @@ class _AtK(RetrievalMetric):
         topk: how many images of the ranking are looked at.
     """
 
-    topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("topk"), int):
-            return {**data, "topk": [data["topk"]]}
-        return data
+    topk: TopK = (1, 5)
 
 
 @METRICS.declare

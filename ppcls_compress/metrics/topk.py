@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from ppcls_compress.declare import Count
-from ppcls_compress.metrics.base import METRICS, Metric, Rows
+from ppcls_compress.metrics.base import METRICS, Metric, Rows, TopK
 from ppcls_compress.outputs import Output, identities, logits_of
 
 
@@ -19,14 +17,7 @@ class TopkAcc(Metric):
 
     labels: ClassVar = "classes"
 
-    topk: tuple[Count, ...] = Field(default=(1, 5), min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("topk"), int):
-            return {**data, "topk": [data["topk"]]}
-        return data
+    topk: TopK = (1, 5)
 
     @property
     def main(self) -> str:

@@ -65,15 +65,22 @@ class Dealer:
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The image indices of each batch of this rank."""
-        order = np.arange(self._length)
-        if self._options.shuffle:
-            order_rng(self._seed, epoch).shuffle(order)
-        if self._training and self._length:
-            order = np.resize(order, self._share() * self._world_size)
-        mine = order[self._rank :: self._world_size][: self.samples]
+        mine = self._order(epoch)[self._rank :: self._world_size][: self.samples]
         size = self._options.batch_size
         return [mine[start : start + size] for start in range(0, len(mine), size)]
 
+    def _order(self, epoch: int) -> np.ndarray:
+        """The image indices that are dealt out, of all ranks."""
+        order = self._shuffled(epoch)
+        return np.resize(order, self._share() * self._world_size) if self._training and self._length else order
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        order = np.arange(self._length)
+        if self._options.shuffle:
+            order_rng(self._seed, epoch).shuffle(order)
+        return order
+
     def _share(self) -> int:
+        """How many of them this rank gets."""
         spare_ranks = self._world_size - 1
         return (self._length + (spare_ranks if self._training else spare_ranks - self._rank)) // self._world_size

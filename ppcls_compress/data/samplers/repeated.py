@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.samplers.base import SAMPLERS, BatchedSampler, BatchSampler, order_rng
+from ppcls_compress.data.samplers.base import SAMPLERS, BatchedSampler, BatchSampler
+from ppcls_compress.data.samplers.dealing import Dealer
 from ppcls_compress.declare import Count
 from ppcls_compress.errors import UserError
 
@@ -36,36 +37,15 @@ class RASampler(BatchedSampler):
                 f"RASampler: an epoch has a multiple of selected_round ({self.selected_round}) images, and there are "
                 f"{len(images)}; set a smaller selected_round"
             )
-        return Repeater(len(images), self, seed=seed, rank=rank, world_size=world_size)
+        return Repeater(len(images), self, seed=seed, training=training, rank=rank, world_size=world_size)
 
 
-class Repeater:
+class Repeater(Dealer):
     """Repeats the order of an epoch image by image, and deals it out to the ranks."""
 
-    def __init__(self, length: int, options: RASampler, *, seed: int, rank: int, world_size: int) -> None:
-        self._length = length
-        self._options = options
-        self._seed = seed
-        self._rank = rank
-        self._world_size = world_size
+    def _order(self, epoch: int) -> np.ndarray:
+        order = np.repeat(self._shuffled(epoch), self._options.num_repeats)
+        return np.resize(order, -(-len(order) // self._world_size) * self._world_size)
 
-    @property
-    def samples(self) -> int:
-        """How many images this rank sees in an epoch, repeated ones counted each time."""
-        share = self._length // self._options.selected_round * self._options.selected_round // self._world_size
-        return share - share % self._options.batch_size if self._options.drop_last else share
-
-    def __len__(self) -> int:
-        """How many batches this rank sees in an epoch."""
-        return -(-self.samples // self._options.batch_size)
-
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """The image indices of each batch of this rank."""
-        order = np.arange(self._length)
-        if self._options.shuffle:
-            order_rng(self._seed, epoch).shuffle(order)
-        order = np.repeat(order, self._options.num_repeats)
-        order = np.resize(order, -(-len(order) // self._world_size) * self._world_size)
-        mine = order[self._rank :: self._world_size][: self.samples]
-        size = self._options.batch_size
-        return [mine[start : start + size] for start in range(0, len(mine), size)]
+    def _share(self) -> int:
+        return self._length // self._options.selected_round * self._options.selected_round // self._world_size
