@@ -19,6 +19,19 @@ _NAMES = {
 }
 
 
+def with_defaults(data: Any) -> Any:
+    """A plain configuration of several labels with losses and metrics that fit, where it gives none for evaluation."""
+    common = data.get("Global") if isinstance(data, dict) else None
+    if not isinstance(common, dict) or common.get("use_multilabel") is not True:
+        return data
+    loss, metric = data.get("Loss"), data.get("Metric") or {}
+    if isinstance(loss, dict) and loss.get("Eval") is None:
+        data = {**data, "Loss": {**loss, "Eval": ["MultiLabelLoss"]}}
+    if isinstance(metric, dict) and metric.get("Eval") is None:
+        data = {**data, "Metric": {**metric, "Eval": ["ATTRMetric"]}}
+    return data
+
+
 def check_kinds(config: Any) -> None:
     """Refuse a configuration, as `config.schema.Config` holds it, whose parts are of different kinds of labels.
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, field
 
 from ppcls_compress.config import sections
 from ppcls_compress.config.grey import decode_grey
-from ppcls_compress.config.label_kinds import check_kinds
+from ppcls_compress.config.label_kinds import check_kinds, with_defaults
 from ppcls_compress.config.retrieval import check_evaluation, complete
 from ppcls_compress.config.together import check_networks, student_of
 from ppcls_compress.data.options import EvalSplit, LoaderConfig
@@ -122,6 +122,11 @@ class Config(Options):
             filled = {key for key, field in cls.model_fields.items() if field.default is not None}
             return {key: value for key, value in data.items() if value is not None or key not in filled}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_for_several_labels(cls, data: Any) -> Any:
+        return with_defaults(data)
 
     @model_validator(mode="after")
     def _of_one_kind_of_labels(self) -> Config:

@@ -83,9 +83,9 @@ class Global(Options):
             images are held in memory.
         sim_block_size: queries that are compared with the gallery at a time.
         export_check_images: images that an exported model is compared on.
-        export_agreement: fraction of them whose most likely class an exported model must share with the trained one,
-            instead of the default; for all formats, or by format. The mean difference of logits, relative to the
-            largest, may then be 1 minus it.
+        export_agreement: fraction of them whose most likely class, or of their labels that, an exported model must
+            share with the trained one, instead of the default; for all formats, or by format. The mean difference of
+            logits, relative to the largest, may then be 1 minus it.
     """
 
     checkpoints: str | None = None

@@ -16,7 +16,7 @@ from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.engine import checkpoint, distributed, forward, recognition, sync_norm, together
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.errors import ConfigError, UserError, closest
 from ppcls_compress.models import weights
 from ppcls_compress.models.ml_decoder import add_decoder, completed
 from ppcls_compress.models.named_outputs import NamedOutputs
@@ -222,7 +222,10 @@ def class_names(config: Config) -> list[str] | None:
     post = config.Infer and config.Infer.PostProcess
     if not post or not post.names_file or config.Arch.gives_features:
         return None
-    path = check_path("Infer.PostProcess.class_id_map_file", str(names.find(post.names_file)), "file")
+    key, path = "Infer.PostProcess.class_id_map_file", names.find(post.names_file)
+    if not path.exists() and (match := closest(post.names_file, names.shipped())):
+        raise ConfigError(f"{key}: {path} does not exist; did you mean {match}, which comes with this package?")
+    check_path(key, str(path), "file")
     return data.read_class_names(path, config.Arch.class_num, delimiter=post.names_delimiter)
 
 

@@ -24,6 +24,7 @@ from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation, describe
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
+from ppcls_compress.engine.hooks.progressive import ProgressiveDropout
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.judging import judging_loaders, recognition_evaluator
@@ -318,6 +319,8 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         hooks.append(SharedStatistics())
     if trainer.average is not None:
         hooks.append(Averaging())
+    if options.train_mode == "progressive":
+        hooks.append(ProgressiveDropout())
     quantized = recipe.step_of(record, "quant")
     if quantized is not None:
         hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))

@@ -74,3 +74,15 @@ def test_transforms_that_mix_classes_do_not_fit_several_labels(tmp_path):
     data = attributes(tmp_path)
     data["DataLoader"]["Train"]["dataset"]["batch_transform_ops"] = [{"MixupOperator": {"alpha": 0.2}}]
     assert "dataset.batch_transform_ops: found MixupOperator" in refusal(data)
+
+
+def test_what_is_not_given_for_evaluation_fits_several_labels(tmp_path):
+    data = attributes(tmp_path)
+    del data["Loss"]["Eval"], data["Metric"]
+    found = validate(data, source="config.yaml")
+    assert [type(entry).__name__ for entry in (*found.Loss.Eval, *found.Metric.Eval)] == [
+        "MultiLabelLoss",
+        "ATTRMetric",
+    ]
+    del data["Loss"]
+    assert validate(data, source="config.yaml").Loss is None

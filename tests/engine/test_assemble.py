@@ -10,7 +10,7 @@ from support.project import make_project
 from ppcls_compress import io
 from ppcls_compress.config.load import validate
 from ppcls_compress.engine import assemble, distributed
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 
 
 def configured(tmp_path, **arch):
@@ -95,3 +95,15 @@ def test_a_dry_run_and_a_teacher_are_tried_alike(tmp_path, capsys):
     assert call("train", config, f"Slim.distill={{teacher: {tmp_path}/w, arch: LeNet}}") == 2
     (line,) = errors(capsys)
     assert "Global.image_shape: Slim.distill.arch LeNet does not take images of [3, 8, 8]" in line
+
+
+def test_the_name_of_a_list_that_comes_along_may_be_misspelt(tmp_path):
+    data = copy.deepcopy(project(tmp_path))
+    data["Infer"]["PostProcess"]["class_id_map_file"] = "ppcls/utils/imagenet_label_list.txt"
+    with pytest.raises(ConfigError, match="did you mean ppcls/utils/imagenet1k_label_list.txt, which comes with"):
+        assemble.class_names(validate(data, source="config.yaml"))
+    data["Infer"]["PostProcess"]["class_id_map_file"] = "ppcls/utils/imagenet1k_label_list.txt"
+    with pytest.raises(UserError, match=r"imagenet1k_label_list\.txt:4: class index 3 is outside 0 \.\. 2"):
+        assemble.class_names(validate(data, source="config.yaml"))
+    data["Arch"]["class_num"] = 1000
+    assert assemble.class_names(validate(data, source="config.yaml"))[1] == "goldfish, Carassius auratus"
