@@ -62,7 +62,7 @@ class SlimSection(_Steps):
 class DataLoaderSection(Options):
     """The loaders for training and for evaluation."""
 
-    example: ClassVar = "{Train: {dataset: {...}, sampler: {...}, loader: {...}}, Eval: {...}}"
+    example: ClassVar[str] = "{Train: {dataset: {...}, sampler: {...}, loader: {...}}, Eval: {...}}"
 
     Train: LoaderConfig | None = None
     Eval: EvalSplit | None = None

@@ -171,7 +171,7 @@ class Arch(Options):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
-    example: ClassVar = "{name: ResNet50, class_num: 1000}"
+    example: ClassVar[str] = "{name: ResNet50, class_num: 1000}"
 
     name: str
     class_num: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 1000
@@ -221,7 +221,7 @@ class Ema(Options):
         decay: share of the average that each optimizer step keeps.
     """
 
-    example: ClassVar = "{decay: 0.9999}"
+    example: ClassVar[str] = "{decay: 0.9999}"
 
     decay: Annotated[Number, Field(ge=0, lt=1)] = 0.9999
 
@@ -279,7 +279,7 @@ class Amp(Options):
 class Loss(Options):
     """Lists of losses that are added up, for training and for evaluation."""
 
-    example: ClassVar = "{Train: [{CELoss: {weight: 1.0}}]}"
+    example: ClassVar[str] = "{Train: [{CELoss: {weight: 1.0}}]}"
 
     Train: tuple[listed(LOSSES), ...] = Field(min_length=1)
     Eval: tuple[listed(LOSSES), ...] = Field(default=(CELoss(),), min_length=1)
@@ -288,7 +288,7 @@ class Loss(Options):
 class Metric(Options):
     """Lists of metrics; the first of `Eval` chooses the best checkpoint."""
 
-    example: ClassVar = "{Eval: [{TopkAcc: {topk: [1, 5]}}]}"
+    example: ClassVar[str] = "{Eval: [{TopkAcc: {topk: [1, 5]}}]}"
 
     Train: tuple[listed(METRICS), ...] | None = None
     Eval: tuple[listed(METRICS), ...] = Field(default=(TopkAcc(),), min_length=1)
@@ -304,7 +304,7 @@ class Distill(Options):
         temperature: softens both distributions.
     """
 
-    example: ClassVar = "{teacher: output/ResNet50/best_model}"
+    example: ClassVar[str] = "{teacher: output/ResNet50/best_model}"
 
     teacher: str
     arch: str | None = None

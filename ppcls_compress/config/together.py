@@ -36,7 +36,9 @@ class DistillationModel(Options):
         is_rec: upstream's mark of recognition models; without effect.
     """
 
-    example: ClassVar = "{name: DistillationModel, models: [{Teacher: {name: ResNet50}}, {Student: {name: ResNet18}}]}"
+    example: ClassVar[str] = (
+        "{name: DistillationModel, models: [{Teacher: {name: ResNet50}}, {Student: {name: ResNet18}}]}"
+    )
 
     models: Annotated[tuple[dict[str, dict[str, Any]], ...], Field(min_length=1)]
     pretrained_list: tuple[str | bool | None, ...] | None = None

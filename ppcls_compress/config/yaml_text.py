@@ -97,7 +97,7 @@ class _PlainLoader(yaml.SafeLoader):
     No option is a date, but a folder may well be named like one, so dates are left as text.
     """
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers: ClassVar[dict] = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -19,7 +19,10 @@ class Options(BaseModel):
         example: how a YAML writes it, for the error where it gives a plain value instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    # Pydantic before 2.10 warns of keys that begin as its methods do, such as PaddleClas' model_name_pairs.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
+    )
     example: ClassVar[str | None] = None
 
     @model_validator(mode="before")

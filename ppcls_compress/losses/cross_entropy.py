@@ -23,7 +23,7 @@ class CELoss(Loss):
         reduction: what becomes of the numbers of a batch, their mean or their sum.
     """
 
-    labels: ClassVar = "classes"
+    labels: ClassVar[str] = "classes"
 
     epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
     reduction: Literal["mean", "sum"] = "mean"
@@ -47,7 +47,7 @@ class MixCELoss(CELoss):
 class SoftTargetCrossEntropy(Loss):
     """Cross-entropy over mixed labels, which are taken as they are."""
 
-    labels: ClassVar = "classes"
+    labels: ClassVar[str] = "classes"
 
     def build(self) -> LossFunction:
         """`cross_entropy` of the logits."""
@@ -67,7 +67,7 @@ class GoogLeNetLoss(Loss):
         epsilon: must stay None: labels are not smoothed here.
     """
 
-    labels: ClassVar = "classes"
+    labels: ClassVar[str] = "classes"
 
     epsilon: None = None
 

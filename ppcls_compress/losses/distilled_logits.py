@@ -43,7 +43,7 @@ class DistillationMultiLabelLoss(EachNetworkLoss):
         epsilon: as of MultiLabelLoss, like the others.
     """
 
-    labels: ClassVar = "attributes"
+    labels: ClassVar[str] = "attributes"
 
     epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
     size_sum: bool = False

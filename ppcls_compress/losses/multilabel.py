@@ -26,7 +26,7 @@ class MultiLabelLoss(Loss):
             images that have it (Li et al. 2015, DeepMAR, eq. 2); needs `label_ratio: True` of the data set.
     """
 
-    labels: ClassVar = "attributes"
+    labels: ClassVar[str] = "attributes"
 
     epsilon: Annotated[Number, Field(ge=0, lt=1)] | None = None
     size_sum: bool = False
@@ -70,7 +70,7 @@ class MultiLabelAsymmetricLoss(Loss):
         reduction: over all labels of a batch.
     """
 
-    labels: ClassVar = "attributes"
+    labels: ClassVar[str] = "attributes"
 
     gamma_pos: NonNegative = 1.0
     gamma_neg: NonNegative = 4.0

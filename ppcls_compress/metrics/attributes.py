@@ -29,7 +29,7 @@ class ATTRMetric(Metric):
             of one half.
     """
 
-    labels: ClassVar = "attributes"
+    labels: ClassVar[str] = "attributes"
 
     threshold: Number = 0.5
 

@@ -15,7 +15,7 @@ from ppcls_compress.outputs import UNKNOWN, Output, attributes, logits_of
 class _MultiLabel(Metric):
     """Keeps logits float32 [N, C] and labels int8 [N, C]."""
 
-    labels: ClassVar = "attributes"
+    labels: ClassVar[str] = "attributes"
 
     @property
     def main(self) -> str:
@@ -67,7 +67,7 @@ class MultilabelMeanAccuracy(_MultiLabel):
             above the one before, so that `end_threshold` is none of them.
     """
 
-    numbers: ClassVar = ("threshold",)
+    numbers: ClassVar[tuple] = ("threshold",)
 
     start_threshold: Fraction = 0.4
     num_iterations: Annotated[int, Field(ge=1, le=100_000)] = 10

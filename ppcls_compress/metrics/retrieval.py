@@ -18,8 +18,8 @@ Sums = dict[str, tuple[float, float]]
 class RetrievalMetric(Metric):
     """A metric of rankings, for `Global.eval_mode: retrieval`."""
 
-    evaluates: ClassVar = "retrieval"
-    labels: ClassVar = "classes"
+    evaluates: ClassVar[str] = "retrieval"
+    labels: ClassVar[str] = "classes"
 
     def sums(self, relevant: np.ndarray) -> Sums:
         """The sums over some queries.
@@ -109,7 +109,7 @@ class mINP(RetrievalMetric):
 class FaceVerification(Metric):
     """The accuracy of telling pairs of faces apart, for `Global.eval_mode: adaface`, which measures nothing else."""
 
-    evaluates: ClassVar = "adaface"
+    evaluates: ClassVar[str] = "adaface"
 
     @property
     def main(self) -> str:

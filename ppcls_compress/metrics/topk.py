@@ -15,7 +15,7 @@ from ppcls_compress.outputs import Output, identities, logits_of
 class TopkAcc(Metric):
     """Top-k accuracy for each k."""
 
-    labels: ClassVar = "classes"
+    labels: ClassVar[str] = "classes"
 
     topk: TopK = (1, 5)
 

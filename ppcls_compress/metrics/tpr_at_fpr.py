@@ -23,8 +23,8 @@ class TprAtFpr(Metric):
         max_fpr: the largest false positive rate.
     """
 
-    labels: ClassVar = "classes"
-    numbers: ClassVar = ("threshold",)
+    labels: ClassVar[str] = "classes"
+    numbers: ClassVar[tuple] = ("threshold",)
 
     max_fpr: Fraction = 1 / 1000
 

@@ -28,7 +28,7 @@ class DecoderOptions(Options):
         replace_layer: its classifier, which the head takes the place of.
     """
 
-    example: ClassVar = "{query_num: 80, in_channels: 2048}"
+    example: ClassVar[str] = "{query_num: 80, in_channels: 2048}"
 
     class_num: Count | None = None
     in_channels: Count = 2048

@@ -26,8 +26,8 @@ class PersonAttribute(PostProcess):
         hold_threshold: of objects held in front.
     """
 
-    scores: ClassVar = SIGMOID
-    width: ClassVar = 26
+    scores: ClassVar[str] = SIGMOID
+    width: ClassVar[int] = 26
 
     threshold: Fraction = 0.5
     glasses_threshold: Fraction = 0.3
@@ -72,8 +72,8 @@ _LOWER_NAMES = ("LowerStripe", "LowerPattern", "LongCoat", "Trousers", "Shorts",
 class VehicleAttribute(PostProcess):
     """The colour and the type of a vehicle: 10 scores and 9."""
 
-    scores: ClassVar = SIGMOID
-    width: ClassVar = 19
+    scores: ClassVar[str] = SIGMOID
+    width: ClassVar[int] = 19
 
     color_threshold: Fraction = 0.5
     type_threshold: Fraction = 0.5
@@ -101,8 +101,8 @@ _TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "
 class TableAttribute(PostProcess):
     """How the picture of a table was made: 6 scores."""
 
-    scores: ClassVar = SIGMOID
-    width: ClassVar = 6
+    scores: ClassVar[str] = SIGMOID
+    width: ClassVar[int] = 6
 
     source_threshold: Fraction = 0.5
     number_threshold: Fraction = 0.5

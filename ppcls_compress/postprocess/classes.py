@@ -60,7 +60,7 @@ class ThreshOutput(PostProcess):
         delimiter: see `Topk`.
     """
 
-    scores: ClassVar = SOFTMAX
+    scores: ClassVar[str] = SOFTMAX
 
     threshold: Fraction = 0.0
     label_0: str = "0"
@@ -88,7 +88,7 @@ class ScoreOutput(PostProcess):
         decimal_places: of each number.
     """
 
-    scores: ClassVar = NONE
+    scores: ClassVar[str] = NONE
 
     decimal_places: Annotated[int, Field(ge=0, le=17)]
 

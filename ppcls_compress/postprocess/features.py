@@ -19,7 +19,7 @@ class FeatureOutput(PostProcess):
         binarize: -1 and 1 in place of its numbers: `round` of features from 0 to 1, `sign` of features around 0.
     """
 
-    scores: ClassVar = NONE
+    scores: ClassVar[str] = NONE
 
     normalize: bool = True
     binarize: Literal["round", "sign"] | None = None

@@ -23,7 +23,7 @@ class MultiLabelThreshOutput(PostProcess):
         delimiter: what stands between id and name; None is white space.
     """
 
-    scores: ClassVar = SIGMOID
+    scores: ClassVar[str] = SIGMOID
 
     threshold: Fraction = 0.5
     class_id_map_file: str | None = None
@@ -43,7 +43,7 @@ class MultiLabelTopk(PostProcess):
         class_id_map_file: see `MultiLabelThreshOutput`.
     """
 
-    scores: ClassVar = SIGMOID
+    scores: ClassVar[str] = SIGMOID
 
     topk: Count = 1
     class_id_map_file: str | None = None

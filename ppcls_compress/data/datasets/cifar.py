@@ -40,8 +40,8 @@ class _Cifar(Dataset):
     """
 
     archive: ClassVar[Archive]
-    paths: ClassVar = {"data_file": "file"}
-    inert: ClassVar = {
+    paths: ClassVar[dict] = {"data_file": "file"}
+    inert: ClassVar[dict] = {
         "download": "nothing is downloaded for a data set",
         "backend": "the archive has pixels, which need no decoding",
     }
@@ -111,11 +111,11 @@ class _Cifar(Dataset):
 class Cifar10(_Cifar):
     """60,000 images of 32 x 32 pixels, of ten classes."""
 
-    archive: ClassVar = CIFAR10
+    archive: ClassVar[str] = CIFAR10
 
 
 @DATASETS.declare
 class Cifar100(_Cifar):
     """60,000 images of 32 x 32 pixels, of a hundred classes."""
 
-    archive: ClassVar = CIFAR100
+    archive: ClassVar[str] = CIFAR100

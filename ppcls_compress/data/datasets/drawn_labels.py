@@ -27,7 +27,7 @@ class CustomLabelDataset(Dataset):
             RandomRot90.
     """
 
-    paths: ClassVar = {"sample_list_path": "file", "image_root": "folder"}
+    paths: ClassVar[dict] = {"sample_list_path": "file", "image_root": "folder"}
 
     image_root: str
     sample_list_path: str

@@ -26,7 +26,7 @@ class AdaFaceDataset(DecodedDataset):
         label_path: the list.
     """
 
-    paths: ClassVar = {"label_path": "file", "root_dir": "folder"}
+    paths: ClassVar[dict] = {"label_path": "file", "root_dir": "folder"}
 
     root_dir: str
     label_path: str
@@ -66,9 +66,9 @@ class FiveValidationDataset(Dataset):
         concat_mem_file_name: one file of all sets, which upstream reads; the sets' own files are read here.
     """
 
-    paths: ClassVar = {"val_data_path": "folder"}
-    inert: ClassVar = {"concat_mem_file_name": "the files of each set are read, which it joins"}
-    pairs: ClassVar = True
+    paths: ClassVar[dict] = {"val_data_path": "folder"}
+    inert: ClassVar[dict] = {"concat_mem_file_name": "the files of each set are read, which it joins"}
+    pairs: ClassVar[bool] = True
 
     transform_ops: TransformOps = ()
     val_data_path: str

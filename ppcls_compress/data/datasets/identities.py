@@ -54,7 +54,7 @@ def pairs(rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
 class _Listed(DecodedDataset):
     """A folder of images and a list."""
 
-    paths: ClassVar = {"cls_label_path": "file", "image_root": "folder"}
+    paths: ClassVar[dict] = {"cls_label_path": "file", "image_root": "folder"}
     parse: ClassVar[identity_lists.Parse]
     expected: ClassVar[str]
 
@@ -121,7 +121,7 @@ class CompCars(_Listed):
         label_root: folder of the boxes, `relative/path.txt` for `relative/path.jpg`, x1 y1 x2 y2 in the last line.
     """
 
-    paths: ClassVar = {**_Listed.paths, "label_root": "folder"}
+    paths: ClassVar[dict] = {**_Listed.paths, "label_root": "folder"}
     parse = staticmethod(identity_lists.after(None))
     expected = "a path and a label"
 
@@ -155,7 +155,7 @@ class _Persons(DecodedDataset):
             in it, identities are numbered 0, 1, ...
     """
 
-    paths: ClassVar = {"image_root": "folder"}
+    paths: ClassVar[dict] = {"image_root": "folder"}
     folder: ClassVar[str]
     pattern: ClassVar[re.Pattern[str]]
     cameras: ClassVar[int]

@@ -24,7 +24,7 @@ class ImageNetDataset(Dataset):
         relabel: number the labels that occur 0, 1, ... in ascending order.
     """
 
-    paths: ClassVar = {"cls_label_path": "file", "image_root": "folder"}
+    paths: ClassVar[dict] = {"cls_label_path": "file", "image_root": "folder"}
 
     image_root: str
     cls_label_path: str

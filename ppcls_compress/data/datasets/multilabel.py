@@ -25,8 +25,8 @@ class MultiLabelDataset(Dataset):
         label_ratio: hand on the share of images that have each label too, for MultiLabelLoss with `weight_ratio`.
     """
 
-    labels: ClassVar = "attributes"
-    paths: ClassVar = {"cls_label_path": "file", "image_root": "folder"}
+    labels: ClassVar[str] = "attributes"
+    paths: ClassVar[dict] = {"cls_label_path": "file", "image_root": "folder"}
 
     image_root: str
     cls_label_path: str

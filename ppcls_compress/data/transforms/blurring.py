@@ -26,8 +26,8 @@ class BlurImage(LabellingTransform):
         gaussian_max_ksize: below this, width and height of the Gaussian, odd numbers from 5.
     """
 
-    label_key: ClassVar = "blur_image"
-    label_count: ClassVar = 2
+    label_key: ClassVar[str] = "blur_image"
+    label_count: ClassVar[int] = 2
     ratio: Fraction = 0.5
     motion_max_ksize: Side = 12
     motion_max_angle: Annotated[int, Field(ge=1, le=180)] = 45

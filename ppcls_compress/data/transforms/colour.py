@@ -56,7 +56,7 @@ class _Jitter(RandomTransform):
     saturation: Factors = (1.0, 1.0)
     hue: Turn = (0.0, 0.0)
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     @property
     def needs_uint8(self) -> bool:

@@ -42,7 +42,7 @@ class CenterCrop(Transform):
 
     size: HeightWidth
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def step(self, images: Images) -> Step:
         """The transform of one image."""
@@ -95,7 +95,7 @@ class RandomCrop(RandomTransform):
     fill: Fill = (0.0,)
     padding_mode: PaddingMode = "constant"
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def misfit(self, images: Images) -> tuple[str, str] | None:
         """One value for the border, or one for each channel."""

@@ -45,7 +45,7 @@ class DecodeImage(Transform):
         max_pixels: of images that are decoded at all; the header tells how many there are.
     """
 
-    takes: ClassVar = "bytes"
+    takes: ClassVar[str] = "bytes"
     to_rgb: bool = True
     to_np: bool = True
     channel_first: bool = False

@@ -38,7 +38,7 @@ class RandomErasing(RandomTransform):
             are for images that are normalised.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
     EPSILON: Fraction = 0.5
     sl: Fraction = 0.02
     sh: Fraction = 0.4
@@ -99,7 +99,7 @@ class Cutout(RandomTransform):
         fill_value: of what is erased, or one per channel; null, or `none`, draws a colour for each square.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
     n_holes: Count = 1
     length: PositiveInt = 112
     fill_value: Annotated[PerChannel | None, BeforeValidator(lambda value: None if value == "none" else value)] = (
@@ -141,7 +141,7 @@ class HideAndSeek(RandomTransform):
     configuration has, lose columns at the left edge there. Here the squares are those of the image in either layout.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
 
     def step(self, images: Images) -> Step:
         """The transform of one image."""
@@ -177,7 +177,7 @@ class GridMask(RandomTransform):
         prob: of erasing anything, from the 240th epoch on; before, it is in proportion to the epoch, counted from 0.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
     d1: PositiveInt = 96
     d2: PositiveInt = 224
     rotate: PositiveInt = 1

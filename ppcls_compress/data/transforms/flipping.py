@@ -45,7 +45,7 @@ class RandomHorizontalFlip(RandomTransform):
 
     prob: Fraction = 0.5
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def step(self, images: Images) -> Step:
         """The transform of one image."""
@@ -56,8 +56,8 @@ class RandomHorizontalFlip(RandomTransform):
 class RandomRot90(LabellingTransform):
     """Turns by 0, 90, 180 or 270 degrees counter-clockwise; how many quarters it was is a label of the sample."""
 
-    label_key: ClassVar = "random_rot90_orientation"
-    label_count: ClassVar = 4
+    label_key: ClassVar[str] = "random_rot90_orientation"
+    label_count: ClassVar[int] = 4
 
     def after(self, images: Images) -> Images:
         """An array."""

@@ -81,7 +81,7 @@ class Pad_paddle_vision(Transform):
     fill: Fill = (0.0,)
     padding_mode: PaddingMode = "constant"
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def misfit(self, images: Images) -> tuple[str, str] | None:
         """One value, or one for each channel."""

@@ -95,7 +95,7 @@ class PaddleResampling(Transform):
 
     interpolation: Annotated[str, BeforeValidator(lower)] = "bilinear"
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def misfit(self, images: Images) -> tuple[str, str] | None:
         """An interpolation that the library has."""

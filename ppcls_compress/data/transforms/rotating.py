@@ -64,7 +64,7 @@ class RandomRotation(RandomTransform):
     center: tuple[Number, Number] | None = None
     fill: Fill = (0.0,)
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     @property
     def needs_uint8(self) -> bool:

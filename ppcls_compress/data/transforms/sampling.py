@@ -133,7 +133,7 @@ class CropWithPadding(RandomTransform):
         key: without effect; there is one image.
     """
 
-    inert: ClassVar = {
+    inert: ClassVar[dict] = {
         "size": ((224, 224), "images keep their size"),
         "interpolation": ("bilinear", "nothing is resized"),
         "key": (None, "a sample has one image"),

@@ -46,7 +46,7 @@ class NormalizeImage(Transform):
         output_fp16: without effect; images stay float32.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
     scale: Number | None = None
     mean: PerChannel | None = None
     std: Deviations | None = None
@@ -55,7 +55,7 @@ class NormalizeImage(Transform):
     ] = "chw"
     channel_num: Literal[1, 3, 4] | None = None
     output_fp16: bool = False
-    inert: ClassVar = {
+    inert: ClassVar[dict] = {
         "output_fp16": (False, "images stay float32; the AMP section chooses the type of the computation")
     }
 
@@ -130,13 +130,13 @@ class Normalize(Transform):
         keys: without effect; there is one image.
     """
 
-    takes: ClassVar = "any"
+    takes: ClassVar[str] = "any"
     mean: PerChannel = (0.0,)
     std: Deviations = (1.0,)
     data_format: Literal["CHW", "HWC"] = "CHW"
     to_rgb: bool = False
     keys: Any = None
-    inert: ClassVar = {
+    inert: ClassVar[dict] = {
         "to_rgb": (False, "after ToTensor the channels stay in their order; DecodeImage.to_rgb chooses it"),
         "keys": (None, "a sample has one image"),
     }
@@ -179,7 +179,7 @@ class ToTensor(Transform):
 
     data_format: Literal["CHW", "HWC"] = "CHW"
     keys: Any = None
-    inert: ClassVar = {"keys": (None, "a sample has one image")}
+    inert: ClassVar[dict] = {"keys": (None, "a sample has one image")}
 
     def after(self, images: Images) -> Images:
         """No more 8-bit integers."""

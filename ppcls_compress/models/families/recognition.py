@@ -15,7 +15,7 @@ class BackboneOptions(Options):
     """`Arch.Backbone`: a network of the catalogue, and what it takes besides its name."""
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
-    example: ClassVar = "{name: PPLCNet_x2_5, pretrained: True}"
+    example: ClassVar[str] = "{name: PPLCNet_x2_5, pretrained: True}"
 
     name: str
     pretrained: bool | str = False

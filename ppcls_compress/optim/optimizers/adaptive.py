@@ -24,7 +24,7 @@ class Adam(Regularized):
         lazy_mode: without effect; no gradient here is sparse.
     """
 
-    moment: ClassVar = "moment1"
+    moment: ClassVar[str] = "moment1"
 
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
@@ -60,7 +60,7 @@ class RMSProp(Regularized):
         multi_precision: without effect; Paddle's has none.
     """
 
-    moment: ClassVar = "mean_square"
+    moment: ClassVar[str] = "mean_square"
 
     momentum: Fraction = 0.0
     rho: Fraction = 0.95
@@ -90,7 +90,7 @@ class RMSProp(Regularized):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    moment: ClassVar = "moment1"
+    moment: ClassVar[str] = "moment1"
 
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999

@@ -81,7 +81,7 @@ OPTIMIZERS: Declarations[Optimizer] = Declarations("optimizer")
 class Regularizer(Options):
     """What is added to a gradient: `coeff` times the weight (L2), or times its sign (L1)."""
 
-    example: ClassVar = "{name: L2, coeff: 0.0001}"
+    example: ClassVar[str] = "{name: L2, coeff: 0.0001}"
 
     name: Literal["L1", "L2"] = "L2"
     coeff: NonNegative = 0.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Momentum(Regularized):
     """Stochastic gradient descent with momentum: `v = momentum * v + g`, `p -= lr * v`."""
 
-    moment: ClassVar = "velocity"
+    moment: ClassVar[str] = "velocity"
 
     momentum: Fraction = 0.9
     use_nesterov: bool = False

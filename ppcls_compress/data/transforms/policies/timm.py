@@ -51,7 +51,7 @@ class TimmAutoAugment(Policy):
         mean: colour of what comes in from outside, each channel from 0 to 1.
     """
 
-    inert: ClassVar = {"img_size": ((224, 224), "shifts are parts of the image's side, whatever its size")}
+    inert: ClassVar[dict] = {"img_size": ((224, 224), "shifts are parts of the image's side, whatever its size")}
 
     prob: Fraction = 1.0
     config_str: Annotated[str | None, AfterValidator(_checked)] = "rand-m9-mstd0.5-inc1"
