@@ -1,8 +1,9 @@
-"""Ranges per channel where a runtime's kernels know one scale for each tensor, without a multiplication more.
+"""Ranges per channel where a runtime's kernels know one scale for each tensor.
 
 ONNX Runtime's convolutions read and give tensors of one scale. A factor per channel is exact there all the same, for it
 goes where scales per channel exist: into the weights of the depthwise convolution that reads the tensor and of the
-convolution that gives it, and into pairs whose one side is an operator that computes in float anyhow.
+convolution that gives it. Where an activation in float is between, a multiplication has the factors: pairs with a scale
+per channel would be six times as slow, for ONNX Runtime keeps the channels last and then rounds them one by one.
 """
 
 from __future__ import annotations
@@ -53,11 +54,8 @@ def round_for_depthwise(value: ir.Value, grid: Grid, items: Items) -> None:
     """
     reader = only_reader(value)
     factors, whole = np.asarray(grid.factors, np.float64), replace(grid, factors=None)
-    if computed_by(value) in IN_FLOAT:
-        quantize_tensor(value, grid, [reader], read_on=whole)
-    else:
-        source = _given_divided(value, grid, items) or _divided(value, factors)
-        quantize_tensor(source, whole, [reader])
+    source = _given_divided(value, grid, items) or _multiplied(value, 1 / factors)
+    quantize_tensor(source, whole, [reader])
     item = items[reader]
     items[reader] = replace(item, scale=(item.scale * factors).astype(np.float32))
 
@@ -67,8 +65,9 @@ def round_for_float(value: ir.Value, grid: Grid, items: Items) -> None:
 
     The convolution gives the tensor divided by the factors; its weights are changed in `items`.
     """
-    _scale_weights(value.producer(), np.asarray(grid.factors, np.float64), items)
-    quantize_tensor(value, replace(grid, factors=None), read_on=grid)
+    factors = np.asarray(grid.factors, np.float64)
+    _scale_weights(value.producer(), factors, items)
+    _multiplied(quantize_tensor(value, replace(grid, factors=None)), factors)
 
 
 def _given_divided(value: ir.Value, grid: Grid, items: Items) -> ir.Value | None:
@@ -104,14 +103,14 @@ def _scale_weights(conv: ir.Node, factors: np.ndarray, items: Items) -> None:
         conv.replace_input_with(2, add_constant(conv.graph, f"{conv.inputs[2].name}.divided", bias))
 
 
-def _divided(value: ir.Value, factors: np.ndarray) -> ir.Value:
-    """The tensor over the factors, for its only reader."""
+def _multiplied(value: ir.Value, factors: np.ndarray) -> ir.Value:
+    """The tensor times a factor per channel, for its only reader."""
     reader = only_reader(value)
-    inverse = add_constant(reader.graph, f"{value.name}.factors", (1 / factors).astype(np.float32).reshape(1, -1, 1, 1))
-    divided = insert_after(value, "Mul", [value, inverse], f"{value.name}.divided")
-    divided.shape, divided.type = value.shape, value.type
-    redirect(value, divided, [reader])
-    return divided
+    stored = add_constant(reader.graph, f"{value.name}.factors", factors.astype(np.float32).reshape(1, -1, 1, 1))
+    product = insert_after(value, "Mul", [value, stored], f"{value.name}.by_channel")
+    product.shape, product.type = value.shape, value.type
+    redirect(value, product, [reader])
+    return product
 
 
 def _is_conv(value: ir.Value) -> bool:

@@ -54,16 +54,13 @@ class Grid:
         return cls(scale, round(-low / scale), "uint8")
 
 
-def quantize_tensor(
-    value: ir.Value, grid: Grid, nodes: Iterable[ir.Node] | None = None, *, read_on: Grid | None = None
-) -> ir.Value:
+def quantize_tensor(value: ir.Value, grid: Grid, nodes: Iterable[ir.Node] | None = None) -> ir.Value:
     """Put a pair on a tensor; all its readers, or the given nodes, read the rounded values.
 
     Args:
         value: the tensor.
         grid: of the integers.
         nodes: those that are to read them; None for all readers.
-        read_on: the grid that the integers are read on, if it is another.
 
     Returns:
         The rounded tensor.
@@ -72,10 +69,9 @@ def quantize_tensor(
     chosen = list(readers(value) if nodes is None else nodes)
     operands = _operands(graph, f"{value.name}.scale", grid)
     quantized = insert_after(value, "QuantizeLinear", [value, *operands], f"{value.name}.quantized", **_axis(grid))
-    if read_on is not None:
-        operands = _operands(graph, f"{value.name}.read_on", read_on)
-    axis = _axis(read_on or grid)
-    rounded = insert_after(quantized, "DequantizeLinear", [quantized, *operands], f"{value.name}.rounded", **axis)
+    rounded = insert_after(
+        quantized, "DequantizeLinear", [quantized, *operands], f"{value.name}.rounded", **_axis(grid)
+    )
     redirect(value, rounded, chosen)
     return rounded
 
