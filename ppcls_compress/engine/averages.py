@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import numpy as np
 import paddle
 
 
 class MovingAverage:
     """`average = decay * average + (1 - decay) * value` after each optimizer step, for every tensor of the state.
 
-    Averages are kept apart from the model and in its precision. What is not a float, a count say, is taken as it is.
+    Averages are kept apart from the model, in 32 bits where it has 16: there, a share of 0.0001 would round to nothing.
+    What is not a float, a count say, is taken as it is.
 
     Args:
         model: its state now is what the average starts from.
@@ -22,7 +22,7 @@ class MovingAverage:
     def __init__(self, model: paddle.nn.Layer, decay: float) -> None:
         self._model = model
         self._decay = decay
-        self._average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._average = {name: _wide(tensor.detach().clone()) for name, tensor in model.state_dict().items()}
 
     @paddle.no_grad()
     def update(self) -> None:
@@ -30,7 +30,7 @@ class MovingAverage:
         for name, tensor in self._model.state_dict().items():
             average = self._average[name]
             if tensor.is_floating_point():
-                tensor = self._decay * average + (1.0 - self._decay) * tensor
+                tensor = self._decay * average + (1.0 - self._decay) * _wide(tensor)
             paddle.assign(tensor, average)
 
     def state_dict(self) -> dict[str, paddle.Tensor]:
@@ -40,14 +40,18 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the model has its averages, and after it exactly what it had before."""
-        trained = {name: tensor.numpy().copy() for name, tensor in self._model.state_dict().items()}
-        _set(self._model, {name: tensor.numpy() for name, tensor in self._average.items()})
+        trained = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        _set(self._model, self._average)
         try:
             yield
         finally:
             _set(self._model, trained)
 
 
-def _set(model: paddle.nn.Layer, values: Mapping[str, np.ndarray]) -> None:
+def _wide(tensor: paddle.Tensor) -> paddle.Tensor:
+    return tensor.astype("float32") if tensor.dtype in (paddle.float16, paddle.bfloat16) else tensor
+
+
+def _set(model: paddle.nn.Layer, values: Mapping[str, paddle.Tensor]) -> None:
     for name, tensor in model.state_dict().items():
-        tensor.set_value(values[name])
+        tensor.set_value(values[name].astype(tensor.dtype))

@@ -57,6 +57,23 @@ def test_counts_are_taken_as_they_are():
     assert average.state_dict()["seen"].item() == 7
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_averages_of_16_bits_have_32(dtype):
+    model = paddle.nn.Layer()
+    model.register_buffer("weight", paddle.ones([2]).astype(dtype))
+    average = MovingAverage(model, 0.9999)
+    model.weight.set_value(paddle.full([2], 2.0).astype(dtype))
+    for _ in range(100):
+        average.update()
+    found = average.state_dict()["weight"]
+    assert found.dtype == paddle.float32
+    np.testing.assert_allclose(found.numpy(), 2 - 0.9999**100, rtol=1e-5)
+    with average.applied():
+        assert model.weight.dtype == getattr(paddle, dtype)
+        assert float(model.weight[0].astype("float32")) == pytest.approx(2 - 0.9999**100, abs=0.01)
+    assert float(model.weight[0].astype("float32")) == 2.0
+
+
 def test_the_average_is_evaluated_and_training_goes_on_with_what_it_had():
     seen = []
     judge = Evaluation(lambda: seen.append(weights(trainer)) or {"top1": 0.5}, 1, "top1")
