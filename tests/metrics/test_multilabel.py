@@ -56,10 +56,10 @@ def test_labels_that_nobody_has_are_left_out_of_the_mean():
 def test_eleven_points_take_the_best_precision_at_each_recall():
     logits, labels = case(classes=1, seed=4)
     order = np.argsort(-logits[:, 0])
-    hits = np.cumsum(labels[order, 0])
+    hits = np.cumsum(labels[order, 0].astype(int))
     points = []
     for tenth in range(11):
-        reached = [hits[n] / (n + 1) for n in range(len(hits)) if hits[n] / hits[-1] >= tenth / 10]
+        reached = [hits[n] / (n + 1) for n in range(len(hits)) if 10 * hits[n] >= tenth * hits[-1]]
         points.append(max(reached))
     found = measure(MultiLabelMAP(map_type="11point"), (logits, labels))
     assert found["MultiLabelMAP"] == pytest.approx(np.mean(points), rel=1e-12)
