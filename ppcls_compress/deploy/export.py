@@ -14,6 +14,7 @@ from ppcls_compress import io
 from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
+from ppcls_compress.models.named_outputs import as_deployed
 from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
@@ -77,7 +78,8 @@ def export(
     )
     report, elsewhere = None, {}
     with artifact.staged(directory, kind.files) as staging:
-        written = kind.write(job, staging)
+        with as_deployed(model):
+            written = kind.write(job, staging)
         told = () if told is None else (told,)
         notes, integers = (*description.notes, *told, *written.notes), len(written.quantized)
         description = replace(description, notes=notes, integer_layers=integers)

@@ -178,6 +178,8 @@ def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
     """
     model = recipe.rebuild(build_dense(config), recipe.resized(record))
     branches.merge(model)
+    if isinstance(model, NamedOutputs):
+        model.leave_rest_out()
     return cost.count(model, [[1, *config.Global.image_shape]])
 
 

@@ -36,6 +36,12 @@ class RecModel(TakesLabels, NamedOutputs):
         self.exported = options.infer_output_key
         self.gives = {*options.gives, options.infer_output_key}
 
+    def leave_rest_out(self) -> None:
+        """Drop the head where features are deployed."""
+        self.gives = {self.exported}
+        if self.exported != "logits":
+            self.head = None
+
     def _lacks(self, options: RecModelOptions) -> bool:
         """Whether the backbone is PaddleClas' own and has no such layer: it is used as a whole then, as upstream."""
         first = re.split(r"[.\[]", options.BackboneStopLayer.name)[0]

@@ -221,6 +221,27 @@ def test_metrics_left_out_are_recall_and_mean_average_precision(project, tmp_pat
 
 
 @pytest.mark.slow
+def test_what_is_deployed_has_no_head(project, tmp_path, capsys):
+    """Neither in the files, nor in the numbers that describe them, nor in the formats that there are."""
+    heads = [{"name": "ArcMargin"}, {"name": "FC"}]
+    for number, head in enumerate(heads):
+        own = [
+            f"Arch.Head={json.dumps({**head, 'embedding_size': 16, 'class_num': 3000})}",
+            "Slim={quant: {name: pact}}",
+        ]
+        output, folder = f"Global.output_dir={tmp_path}/{number}", f"Global.save_inference_dir={tmp_path}/{number}/x"
+        assert call("train", project, *own, output, "Global.epochs=1", "Loss.Train=[{CELoss: {}}]") == 0
+        trained = f"Global.pretrained_model={tmp_path}/{number}/RecModel/latest"
+        assert call("export_model", project, *own, trained, folder, arguments=["--format", "paddle", "onnx-ort"]) == 0
+        place = tmp_path / str(number) / "x"
+        described = yaml.safe_load((place / "inference.yml").read_text())["Artifact"]
+        assert described["params"] < 80_000
+        assert (place / "onednn").is_dir()
+        assert sum(file.stat().st_size for file in place.rglob("*.pdiparams")) < 3 * 80_000 * 4
+    assert "not written" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("slim", ["{prune: {name: fpgm, pruned_ratio: 0.3}}", "{quant: {name: pact}}"])
 def test_recognition_models_are_pruned_and_quantized(project, tmp_path, slim):
     output = f"Global.output_dir={tmp_path}"
