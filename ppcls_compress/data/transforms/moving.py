@@ -11,8 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_BLOCK = 64
-"""Rows that are worked on at once: what is computed between fits into the processor's cache."""
+_LONGEST = 2**15 - 2
+_BLOCK = 25_000
+"""Pixels that are worked on at once: what is computed between fits into the processor's cache."""
 
 
 def along_rows(image: np.ndarray, slope: float, offset: float, fill: tuple[int, ...]) -> np.ndarray | None:
@@ -22,26 +23,30 @@ def along_rows(image: np.ndarray, slope: float, offset: float, fill: tuple[int, 
         fill: what lies outside.
 
     Returns:
-        None where rounding takes two pixels of a row to different offsets, which happens next to whole ones alone.
+        None where rounding takes two pixels of a row to different offsets, which happens next to whole ones alone, and
+        of an image that OpenCV does not fetch from.
     """
     rows, columns = image.shape[:2]
+    if max(rows, columns) > _LONGEST:
+        return None
     result = np.empty((rows, 3 * columns), np.uint8)
     result[:] = np.array(fill * columns, np.uint8)
     result = result.reshape(image.shape)
-    for top in range(0, rows, _BLOCK):
-        numbers = np.arange(top, min(top + _BLOCK, rows))
+    block = max(_BLOCK // columns, 1)
+    for top in range(0, rows, block):
+        numbers = np.arange(top, min(top + block, rows))
         starts = slope * (numbers + 0.5)
         left, right = _inside(starts + offset, columns)
         source = np.add.outer(starts, np.arange(left, right) + 0.5)
         source += offset
-        inside = cv2.inRange(source, 0, float(np.nextafter(columns, 0)))
+        inside = (source >= 0) & (source < columns)
         source -= 0.5
         whole = np.floor(source)
         if not np.array_equal(whole, np.add.outer(whole[:, 0], np.arange(right - left))):
             return None
         source -= whole
         moved = _interpolated(_fetched(image, numbers, whole[:, 0], right - left), source)
-        cv2.copyTo(moved, inside, result[top : top + _BLOCK, left:right])
+        cv2.copyTo(moved, inside.view(np.uint8), result[top : top + block, left:right])
     return result
 
 

@@ -187,3 +187,14 @@ def test_the_result_is_written_where_it_is_asked_for_if_it_has_that_shape(ops):
     assert (batch[[0, 2]] == 7).all()
     other, _ = pipeline.labelled(PNG, np.random.default_rng(0), out=np.empty((3, 4, 5), np.float32))
     np.testing.assert_array_equal(other, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (4, 1), (1, 256), (256, 1)])
+@pytest.mark.parametrize("ops", [[{"NormalizeImage": {"order": ""}}], ["ToTensor"], ["ToCHWImage", "NormalizeImage"]])
+def test_looked_up_values_of_tiny_images(shape, ops):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    result = run(*ops, image=image)
+    scaled = image[:, :, ::-1].astype(np.float32) / np.float32(255)
+    if ops != ["ToTensor"]:
+        scaled = (scaled - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(red_first(result), scaled, rtol=1e-5, atol=1e-6)

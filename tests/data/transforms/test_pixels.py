@@ -106,6 +106,30 @@ def test_affine(name, matrix, resample):
     np.testing.assert_array_equal(pixels.affine(image, matrix, resample, fill), np.asarray(expected))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 3), (40_000, 2), (3, 40_000)])
+@pytest.mark.parametrize("matrix", [(1, 0.3, -0.4, 0, 1, 0), (1, 0, 0, 0.3, 1, 0.6), (1, 0, 60_000, 0, 1, 0)])
+def test_moving_tiny_and_long_images(shape, matrix):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = pil(image).transform(
+        pil(image).size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BICUBIC, fillcolor=(1, 2, 3)
+    )
+    found = pixels.affine(image, matrix, Image.Resampling.BICUBIC, (1, 2, 3))
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def test_a_thousand_moves_are_pillows():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        image = rng.integers(0, 256, (*rng.integers(1, 24, 2), 3), np.uint8)
+        by, across = rng.uniform(-0.5, 0.5), rng.uniform(-20, 20)
+        matrix = [(1, by, across, 0, 1, 0), (1, 0, 0, by, 1, across)][rng.integers(2)]
+        expected = pil(image).transform(
+            pil(image).size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BICUBIC, fillcolor=(1, 2, 3)
+        )
+        found = pixels.affine(image, matrix, Image.Resampling.BICUBIC, (1, 2, 3))
+        np.testing.assert_array_equal(found, np.asarray(expected))
+
+
 @pytest.mark.parametrize("resample", RESAMPLING)
 @pytest.mark.parametrize("degrees", [0, 17.3, -30, 90])
 def test_rotate(degrees, resample):
