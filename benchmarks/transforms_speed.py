@@ -1,6 +1,6 @@
 """Images per second and core through the training transforms, ours beside PaddleClas' own.
 
-    python benchmarks/transforms_speed.py --paddleclas CHECKOUT [--rounds 15] [--batch 64] [--json FILE]
+    python benchmarks/transforms_speed.py --paddleclas CHECKOUT [--rounds 150] [--batch 32] [--json FILE]
 
 CHECKOUT is a folder with `ppcls/data/preprocess` in it. Both sides get the same encoded images, 500 x 375 JPEGs made of
 scikit-learn's two sample photographs, and the same list of transforms, as a YAML would have it; both end with a batch
@@ -187,8 +187,8 @@ def main() -> None:
     """Measure every recipe and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--paddleclas", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     cv2.setNumThreads(0)
