@@ -55,16 +55,6 @@ def mapped(function: Callable[[Any], Any], output: Output) -> Output:
     return None if output is None else function(output)
 
 
-def joined(function: Callable[[list[Any]], Any], outputs: list[Output]) -> Output:
-    """Outputs of the same structure as one; the tensors at each place are handed to `function` as a list."""
-    first = outputs[0]
-    if isinstance(first, Mapping):
-        return {name: joined(function, [output[name] for output in outputs]) for name in first}
-    if isinstance(first, list | tuple):
-        return [joined(function, [output[index] for output in outputs]) for index in range(len(first))]
-    return None if first is None else function(outputs)
-
-
 def unit(features: Any, axis: int = 1) -> Any:
     """A tensor divided by its lengths along an axis; where a length is zero it stays zero, and so does its gradient.
 

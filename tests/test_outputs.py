@@ -3,7 +3,7 @@ import paddle
 import pytest
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.outputs import class_labels, identities, joined, logits_of, mapped, part, unit
+from ppcls_compress.outputs import attributes, class_labels, identities, logits_of, mapped, part, unit
 
 OUTPUT = {"features": np.ones((2, 3)), "logits": np.zeros((2, 5)), "neck": None}
 
@@ -30,8 +30,6 @@ def test_outputs_of_several_networks_keep_their_structure():
         "Student": {"features": (2, 3), "logits": (2, 5), "neck": None},
         "Teacher": [(2, 4)],
     }
-    found = mapped(np.shape, joined(np.concatenate, [output, output, output]))
-    assert found == {"Student": {"features": (6, 3), "logits": (6, 5), "neck": None}, "Teacher": [(6, 4)]}
 
 
 @pytest.mark.parametrize("make", [np.array, paddle.to_tensor])
@@ -52,3 +50,14 @@ def test_lengths_become_one_and_zero_stays_zero_with_a_gradient_that_is_a_number
     assert found.numpy() == pytest.approx(np.array([[0.6, 0.8], [0.0, 0.0]]))
     found.sum().backward()
     assert np.isfinite(rows.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("make", [np.array, paddle.to_tensor])
+def test_labels_of_attributes_may_come_with_their_shares(make):
+    labels = np.array([[[1.0, 0.0], [0.25, 0.5]], [[0.0, -1.0], [0.25, 0.5]]], np.float32)
+    first, shares = attributes(make(labels))
+    assert (first.tolist(), shares.tolist()) == ([[1, 0], [0, -1]], [[0.25, 0.5], [0.25, 0.5]])
+    alone, none = attributes(make(labels[:, 0]))
+    assert (alone.tolist(), none) == ([[1, 0], [0, -1]], None)
+    with pytest.raises(UserError, match="a label for each attribute"):
+        attributes(make([0, 1]))
