@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ppcls_compress.data.datasets.multi_scale import at_size
 from ppcls_compress.data.images import BadImageError, read_image
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.samplers import BatchSampler, batch_rng, sample_rng
+from ppcls_compress.data.samplers.repeated import Repeater
 from ppcls_compress.data.samplers.scales import ScaledBatches
 from ppcls_compress.data.transforms.batch import BatchPipeline
 from ppcls_compress.data.transforms.pipeline import Pipeline
@@ -84,9 +86,12 @@ class BatchMaker:
         positions: list[int] = []
         drawn: list[int] = []
         pipeline = self._pipeline_of(epoch, number)
-        for index in indices:
+        copies: Counter[int] = Counter()
+        for index in map(int, indices):
             out = None if stack is None else stack[len(positions)]
-            found = self._load(pipeline, epoch, int(index), bad, out)
+            rng = self._rng(epoch, number, index, copies[index]) if self._random else None
+            copies[index] += 1
+            found = self._load(pipeline, index, rng, bad, out)
             if found is None:
                 continue
             position, image, labels = found
@@ -122,15 +127,26 @@ class BatchMaker:
         pixels = self.images.pixels
         return read_image(self.images.paths[position]) if pixels is None else pixels[position]
 
+    def _rng(self, epoch: int, number: int, index: int, copy: int) -> np.random.Generator:
+        """What draws for an image: each of several copies in an epoch comes out another way."""
+        if copy or isinstance(self.sampler, Repeater):
+            return sample_rng(self._seed, epoch, index, copy, number, self._rank)
+        return sample_rng(self._seed, epoch, index)
+
     def _load(
-        self, pipeline: Pipeline, epoch: int, index: int, bad: dict[str, str], out: np.ndarray | None
+        self,
+        pipeline: Pipeline,
+        index: int,
+        rng: np.random.Generator | None,
+        bad: dict[str, str],
+        out: np.ndarray | None,
     ) -> tuple[int, np.ndarray, dict[str, int]] | None:
         """The position, the transformed image and what labels it got, of `index` or of what replaces it.
 
         Args:
+            rng: None where nothing is drawn.
             out: where the image is to be, if it has that shape.
         """
-        rng = sample_rng(self._seed, epoch, index) if self._random else None
         position = index
         while True:
             path = self.images.paths[position]

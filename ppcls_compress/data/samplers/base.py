@@ -17,9 +17,13 @@ def order_rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng((_ORDER, seed, epoch))
 
 
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one image's transforms: the same on every rank and in every worker."""
-    return np.random.default_rng((_SAMPLE, seed, epoch, index))
+def sample_rng(seed: int, epoch: int, index: int, *version: int) -> np.random.Generator:
+    """The generator of one image's transforms: the same on every rank and in every worker.
+
+    Args:
+        version: numbers that tell apart how often an image comes in an epoch.
+    """
+    return np.random.default_rng((_SAMPLE, seed, epoch, index, *version))
 
 
 def batch_rng(seed: int, epoch: int, number: int, rank: int) -> np.random.Generator:

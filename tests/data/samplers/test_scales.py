@@ -117,3 +117,24 @@ def test_an_incomplete_last_batch_can_be_dropped():
 def test_a_list_that_is_shorter_than_a_round_is_told():
     with pytest.raises(UserError, match=r"RASampler: .* selected_round \(256\) images, and there are 60;"):
         repeated(selected_round=256)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"name": "RASampler", "batch_size": 9, "num_repeats": 3, "selected_round": 9},
+        {"name": "RASampler", "batch_size": 2, "num_repeats": 3, "selected_round": 9},
+        {"name": "PKSampler", "batch_size": 8, "sample_per_id": 4},
+    ],
+)
+def test_copies_of_an_image_come_out_another_way_each_time(tmp_path, sampler):
+    """Three pictures of each class; PKSampler takes four, RASampler takes some three times, also over two batches."""
+    data = split(tmp_path) | {"sampler": sampler}
+    data["dataset"]["name"] = "ImageNetDataset"
+    config = LoaderConfig.model_validate(data)
+    crops = [
+        [images.numpy() for images, _ in build_loader(config, class_num=3, seed=0, training=True)] for _ in range(2)
+    ]
+    first, again = map(np.concatenate, crops)
+    assert np.array_equal(first, again)
+    assert len({image.tobytes() for image in first}) == len(first)
