@@ -10,6 +10,25 @@ from ppcls_compress.data.transforms import parse_transforms
 from ppcls_compress.data.transforms.pipeline import build_pipeline
 
 DRAWS = 1000
+NEEDED = {
+    "CropImage": {"size": 8},
+    "RandCropImage": {"size": 8},
+    "ResizeImage": {"size": 8},
+    "RandCropImageV2": {"size": 8},
+}
+NEEDED |= {
+    "RandomCropImage": {"size": 8},
+    "Pad": {"padding": 3},
+    "NormalizeImage": {"mean": 0.5, "std": 0.5, "order": ""},
+    "Normalize": {"data_format": "HWC"},
+    "Pad_paddle_vision": {"padding": 2},
+    "Padv2": {"size": 40},
+    "RandomRotation": {"degrees": 30, "prob": 1},
+    "CropImageAtRatio": {"size": 8, "pad": 2},
+    "RandomInterpolationAugment": {"prob": 1},
+}
+NEEDED |= {name: {"size": 8} for name in ("CenterCrop", "RandomCrop", "Resize", "RandomResizedCrop")}
+"""Options that a transform cannot do without, or without which it might do nothing, for images of 20 x 30 pixels."""
 
 
 def results(*ops: object, image: np.ndarray, draws: int = DRAWS, decode: Mapping | None = None) -> Iterator[np.ndarray]:

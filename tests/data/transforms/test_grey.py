@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.drawing import NEEDED
 from support.images import GREY, grid, png
 
 from ppcls_compress.config.load import explain
@@ -69,26 +70,6 @@ def test_crops_flips_and_borders():
     padded = np.pad(flat, 2, constant_values=7)
     for fill in (7, [7]):
         np.testing.assert_array_equal(grey(run({"Pad": {"padding": 2, "fill": fill}})), padded)
-
-
-NEEDED = {
-    "CropImage": {"size": 8},
-    "RandCropImage": {"size": 8},
-    "ResizeImage": {"size": 8},
-    "RandCropImageV2": {"size": 8},
-}
-NEEDED |= {
-    "RandomCropImage": {"size": 8},
-    "Pad": {"padding": 3},
-    "NormalizeImage": {"mean": 0.5, "std": 0.5, "order": ""},
-    "Normalize": {"data_format": "HWC"},
-    "Pad_paddle_vision": {"padding": 2},
-    "Padv2": {"size": 40},
-    "RandomRotation": {"degrees": 30, "prob": 1},
-    "CropImageAtRatio": {"size": 8, "pad": 2},
-    "RandomInterpolationAugment": {"prob": 1},
-}
-NEEDED |= {name: {"size": 8} for name in ("CenterCrop", "RandomCrop", "Resize", "RandomResizedCrop")}
 
 
 @pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "DecodeImage"])
