@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train, with pruning and quantization as the Slim section says",
     "eval": "evaluate a checkpoint on the validation set",
     "quantize": "quantize trained weights by calibration alone, and evaluate them",
+    "analyze": "tell what quantization does to each layer, why, and what helps",
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",

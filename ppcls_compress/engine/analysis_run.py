@@ -1,0 +1,101 @@
+"""The analysis of a configured network's quantization: measured layer by layer, kept in a file, told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import paddle
+import yaml
+
+from ppcls_compress import io
+from ppcls_compress.config.schema import Config
+from ppcls_compress.engine import assemble, samples
+from ppcls_compress.engine.context import compression_context
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.train import training_loader
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.quant.analysis import NOISY, Cause, Row, analyze, remedy
+
+
+def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle.nn.Layer], str]) -> list[Row]:
+    """Analyze every quantized layer; what `file` holds already is not repeated.
+
+    Weights without a quantization are calibrated first, as `quantize` does.
+
+    Args:
+        config: with a section `Slim.quant`, or weights that were quantized.
+        file: JSON, written after every layer.
+        images: validation images, or as many as there are; training images where there are none.
+        identify: gives a text that is the same for the same weights and ranges only.
+
+    Raises:
+        UserError: the weights cannot be used, there are no images, or `file` is of other weights or images.
+    """
+    batches = recipe.CALIBRATION_BATCHES
+    context = compression_context(
+        config, lambda: training_loader(config), calibration=lambda: samples.still_batches(config, batches)
+    )
+    model, record = assemble.build_model(config, context=context)
+    looked_at = samples.from_split(config, ("Eval", "Train"), images)
+    if looked_at is None:
+        raise UserError(
+            "DataLoader.Eval, DataLoader.Train: neither names images that exist; the analysis looks at some"
+        )
+    about = {
+        "images": str(looked_at),
+        "network": identify(model),
+        "options": recipe.step_of(record, "quant")["options"],
+    }
+    rows = _kept(file, about)
+    tensors = [paddle.to_tensor(batch) for batch in looked_at.batches]
+    for row in analyze(model, tensors, done=[row.layer for row in rows]):
+        rows.append(row)
+        io.write_json(file, {**about, "layers": [asdict(item) for item in rows]})
+        logger.info("%s", told(row))
+    return rows
+
+
+def _kept(file: Path, about: Mapping[str, Any]) -> list[Row]:
+    """The layers that an earlier run has finished."""
+    if not file.exists():
+        return []
+    found = io.read_json(file)
+    for key, value in about.items():
+        if _json(found.get(key)) != _json(value):
+            raise UserError(f"{file}: {key}: analyzed with other ones; take another --out, or delete the file")
+    return [Row(**{**row, "causes": tuple(Cause(**cause) for cause in row["causes"])}) for row in found["layers"]]
+
+
+def _json(value: Any) -> Any:
+    """A value as a file has it: tuples are lists there."""
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def told(row: Row) -> str:
+    """A line for the user."""
+    causes = "; ".join(f"{cause.kind}: {cause.found} ({cause.help})" for cause in row.causes)
+    return (
+        f"{row.layer}: output {row.output_db:.1f} dB, input {row.input_db:.1f}, weight {row.weight_db:.1f}; "
+        f"classes as in float: {100 * row.alone:.1f}% with it alone rounded, {100 * row.without:.1f}% with all others"
+        f"{'; ' + causes if causes else ''}"
+    )
+
+
+def suggest(rows: Sequence[Row], file: Path) -> None:
+    """Write settings for `Slim.quant` that take care of the noisy layers, to be pasted."""
+    noisy = [row.layer for row in rows if row.output_db < NOISY]
+    if not noisy:
+        logger.info("no layer's output is below %.0f dB: nothing to set", NOISY)
+        return
+    block = remedy(rows)
+    with io.atomic(file) as partial:
+        partial.write_text(yaml.safe_dump({"Slim": {"quant": block}}, sort_keys=False), encoding="utf-8")
+    logger.info(
+        "%d layers below %.0f dB, the noisiest is %s; settings that help: %s", len(noisy), NOISY, noisy[0], file
+    )

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+import yaml
+from support.commands import call, errors
+from support.project import make_project
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("analyze")
+    config = make_project(root)
+    assert call("train", config, f"Global.output_dir={root}/dense", "Global.epochs=1") == 0
+    return root
+
+
+def analyze(root, *overrides, arguments=()):
+    weights = f"Global.pretrained_model={root}/dense/CIFARResNet8/latest"
+    settings = (weights, f"Global.output_dir={root}/out", *overrides)
+    return call("analyze", root / "config.yaml", *settings, arguments=[*arguments])
+
+
+def test_each_layer_is_measured_once_and_what_helps_is_written(trained, capsys):
+    coarse = "Slim.quant={name: ptq, weight_bits: 2}"
+    assert analyze(trained, coarse) == 0
+    folder = trained / "out" / "CIFARResNet8" / "analysis"
+    layers = json.loads((folder / "analysis.json").read_text())["layers"]
+    assert len({row["layer"] for row in layers}) == len(layers) == 8
+    assert [row["output_db"] for row in layers] == sorted(row["output_db"] for row in layers)
+    assert all("coarse weights" in [cause["kind"] for cause in row["causes"]] for row in layers)
+    block = yaml.safe_load((folder / "suggested.yaml").read_text())["Slim"]["quant"]
+    assert {row["layer"] for row in layers if row["output_db"] < 20} == set(block["per_layer"][0]["layers"])
+    rest = {**json.loads((folder / "analysis.json").read_text()), "layers": layers[:-1]}
+    (folder / "analysis.json").write_text(json.dumps(rest))
+    capsys.readouterr()
+    assert analyze(trained, coarse) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "classes as in float" in line]
+    assert len(told) == 1
+    assert json.loads((folder / "analysis.json").read_text())["layers"] == layers
+    assert analyze(trained, "Slim.quant={name: ptq}") == 2
+    (line,) = errors(capsys)
+    assert "analysis.json: network: analyzed with other ones" in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arguments", "expected"),
+    [
+        ((), (), "Slim.quant: this section says what is analyzed"),
+        (("Slim.quant={name: ptq}",), ("--images", "0"), "--images: expected 1 or more, found 0"),
+        (("Slim.quant={name: ptq}", "Global.pretrained_model=null"), (), "Global.pretrained_model: name the trained"),
+    ],
+)
+def test_bad_requests_are_one_line(trained, capsys, overrides, arguments, expected):
+    assert analyze(trained, *overrides, arguments=arguments) == 2
+    (line,) = errors(capsys)
+    assert expected in line
