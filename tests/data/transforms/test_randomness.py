@@ -12,6 +12,7 @@ from ppcls_compress.data.transforms.pipeline import build_pipeline
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
 LIKELY = {
     "RandomErasing": {"EPSILON": 1},
+    "Cutout": {"length": 8},
     "ColorJitter": {"brightness": 0.5, "hue": 0.2},
     "RawColorJitter": {"contrast": 0.5},
     "RandomGrayscale": {"p": 0.5},
