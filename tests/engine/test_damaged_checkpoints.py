@@ -67,11 +67,11 @@ def test_without_an_earlier_one_the_damage_is_told(tmp_path):
 def test_killed_at_any_save_of_an_epoch_latest_tells_of_nothing_that_is_not_there(tmp_path, monkeypatch, save):
     original, calls = checkpoint.save, []
 
-    def dying(prefix, *args):
+    def dying(prefix, *args, **options):
         calls.append(prefix.name)
         if len(calls) == 4 + save:  # three saves in the first epoch, then those of the second
             raise Killed
-        original(prefix, *args)
+        original(prefix, *args, **options)
 
     monkeypatch.setattr(checkpoint, "save", dying)
     with pytest.raises(Killed):
