@@ -14,6 +14,7 @@ from ppcls_compress.losses import LOSSES
 from ppcls_compress.losses.cross_entropy import CELoss
 from ppcls_compress.metrics import METRICS
 from ppcls_compress.metrics.topk import TopkAcc
+from ppcls_compress.models import upstream
 
 
 def _by_format(value: Any) -> Any:
@@ -207,6 +208,14 @@ class Arch(Options):
     def gives_features(self) -> bool:
         """Whether what is deployed are features, to be compared, and no scores of classes."""
         return self.name == "RecModel" and self.family_options.get("infer_output_key", "features") != "logits"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_width(cls, data: Any) -> Any:
+        """A network that gives scores of its own is as wide as these."""
+        if isinstance(data, dict) and isinstance(data.get("name"), str) and data["name"] in upstream.WIDTHS:
+            return {"class_num": upstream.WIDTHS[data["name"]], **data}
+        return data
 
     @property
     def family_options(self) -> dict[str, Any]:

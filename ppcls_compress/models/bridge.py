@@ -79,7 +79,21 @@ def load(ppcls: Path, module: str) -> types.ModuleType:
     package = f"{_ROOT}_{zlib.crc32(str(ppcls).encode()):08x}"
     if package not in sys.modules:
         _stand_in(ppcls, package)
-    return importlib.import_module(f"{package}.arch.backbone.{module}")
+    loaded = importlib.import_module(f"{package}.arch.backbone.{module}")
+    if module == "variant_models.foundation_vit_variant" and loaded.CLIP_vit_large_patch14_224.__module__ != __name__:
+        loaded.CLIP_vit_large_patch14_224 = _giving_tokens(loaded.CLIP_vit_large_patch14_224)
+    return loaded
+
+
+def _giving_tokens(make: Callable[..., nn.Layer]) -> Callable[..., nn.Layer]:
+    """A CLIP network that gives its tokens, for the score that is built on the first; in 2.6.0 it gives none."""
+
+    def build() -> nn.Layer:
+        network = make(return_embed=True)
+        network.proj = None
+        return network
+
+    return build
 
 
 def _stand_in(ppcls: Path, package: str) -> None:

@@ -41,6 +41,7 @@ _FAMILIES = (
     "shufflenet_v2",
     "squeezenet",
     "swin_transformer",
+    "swin_transformer_v2",
     "vgg",
     "vision",
     "wide_resnet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ _PATCH = 4
 _MASKED = -100.0
 
 
-class _Rates(NamedTuple):
+class Rates(NamedTuple):
     """Dropout of layers' outputs, of attention, and of whole branches."""
 
     drop: float
@@ -28,12 +29,13 @@ def _init() -> ParamAttr:
     return ParamAttr(initializer=nn.initializer.TruncatedNormal(std=0.02))
 
 
-def _linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+def initialised_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer as transformers start with it: weights of deviation 0.02, biases of zero."""
     bias_attr = ParamAttr(initializer=nn.initializer.Constant(0.0)) if bias else False
     return nn.Linear(in_features, out_features, weight_attr=_init(), bias_attr=bias_attr)
 
 
-def _pad(x: Tensor, size: int) -> Tensor:
+def pad_to(x: Tensor, size: int) -> Tensor:
     """[N, H, W, C] with zeros at the bottom and the right, so that both sides are multiples of `size`.
 
     As PaddleClas has it, both grow if one has to: one that is a multiple already by `size`.
@@ -44,15 +46,15 @@ def _pad(x: Tensor, size: int) -> Tensor:
     return F.pad(x, [0, 0, 0, size - height % size, 0, size - width % size, 0, 0])
 
 
-def _windows(x: Tensor, size: int) -> Tensor:
+def split_windows(x: Tensor, size: int) -> Tensor:
     """[N, H, W, C] -> [N * windows, size * size, C]."""
     _, height, width, channels = x.shape
     x = paddle.reshape(x, [-1, height // size, size, width // size, size, channels])
     return paddle.reshape(paddle.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, size * size, channels])
 
 
-def _whole(windows: Tensor, size: int, height: int, width: int) -> Tensor:
-    """What `_windows` was made of: [N * windows, size * size, C] -> [N, height, width, C]."""
+def join_windows(windows: Tensor, size: int, height: int, width: int) -> Tensor:
+    """What `split_windows` was made of: [N * windows, size * size, C] -> [N, height, width, C]."""
     channels = windows.shape[-1]
     x = paddle.reshape(windows, [-1, height // size, width // size, size, size, channels])
     return paddle.reshape(paddle.transpose(x, [0, 1, 3, 2, 4, 5]), [-1, height, width, channels])
@@ -73,14 +75,14 @@ def shift_mask(height: int, width: int, size: int, shift: int) -> np.ndarray:
 class WindowAttention(nn.Layer):
     """Attention of all positions in a window to each other, with a learned bias for each distance."""
 
-    def __init__(self, channels: int, size: int, heads: int, rates: _Rates) -> None:
+    def __init__(self, channels: int, size: int, heads: int, rates: Rates) -> None:
         super().__init__()
         self.heads, self.scale = heads, (channels // heads) ** -0.5
         self.relative_position_bias_table = self.create_parameter([(2 * size - 1) ** 2, heads], attr=_init())
-        self.register_buffer("relative_position_index", paddle.to_tensor(_distances(size)))
-        self.qkv = _linear(channels, 3 * channels)
+        self.register_buffer("relative_position_index", paddle.to_tensor(distances(size)))
+        self.qkv = initialised_linear(channels, 3 * channels)
         self.attn_drop = nn.Dropout(rates.attention)
-        self.proj = _linear(channels, channels)
+        self.proj = initialised_linear(channels, channels)
         self.proj_drop = nn.Dropout(rates.drop)
         self.softmax = nn.Softmax(axis=-1)
 
@@ -106,7 +108,7 @@ class WindowAttention(nn.Layer):
         return paddle.unsqueeze(paddle.transpose(bias, [2, 0, 1]), axis=0)
 
 
-def _distances(size: int) -> np.ndarray:
+def distances(size: int) -> np.ndarray:
     """[L, L]: which row of the bias table belongs to each pair of positions."""
     rows, columns = (axis.reshape(-1) for axis in np.indices((size, size)))
     down, right = (axis[:, None] - axis + size - 1 for axis in (rows, columns))
@@ -118,9 +120,9 @@ class Mlp(nn.Layer):
 
     def __init__(self, channels: int, drop: float) -> None:
         super().__init__()
-        self.fc1 = _linear(channels, 4 * channels)
+        self.fc1 = initialised_linear(channels, 4 * channels)
         self.act = nn.GELU()
-        self.fc2 = _linear(4 * channels, channels)
+        self.fc2 = initialised_linear(4 * channels, channels)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ class SwinBlock(nn.Layer):
     As in PaddleClas, windows are shifted even where one covers the whole map.
     """
 
-    def __init__(self, channels: int, size: int, heads: int, *, shift: int, rates: _Rates) -> None:
+    def __init__(self, channels: int, size: int, heads: int, *, shift: int, rates: Rates) -> None:
         super().__init__()
         self.size, self.shift = size, shift
         self.norm1 = nn.LayerNorm(channels)
@@ -149,17 +151,35 @@ class SwinBlock(nn.Layer):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def _attended(self, x: Tensor) -> Tensor:
-        _, height, width, _ = x.shape
-        x = _pad(x, self.size)
-        _, padded_height, padded_width, _ = x.shape
-        mask = None
-        if self.shift > 0:
-            mask = paddle.to_tensor(shift_mask(padded_height, padded_width, self.size, self.shift))
-            x = paddle.roll(x, [-self.shift, -self.shift], axis=[1, 2])
-        x = _whole(self.attn(_windows(x, self.size), mask), self.size, padded_height, padded_width)
-        if self.shift > 0:
-            x = paddle.roll(x, [self.shift, self.shift], axis=[1, 2])
-        return x[:, :height, :width]
+        return attended(self.attn, x, self.size, self.shift)
+
+
+def attended(
+    attn: Callable[[Tensor, Tensor | None], Tensor],
+    x: Tensor,
+    size: int,
+    shift: int,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Attention within the windows of a map [N, H, W, C] that is shifted before, and back after it.
+
+    Args:
+        attn: windows [N * windows, L, C] and a mask [windows, L, L] or None to windows.
+        project: from the padded map to that of which windows are made; None where `attn` does that itself.
+    """
+    _, height, width, _ = x.shape
+    x = pad_to(x, size)
+    if project is not None:
+        x = project(x)
+    _, padded_height, padded_width, _ = x.shape
+    mask = None
+    if shift > 0:
+        mask = paddle.to_tensor(shift_mask(padded_height, padded_width, size, shift))
+        x = paddle.roll(x, [-shift, -shift], axis=[1, 2])
+    x = join_windows(attn(split_windows(x, size), mask), size, padded_height, padded_width)
+    if shift > 0:
+        x = paddle.roll(x, [shift, shift], axis=[1, 2])
+    return x[:, :height, :width]
 
 
 class PatchMerging(nn.Layer):
@@ -167,7 +187,7 @@ class PatchMerging(nn.Layer):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reduction = _linear(4 * channels, 2 * channels, bias=False)
+        self.reduction = initialised_linear(4 * channels, 2 * channels, bias=False)
         self.norm = nn.LayerNorm(4 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,7 +224,7 @@ class PatchEmbedding(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] -> [N, H / 4, W / 4, C]."""
-        x = paddle.transpose(_pad(paddle.transpose(x, [0, 2, 3, 1]), _PATCH), [0, 3, 1, 2])
+        x = paddle.transpose(pad_to(paddle.transpose(x, [0, 2, 3, 1]), _PATCH), [0, 3, 1, 2])
         return self.norm(paddle.transpose(self.proj(x), [0, 2, 3, 1]))
 
 
@@ -244,7 +264,7 @@ class SwinTransformer(nn.Layer):
                     window,
                     heads * 2**index,
                     shift=window // 2 if number % 2 else 0,
-                    rates=_Rates(options.drop_rate, options.attn_drop_rate, next(paths)),
+                    rates=Rates(options.drop_rate, options.attn_drop_rate, next(paths)),
                 )
                 for number in range(depth)
             ]
@@ -253,7 +273,7 @@ class SwinTransformer(nn.Layer):
             channels = channels if last else 2 * channels
         self.layers = nn.LayerList(stages)
         self.norm = nn.LayerNorm(channels)
-        self.head = _linear(channels, options.class_num)
+        self.head = initialised_linear(channels, options.class_num)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] images -> [N, class_num] logits."""

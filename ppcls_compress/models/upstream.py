@@ -16,6 +16,8 @@ from ppcls_compress.models.families.base import ArchOptions
 
 BACKBONES = Path("arch") / "backbone"
 INSTALL = "pip install --no-deps paddleclas==2.6.0, or a PaddleClas checkout on PYTHONPATH"
+WIDTHS = {"CLIP_large_patch14_224_aesthetic": 1}
+"""Of networks that give a score, whatever number of classes they are told."""
 _COMMON = frozenset({"class_num", "pretrained", "use_ssld"})
 
 

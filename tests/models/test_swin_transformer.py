@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from ppcls_compress import models
-from ppcls_compress.models.swin_transformer import SwinBlock, _Rates, shift_mask
+from ppcls_compress.models.swin_transformer import Rates, SwinBlock, shift_mask
 
 SIZE, SHIFT, HEADS, CHANNELS = 4, 2, 2, 6
 
@@ -43,7 +43,7 @@ def written_out(block, x, height, width):
 @pytest.mark.parametrize(("height", "width"), [(8, 12), (4, 4), (7, 8)])
 def test_windows_shifts_and_padding(height, width, shift):
     paddle.seed(0)
-    block = SwinBlock(CHANNELS, SIZE, HEADS, shift=shift, rates=_Rates(0.0, 0.0, 0.0))
+    block = SwinBlock(CHANNELS, SIZE, HEADS, shift=shift, rates=Rates(0.0, 0.0, 0.0))
     for parameter in block.parameters():
         parameter.set_value(paddle.randn(parameter.shape))
     x = np.random.RandomState(0).randn(1, height, width, CHANNELS).astype("float32")
