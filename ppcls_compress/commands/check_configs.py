@@ -80,12 +80,13 @@ def _told(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.quiet = not console.is_terminal  # older releases of rich end a bar that is not shown with an empty line
     columns = (TextColumn("configurations"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found = dict(known)
     if known:
         sys.stdout.write(f"{len(known)} results are in {args.json} already\n")
     # Processes are forked while the bar is shown: a thread that draws it could hold a lock at that moment.
-    with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, auto_refresh=False) as bar:
         task = bar.add_task("", total=len(rest) + len(known), completed=len(known))
         bar.refresh()
         for outcome in outcomes(
