@@ -1,4 +1,4 @@
-"""The files of an exported model, how they are described, and how they take their place: all of them or none.
+"""The files of an exported model and how they are described; `staging` is how they take their place.
 
 Every format has its own network files. Beside them in the same folder are
 
@@ -8,11 +8,7 @@ slim.json       the compression record; absent for a dense model
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +20,25 @@ from ppcls_compress import io
 from ppcls_compress.config.load import explain, read_yaml
 from ppcls_compress.data.transforms import Transform, parse_transforms
 from ppcls_compress.data.transforms.decoding import DecodeImage
+from ppcls_compress.deploy.staging import DESCRIPTION, RECORD, check_writable, put_back, staged, withdraw
 from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.postprocess import POST_PROCESSES, PostProcess, Topk
 from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import record as compression
 
-DESCRIPTION = "inference.yml"
-RECORD = "slim.json"
+__all__ = [
+    "DESCRIPTION",
+    "RECORD",
+    "Artifact",
+    "Description",
+    "check_writable",
+    "load",
+    "staged",
+    "strangers",
+    "withdraw",
+    "write_description",
+]
+
 VERSION = 2
 FIVE_BEST = Topk(topk=5)
 """What is told where nothing is configured."""
@@ -215,6 +223,7 @@ def _described(directory: Path) -> tuple[Description, dict[str, tuple[int, str]]
     if not directory.is_dir():
         raise UserError(f"{directory}: no such folder; an exported model is a folder with {DESCRIPTION}")
     path = directory / DESCRIPTION
+    put_back(directory)
     if not path.is_file():
         raise UserError(f"{directory}: not a complete exported model, {DESCRIPTION} missing; export it again")
     content = read_yaml(path)
@@ -273,123 +282,3 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         integer_layers=own.get("integer_layers"),
     )
     return description, files
-
-
-@contextmanager
-def staged(directory: str | Path, names: Sequence[str]) -> Iterator[Path]:
-    """An empty folder for the files of an artifact, which replace those in `directory` when the block succeeds.
-
-    After a failure `directory` holds what it held before. Other files and sub-folders are left alone. The description
-    is taken away first and put in place last: what has one is complete, even if the process was killed.
-
-    Args:
-        directory: made if it is not there.
-        names: of the network files that this artifact, or an earlier one of its format, may have.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    directory = Path(directory)
-    with _partial(directory) as staging:
-        yield staging
-        _replace(staging, directory, names)
-
-
-def check_writable(directory: str | Path) -> None:
-    """Find out early whether an artifact can be put into a folder; nothing of it stays.
-
-    Raises:
-        UserError: it cannot.
-    """
-    with _partial(Path(directory)):
-        pass
-
-
-def withdraw(directory: str | Path, names: Sequence[str]) -> bool:
-    """Remove an artifact, its description first, and its folder if nothing else is in it.
-
-    Args:
-        directory: of the artifact.
-        names: of its network files.
-
-    Returns:
-        Whether there was one.
-
-    Raises:
-        UserError: it cannot be removed.
-    """
-    directory = Path(directory)
-    if not (directory / DESCRIPTION).is_file():
-        return False
-    try:
-        for name in (DESCRIPTION, *names, RECORD):
-            (directory / name).unlink(missing_ok=True)
-        if not any(directory.iterdir()):
-            directory.rmdir()
-    except OSError as error:
-        raise UserError(f"{directory}: an earlier export cannot be removed: {error.strerror}") from error
-    return True
-
-
-@contextmanager
-def _partial(directory: Path) -> Iterator[Path]:
-    """A temporary folder in `directory`, which is made for it if need be, and removed with it if it stays empty."""
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for leftover in directory.glob(f"{_PARTIAL}*"):
-            if not _in_use(leftover):
-                shutil.rmtree(leftover, ignore_errors=True)  # a process that starts now may remove the same
-        staging = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=directory))
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
-    try:
-        yield staging
-    except OSError as error:  # of the writer's own temporary files too, which it names
-        named = Path(error.filename).resolve() if isinstance(error.filename, str) else directory.resolve()
-        place = directory if named.is_relative_to(directory.resolve()) else named
-        raise UserError(f"{place}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-
-_PARTIAL = ".partial-"
-
-
-def _in_use(staging: Path) -> bool:
-    """Whether the process that made a temporary folder still runs."""
-    process = staging.name.removeprefix(_PARTIAL).partition("-")[0]
-    if not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
-def _replace(staging: Path, directory: Path, names: Sequence[str]) -> None:
-    earlier = staging / "earlier"
-    earlier.mkdir()
-    names = (*names, RECORD)
-    moves = [(directory / name, earlier / name) for name in (DESCRIPTION, *names)]
-    moves += [(staging / name, directory / name) for name in (*names, DESCRIPTION)]
-    for source, _ in moves:
-        if source.parent == staging and source.exists():
-            with open(source, "rb") as file:
-                os.fsync(file.fileno())
-    done = []
-    try:
-        for source, target in moves:
-            if source.exists():
-                os.replace(source, target)
-                done.append((source, target))
-    except OSError:
-        for source, target in reversed(done):
-            os.replace(target, source)
-        raise
