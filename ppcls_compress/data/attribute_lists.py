@@ -10,9 +10,9 @@ import numpy as np
 from ppcls_compress.data.labels import LabelledImages, check_places, parsed
 from ppcls_compress.data.places import Places
 from ppcls_compress.errors import UserError, shortened
+from ppcls_compress.outputs import UNKNOWN
 
 _LABELS = re.compile(r"\s*(0|1|-1)\s*(,\s*(0|1|-1)\s*)*")
-_UNKNOWN = -1
 
 
 def read_attribute_images(
@@ -62,5 +62,5 @@ def _hint(parts: list[str]) -> str:
 
 def _shares(labels: np.ndarray) -> np.ndarray:
     """The share of images that have each label, float32 [C], of those of which it is known."""
-    known = (labels != _UNKNOWN).sum(axis=0)
+    known = (labels != UNKNOWN).sum(axis=0)
     return ((labels == 1).sum(axis=0) / np.maximum(known, 1)).astype(np.float32)

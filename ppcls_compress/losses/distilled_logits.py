@@ -12,7 +12,7 @@ from ppcls_compress.losses.cross_entropy import CELoss, cross_entropy
 from ppcls_compress.losses.distillation import distillation
 from ppcls_compress.losses.multilabel import MultiLabelLoss, balance
 from ppcls_compress.losses.networks import EachNetworkLoss, PairLoss
-from ppcls_compress.outputs import attributes, identities
+from ppcls_compress.outputs import UNKNOWN, attributes, identities
 
 if TYPE_CHECKING:
     import paddle
@@ -114,7 +114,7 @@ class DistillationDMLLoss(PairLoss):
         cost = (p - q) * ratio * (p.shape[-1] / 2)  # p log(p / q) + q log(q / p)
         if self.weight_ratio:
             known, shares = attributes(labels)
-            cost = cost * balance(known, shares) * (known > -1).astype(cost.dtype)
+            cost = cost * balance(known, shares) * (known > UNKNOWN).astype(cost.dtype)
         return cost.sum(axis=1).mean() if self.sum_across_class_dim else cost.mean()
 
 

@@ -45,7 +45,7 @@ class Metrics:
         """What the metrics need of a batch; see `Metric.keep`."""
         return tuple(entry.keep(output, labels) for entry in self._entries)
 
-    def judge(self, labels: Any) -> bool:
+    def take(self, labels: Any) -> bool:
         """Whether the metrics are of these labels, arrays or tensors; mixed ones are of no class that could be told."""
         return all(are_indices(labels) == (entry.labels != "attributes") for entry in self._entries)
 

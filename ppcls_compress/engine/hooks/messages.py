@@ -71,7 +71,7 @@ class Messages(Hook):
         self._loss_sum += batch.loss.astype("float32")
         for name, term in batch.terms.items() if len(batch.terms) > 1 else ():
             self._term_sums[name] = self._term_sums.get(name, 0.0) + term.astype("float32")
-        if self._metrics is not None and self._metrics.judge(batch.labels):
+        if self._metrics is not None and self._metrics.take(batch.labels):
             self._unjudged.append((batch.output, batch.labels))
             if len(self._unjudged) == _KEPT:
                 self._judge()

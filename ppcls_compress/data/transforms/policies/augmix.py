@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ppcls_compress.data.transforms import pixels
 from ppcls_compress.data.transforms.base import TRANSFORMS, Images, Step
-from ppcls_compress.data.transforms.policies.base import Policy
+from ppcls_compress.data.transforms.policies.base import Policy, either
 from ppcls_compress.declare import Count, Fraction, Positive
 
 _BLACK = (0, 0, 0)
@@ -55,16 +55,12 @@ class AugMix(Policy):
         return np.clip((1 - share) * image + share * mix, 0, 255).astype(np.uint8)
 
 
-def _either(value: float, rng: np.random.Generator) -> float:
-    return value if rng.integers(2) else -value
-
-
 def _moved(image: np.ndarray, *matrix: float) -> np.ndarray:
     return pixels.affine(image, matrix, Image.Resampling.BILINEAR, _BLACK)
 
 
 def _turned(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    return pixels.rotate(image, _either(int(30 * level), rng), Image.Resampling.BILINEAR, _BLACK)
+    return pixels.rotate(image, either(int(30 * level), rng), Image.Resampling.BILINEAR, _BLACK)
 
 
 _CHANGES = (
@@ -73,9 +69,9 @@ _CHANGES = (
     lambda image, level, rng: pixels.posterize(image, 4 - int(4 * level)),
     _turned,
     lambda image, level, rng: pixels.solarize(image, 256 - int(256 * level)),
-    lambda image, level, rng: _moved(image, 1, _either(0.3 * level, rng), 0, 0, 1, 0),
-    lambda image, level, rng: _moved(image, 1, 0, 0, _either(0.3 * level, rng), 1, 0),
-    lambda image, level, rng: _moved(image, 1, 0, _either(int(image.shape[1] / 3 * level), rng), 0, 1, 0),
-    lambda image, level, rng: _moved(image, 1, 0, 0, 0, 1, _either(int(image.shape[0] / 3 * level), rng)),
+    lambda image, level, rng: _moved(image, 1, either(0.3 * level, rng), 0, 0, 1, 0),
+    lambda image, level, rng: _moved(image, 1, 0, 0, either(0.3 * level, rng), 1, 0),
+    lambda image, level, rng: _moved(image, 1, 0, either(int(image.shape[1] / 3 * level), rng), 0, 1, 0),
+    lambda image, level, rng: _moved(image, 1, 0, 0, 0, 1, either(int(image.shape[0] / 3 * level), rng)),
 )
 """(image, strength from 0 to 1, generator) -> image."""

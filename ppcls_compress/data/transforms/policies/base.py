@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+
 from ppcls_compress.data.transforms.base import Images, RandomTransform
 
 
@@ -18,3 +20,8 @@ class Policy(RandomTransform):
     def after(self, images: Images) -> Images:
         """An array."""
         return dataclasses.replace(images, by_pillow=False)
+
+
+def either(value: float, rng: np.random.Generator) -> float:
+    """A value, or its negative, as likely."""
+    return value if rng.integers(2) else -value

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from ppcls_compress.data.transforms import pixels
 from ppcls_compress.data.transforms.pixels import Colour
+from ppcls_compress.data.transforms.policies.base import either
 
 _NEAREST = Image.Resampling.NEAREST
 FillColour = Annotated[
@@ -55,39 +56,35 @@ def changed(image: np.ndarray, name: str, magnitude: float, style: Style, rng: n
     return CHANGES[name](image, magnitude, style, rng)
 
 
-def _either(magnitude: float, rng: np.random.Generator) -> float:
-    return magnitude if rng.integers(2) else -magnitude
-
-
 def _shear(image: np.ndarray, across: float, down: float, style: Style) -> np.ndarray:
     return pixels.affine(image, (1, across, 0, down, 1, 0), style.shear, style.fill)
 
 
 def _shift_x(image: np.ndarray, magnitude: float, style: Style, rng: np.random.Generator) -> np.ndarray:
-    distance = _either(magnitude if style.in_pixels else magnitude * image.shape[1], rng)
+    distance = either(magnitude if style.in_pixels else magnitude * image.shape[1], rng)
     return pixels.affine(image, (1, 0, distance, 0, 1, 0), style.shift, style.fill)
 
 
 def _shift_y(image: np.ndarray, magnitude: float, style: Style, rng: np.random.Generator) -> np.ndarray:
-    distance = _either(magnitude if style.in_pixels else magnitude * image.shape[0], rng)
+    distance = either(magnitude if style.in_pixels else magnitude * image.shape[0], rng)
     return pixels.affine(image, (1, 0, 0, 0, 1, distance), style.shift, style.fill)
 
 
 def _turn(image: np.ndarray, magnitude: float, style: Style, rng: np.random.Generator) -> np.ndarray:
-    degrees = _either(magnitude, rng) if style.both_ways else magnitude
+    degrees = either(magnitude, rng) if style.both_ways else magnitude
     return pixels.rotate(image, degrees, style.turn, style.turn_fill)
 
 
 def _enhancing(enhance: Callable[[np.ndarray, float], np.ndarray]) -> Change:
     def change(image: np.ndarray, magnitude: float, style: Style, rng: np.random.Generator) -> np.ndarray:
-        return enhance(image, 1 + _either(magnitude, rng) if style.around_one else magnitude)
+        return enhance(image, 1 + either(magnitude, rng) if style.around_one else magnitude)
 
     return change
 
 
 CHANGES: Mapping[str, Change] = {
-    "shearX": lambda image, magnitude, style, rng: _shear(image, _either(magnitude, rng), 0, style),
-    "shearY": lambda image, magnitude, style, rng: _shear(image, 0, _either(magnitude, rng), style),
+    "shearX": lambda image, magnitude, style, rng: _shear(image, either(magnitude, rng), 0, style),
+    "shearY": lambda image, magnitude, style, rng: _shear(image, 0, either(magnitude, rng), style),
     "translateX": _shift_x,
     "translateY": _shift_y,
     "rotate": _turn,

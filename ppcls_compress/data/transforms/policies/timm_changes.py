@@ -10,6 +10,7 @@ from PIL import Image
 
 from ppcls_compress.data.transforms import pixels
 from ppcls_compress.data.transforms.pixels import Colour
+from ppcls_compress.data.transforms.policies.base import either
 
 MAX_LEVEL = 10.0
 
@@ -56,10 +57,6 @@ def applied(
     return change.apply(image, argument, settings, rng)
 
 
-def _either(value: float, rng: np.random.Generator) -> float:
-    return value if rng.integers(2) else -value
-
-
 def _moved(matrix: Callable[[float, np.ndarray], tuple[float, ...]]) -> Apply:
     def apply(image: np.ndarray, value: float, settings: Settings, rng: np.random.Generator) -> np.ndarray:
         return pixels.affine(image, matrix(value, image), _one_of(settings.resampling, rng), settings.fill)
@@ -88,7 +85,7 @@ def _pointwise(argument: Callable[[float], float], function: Callable[[np.ndarra
 def _enhanced(function: Callable[[np.ndarray, float], np.ndarray]) -> tuple[Change, Change]:
     """By a factor of 0.1 to 1.9; by 1 plus or minus up to 0.9, so that a larger magnitude changes more."""
     return _pointwise(lambda part: 1.8 * part + 0.1, function), Change(
-        lambda part, settings, rng: 1 + _either(0.9 * part, rng),
+        lambda part, settings, rng: 1 + either(0.9 * part, rng),
         lambda image, value, settings, rng: function(image, value),
     )
 
@@ -100,11 +97,11 @@ _sharpness, _sharpness_increasing = _enhanced(pixels.sharpness)
 
 
 def _signed(largest: float) -> Argument:
-    return lambda part, settings, rng: _either(part * largest, rng)
+    return lambda part, settings, rng: either(part * largest, rng)
 
 
 def _shift(part: float, settings: Settings, rng: np.random.Generator) -> float:
-    return _either(part * settings.shift, rng)
+    return either(part * settings.shift, rng)
 
 
 CHANGES: Mapping[str, Change] = {
