@@ -11,6 +11,7 @@ import paddle
 class MovingAverage:
     """`average = decay * average + (1 - decay) * value` after each optimizer step, for every tensor of the state.
 
+    It is computed as a step towards the value, so that what does not change, a frozen weight say, stays what it is.
     Averages are kept apart from the model, in 32 bits where it has 16: there, a share of 0.0001 would round to nothing.
     What is not a float, a count say, is taken as it is.
 
@@ -30,7 +31,7 @@ class MovingAverage:
         for name, tensor in self._model.state_dict().items():
             average = self._average[name]
             if tensor.is_floating_point():
-                tensor = self._decay * average + (1.0 - self._decay) * _wide(tensor)
+                tensor = average + (1.0 - self._decay) * (_wide(tensor) - average)
             paddle.assign(tensor, average)
 
     def state_dict(self) -> dict[str, paddle.Tensor]:

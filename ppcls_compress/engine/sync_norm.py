@@ -19,12 +19,12 @@ class SharedBatchNorm(nn.SyncBatchNorm):
 
     In training the mean and the variance are those of the batches of all processes, and so are their gradients; the
     running ones follow as Paddle's on a CPU do, by the variance that divides by the number of values. While a program
-    is traced, and in evaluation, it is an ordinary batch norm.
+    is traced, in evaluation, and where it is to use its running statistics, it is an ordinary batch norm.
     """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """The normalised tensor, [N, C, ...]."""
-        if not self.training or not paddle.in_dynamic_mode() or world_size() == 1:
+        if not self.training or self._use_global_stats or not paddle.in_dynamic_mode() or world_size() == 1:
             return nn.functional.batch_norm(
                 x,
                 self._mean,
@@ -35,6 +35,7 @@ class SharedBatchNorm(nn.SyncBatchNorm):
                 momentum=self._momentum,
                 epsilon=self._epsilon,
                 data_format=self._data_format,
+                use_global_stats=self._use_global_stats,
             )
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
@@ -80,5 +81,6 @@ def _shared(layer: nn.BatchNorm2D) -> SharedBatchNorm:
     found = SharedBatchNorm(layer._num_features, momentum=layer._momentum, epsilon=layer._epsilon)
     found.weight, found.bias = layer.weight, layer.bias
     found._mean, found._variance = layer._mean, layer._variance
+    found._use_global_stats = layer._use_global_stats
     found.training = layer.training
     return found

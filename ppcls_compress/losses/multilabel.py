@@ -83,7 +83,8 @@ class MultiLabelAsymmetricLoss(Loss):
         """The loss of the logits."""
 
         def loss(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
-            labels = attributes(labels)[0]
+            known = attributes(labels)[0]
+            labels = known.clip(min=0)  # an unknown one, which costs nothing, would make a root of a negative number
             probability = logits_of(output).astype("float32").sigmoid()
             absent = (1 - probability + (self.clip or 0.0)).clip(max=1)
             right = absent * (1 - labels) + probability * labels
@@ -91,7 +92,7 @@ class MultiLabelAsymmetricLoss(Loss):
             if self.disable_focal_loss_grad:
                 weight = weight.detach()
             cost = -right.clip(min=self.epsilon).log() * weight
-            cost = cost * (labels > UNKNOWN).astype(cost.dtype)
+            cost = cost * (known > UNKNOWN).astype(cost.dtype)
             return cost.sum() if self.reduction == "sum" else cost.mean()
 
         return loss

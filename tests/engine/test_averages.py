@@ -48,6 +48,17 @@ def test_the_average_of_each_tensor_is_its_formula(accumulate):
         np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.997, 0.9999])
+def test_what_does_not_change_stays_exactly_as_it_is(decay):
+    model = paddle.nn.Layer()
+    values = np.float32([1, 2, 3, 0.1, 1e-7, 12345.678])
+    model.register_buffer("marks", paddle.to_tensor(values))
+    average = MovingAverage(model, decay)
+    for _ in range(20):
+        average.update()
+    np.testing.assert_array_equal(average.state_dict()["marks"].numpy(), values)
+
+
 def test_counts_are_taken_as_they_are():
     model = paddle.nn.Layer()
     model.register_buffer("seen", paddle.to_tensor([3], dtype="int64"))

@@ -10,8 +10,9 @@ import paddle
 import pytest
 from support import sync_norm_ranks as ranks
 
+from ppcls_compress.engine import sync_norm
 from ppcls_compress.engine.sync_norm import SharedBatchNorm, share_batch_norms
-from ppcls_compress.slim import prune
+from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.options import PruneOptions
 from ppcls_compress.slim.quant.fold import NORMS
 
@@ -33,6 +34,21 @@ def test_in_evaluation_it_is_an_ordinary_one():
         network.eval()
     x = paddle.to_tensor(ranks.images())
     np.testing.assert_array_equal(model(x).numpy(), plain(x).numpy())
+
+
+def test_one_that_is_frozen_uses_its_running_statistics_in_training(monkeypatch):
+    monkeypatch.setattr(sync_norm, "world_size", lambda: 2)
+    model, plain = share_batch_norms(ranks.network()), ranks.network()
+    quant.freeze_batch_norms(model)
+    plain.eval()
+    x = paddle.to_tensor(ranks.images())
+    np.testing.assert_array_equal(model(x).numpy(), plain(x).numpy())
+    assert all(np.array_equal(layer._mean.numpy(), np.zeros(layer._mean.shape)) for layer in (model[1], model[5]))
+
+
+def test_one_that_a_network_keeps_frozen_stays_so():
+    norm = paddle.nn.BatchNorm1D(3, use_global_stats=True)
+    assert share_batch_norms(paddle.nn.Sequential(norm))[0]._use_global_stats
 
 
 def test_it_is_traced_and_pruned():

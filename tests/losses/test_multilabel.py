@@ -47,6 +47,18 @@ def test_rare_labels_weigh_more():
         value(loss)
 
 
+@pytest.mark.parametrize(("gamma_pos", "gamma_neg"), [(1, 4), (0.5, 2.75), (9, 0)])
+def test_what_is_not_known_of_an_image_costs_nothing_asymmetrically(gamma_pos, gamma_neg):
+    loss = MultiLabelAsymmetricLoss(gamma_pos=gamma_pos, gamma_neg=gamma_neg, disable_focal_loss_grad=False)
+    logits = paddle.to_tensor(LOGITS.astype("float32"), stop_gradient=False)
+    labels = LABELS.copy()
+    labels[:, 2:] = -1
+    found = loss.build()(logits, paddle.to_tensor(labels.astype("float32")), None)
+    assert float(found) == pytest.approx(value(loss, LOGITS[:, :2], LABELS[:, :2]), rel=1e-5)
+    found.backward()
+    assert not logits.grad[:, 2:].any()
+
+
 @pytest.mark.parametrize("clip", [None, 0.05, 0.3])
 @pytest.mark.parametrize(("gamma_pos", "gamma_neg"), [(0, 4), (1, 4), (2, 0)])
 def test_asymmetric_loss(gamma_pos, gamma_neg, clip):

@@ -118,5 +118,5 @@ def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:
 def freeze_batch_norms(model: paddle.nn.Layer, frozen: bool = True) -> None:
     """Let batch norms use and keep their running statistics in training, or the batch's again."""
     for layer in model.sublayers(include_self=True):
-        if isinstance(layer, NORMS):
+        if isinstance(layer, (*NORMS, paddle.nn.BatchNorm1D)):
             layer._use_global_stats = True if frozen else None

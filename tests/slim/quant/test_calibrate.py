@@ -315,6 +315,13 @@ def test_epochs_freeze_observers_and_batch_norms():
     assert moves(1) == (True, True)
 
 
+def test_norms_of_vectors_are_frozen_too():
+    norm = paddle.nn.BatchNorm1D(3)
+    quant.freeze_batch_norms(norm)
+    norm(paddle.ones([2, 3]))
+    assert not norm._mean.any()
+
+
 @pytest.mark.parametrize("kind", ["moving_average_abs_max", "range_abs_max"])
 def test_observed_weights_start_from_the_weights_even_if_frozen_at_once(kind):
     options = QuantOptions(name="qat", weight_quantize_type=kind, observer_epochs=0)
