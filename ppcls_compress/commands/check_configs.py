@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from ppcls_compress.errors import ConfigError, UserError
 MEMORY_OF_ONE = 4 * 2**30
 """Bytes that the dry run of a large network takes; so many fit into the machine's memory at a time."""
 
+_FIELDS = {*(field.name for field in fields(Outcome)), "sha256"}
+_TEXTS = ("file", "status", "sha256")
 _MARKS = {"ok": "ok", "foreign": "for another tool", "failed": "failed", "crashed": "crashed"}
 
 
@@ -165,17 +167,22 @@ class Results:
         """Take over what the file holds.
 
         Raises:
-            UserError: it holds something else, or results with other overrides.
+            UserError: it holds something else, or results with other overrides or of another version.
         """
         if self._file is None or not Path(self._file).exists():
             return
         data = io.read_json(self._file)
-        if not isinstance(data, dict) or not isinstance(data.get("results"), list):
+        if not isinstance(data, dict) or not _are_results(data.get("results")):
             raise UserError(f"{self._file}: does not hold results of check_configs; name another file with --json")
         if data.get("overrides") != self._data["overrides"]:
             raise UserError(
                 f"{self._file}: holds results of -o {' -o '.join(map(str, data.get('overrides') or ['nothing']))}; "
                 "name another file with --json"
+            )
+        if data["results"] and data.get("version") != __version__:
+            raise UserError(
+                f"{self._file}: holds results of version {data.get('version')}, this is {__version__}; name another "
+                "file with --json"
             )
         self._data["results"] = data["results"]
 
@@ -198,6 +205,13 @@ class Results:
         others = [entry for entry in self._data["results"] if entry["file"] != outcome.file]
         self._data["results"] = [*others, {**asdict(outcome), "sha256": _sum(outcome.file)}]
         io.write_json(self._file, self._data)
+
+
+def _are_results(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and set(entry) == _FIELDS and all(isinstance(entry[key], str) for key in _TEXTS)
+        for entry in value
+    )
 
 
 def _sum(file: str) -> str:

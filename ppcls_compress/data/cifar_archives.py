@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from ppcls_compress.errors import UserError
 SIDE = 32
 _LARGEST = 2**28
 """Bytes of one file in an archive: all of CIFAR-100 in one has 154 million."""
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of the regular files in a tar archive; links, devices and the like are passed over.
 
     Raises:
-        UserError: it is none, or one of its files is larger than any of these data sets.
+        UserError: it is none, is damaged, or one of its files is larger than any of these data sets.
     """
     try:
         with tarfile.open(path) as archive:
@@ -57,7 +60,9 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise UserError(f"{path}: {member.name} has {member.size:,} bytes, more than any file of CIFAR")
                 if member.isfile():
                     yield member.name.removeprefix("./"), archive.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+            while archive.fileobj.read(_PIECE):  # a damaged archive is known by the checksum at its end
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{path}: not a readable tar archive: {error}") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_compress import io
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, one_line
 
 SETS = ("agedb_30", "cfp_fp", "lfw", "cplfw", "calfw")
 
@@ -58,9 +58,20 @@ def _read(folder: Path, name: str) -> FacePairs:
         shape, dtype = tuple(int(size) for size in described["shape"]), np.dtype(described["dtype"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}.conf: expected shape and dtype of the array, found {described!r}") from error
-    if len(shape) != 4 or dtype.hasobject or prod(shape) * dtype.itemsize != file.stat().st_size:
+    fits = len(shape) == 4 and min(shape) > 0 and dtype.kind in "fiu"
+    if not fits or prod(shape) * dtype.itemsize != file.stat().st_size:
         raise UserError(f"{file}: {file.stat().st_size} bytes, which are not {list(shape)} of {dtype}")
-    same = np.load(folder / f"{name}_list.npy", allow_pickle=False).astype(bool).reshape(-1)
+    same = _same(folder / f"{name}_list.npy")
     if shape[0] != 2 * len(same):
         raise UserError(f"{file}: {shape[0]} images, but {name}_list.npy is of {len(same)} pairs")
     return FacePairs(name, np.memmap(file, mode="r", shape=shape, dtype=dtype), same)
+
+
+def _same(path: Path) -> np.ndarray:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: not an array that NumPy has written: {one_line(error, 200)}") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise UserError(f"{path}: expected an array of True and False, whether pairs are of one person")
+    return found.astype(bool).reshape(-1)

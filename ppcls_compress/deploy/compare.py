@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.outputs import UNKNOWN, attributes
+from ppcls_compress.outputs import UNKNOWN, attributes, identities
 from ppcls_compress.postprocess.base import log_probabilities
 
 
@@ -42,7 +42,7 @@ class Reference:
         images: preprocessed, float32 [N, C, H, W].
         logits: of the model, [N, classes].
         kind: what is told of an image: one of `classes`, several `labels`, or the `features` it is recognised by.
-        labels: as the data set has them, int64 [N] or float32 [N, C]; None where there are none.
+        labels: as the data set has them, int64 [N] or [N, k], or float32 [N, C]; None where there are none.
         source: what the images are, for messages: `512 validation images`.
         synthetic: whether they are random. A network's classes on noise are often close to each other, so that classes
             whose logits are nearly equal count as the same there; on real images they do not.
@@ -124,7 +124,7 @@ KINDS = {
         level=_centred,
         decide=lambda levels: levels.argmax(axis=1),
         doubt=_behind_the_best,
-        right=lambda chosen, labels: float((chosen == labels).mean()),
+        right=lambda chosen, labels: float((chosen == identities(labels)).mean()),
         agrees="same class for {share:.2%} of {images}",
         accuracy="top-1",
     ),

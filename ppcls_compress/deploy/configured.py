@@ -144,7 +144,7 @@ def export_all(
     reference = verify.reference(
         model,
         check.images,
-        None if config.Arch.gives_features else check.labels,
+        check.labels if config.Global.eval_mode == "classification" and not config.Arch.gives_features else None,
         kind=_kind(config),
         source=check.source,
         synthetic=check.labels is None,

@@ -32,7 +32,7 @@ class Metric(Options):
 
     Attributes:
         higher_is_better: which of two values chooses the best checkpoint.
-        numbers: names of those of its values that are no fractions, and not shown in percent.
+        numbers: how the names of those of its values end that are no fractions, and not shown in percent.
         evaluates: the `Global.eval_mode` that it belongs to.
         labels: what it takes, `classes` (int64 [N] or [N, k]) or `attributes` (float32 [N, C]); None takes any.
     """

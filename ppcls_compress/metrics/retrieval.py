@@ -110,6 +110,7 @@ class FaceVerification(Metric):
     """The accuracy of telling pairs of faces apart, for `Global.eval_mode: adaface`, which measures nothing else."""
 
     evaluates: ClassVar[str] = "adaface"
+    numbers: ClassVar[tuple] = ("threshold",)
 
     @property
     def main(self) -> str:

@@ -69,6 +69,12 @@ class ThreshOutput(PostProcess):
     class_id_map_file: str | None = None
     delimiter: Annotated[str, Field(min_length=1)] | None = None
 
+    def misfit(self, class_num: int, *, multilabel: bool) -> str | None:
+        """The default class, which the network must have, too."""
+        if self.default_label_index >= class_num:
+            return f"default_label_index is {self.default_label_index}, but Arch.class_num is {class_num}"
+        return super().misfit(class_num, multilabel=multilabel)
+
     def answer(self, scores: np.ndarray, names: Sequence[str] | None) -> dict[str, Any]:
         """`{"class_ids", "scores", "label_names"}`, one of each."""
         if len(scores) != 2:

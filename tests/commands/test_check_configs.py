@@ -5,7 +5,7 @@ import signal
 import pytest
 from support.project import make_project
 
-from ppcls_compress import cli
+from ppcls_compress import __version__, cli
 from ppcls_compress.commands import check_configs, many
 from ppcls_compress.commands.absent import without_absent_weights
 from ppcls_compress.commands.many import Outcome
@@ -98,6 +98,24 @@ def test_results_of_other_overrides_are_not_taken_for_these(tmp_path, capsys):
     assert "holds results of -o Global.epochs=2; name another file with --json" in err[0]
     results.write_text("[]")
     assert "does not hold results of check_configs" in check(capsys, file, "--json", results)[2][0]
+
+
+@pytest.mark.parametrize("entry", [3, {}, {"file": "a.yaml"}, {"status": 1}, {"more": 1}])
+def test_results_of_another_form_are_refused(tmp_path, entry):
+    known = {"file": "a.yaml", "status": "ok", "reason": "", "seconds": 0.0, "log": "", "sha256": ""}
+    entry = {**known, **entry} if isinstance(entry, dict) and "file" not in entry and entry else entry
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"version": __version__, "overrides": [], "results": [known, entry]}))
+    with pytest.raises(UserError, match="does not hold results of check_configs"):
+        check_configs.Results(str(results), []).check_readable()
+
+
+def test_results_of_another_version_are_not_taken_for_this_ones(tmp_path):
+    results = tmp_path / "results.json"
+    check_configs.Results(str(results), []).add(Outcome("a.yaml", "ok"))
+    results.write_text(results.read_text().replace(__version__, "0.0.9"))
+    with pytest.raises(UserError, match=r"holds results of version 0\.0\.9, this is"):
+        check_configs.Results(str(results), []).check_readable()
 
 
 def test_what_did_not_pass_is_run_again_on_request(tmp_path):

@@ -178,6 +178,20 @@ def test_a_file_that_is_too_large_for_an_archive_is_not_read(tmp_path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = tmp_path / "damaged.tar.gz"
+    noise = np.random.default_rng(0).integers(4, size=400_000, dtype=np.uint8).tobytes()
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("data_batch_1")
+        member.size = len(noise)
+        archive.addfile(member, io.BytesIO(noise))
+    data = bytearray(path.read_bytes())
+    data[40_000:40_400] = bytes(400)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"damaged\.tar\.gz: not a readable tar archive"):
+        list(cifar_archives.members(path))
+
+
 def test_a_cut_tar_is_refused(tmp_path):
     source = image_tars(tmp_path / "source")
     data = (source / "train.tar").read_bytes()

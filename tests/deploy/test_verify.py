@@ -265,3 +265,9 @@ def test_labels_that_are_certain_are_compared_as_exactly_as_a_sigmoid_tells():
     assert compare.problem(report, compare.FLOAT, strict=True) is None
     moved = compare.compare(answers(logits, kind="labels"), given + 0.02, compare.FLOAT)
     assert "difference of logits is above" in compare.problem(moved, compare.FLOAT, strict=False)
+
+
+def test_of_labels_with_a_camera_the_identity_counts():
+    trained = answers([[2.0, -1.0], [0.0, 1.0], [1.0, 0.0]], labels=np.array([[0, 5], [0, 1], [0, 0]]))
+    report = compare.compare(trained, trained.logits, compare.FLOAT)
+    assert (report.accuracy_model, report.accuracy_artifact) == (pytest.approx(2 / 3), pytest.approx(2 / 3))

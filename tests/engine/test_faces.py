@@ -6,6 +6,7 @@ from sklearn.model_selection import KFold
 
 from ppcls_compress.data.faces import read_pairs
 from ppcls_compress.engine.faces import judge, verify_faces
+from ppcls_compress.engine.hooks.evaluation import describe
 from ppcls_compress.errors import UserError
 
 
@@ -69,3 +70,34 @@ def test_files_that_do_not_fit_are_told(tmp_path):
         read_pairs(tmp_path)
     with pytest.raises(UserError, match="3 pairs are too few for 10 folds"):
         judge(np.zeros(3), np.zeros(3, bool))
+
+
+def test_a_list_that_is_none_is_told(tmp_path):
+    write(tmp_path, "lfw")
+    file = tmp_path / "lfw_list.npy"
+    for content in (b"", b"not numpy", file.read_bytes()[:-3]):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"lfw_list\.npy: not an array that NumPy has written"):
+            read_pairs(tmp_path)
+    np.save(file, np.array(["yes"] * 20))
+    with pytest.raises(UserError, match="expected an array of True and False"):
+        read_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [([-40, -3, 4, 4], "float32"), ([0, 3, 4, 4], "float32"), ([40, 3, 4, 4], "S4")]
+)
+def test_an_array_that_holds_no_images_is_told(tmp_path, shape, dtype):
+    write(tmp_path, "lfw")
+    file = tmp_path / "lfw" / "memfile" / "mem_file.dat"
+    if 0 in shape:
+        file.write_bytes(b"")
+    file.with_name("mem_file.dat.conf").write_text(json.dumps({"shape": shape, "dtype": dtype}))
+    with pytest.raises(UserError, match="bytes, which are not"):
+        read_pairs(tmp_path)
+
+
+def test_thresholds_of_distances_are_no_percentages():
+    assert describe({"all_test_acc": 0.5, "lfw_test_best_threshold": 1.25}) == (
+        "all_test_acc 50.00%, lfw_test_best_threshold 1.2500"
+    )

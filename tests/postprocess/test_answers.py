@@ -41,6 +41,12 @@ def test_of_more_classes_the_default_one_takes_what_is_not_likely_enough():
     }
 
 
+def test_the_default_class_is_one_that_the_network_has():
+    options = POST_PROCESSES.get("ThreshOutput")(default_label_index=3)
+    assert options.misfit(4, multilabel=False) is None
+    assert options.misfit(3, multilabel=False) == "default_label_index is 3, but Arch.class_num is 3"
+
+
 def test_a_grade_is_rounded():
     assert answer("ScoreOutput", [5.4567], decimal_places=2) == {"scores": [5.46]}
 

@@ -68,8 +68,10 @@ class Evaluation(Hook):
 
 def describe(metrics: dict[str, float]) -> str:
     """Metrics in words: fractions in percent, losses and what metrics call numbers as they are."""
-    numbers = {number for name in METRICS for number in METRICS.get(name).numbers}
+    numbers = tuple(number for name in METRICS for number in METRICS.get(name).numbers)
     return ", ".join(
-        f"{name} {value:.4f}" if name.lower().endswith("loss") or name in numbers else f"{name} {100 * value:.2f}%"
+        f"{name} {value:.4f}"
+        if name.lower().endswith("loss") or name.endswith(numbers)
+        else f"{name} {100 * value:.2f}%"
         for name, value in metrics.items()
     )

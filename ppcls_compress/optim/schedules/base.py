@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
@@ -59,8 +59,6 @@ class ScheduleOptions(Options):
         step_each_epoch: without effect; the steps of an epoch are counted.
         verbose: without effect; the log tells the rate.
     """
-
-    watches: ClassVar[bool] = False
 
     warmup_epoch: NonNegative = 0
     warmup_start_lr: NonNegative = 0.0

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -209,8 +209,6 @@ class ReduceOnPlateau(ScheduleOptions):
         min_lr: below which it does not go.
         epsilon: smallest change of the rate that is made.
     """
-
-    watches: ClassVar[bool] = True
 
     learning_rate: Positive
     mode: Literal["min", "max"] = "min"

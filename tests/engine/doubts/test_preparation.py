@@ -4,6 +4,7 @@ from support.doubting import configured
 from ppcls_compress.engine.doubts import preparation
 from ppcls_compress.engine.doubts.schedule import about_warm_up, about_watching
 from ppcls_compress.errors import ConfigError
+from ppcls_compress.metrics import METRICS
 
 NORMAL = "{mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25], order: ''}"
 
@@ -130,7 +131,25 @@ def test_a_warm_up_that_outlasts_the_run_is_told(tmp_path, warm_up, told):
 
 
 def test_a_rate_that_watches_evaluations_wants_some(tmp_path):
-    plateau = "Optimizer.lr={name: ReduceOnPlateau, learning_rate: 0.1}"
+    plateau = "Optimizer.lr={name: ReduceOnPlateau, learning_rate: 0.1, mode: max}"
     assert not list(about_watching(configured(tmp_path, plateau)))
     (line,) = about_watching(configured(tmp_path / "other", plateau, "Global.eval_during_train=False"))
     assert line.startswith("Optimizer.lr.name: ReduceOnPlateau lowers the rate by what evaluations find")
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode", "told"),
+    [
+        ("TopkAcc", "min", "mode: is not max, but top1, which ReduceOnPlateau watches, is larger for"),
+        ("TopkAcc", "max", None),
+        ("HammingDistance", "max", "mode: is not min, but HammingDistance, which ReduceOnPlateau watches, is smaller"),
+        ("HammingDistance", "min", None),
+    ],
+)
+def test_a_rate_that_falls_while_the_metric_gets_better_is_told(tmp_path, metric, mode, told):
+    config = configured(tmp_path, f"Optimizer.lr={{name: ReduceOnPlateau, learning_rate: 0.1, mode: {mode}}}")
+    entry = METRICS.get(metric)()
+    config = config.model_copy(update={"Metric": config.Metric.model_copy(update={"Eval": (entry,)})})
+    lines = list(about_watching(config))
+    assert len(lines) == (told is not None)
+    assert all(told in line for line in lines)
