@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from difflib import get_close_matches
 
 from pydantic import ValidationError
 
@@ -48,6 +49,9 @@ _FAMILIES = (
 )
 """Each is a file of `families`, with its names and options, and one beside this, which builds the networks."""
 
+_LONGEST = 200
+"""Of a name that is compared with others."""
+
 _ARCHS: Registry[Arch] = Registry("architecture")
 for _family in _FAMILIES:
     for _arch in importlib.import_module(f"ppcls_compress.models.families.{_family}").ARCHS:
@@ -71,8 +75,11 @@ def get(name: str, *, where: str = "Arch") -> Arch:
         return Arch(name, "bridge", "create", upstream.UpstreamOptions, {"name": name})
     others = upstream.names()
     text = unknown(_ARCHS.kind, name, {*_ARCHS, *others})
-    hint = "" if others else f". Any network of PaddleClas is built too where it is found: {upstream.INSTALL}"
-    raise ConfigError(f"{where}.name: {text}{hint}")
+    if not others:
+        nearest = get_close_matches(str(name)[:_LONGEST], _ARCHS, n=1, cutoff=0.0)[0]
+        text = f"{text}. The nearest that is built in is {nearest}; any network of PaddleClas is built too where it is "
+        text = f"{text}found: {upstream.INSTALL}"
+    raise ConfigError(f"{where}.name: {text}")
 
 
 def parse(name: str, options: Mapping[str, object], *, where: str = "Arch") -> ArchOptions:

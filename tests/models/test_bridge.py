@@ -105,6 +105,7 @@ def test_an_unknown_name_is_compared_with_both_and_says_what_to_install(checkout
     monkeypatch.setattr(upstream, "root", lambda: None)
     with pytest.raises(ConfigError, match=r"'RepVGG_A9'; did you mean 'RepVGG_A") as error:
         catalog.get("RepVGG_A9")
+    assert "The nearest that is built in is RepVGG_A" in str(error.value)
     assert "pip install --no-deps paddleclas==2.6.0, or a PaddleClas checkout on PYTHONPATH" in str(error.value)
 
 
