@@ -51,7 +51,7 @@ class Loader:
     @property
     def of_one_size(self) -> bool:
         """Whether all images come in the same size."""
-        return not isinstance(self._maker.sampler, ScaledBatches)
+        return not isinstance(self._maker.sampler, ScaledBatches) and not self._maker.progresses
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, counted from 0, whose order and random draws the next iteration uses.

@@ -74,6 +74,11 @@ class BatchMaker:
         self._training = training
         self._random = pipeline.is_random
 
+    @property
+    def progresses(self) -> bool:
+        """Whether transforms change with the epochs, and sizes may do so too."""
+        return self._pipeline.at(0, self._epochs).ops != self._pipeline.at(self._epochs - 1, self._epochs).ops
+
     def make(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
         """The batch of these images.
 

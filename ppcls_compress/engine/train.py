@@ -77,10 +77,11 @@ def train(
         loader = training_loader(config)
         if config.Global.iter_per_epoch is not None:
             loader = ContinuedLoader(loader, config.Global.iter_per_epoch)
-        check_image_shape(config, loader, "Train")
         evaluated = None
         if config.Global.eval_during_train:
             evaluated = judged_images(config, check=True)
+        # Where evaluation has the shape, training images of another size are meant: networks gain from smaller ones.
+        check_image_shape(config, loader, "Train", any_size=config.Global.eval_during_train)
         _tell_doubts(config, loader.images, evaluated)
         companions = assemble.build_companions(config)
         context = compression_context(
@@ -185,8 +186,11 @@ def tell_outcome(progress: Progress, config: Config) -> None:
         logger.info("checkpoints are in %s", folder)
 
 
-def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
+def check_image_shape(config: Config, loader: Loader, mode: str, *, any_size: bool = False) -> None:
     """Prepare one batch, and compare its images with `Global.image_shape`, for which a network is pruned and exported.
+
+    Args:
+        any_size: only their channels.
 
     Raises:
         UserError: they differ; the images cannot be read or prepared.
@@ -195,7 +199,8 @@ def check_image_shape(config: Config, loader: Loader, mode: str) -> None:
         images = next((images for images, _ in loader), None)
     if images is None and loader.samples:
         raise UserError(f"DataLoader.{mode}: none of its images can be read")
-    if images is not None and loader.of_one_size and tuple(images.shape[1:]) != config.Global.image_shape:
+    compared = slice(0, 1) if any_size or not loader.of_one_size else slice(None)
+    if images is not None and tuple(images.shape[1:])[compared] != config.Global.image_shape[compared]:
         raise ConfigError(
             f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
             f"make images of {list(images.shape[1:])}"

@@ -296,9 +296,25 @@ def test_weights_are_needed_where_only_trained_ones_make_sense(trained, capsys):
 def test_images_of_another_shape_are_told(trained, capsys):
     text = refused(capsys, "train", trained / "config.yaml", "Global.image_shape=[3, 16, 16]")
     assert (
-        "Global.image_shape: is [3, 16, 16], but DataLoader.Train.dataset.transform_ops make images of [3, 8, 8]"
-        in text
+        "Global.image_shape: is [3, 16, 16], but DataLoader.Eval.dataset.transform_ops make images of [3, 8, 8]" in text
     )
+
+
+def test_training_images_may_be_smaller_than_those_of_evaluation(trained, tmp_path, capsys):
+    smaller = "DataLoader.Train.dataset.transform_ops.1={CropImage: {size: 6}}"
+    run("train", trained / "config.yaml", smaller, "Global.epochs=1", f"Global.output_dir={tmp_path}")
+    assert (tmp_path / "CIFARResNet8" / "latest.pdparams").is_file()
+    text = refused(capsys, "train", trained / "config.yaml", smaller, "Global.eval_during_train=False")
+    assert "DataLoader.Train.dataset.transform_ops make images of [3, 6, 6]" in text
+
+
+def test_sizes_of_training_images_progress(trained, tmp_path):
+    crop = "DataLoader.Train.dataset.transform_ops.1={RandCropImage: {size: 6, progress_size: [6, 8]}}"
+    for evaluated in (True, False):
+        folder = tmp_path / str(evaluated)
+        overrides = [crop, "Global.epochs=2", f"Global.eval_during_train={evaluated}", f"Global.output_dir={folder}"]
+        run("train", trained / "config.yaml", *overrides)
+        assert (folder / "CIFARResNet8" / "latest.pdparams").is_file()
 
 
 def test_weights_that_blow_up_are_never_saved(trained, tmp_path, capsys):
