@@ -3,6 +3,7 @@
     apt-get install fonts-dejavu-core fonts-liberation fonts-freefont-ttf
     python make_pages.py PAGES                      # rendered pages with known answers, plain and hard ones
     python benchmarks/published_model.py --weights FILE.pdparams --pages PAGES --work DIR [--peers VENV/bin/python]
+        [--latency]
 
 The network is PaddleClas' PPLCNet_x1_0 for page orientation. All methods calibrate on the same 512 plain training
 pages; judged are the validation pages, plain and hard apart. `--peers` is a Python that imports nncf, openvino and
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, required=True, help="folder of make_pages.py")
     parser.add_argument("--work", type=Path, required=True, help="prepared pages, files and finished cells go there")
     parser.add_argument("--peers", type=Path, help="Python with nncf, openvino and onnxruntime; left out, no peers")
+    parser.add_argument("--latency", action="store_true", help="time files of three grids side by side at the end")
     parser.add_argument("--only", nargs="*", default=[], help="cells to run; all if left out")
     args = parser.parse_args()
     for name in ("train_list.txt", "val_list.txt"):
@@ -74,6 +77,8 @@ def main() -> None:
             sys.stderr.write(f"{name}\n")
             append(cells, {"cell": name, "machine": machine(), "date": str(date.today()), **run()})
     sys.stdout.write(table(args.work, read_results(cells)))
+    if args.latency:
+        sys.stdout.write(latency(args))
 
 
 def plan(args: argparse.Namespace) -> dict:
@@ -182,6 +187,55 @@ def table(work: Path, cells: dict) -> str:
         plain, hard = (100 * right[split].mean() for split in SPLITS)
         lines.append(f"| {name} | {cell['runtime']} | {plain:.1f} | {hard:.1f} | {told} |")
     return "\n".join(lines) + "\n"
+
+
+GRIDS = {
+    "symmetric": {"asymmetric": False, "depthwise_ranges": "tensor"},
+    "asymmetric": {"depthwise_ranges": "tensor"},
+    "and a range per channel": {},
+}
+"""What the latency is compared of; the first is what the others are divided by."""
+
+
+def latency(args: argparse.Namespace) -> str:
+    """Ratios of the shortest times for one image and for eight, in turns, one thread."""
+    from ppcls_compress.deploy.onnx import runtime
+
+    images = np.ascontiguousarray(pages(args.work, "calibration")[0][:16])
+    lines = [f"| runtime | batch | {' | '.join(GRIDS)} |", "|---|---|" + "---|" * len(GRIDS)]
+    for layout, engine in RUNTIMES.items():
+        sessions = {}
+        for name, options in GRIDS.items():
+            path = written(args, {**PTQ, **options}, layout, args.work / f"timed_{layout}_{len(sessions)}", images)
+            sessions[name] = runtime.load(path, engine, threads=1)
+        for batch, rounds in ((1, 300), (8, 60)):
+            times = {name: [] for name in sessions}
+            for turn in range(rounds):
+                for name in list(sessions)[:: 1 if turn % 2 else -1]:
+                    start = time.perf_counter()
+                    sessions[name].run(images[:batch])
+                    times[name].append(time.perf_counter() - start)
+            shortest = {name: min(values) for name, values in times.items()}  # the rest is what else the machine does
+            first = shortest[next(iter(GRIDS))]
+            lines.append(
+                f"| {engine} | {batch} | {' | '.join(f'{value / first:.3f}' for value in shortest.values())} |"
+            )
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def written(args: argparse.Namespace, options: dict, layout: str, folder: Path, images: np.ndarray) -> Path:
+    """A file of the network, calibrated on a few images; one that is there is taken."""
+    if (folder / "model.onnx").exists():
+        return folder / "model.onnx"
+    import paddle
+
+    from ppcls_compress.deploy.onnx.export import export
+    from ppcls_compress.slim import quant
+    from ppcls_compress.slim.options import QuantOptions
+
+    net, _ = quant.prepare(network(args.weights), QuantOptions(**options), inputs=[[1, *SHAPE]])
+    quant.calibrate(net, [paddle.to_tensor(images)])
+    return export(net, folder, image_shape=SHAPE, layout=layout, ending="none", calibration=[images]).path
 
 
 def rights(text: str) -> np.ndarray:
