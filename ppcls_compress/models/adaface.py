@@ -5,6 +5,7 @@ Sublayer names are PaddleClas', for its weights to load.
 
 from __future__ import annotations
 
+import paddle
 from paddle import Tensor, nn
 
 from ppcls_compress.models.families.adaface import AdaFaceOptions
@@ -41,6 +42,28 @@ class SqueezeExcite(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> the same shape."""
         return x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
+
+
+class Standardize(nn.BatchNorm1D):
+    """A batch norm that learns no scale and no shift; Paddle's inference crashes on one that has none."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, weight_attr=False, bias_attr=False)
+        self.register_buffer("_scale", paddle.ones([channels]), persistable=False)
+        self.register_buffer("_shift", paddle.zeros([channels]), persistable=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C] -> the same shape."""
+        return nn.functional.batch_norm(
+            x,
+            self._mean,
+            self._variance,
+            weight=self._scale,
+            bias=self._shift,
+            training=self.training,
+            momentum=self._momentum,
+            epsilon=self._epsilon,
+        )
 
 
 class Unit(nn.Layer):
@@ -97,7 +120,7 @@ class AdaFace(nn.Layer):
             nn.Dropout(0.4),
             nn.Flatten(),
             nn.Linear(inner * height * width, _EMBEDDING, weight_attr=start),
-            nn.BatchNorm1D(_EMBEDDING, weight_attr=False, bias_attr=False),
+            Standardize(_EMBEDDING),
         )
         self.body = nn.Sequential(*units)
 

@@ -6,6 +6,7 @@ import pytest
 
 from ppcls_compress import models
 from ppcls_compress.errors import ConfigError
+from ppcls_compress.models.adaface import Standardize
 
 # name: number of tensors, of numbers in them, last key of the body; the first features of one image
 FACTS = {
@@ -54,3 +55,14 @@ def test_weights_and_features_are_upstreams(name):
 def test_images_of_other_sizes_are_refused():
     with pytest.raises(ConfigError, match="Arch.input_size"):
         models.build("AdaFace_IR_18", input_size=[100, 100])
+
+
+def test_the_last_norm_is_a_batch_norm_without_scale_and_shift():
+    own, plain = Standardize(6), paddle.nn.BatchNorm1D(6, weight_attr=False, bias_attr=False)
+    assert list(own.state_dict()) == list(plain.state_dict()) == ["_mean", "_variance"]
+    rows = paddle.to_tensor(np.random.default_rng(0).standard_normal((8, 6)).astype("float32"))
+    for mode in ("train", "eval"):
+        for layer in (own, plain):
+            getattr(layer, mode)()
+        np.testing.assert_allclose(own(rows).numpy(), plain(rows).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(own._mean.numpy(), plain._mean.numpy(), rtol=1e-6)
