@@ -124,6 +124,7 @@ def build_model(
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]
     model, record = recipe.compress(model, slim, inputs, record=record, context=context)
+    recognition.name_whole(model, record["steps"][done:])
     for step in record["steps"][done:]:
         for line in recipe.describe(step):
             logger.info("%s", line)

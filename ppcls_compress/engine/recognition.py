@@ -55,6 +55,43 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
+def name_whole(model: paddle.nn.Layer, steps: list[dict[str, Any]]) -> None:
+    """Add to steps of a record the layers of neck and head that they left as they were, and why.
+
+    Slim speaks of the layers that it looked at; a margin's weight is of no such layer, nor is a linear neck where
+    convolutions are pruned.
+    """
+    if not isinstance(model, RecModel):
+        return
+    for step in steps:
+        if step["kind"] == "prune":
+            shrunk = {item["name"] for item in step["layers"] if _outputs(item["before"]) != _outputs(item["after"])}
+            step["pinned"] += _whole(model, {item["layer"] for item in step["pinned"]} | shrunk, kind="op")
+        if step["kind"] == "quant":
+            known = {item["layer"] for item in step["skipped"]} | set(step["quantized"])
+            step["skipped"] += _whole(model, known, kind="type")
+
+
+def _outputs(layer: dict[str, Any]) -> int | None:
+    """The outputs of a convolution, or of a linear layer, whose weight has them second; None of any other layer."""
+    shape = layer["shape"]
+    return shape[1 if len(shape) == 2 else 0] if shape else None
+
+
+def _whole(model: RecModel, known: set[str], *, kind: str) -> list[dict[str, str]]:
+    """The layers of neck and head with weights that are not in `known`; `kind` is what a step calls a layer's class."""
+    found = []
+    for name, layer in model.named_sublayers():
+        part = name.partition(".")[0]
+        weighs = any(parameter.ndim > 1 for parameter in layer.parameters(include_sublayers=False))
+        if part in _GIVES and weighs and name not in known:
+            found.append({"layer": name, kind: type(layer).__name__, "reason": _GIVES[part]})
+    return found
+
+
+_GIVES = {"neck": "gives the feature", "head": "gives the logits, which are not deployed with a feature"}
+
+
 def load_backbone(model: paddle.nn.Layer, config: Config, *, download: bool) -> None:
     """Load what `Arch.Backbone.pretrained` names into the backbone of a recognition model.
 
