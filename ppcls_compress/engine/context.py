@@ -14,6 +14,7 @@ from ppcls_compress.engine import assemble, checkpoint, distributed
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
+from ppcls_compress.engine.hooks.taking_part import TakingPart
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.together import Companions, around
 from ppcls_compress.engine.trainer import build_trainer, training_loss
@@ -65,7 +66,7 @@ def compression_context(
         trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs, companions=companions)
         trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
         if distributed.world_size() > 1:
-            trainer.hooks.append(SharedStatistics())
+            trainer.hooks += [TakingPart(), SharedStatistics()]
         trainer.run()
         if keep_in is not None and distributed.is_main():
             checkpoint.save_model(keep_in / f"iteration_{done}", model, record)

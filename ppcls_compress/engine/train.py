@@ -27,6 +27,7 @@ from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.progressive import ProgressiveDropout
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
+from ppcls_compress.engine.hooks.taking_part import TakingPart
 from ppcls_compress.engine.judging import judging_loaders, recognition_evaluator
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
@@ -321,7 +322,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
     metrics = Metrics(config.Metric.Train) if config.Metric.Train else None
     hooks: list[Hook] = [Messages(options.print_batch_step, metrics), NanGuard(options.print_batch_step)]
     if distributed.world_size() > 1:
-        hooks.append(SharedStatistics())
+        hooks += [TakingPart(), SharedStatistics()]
     if trainer.average is not None:
         hooks.append(Averaging())
     if options.train_mode == "progressive":

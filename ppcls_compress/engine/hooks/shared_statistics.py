@@ -19,13 +19,18 @@ class SharedStatistics(Hook):
         """Merge, where the batch was the last of a step."""
         if trainer.progress.batch != batch.index + 1:
             return
+        # A frozen network, a teacher, is in evaluation mode and observes nothing, however large it is.
+        layers = [layer for layer in trainer.model.sublayers(include_self=True) if layer.training]
         largest = {
             id(tensor)
-            for layer in trainer.model.sublayers(include_self=True)
+            for layer in layers
             if getattr(type(layer), "observes", "averages") == "largest values"
             for tensor in layer.buffers(include_sublayers=False)
         }
         # Paddle keeps a batch norm's statistics as parameters that are not trained.
-        observed = [t for t in trainer.model.state_dict().values() if t.stop_gradient and t.is_floating_point()]
+        own = [layer.parameters(include_sublayers=False) + layer.buffers(include_sublayers=False) for layer in layers]
+        following = {id(tensor) for tensors in own for tensor in tensors if tensor.stop_gradient}
+        state = trainer.model.state_dict().values()
+        observed = [tensor for tensor in state if id(tensor) in following and tensor.is_floating_point()]
         merge([tensor for tensor in observed if id(tensor) not in largest], largest=False)
         merge([tensor for tensor in observed if id(tensor) in largest], largest=True)
