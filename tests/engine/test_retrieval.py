@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from ppcls_compress.config.sections import Global
+from ppcls_compress.engine import retrieval
 from ppcls_compress.engine.retrieval import embed, retrieve
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import METRICS
@@ -116,6 +117,34 @@ def test_the_output_that_is_compared_can_be_chosen():
     outputs = lambda x: {"features": x, "backbone": -3 * x.reshape([len(x), 8, 1, 1])}  # noqa: E731
     found = embed(outputs, images, Global(retrieval_feature_from="backbone"))
     np.testing.assert_allclose(found.features, -unit(images.features), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cameras", [None, 3])
+def test_processes_together_measure_what_one_does(monkeypatch, cameras):
+    """Two shares, dealt out one image at a time; each process ranks every other block of queries."""
+    query, gallery = drawn(31, 5, cameras=cameras), drawn(50, 6, cameras=cameras)
+    alone = retrieve(lambda x: x, query, gallery, METRIC_LIST, Global(sim_block_size=4))
+
+    def shares_of(images):
+        return [Images(images.features[rank::2], images.labels[rank::2]) for rank in range(2)]
+
+    def gathered(images):
+        return [part for share in shares_of(images) for part in embedded_share(share)]
+
+    def embedded_share(share):
+        features = share.features / np.linalg.norm(share.features, axis=1, keepdims=True)
+        return [(features.astype("float32"), share.labels.reshape(len(share.labels), -1))]
+
+    partial = []
+    for rank in range(2):
+        waiting = iter([gathered(query), gathered(gallery)])
+        monkeypatch.setattr(retrieval.distributed, "gather", lambda parts, waiting=waiting: next(waiting))
+        monkeypatch.setattr(retrieval.distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(retrieval.paddle.distributed, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(retrieval.distributed, "add_up", lambda sums: partial.append(sums) or sums)
+        retrieve(lambda x: x, shares_of(query)[rank], shares_of(gallery)[rank], METRIC_LIST, Global(sim_block_size=4))
+    total = {name: partial[0][name] + partial[1][name] for name in partial[0]}
+    assert {name: total[f"{name} 0"] / total[f"{name} 1"] for name in alone} == pytest.approx(alone)
 
 
 def k_reciprocal(features, count, k1=20, k2=6, share=0.3):
