@@ -50,7 +50,8 @@ def weights_file(path: str | Path) -> Path:
         return Path(path)
     prefix = plain_prefix(path)
     plain, safe = Path(f"{prefix}{_WEIGHTS_SUFFIX}"), Path(f"{prefix}{_SAFE_SUFFIX}")
-    return safe if safe.is_file() and not plain.exists() and prefix == Path(path) else plain
+    only_safe = os.path.isfile(safe) and not os.path.exists(plain)
+    return safe if only_safe and prefix == Path(path) else plain
 
 
 def make_folder(path: str | Path) -> Path:

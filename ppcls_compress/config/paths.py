@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.declare.paths import check_path, weights_folder
+from ppcls_compress.declare.paths import check_path, check_possible, weights_folder
 from ppcls_compress.download import is_url
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.io import weights_file
@@ -99,6 +99,7 @@ def check_companions(config: Config) -> None:
 def _check_weights_file(key: str, prefix: str) -> None:
     if is_url(prefix):
         raise ConfigError(f"{key}: expected a path, found {prefix}; Arch.pretrained takes a URL")
+    check_possible(key, prefix)
     if not weights_file(prefix).is_file() and (problem := weights_folder(Path(prefix))):
         raise ConfigError(f"{key}: {problem}")
     if Path(prefix).is_file() and not weights_file(prefix).is_file():

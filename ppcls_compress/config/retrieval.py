@@ -29,15 +29,19 @@ def _with_classes(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(arch, Mapping) or arch.get("name") != "RecModel" or arch.get("Head") or "class_num" in arch:
         return data
     train = data["Loss"].get("Train") if isinstance(data.get("Loss"), Mapping) else None
-    options = [entry for term in train or () if isinstance(term, Mapping) for entry in term.values()]
-    counts = [entry[key] for entry in options if isinstance(entry, Mapping) for key in _COUNTS if key in entry]
+    terms = train if isinstance(train, list | tuple) else ()
+    options = [entry for term in terms if isinstance(term, Mapping) for entry in term.values()]
+    found = [entry.get(key) for entry in options if isinstance(entry, Mapping) for key in _COUNTS]
+    counts = [count for count in found if type(count) is int]
     return {**data, "Arch": {**arch, "class_num": min(counts)}} if counts else data
 
 
 def _with_metrics(data: dict[str, Any]) -> dict[str, Any]:
     options, metric = data.get("Global"), data.get("Metric")
     mode = options.get("eval_mode") if isinstance(options, Mapping) else None
-    if mode not in _DEFAULT_METRICS or not isinstance(metric, Mapping | None) or (metric or {}).get("Eval"):
+    if not isinstance(mode, str) or mode not in _DEFAULT_METRICS:
+        return data
+    if not isinstance(metric, Mapping | None) or (metric or {}).get("Eval"):
         return data
     return {**data, "Metric": {**(metric or {}), "Eval": _DEFAULT_METRICS[mode]}}
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ppcls_compress.errors import ConfigError, closest
+from ppcls_compress.errors import ConfigError, closest, shortened
 
 
 def exists(text: str) -> bool:
     """Whether a configured path is there; one with a variable that is not set is not."""
     return Path(text).exists()
+
+
+def check_possible(key: str, text: str) -> None:
+    """Refuse a text that no file can be called by.
+
+    Raises:
+        ConfigError: it is too long, or has a character that names do not have.
+    """
+    try:
+        Path(text).exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{key}: {shortened(text)} cannot be a path: {reason}") from None
 
 
 def check_path(key: str, text: str, kind: str) -> Path:
@@ -19,6 +32,7 @@ def check_path(key: str, text: str, kind: str) -> Path:
     Raises:
         ConfigError: it is not there; the message names the first missing part, or the variable that is not set.
     """
+    check_possible(key, text)
     if "\\" in text and Path(text.replace("\\", "/")).exists():
         raise ConfigError(f"{key}: {text} does not exist; write / between folders, where it has \\")
     unset = re.search(r"\$\{?(\w+)", text)

@@ -20,6 +20,7 @@ from support.project import make_project
 from ppcls_compress import io
 from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.load import load_config, validate
+from ppcls_compress.config.paths import check_weights
 from ppcls_compress.data.labels import read_class_names, read_labelled_images
 from ppcls_compress.data.places import Places
 from ppcls_compress.errors import UserError
@@ -87,6 +88,7 @@ KEYS = list(places(CONFIG))[1:]
 
 def use(config):
     list(inert_keys(config))
+    taken(lambda: check_weights(config))
     for options in config.Optimizer or ():
         rate = options.lr.rate(epochs=config.Global.epochs, steps_per_epoch=7)
         assert all(isinstance(rate(step), float | int) for step in (0, 1, 7 * config.Global.epochs))
@@ -102,6 +104,8 @@ def use(config):
 @example(("Arch", "name"), {"name": {}})
 @example(("Infer", "transforms"), "1" * 500)
 @example(("Global", "seed"), 10**5000)
+@example(("Global",), {"eval_mode": ["retrieval"]})
+@example(("Global",), {"pretrained_model": "a" * 5000})
 @example(("Slim", "prune", "pruned_ratio"), {"*": True})
 def test_configurations(path, value):
     config = taken(lambda: validate(replaced(CONFIG, path, value), source="test"))
@@ -244,6 +248,14 @@ def test_altered_state_files(state, data):
     other.write_bytes(changed)
     found = taken(lambda: io.read_state(other, ours=True))
     assert found is None or pickle.dumps(found) == expected
+
+
+@pytest.mark.parametrize(
+    "losses", [3, "x", [3], [{"ArcMargin": 3}], [{"CELoss": {"class_num": "x", "num_classes": 3}}]]
+)
+def test_losses_of_a_recognition_model(losses):
+    data = CONFIG | {"Arch": {"name": "RecModel"}, "Loss": {"Train": losses}}
+    assert taken(lambda: validate(data, source="test")) is None
 
 
 def test_a_project_is_what_is_mutated(tmp_path):
