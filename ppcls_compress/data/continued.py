@@ -15,10 +15,12 @@ class ContinuedLoader:
     """Epochs of `batches` batches: each goes on in the passes over the images where the one before it stopped.
 
     Args:
-        loader: of whole passes.
+        loader: of whole passes, which transforms that change with the run take for epochs.
+        epochs: such epochs of the whole run.
     """
 
-    def __init__(self, loader: Loader, batches: int) -> None:
+    def __init__(self, loader: Loader, batches: int, *, epochs: int) -> None:
+        loader.set_epochs(-(-epochs * batches // len(loader)))
         self._loader = loader
         self._batches = batches
         self._epoch = 0

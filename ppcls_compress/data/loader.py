@@ -53,6 +53,10 @@ class Loader:
         """Whether all images come in the same size."""
         return not isinstance(self._maker.sampler, ScaledBatches) and not self._maker.progresses
 
+    def set_epochs(self, epochs: int) -> None:
+        """Set of how many epochs the run is, for transforms that change with them."""
+        self._maker.set_epochs(epochs)
+
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, counted from 0, whose order and random draws the next iteration uses.
 

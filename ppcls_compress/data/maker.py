@@ -79,6 +79,10 @@ class BatchMaker:
         """Whether transforms change with the epochs, and sizes may do so too."""
         return self._pipeline.at(0, self._epochs).ops != self._pipeline.at(self._epochs - 1, self._epochs).ops
 
+    def set_epochs(self, epochs: int) -> None:
+        """Set of how many epochs the run is."""
+        self._epochs, self._current = epochs, {}
+
     def make(self, epoch: int, number: int, indices: np.ndarray) -> Batch:
         """The batch of these images.
 

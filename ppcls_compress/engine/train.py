@@ -77,7 +77,7 @@ def train(
         dense = assemble.build_dense(config)
         loader = training_loader(config)
         if config.Global.iter_per_epoch is not None:
-            loader = ContinuedLoader(loader, config.Global.iter_per_epoch)
+            loader = ContinuedLoader(loader, config.Global.iter_per_epoch, epochs=config.Global.epochs)
         evaluated = None
         if config.Global.eval_during_train:
             evaluated = judged_images(config, check=True)

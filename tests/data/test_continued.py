@@ -27,7 +27,7 @@ def test_an_epoch_goes_on_where_the_one_before_it_stopped(project, workers, batc
     for number in range(5):
         loader.set_epoch(number)
         expected += first_pixels(loader)
-    continued = ContinuedLoader(loader, batches)
+    continued = ContinuedLoader(loader, batches, epochs=3)
     assert len(continued) == batches
     found = []
     for epoch in range(3):
@@ -36,6 +36,20 @@ def test_an_epoch_goes_on_where_the_one_before_it_stopped(project, workers, batc
     assert found == expected[: 3 * batches]
     continued.set_epoch(1, 1)
     assert first_pixels(continued) == expected[batches + 1 : 2 * batches]
+
+
+def test_what_progresses_with_the_run_comes_to_its_end(project):
+    """Ten epochs of one batch are four passes over three: each of four sizes has one of them."""
+    ops = (
+        "DataLoader.Train.dataset.transform_ops.0={DecodeImage: {}}",
+        ("DataLoader.Train.dataset.transform_ops.1={RandCropImage: {size: 8, progress_size: [4, 5, 6, 7]}}"),
+    )
+    loader = ContinuedLoader(training_loader(load_config(project, [*ops, "Global.epochs=10"])), 1, epochs=10)
+    sizes = []
+    for epoch in range(10):
+        loader.set_epoch(epoch)
+        sizes += [images.shape[-1] for images, _ in loader]
+    assert sizes == [4] * 3 + [5] * 3 + [6] * 3 + [7]
 
 
 def test_a_run_of_such_epochs_resumes_exactly(project, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.options import QueryGallery
 from ppcls_compress.errors import ConfigError
 
 
@@ -59,8 +60,21 @@ def about_training(config: Config, train: LabelledImages, evaluated: LabelledIma
 
 
 def about_evaluation(config: Config, evaluated: LabelledImages) -> Iterator[str]:
-    """Validation images that no score counts."""
+    """Validation images that no score counts, and queries that find themselves."""
     sampler = config.DataLoader.Eval.sampler
     spare = len(evaluated) % sampler.batch_size if getattr(sampler, "drop_last", False) else 0
     if spare:
         yield f"DataLoader.Eval.sampler.drop_last: leaves {spare} of {len(evaluated)} images out of every score"
+    if isinstance(config.DataLoader.Eval, QueryGallery) and evaluated.labels.ndim == 1:
+        yield from _about_itself(config.DataLoader.Eval)
+
+
+def _about_itself(split: QueryGallery) -> Iterator[str]:
+    """Queries that are in the gallery themselves; where cameras are known, what the same one saw does not count."""
+    parts = (split.dataset, split.gallery.dataset)
+    query, gallery = ({key: getattr(part, key) for key in part.paths} for part in parts)
+    if query == gallery:
+        yield (
+            "DataLoader.Eval: queries and gallery are the same images, and no cameras are known: each finds itself "
+            "first, as in PaddleClas, and recall1 is 100% whatever the network is; give the gallery another list"
+        )

@@ -3,6 +3,7 @@ import pytest
 from support.doubting import configured
 
 from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.options import QueryGallery
 from ppcls_compress.engine.doubts.lists import about_evaluation, about_training, check_numbering
 from ppcls_compress.errors import ConfigError
 
@@ -60,3 +61,22 @@ def test_lists_whose_labels_mean_the_same_are_taken():
     check_numbering(images([0, 1, 2], numbering=[3, 7, 9]), images([0, 1], numbering=[3, 7]))
     check_numbering(images([0, 1], numbering=[0, 1]), images([1, 0]))
     check_numbering(images([0, 1]), images([2]))  # a class that training never sees is another matter
+
+
+@pytest.mark.parametrize("parts", [("Query", "Gallery"), ("Query",), ("Gallery",)])
+def test_queries_that_find_themselves_are_told(tmp_path, parts):
+    split = configured(tmp_path).DataLoader.Eval
+    queries = LabelledImages(["a", "b"], np.array([0, 1]))
+    paired = QueryGallery(**dict.fromkeys(parts, split))
+    (line,) = of_split(tmp_path, paired, queries)
+    assert "each finds itself first, as in PaddleClas, and recall1 is 100% whatever the network is" in line
+    assert not of_split(tmp_path, paired, LabelledImages(["a", "b"], np.array([[0, 1], [1, 1]])))
+    dataset = split.dataset.model_copy(update={"cls_label_path": "other.txt"})
+    gallery = split.model_copy(update={"dataset": dataset})
+    assert not of_split(tmp_path, QueryGallery(Query=split, Gallery=gallery), queries)
+
+
+def of_split(folder, split, evaluated):
+    config = configured(folder)
+    loaders = config.DataLoader.model_copy(update={"Eval": split})
+    return list(about_evaluation(config.model_copy(update={"DataLoader": loaders}), evaluated))
