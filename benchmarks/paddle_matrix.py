@@ -1,7 +1,7 @@
 """The tests on the last release of each PaddlePaddle that is supported, and what passed, by what it is about.
 
     python benchmarks/paddle_matrix.py DIR                                 everything, on every release
-    python benchmarks/paddle_matrix.py DIR --releases 3.0.0 -- tests/slim  some tests on one of them
+    python benchmarks/paddle_matrix.py DIR --releases 3.1.1 -- tests/slim  some tests on one of them
     python benchmarks/paddle_matrix.py DIR --table                         what DIR holds so far
 
 Each release has an environment `DIR/<release>/venv`, about 1 GB, and each run adds a `DIR/<release>/<n>.xml`; of a test
@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASES = ("3.0.0", "3.1.1", "3.2.2", "3.3.1")
+RELEASES = ("3.1.1", "3.2.2", "3.3.1")
 COLUMNS = {
     "train": r"engine|data|losses|metrics|models|optim|commands\.test_(train|stopped|not_finite)",
     "prune": r"properties|slim\.(prune|paddleslim\.test_(filter|golden|prun|successive|sens))|commands\.test_sens",
