@@ -64,10 +64,14 @@ def _kept(file: Path, about: Mapping[str, Any]) -> list[Row]:
     if not file.exists():
         return []
     found = io.read_json(file)
+    try:
+        rows = [Row(**{**row, "causes": tuple(Cause(**cause) for cause in row["causes"])}) for row in found["layers"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: is no analysis of quantization; take another --out") from error
     for key, value in about.items():
         if _json(found.get(key)) != _json(value):
             raise UserError(f"{file}: {key}: analyzed with other ones; take another --out, or delete the file")
-    return [Row(**{**row, "causes": tuple(Cause(**cause) for cause in row["causes"])}) for row in found["layers"]]
+    return rows
 
 
 def _json(value: Any) -> Any:

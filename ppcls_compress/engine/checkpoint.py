@@ -264,6 +264,8 @@ def _restore_losses(trainer: Training, saved: dict[str, Any], prefix: Path) -> N
             f"{', '.join(sorted(layers)) or 'none'}; {_WEIGHTS_ALONE}"
         )
     for name, layer in layers.items():
+        if not isinstance(saved[name], dict):
+            raise UserError(f"{prefix}{_LOSSES}: {name}: found a {type(saved[name]).__name__}, not its state by name")
         load_into(layer, saved[name], source=f"{prefix}{_LOSSES}: {name}", reinit_head=False)
 
 

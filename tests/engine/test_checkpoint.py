@@ -10,6 +10,8 @@ from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
 from ppcls_compress.errors import UserError
+from ppcls_compress.losses import build_loss
+from ppcls_compress.losses.center import CenterLoss
 from ppcls_compress.slim.recipe import empty_record
 
 
@@ -138,3 +140,10 @@ def test_the_record_is_plain_json(tmp_path):
     checkpoint.save_model(tmp_path / "model", paddle.nn.Linear(2, 2), record)
     assert json.loads((tmp_path / "model.slim.json").read_text()) == record
     assert checkpoint.read_record(checkpoint.plain_prefix(tmp_path / "model.pdparams")) == record
+
+
+def test_what_is_no_state_of_a_loss_is_told(tmp_path):
+    trainer = tiny_trainer()
+    trainer.loss = build_loss([CenterLoss(num_classes=5, feat_dim=4)])
+    with pytest.raises(UserError, match=r"latest\.pdloss: CenterLoss: found a list, not its state by name"):
+        checkpoint._restore_losses(trainer, {"CenterLoss": [3]}, tmp_path / "latest")
