@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ppcls_compress.declare import Fraction
+from ppcls_compress.errors import UserError
 from ppcls_compress.metrics.base import METRICS, Metric, Rows
 from ppcls_compress.outputs import Output, identities, logits_of
 
@@ -34,8 +35,14 @@ class TprAtFpr(Metric):
         return "tpr"
 
     def keep(self, output: Output, labels: np.ndarray) -> Rows:
-        """The scores float32 [N] and whether the samples are positive."""
+        """The scores float32 [N] and whether the samples are positive.
+
+        Raises:
+            UserError: there is no class 1.
+        """
         logits = logits_of(output)
+        if logits.shape[1] < 2:
+            raise UserError("TprAtFpr: its score is the probability of class 1, and Arch.class_num is 1; set it to 2")
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return {"score": exponentials[:, 1] / exponentials.sum(axis=1), "positive": identities(labels) != 0}
 

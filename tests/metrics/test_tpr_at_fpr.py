@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.metrics.tpr_at_fpr import TprAtFpr
 
@@ -55,3 +56,8 @@ def test_without_positive_or_negative_samples_the_values_stay_finite():
     assert measure(TprAtFpr(), (logits, np.zeros_like(labels)))["tpr"] == 0.0
     only = measure(TprAtFpr(), (logits, np.ones_like(labels)))
     assert (only["tpr"], only["fpr"]) == (1.0, 0.0)
+
+
+def test_one_class_alone_has_no_score():
+    with pytest.raises(UserError, match=r"Arch\.class_num is 1; set it to 2"):
+        TprAtFpr().keep(np.zeros((2, 1), np.float32), np.array([0, 1]))
