@@ -22,6 +22,7 @@ from paddle.base import unique_name
 from ppcls_compress.declare.arithmetic import parse_number
 from ppcls_compress.errors import ConfigError, first_line
 from ppcls_compress.models import upstream
+from ppcls_compress.models.layers import DropPath
 from ppcls_compress.models.upstream import UpstreamOptions
 
 _ROOT = "ppcls_compress_paddleclas"
@@ -42,9 +43,18 @@ def create(*, name: str, options: UpstreamOptions) -> nn.Layer:
             given["pretrained"] = False
         # Some give their parameters names, which Paddle lets no second network in a process have.
         with unique_name.guard(unique_name.generator):
-            return make(**given)
+            return _traceable(make(**given))
     except Exception as error:  # whatever its code raises
         raise ConfigError(f"Arch.name: {name} of {ppcls} cannot be built: {first_line(error)}") from error
+
+
+def _traceable(network: nn.Layer) -> nn.Layer:
+    """The network with our drop path in place of PaddleClas', which looks at numbers that a trace does not have."""
+    for layer in network.sublayers(include_self=True):
+        for name, part in layer._sub_layers.items():
+            if type(part).__name__ == "DropPath" and hasattr(part, "drop_prob"):
+                layer._sub_layers[name] = DropPath(float(part.drop_prob or 0.0))
+    return network
 
 
 def _number(value: object) -> object:

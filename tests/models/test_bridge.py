@@ -12,6 +12,7 @@ from support.project import make_project
 from ppcls_compress import models
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.models import catalog, upstream, weights
+from ppcls_compress.models.layers import DropPath
 
 TINY = """
 import paddle
@@ -23,6 +24,15 @@ from ..base.theseus_layer import TheseusLayer
 MODEL_URLS = {"TinyNet_X": "https://example.com/TinyNet_X_pretrained.pdparams"}
 
 
+class DropPath(nn.Layer):
+    def __init__(self, drop_prob=None):
+        super().__init__()
+        self.drop_prob = paddle.to_tensor(drop_prob)
+
+    def forward(self, x):
+        return x if self.drop_prob == 0.0 or not self.training else x * 2
+
+
 class Tiny(TheseusLayer):
     def __init__(self, class_num=1000, width=8, scale=1.0, **kwargs):
         super().__init__()
@@ -32,9 +42,10 @@ class Tiny(TheseusLayer):
         self.norm = nn.BatchNorm2D(width)
         self.conv = nn.Conv2D(width, 16, 3, padding=1)
         self.fc = nn.Linear(16, class_num)
+        self.drop_path = DropPath(0.25)
 
     def forward(self, x):
-        x = nn.functional.relu(self.norm(self.stem(x)))
+        x = self.drop_path(nn.functional.relu(self.norm(self.stem(x))))
         return self.fc(nn.functional.relu(self.conv(x)).mean([2, 3]))
 
 
@@ -82,6 +93,13 @@ def test_parameters_with_names_of_their_own_can_be_had_twice(checkout):
     first, second = (models.build("TinyNet_X", class_num=5) for _ in range(2))
     assert first.stem.weight.name == second.stem.weight.name == "stem_weights"
     assert first.conv.weight.name != second.conv.weight.name
+
+
+def test_drop_path_that_looks_at_numbers_is_one_that_can_be_traced(checkout):
+    net = models.build("TinyNet_X", class_num=5)
+    assert isinstance(net.drop_path, DropPath)
+    assert net.drop_path.p == 0.25
+    assert not any("drop_path" in key for key in net.state_dict())
 
 
 def test_options_that_its_code_does_not_speak_of_are_refused(checkout):
