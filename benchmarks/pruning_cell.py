@@ -114,6 +114,13 @@ def give_weights(model, shape: Sequence[int]) -> None:
             value.set_value(initial[key])
 
 
+def halve_weights(model) -> None:
+    """Weights of two and more axes become half of what they are: a network that multiplies features may overflow."""
+    for value in model.parameters():
+        if value.ndim > 1:
+            value.set_value(value * 0.5)
+
+
 def state(model) -> dict[str, np.ndarray]:
     """The state dict as arrays."""
     return {key: value.numpy() for key, value in model.state_dict().items()}
@@ -164,6 +171,8 @@ def make(cell: Cell, directory: Path, *, initial: bool) -> dict[str, object]:
     shape = smallest_input(model)
     if not initial:
         give_weights(model, shape)
+    while not all(np.isfinite(value).all() for value in outputs(model, shape)):
+        halve_weights(model)
     io.write_state(directory / "dense.pdparams", state(model))
     options = PruneOptions(name="fpgm", pruned_ratio=cell.ratio, align=cell.align, prune_type=cell.prune_type)
     start = time.perf_counter()
