@@ -8,7 +8,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.errors import ConfigError, UserError, shortened
+from ppcls_compress.errors import ConfigError, UserError, cut, shortened
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import fold, foreign, layers, normed
@@ -137,7 +137,7 @@ def apply_record(
     selection = select(model, options)
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
-        raise UserError(f"the record's quantized layers are not this model's: {', '.join(different[:5])}")
+        raise UserError(f"the record's quantized layers are not this model's: {cut(', '.join(different[:5]), 300)}")
     normed.make_named_plain(model, record.get("normed", ()))
     fold.fold_pairs(model, [tuple(pair) for pair in record["folded"]])
     _swap(model, options, selection, custom)
