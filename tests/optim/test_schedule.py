@@ -6,6 +6,7 @@ from paddle.optimizer import lr
 from pydantic import TypeAdapter
 
 from ppcls_compress.declare import named
+from ppcls_compress.errors import UserError
 from ppcls_compress.optim.build import build_schedule
 from ppcls_compress.optim.schedules import SCHEDULES
 
@@ -181,6 +182,18 @@ def test_a_restored_plateau_goes_on():
     for schedule in (first, second):
         schedule.evaluated(0.4)
     assert first() == second() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "state", [{}, [], {"rate": "0.1", "best": None, "without_progress": 0, "cooling": 0},
+              {"rate": 0.1, "best": None, "without_progress": True, "cooling": 0}]
+)  # fmt: skip
+def test_what_is_no_state_of_a_plateau_is_refused(state):
+    schedule = build_schedule(
+        options_of({"name": "ReduceOnPlateau", "learning_rate": 0.1}), epochs=9, steps_per_epoch=2
+    )
+    with pytest.raises(UserError, match="the state of ReduceOnPlateau: expected rate, best"):
+        schedule.set_state_dict({**schedule.state_dict(), "watcher": state})
 
 
 def test_an_optimizer_steps_at_the_rate_of_its_plateau():

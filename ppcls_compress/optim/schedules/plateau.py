@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ppcls_compress.errors import UserError, shortened
+
 
 class Rules(Protocol):
     """When the rate falls, and how far; the options of `ReduceOnPlateau`."""
@@ -16,6 +18,14 @@ class Rules(Protocol):
     cooldown: float
     min_lr: float
     epsilon: float
+
+
+_KINDS = {
+    "rate": (float, int),
+    "best": (float, int, type(None)),
+    "without_progress": (int,),
+    "cooling": (int,),
+}
 
 
 class Plateau:
@@ -62,6 +72,13 @@ class Plateau:
         }
 
     def restore(self, state: dict[str, float | int | None]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state.
+
+        Raises:
+            UserError: it is not one.
+        """
+        known = isinstance(state, dict) and state.keys() == _KINDS.keys()
+        if not known or any(type(value) not in _KINDS[key] for key, value in state.items()):
+            raise UserError(f"the state of ReduceOnPlateau: expected {', '.join(_KINDS)}, found {shortened(state)}")
         self.rate, self._best = state["rate"], state["best"]
         self._without_progress, self._cooling = state["without_progress"], state["cooling"]

@@ -120,3 +120,5 @@ def freeze_batch_norms(model: paddle.nn.Layer, frozen: bool = True) -> None:
     for layer in model.sublayers(include_self=True):
         if isinstance(layer, (*NORMS, paddle.nn.BatchNorm1D)):
             layer._use_global_stats = True if frozen else None
+        if isinstance(layer, paddle.nn.SyncBatchNorm):  # asks for the mode alone
+            layer.training = not frozen
