@@ -315,21 +315,6 @@ def test_epochs_freeze_observers_and_batch_norms():
     assert moves(1) == (True, True)
 
 
-def test_norms_of_vectors_are_frozen_too():
-    norm = paddle.nn.BatchNorm1D(3)
-    quant.freeze_batch_norms(norm)
-    norm(paddle.ones([2, 3]))
-    assert not norm._mean.any()
-
-
-def test_synchronised_norms_are_frozen_by_their_mode_which_is_all_that_they_ask_for():
-    norm = paddle.nn.SyncBatchNorm(3)
-    quant.freeze_batch_norms(norm)
-    assert not norm.training
-    quant.freeze_batch_norms(norm, False)
-    assert norm.training
-
-
 @pytest.mark.parametrize("kind", ["moving_average_abs_max", "range_abs_max"])
 def test_observed_weights_start_from_the_weights_even_if_frozen_at_once(kind):
     options = QuantOptions(name="qat", weight_quantize_type=kind, observer_epochs=0)
