@@ -11,7 +11,7 @@ from ppcls_compress import io
 def test_the_run_stops_and_can_be_taken_up(tmp_path, capsys, grid):
     config = make_project(tmp_path)
     quant = f"Slim.quant={{name: pact, grid: {grid}}}"
-    rate = "{name: Piecewise, learning_rate: 0.01, decay_epochs: [1], values: [0.01, 1.0e+38]}"
+    rate = "{name: Piecewise, decay_epochs: [1], values: [0.01, 1.0e+38]}"
     broken = [quant, "Global.epochs=3", f"Optimizer.lr={rate}", f"Global.output_dir={tmp_path}"]
     assert call("train", config, *broken) == 2
     (line,) = errors(capsys)
