@@ -53,7 +53,7 @@ def test_the_smallest_backbones_are_of_all_native_families():
     def families(names):
         return {models.catalog.get(name).module for name in names}
 
-    assert families(SMALLEST) == families(NATIVE)
+    assert families(NATIVE) - families(SMALLEST) == {"swin_transformer_v2"}
 
 
 @pytest.mark.parametrize(
