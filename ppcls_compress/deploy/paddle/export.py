@@ -10,7 +10,7 @@ from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle.files import PROGRAM
-from ppcls_compress.deploy.paddle.inference import resizes
+from ppcls_compress.deploy.paddle.inference import leaks, resizes
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -22,6 +22,11 @@ _SLOW = "runs anywhere, slower than the float network: its integers are turned t
 _RESIZES = (
     "resizes, which on oneDNN ends PaddlePaddle 3.3.0 and 3.3.1 (PaddlePaddle issue 77340): kept off it by this "
     'package, elsewhere by config.delete_pass("onednn_placement_pass")'
+)
+
+_LEAKS = (
+    "a leaky ReLU behind a convolution ends PaddlePaddle 3.3.1 on oneDNN: not fused by this package, elsewhere by "
+    'config.delete_pass("conv_activation_onednn_fuse_pass")'
 )
 
 _NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
@@ -57,4 +62,6 @@ def write(job: Job, folder: Path) -> Written:
         raise UserError(f"{type(job.model).__name__} has no parameters: there is nothing to export")
     if resizes(folder):
         notes.append(_RESIZES)
+    if leaks(folder):
+        notes.append(_LEAKS)
     return Written(names, notes)

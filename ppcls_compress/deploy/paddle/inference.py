@@ -37,6 +37,8 @@ def create(folder: Path, threads: int) -> inference.Predictor:
     config.enable_mkldnn()
     if _kept_off_onednn(folder):
         config.delete_pass("onednn_placement_pass")
+    if leaks(folder):
+        config.delete_pass("conv_activation_onednn_fuse_pass")
     return inference.create_predictor(config)
 
 
@@ -46,6 +48,11 @@ def resizes(folder: Path) -> bool:
     The factor is an array of doubles, empty where a size is given, which they do not hand to oneDNN's kernels.
     """
     return _holds(folder, "nearest_interp|bilinear_interp")
+
+
+def leaks(folder: Path) -> bool:
+    """Whether the network holds a leaky ReLU, which ends Paddle 3.3.1 where oneDNN fuses it with a convolution."""
+    return _holds(folder, "leaky_relu")
 
 
 def _kept_off_onednn(folder: Path) -> bool:

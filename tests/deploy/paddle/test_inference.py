@@ -96,3 +96,12 @@ def test_resizing_is_kept_off_onednn_which_it_ends_and_the_export_says_so(tmp_pa
         done = subprocess.run([sys.executable, "-c", ON_ONEDNN, str(tmp_path)], capture_output=True, text=True)
         assert done.returncode != 0
         assert "ConvertPirAttribute2RuntimeAttribute not support" in done.stderr
+
+
+def test_a_leaky_relu_is_not_fused_with_its_convolution_which_ends_onednn(tmp_path):
+    paddle.seed(0)
+    model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(8, 5))
+    (note,) = paddle_export.write(Job(model, SHAPE, False, None), tmp_path).notes
+    assert 'delete_pass("conv_activation_onednn_fuse_pass")' in note
+    session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
+    np.testing.assert_allclose(session.run(images(3)), logits_of(model, images(3)), rtol=1e-4, atol=1e-5)
