@@ -5,6 +5,7 @@ SIGTERM and SIGHUP end it as Ctrl-C (SIGINT) does; the exit code is 128 and the 
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -71,12 +72,28 @@ def postponed() -> Iterator[Request]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Signals that end a command wait until this block is left; processes that are started in it wait for `dropped`."""
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGINT))
+    """Signals that end a command wait until this block is left; processes that are started in it wait for `dropped`.
+
+    Blocking is a thread's own affair, and any other thread may be given the signal: its handler waits as well.
+    """
+    numbers, owner, came = (*_ENDING, signal.SIGINT), os.getpid(), []
+    earlier = {number: signal.getsignal(number) for number in numbers}
+
+    def wait(number: int, _: object) -> None:
+        if os.getpid() == owner:
+            came.append(number)
+        else:  # in a process that was started here
+            signal.signal(number, earlier[number])
+            signal.raise_signal(number)
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
-        yield
+        with _handled([number for number in numbers if earlier[number] is not None], wait):
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def dropped() -> None:

@@ -1,5 +1,7 @@
 import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -35,6 +37,24 @@ def test_signals_that_are_held_come_when_the_block_is_left():
 
     with pytest.raises(Terminated), terminable():
         stopped_inside()
+    assert came == ["later"]
+
+
+def test_signals_that_another_thread_is_given_are_held_too():
+    came, idle = [], threading.Event()
+    other = threading.Thread(target=idle.wait, daemon=True)
+    other.start()
+
+    def stopped_inside():
+        with held():
+            signal.pthread_kill(other.ident, signal.SIGTERM)
+            time.sleep(0.05)
+            came.append("later")
+        came.append("not here")
+
+    with pytest.raises(Terminated), terminable():
+        stopped_inside()
+    idle.set()
     assert came == ["later"]
 
 
