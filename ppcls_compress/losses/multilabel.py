@@ -88,7 +88,8 @@ class MultiLabelAsymmetricLoss(Loss):
             probability = logits_of(output).astype("float32").sigmoid()
             absent = (1 - probability + (self.clip or 0.0)).clip(max=1)
             right = absent * (1 - labels) + probability * labels
-            weight = (1 - right) ** (self.gamma_pos * labels + self.gamma_neg * (1 - labels))
+            wrong = (1 - right).clip(min=1e-12)  # 0 to the power of 0 has no gradient in Paddle 3.1
+            weight = wrong ** (self.gamma_pos * labels + self.gamma_neg * (1 - labels))
             if self.disable_focal_loss_grad:
                 weight = weight.detach()
             cost = -right.clip(min=self.epsilon).log() * weight
