@@ -113,7 +113,7 @@ def compare(name: str, model, folder: Path, data: tuple[np.ndarray, np.ndarray],
     rows = []
     for layout, engine in RUNTIMES.items():
         path = export.export(
-            model, folder / name / layout, image_shape=SHAPE, layout=layout, ending="none", calibration=calibration
+            model, folder / name / layout, image_shape=SHAPE, layout=layout, output="logits", calibration=calibration
         ).path
         session = runtime.load(path, engine, threads=1)
         found = np.concatenate([session.run(images[i : i + 250]) for i in range(0, len(images), 250)])
@@ -145,7 +145,7 @@ def write_stock(model, folder: Path, calibration: list[np.ndarray]) -> Path:
         def get_next(self):
             return self.left.pop() if self.left else None
 
-    source = export.export(model, folder / "float", image_shape=SHAPE, layout="ort", ending="none").path
+    source = export.export(model, folder / "float", image_shape=SHAPE, layout="ort", output="logits").path
     target = folder / STOCK / "model.onnx"
     target.parent.mkdir(parents=True, exist_ok=True)
     quantize_static(str(source), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True)

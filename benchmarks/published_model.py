@@ -147,7 +147,7 @@ def ours(args: argparse.Namespace, options: dict | None, layout: str) -> dict:
         net, _ = quant.prepare(net, QuantOptions(**options), inputs=[[1, *SHAPE]])
         quant.calibrate(net, map(paddle.to_tensor, calibration))
     path = export(
-        net, folder, image_shape=SHAPE, layout=layout, ending="none", calibration=calibration and calibration[:8]
+        net, folder, image_shape=SHAPE, layout=layout, output="logits", calibration=calibration and calibration[:8]
     ).path
     session = runtime.load(path, RUNTIMES[layout], threads=1)
     return judged(args.work, session.run) | {"runtime": RUNTIMES[layout], "bytes": path.stat().st_size}
@@ -235,7 +235,7 @@ def written(args: argparse.Namespace, options: dict, layout: str, folder: Path, 
 
     net, _ = quant.prepare(network(args.weights), QuantOptions(**options), inputs=[[1, *SHAPE]])
     quant.calibrate(net, [paddle.to_tensor(images)])
-    return export(net, folder, image_shape=SHAPE, layout=layout, ending="none", calibration=[images]).path
+    return export(net, folder, image_shape=SHAPE, layout=layout, output="logits", calibration=[images]).path
 
 
 def rights(text: str) -> np.ndarray:

@@ -68,7 +68,7 @@ def outcomes(
         while waiting or running:
             while waiting and len(running) < workers:
                 running.append(_Run(waiting.pop(), overrides, timeout, check or rehearsed))
-            connection.wait([run.process.sentinel for run in running], timeout=_LOOK_EVERY)
+            connection.wait([event for run in running for event in run.events], timeout=_LOOK_EVERY)
             ended = [run for run in running if run.over]
             running = [run for run in running if run not in ended]
             for run in ended:
@@ -98,8 +98,13 @@ class _Run:
 
     @property
     def over(self) -> bool:
-        """Whether the process has ended, or has had its time."""
-        return self.process.exitcode is not None or self._late
+        """Whether the process has answered or ended, or has had its time."""
+        return self._answer.poll() or self.process.exitcode is not None or self._late
+
+    @property
+    def events(self) -> tuple[connection.Connection, int]:
+        """What is ready once the process answers, which it does before it ends, or ends without."""
+        return self._answer, self.process.sentinel
 
     @property
     def _late(self) -> bool:

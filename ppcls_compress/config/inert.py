@@ -25,6 +25,8 @@ def inert_keys(config: Config) -> Iterator[str]:
     for key, reason in _GLOBAL.items():
         if getattr(config.Global, key):
             yield f"Global.{key} has no effect: {reason}"
+    for key in config.Arch.together.unread if config.Arch.together else ():
+        yield f"Arch.{key} has no effect: networks that are trained together have their own"
     if "MLDecoder" in config.model_fields_set and not config.Arch.use_ml_decoder:
         yield "MLDecoder has no effect: Arch.use_ml_decoder is False"
     if config.AMP is not None and config.AMP.use_amp:

@@ -259,10 +259,12 @@ class Together(Options):
     Attributes:
         student: the name of the one that is deployed.
         networks: all of them, in the order in which they are listed.
+        unread: keys of the file that no network reads.
     """
 
     student: str
     networks: tuple[Network, ...]
+    unread: tuple[str, ...] = ()
 
 
 Arch.model_rebuild()

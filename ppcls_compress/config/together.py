@@ -76,7 +76,9 @@ def student_of(arch: Arch) -> Arch:
         raise at_key(
             f"freeze_params_list.{names.index(student.name)}", f"{student.name} is deployed, so it has to learn: False"
         )
-    return student.arch.model_copy(update={"together": Together(student=student.name, networks=networks)})
+    unread = tuple(key for key in ("use_ssld", "is_rec") if getattr(options, key))
+    together = Together(student=student.name, networks=networks, unread=unread)
+    return student.arch.model_copy(update={"together": together})
 
 
 def _networks(options: DistillationModel) -> Iterator[Network]:

@@ -15,7 +15,6 @@ from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
 from ppcls_compress.models.named_outputs import as_deployed
-from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
 
@@ -72,7 +71,7 @@ def export(
     job = Job(
         model=model,
         image_shape=description.image_shape,
-        ending=OUTPUTS[description.output],
+        output=description.output,
         quantization=step_of(record, "quant"),
         calibration=calibration,
     )

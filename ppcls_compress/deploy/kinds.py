@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ppcls_compress.deploy.extras import missing, require
 from ppcls_compress.errors import UserError
+from ppcls_compress.postprocess.base import OUTPUTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +32,21 @@ class Job:
     Attributes:
         model: maps images [N, C, H, W] to logits [N, classes], or to several tensors; see `deploy.network`.
         image_shape: (C, H, W).
-        ending: what the network ends with: `softmax`, `sigmoid` or `none`.
+        output: what it is to give, a name in `postprocess.base.OUTPUTS`.
         quantization: the record's step of kind `quant`; None for a float network.
         calibration: preprocessed images [N, C, H, W]; None when there are none.
     """
 
     model: paddle.nn.Layer
     image_shape: tuple[int, int, int]
-    ending: str
+    output: str
     quantization: Mapping[str, Any] | None
     calibration: Sequence[np.ndarray] | None = None
+
+    @property
+    def ending(self) -> str:
+        """How that comes from the logits: `softmax`, `sigmoid` or `none`."""
+        return OUTPUTS[self.output]
 
 
 @dataclass(frozen=True)

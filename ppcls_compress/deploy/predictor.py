@@ -88,6 +88,21 @@ class Predictor:
             return self.run(images)
         return scores_of(self.logits(images), reads)
 
+    def _readable(self, scores: np.ndarray, post_process: PostProcess) -> np.ndarray:
+        """`scores` [N, C] themselves.
+
+        Raises:
+            UserError: the post-processing reads others, or there are names for another number of classes.
+        """
+        description = self.artifact.description
+        count, names = scores.shape[1], description.class_names
+        reason = post_process.misfit(count, multilabel=self._multilabel)
+        if reason is None and names is not None and len(names) != count:
+            reason = f"label_list holds {len(names)} names, but there are {count} classes (Arch.class_num)"
+        if reason is not None:
+            raise UserError(f"{self.artifact.directory}: PostProcess: {reason}")
+        return scores
+
     @property
     def _multilabel(self) -> bool:
         return self.artifact.description.output == "label_probabilities"
@@ -116,7 +131,7 @@ class Predictor:
                 else read_prepared(image, pipeline, image_shape=description.image_shape)
                 for image in images[start : start + BATCH]
             ]
-            for row in check_finite(self._scores(np.stack(batch), reads)):
+            for row in check_finite(self._readable(self._scores(np.stack(batch), reads), post_process)):
                 if isinstance(post_process, Topk):
                     answers.append(_best(row, description.class_names))
                 else:
@@ -148,7 +163,7 @@ class Predictor:
             post_process = Topk(topk=topk)
         reads = post_process.reads(multilabel=self._multilabel)
         return classify(
-            lambda images: self._scores(images, reads),
+            lambda images: self._readable(self._scores(images, reads), post_process),
             [paths] if isinstance(paths, str | Path) else paths,
             self._pipeline(),
             post_process=post_process,

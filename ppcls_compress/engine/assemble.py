@@ -54,17 +54,23 @@ def build_dense(config: Config) -> paddle.nn.Layer:
     Raises:
         ConfigError: it does not take images of `Global.image_shape`.
     """
-    arch = config.Arch
-    model = models.build(arch.name, class_num=arch.class_num, **recognition.family_options(config))
-    if arch.use_ml_decoder:
-        model = add_decoder(model, config.MLDecoder, arch.class_num)
-    _check_takes(config, model, arch.name, where="Arch.name")
+    arch, model = config.Arch, _network(config)
     recognition.tell_stop(model, config)
     if not arch.use_sync_bn or distributed.world_size() == 1:  # the statistics of one process are all there are
         return model
     if config.Global.device == "cpu":  # where Paddle has no kernel for it
         return sync_norm.share_batch_norms(model)
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def _network(config: Config) -> paddle.nn.Layer:
+    """What `Arch` says, with the batch norms of one process."""
+    arch = config.Arch
+    model = models.build(arch.name, class_num=arch.class_num, **recognition.family_options(config))
+    if arch.use_ml_decoder:
+        model = add_decoder(model, config.MLDecoder, arch.class_num)
+    _check_takes(config, model, arch.name, where="Arch.name")
+    return model
 
 
 def _check_takes(config: Config, model: paddle.nn.Layer, name: str, *, where: str) -> None:
@@ -190,11 +196,12 @@ def build_teacher(config: Config, options: Distill) -> paddle.nn.Layer:
     Raises:
         UserError: its weights do not fit.
     """
-    arch = config.Arch
-    family = {} if options.arch else arch.family_options
     prefix = checkpoint.plain_prefix(options.teacher)
-    teacher = models.build(options.arch or arch.name, class_num=arch.class_num, **family)
-    _check_takes(config, teacher, options.arch or arch.name, where="Slim.distill.arch" if options.arch else "Arch.name")
+    if options.arch:
+        teacher = models.build(options.arch, class_num=config.Arch.class_num)
+        _check_takes(config, teacher, options.arch, where="Slim.distill.arch")
+    else:
+        teacher = _network(config)
     teacher = _with_weights(config, teacher, prefix, reinit_head=False)[0]
     teacher.eval()
     for parameter in teacher.parameters():

@@ -182,6 +182,14 @@ def attended(
     return x[:, :height, :width]
 
 
+def neighbours(x: Tensor) -> Tensor:
+    """[N, H, W, C] -> [N, H / 2, W / 2, 4 C]: those of two rows and columns side by side, padded to even sizes."""
+    _, height, width, _ = x.shape
+    if height % 2 or width % 2:
+        x = F.pad(x, [0, 0, 0, height % 2, 0, width % 2, 0, 0])
+    return paddle.concat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], axis=-1)
+
+
 class PatchMerging(nn.Layer):
     """Four neighbours become one position of twice the channels."""
 
@@ -192,11 +200,7 @@ class PatchMerging(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, H, W, C] -> [N, H / 2, W / 2, 2 C]."""
-        _, height, width, _ = x.shape
-        if height % 2 or width % 2:
-            x = F.pad(x, [0, 0, 0, height % 2, 0, width % 2, 0, 0])
-        corners = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(paddle.concat(corners, axis=-1)))
+        return self.reduction(self.norm(neighbours(x)))
 
 
 class Stage(nn.Layer):

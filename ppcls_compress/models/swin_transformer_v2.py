@@ -19,6 +19,7 @@ from ppcls_compress.models.swin_transformer import (
     attended,
     distances,
     initialised_linear,
+    neighbours,
 )
 
 _LARGEST_SCALE = math.log(100.0)
@@ -118,11 +119,7 @@ class PatchMergingV2(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, H, W, C] -> [N, H / 2, W / 2, 2 C]."""
-        _, height, width, _ = x.shape
-        if height % 2 or width % 2:
-            x = F.pad(x, [0, 0, 0, height % 2, 0, width % 2, 0, 0])
-        corners = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.norm(self.reduction(paddle.concat(corners, axis=-1)))
+        return self.norm(self.reduction(neighbours(x)))
 
 
 class SwinTransformerV2(nn.Layer):

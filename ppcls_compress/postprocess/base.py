@@ -40,7 +40,7 @@ class PostProcess(Options):
         """Why it cannot read the scores of such a network; None if it can."""
         name = type(self).__name__
         if self.width not in (None, class_num):
-            return f"{name} reads {self.width} scores, but Arch.class_num is {class_num}"
+            return f"{name} reads {self.width} scores, but there are {class_num} (Arch.class_num)"
         if self.scores in (SOFTMAX, SIGMOID) and multilabel != (self.scores == SIGMOID):
             needed = "several labels of an image" if self.scores == SIGMOID else "one class of an image"
             return f"{name} tells {needed}, but Global.use_multilabel is {multilabel}"

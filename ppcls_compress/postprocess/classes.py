@@ -72,7 +72,9 @@ class ThreshOutput(PostProcess):
     def misfit(self, class_num: int, *, multilabel: bool) -> str | None:
         """The default class, which the network must have, too."""
         if self.default_label_index >= class_num:
-            return f"default_label_index is {self.default_label_index}, but Arch.class_num is {class_num}"
+            return (
+                f"default_label_index is {self.default_label_index}, but there are {class_num} classes (Arch.class_num)"
+            )
         return super().misfit(class_num, multilabel=multilabel)
 
     def answer(self, scores: np.ndarray, names: Sequence[str] | None) -> dict[str, Any]:

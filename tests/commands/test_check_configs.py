@@ -157,6 +157,11 @@ def _ended(monkeypatch, rehearsed, timeout=60):
     return outcome
 
 
+def test_an_answer_longer_than_a_pipe_holds_is_read(monkeypatch):
+    outcome = _ended(monkeypatch, lambda file, overrides: "x" * 300_000, timeout=30)
+    assert (outcome.status, len(outcome.reason)) == ("ok", 300_000)
+
+
 def test_a_process_that_dies_or_hangs_is_told_and_costs_nothing_else(monkeypatch):
     died = _ended(monkeypatch, lambda file, overrides: os.kill(os.getpid(), signal.SIGSEGV))
     assert (died.status, died.reason) == ("crashed", "the process ended with SIGSEGV")

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ppcls_compress.commands.common import read_config
+from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.load import load_config, validate
 from ppcls_compress.config.paths import check_companions
 from ppcls_compress.errors import ConfigError
@@ -38,6 +39,12 @@ def refused(**arguments):
         config(**arguments)
     (line,) = str(error.value).splitlines()
     return line.removeprefix("x.yaml: ")
+
+
+def test_keys_beside_the_networks_that_none_of_them_reads_are_told():
+    told = list(inert_keys(config(use_ssld=True, is_rec=True)))
+    assert [line.split(" ")[0] for line in told] == ["Arch.use_ssld", "Arch.is_rec"]
+    assert list(inert_keys(config())) == []
 
 
 def test_the_network_that_is_deployed_stands_for_the_whole():

@@ -9,7 +9,8 @@ from ppcls_compress.data.transforms import parse_transforms
 from ppcls_compress.data.transforms.decoding import DecodeImage
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
-from ppcls_compress.postprocess import Topk
+from ppcls_compress.postprocess import POST_PROCESSES, Topk
+from ppcls_compress.postprocess.classes import ThreshOutput
 
 SHAPE = (3, 8, 8)
 NAMES = ("red", "green", "blue")
@@ -134,3 +135,19 @@ def test_a_single_image_by_itself(exported, pictures):
 def test_what_is_no_image_is_told(exported, images, found):
     with pytest.raises(UserError, match=f"images: .* needed, found {found}"):
         Predictor(exported / "probabilities").predict(images)
+
+
+def test_a_post_processing_that_reads_other_scores_is_refused(exported, pictures):
+    predictor = Predictor(exported / "logits")
+    with pytest.raises(UserError, match=r"PostProcess: PersonAttribute reads 26 scores, but there are 3"):
+        list(predictor.classify(pictures[0], post_process=POST_PROCESSES.get("PersonAttribute")()))
+    with pytest.raises(UserError, match=r"PostProcess: default_label_index is 7, but there are 3 classes"):
+        list(predictor.classify(pictures[0], post_process=ThreshOutput(threshold=0.5, default_label_index=7)))
+
+
+def test_names_for_another_number_of_classes_are_refused(tmp_path, pictures):
+    export(Brightest(), tmp_path, preprocess=OPS, image_shape=SHAPE, class_names=NAMES[:2])
+    predictor = Predictor(tmp_path)
+    for answers in (lambda: list(predictor.classify(pictures[0])), lambda: predictor.predict(list(pictures[0]))):
+        with pytest.raises(UserError, match=r"PostProcess: label_list holds 2 names, but there are 3 classes"):
+            answers()

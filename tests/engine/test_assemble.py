@@ -107,3 +107,26 @@ def test_the_name_of_a_list_that_comes_along_may_be_misspelt(tmp_path):
         assemble.class_names(validate(data, source="config.yaml"))
     data["Arch"]["class_num"] = 1000
     assert assemble.class_names(validate(data, source="config.yaml"))[1] == "goldfish, Carassius auratus"
+
+
+def test_a_teacher_of_the_same_network_has_its_decoder_too(tmp_path):
+    settings = {"Arch": {"name": "PPLCNet_x0_25", "class_num": 4, "use_ml_decoder": True}}
+    settings |= {
+        "MLDecoder": {
+            "query_num": 4,
+            "in_channels": 1280,
+            "class_num": 4,
+            "embed_dim": 32,
+            "mlp_hidden_dim": 32,
+            "num_heads": 4,
+        }
+    }
+    settings |= {"Global": {"image_shape": [3, 64, 64], "use_multilabel": True}}
+    settings |= {"Slim": {"distill": {"teacher": str(tmp_path / "teacher")}}}
+    settings |= {"Metric": {"Eval": [{"HammingDistance": None}]}, "Loss": {"Train": [{"MultiLabelLoss": None}]}}
+    config = validate(settings, source="test")
+    network = assemble.build_dense(config)
+    io.write_state(tmp_path / "teacher.pdparams", {key: value.numpy() for key, value in network.state_dict().items()})
+    teacher = assemble.build_teacher(config, config.Slim.distill)
+    assert teacher.state_dict().keys() == network.state_dict().keys()
+    assert all(parameter.stop_gradient for parameter in teacher.parameters())

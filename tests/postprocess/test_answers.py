@@ -44,7 +44,7 @@ def test_of_more_classes_the_default_one_takes_what_is_not_likely_enough():
 def test_the_default_class_is_one_that_the_network_has():
     options = POST_PROCESSES.get("ThreshOutput")(default_label_index=3)
     assert options.misfit(4, multilabel=False) is None
-    assert options.misfit(3, multilabel=False) == "default_label_index is 3, but Arch.class_num is 3"
+    assert options.misfit(3, multilabel=False) == "default_label_index is 3, but there are 3 classes (Arch.class_num)"
 
 
 def test_a_grade_is_rounded():
@@ -143,7 +143,7 @@ def test_scores_come_from_logits_as_they_are_read():
 @pytest.mark.parametrize(
     ("name", "class_num", "multilabel", "reason"),
     [
-        ("PersonAttribute", 25, True, "PersonAttribute reads 26 scores, but Arch.class_num is 25"),
+        ("PersonAttribute", 25, True, "PersonAttribute reads 26 scores, but there are 25 (Arch.class_num)"),
         ("TableAttribute", 6, False, "TableAttribute tells several labels of an image, but Global.use_multilabel is F"),
         ("ThreshOutput", 2, True, "ThreshOutput tells one class of an image, but Global.use_multilabel is True"),
         ("VehicleAttribute", 19, True, None),

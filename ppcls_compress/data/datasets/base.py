@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.places import Places
 from ppcls_compress.data.transforms import BatchTransformOps, TransformOps
 from ppcls_compress.declare import LARGEST, Declarations, Options
 from ppcls_compress.declare.paths import check_path
@@ -69,6 +70,20 @@ class Dataset(Options):
             UserError: the lists cannot be used; with file and line.
         """
         raise TypeError(f"{type(self).__name__} has no read of its own")
+
+    def listed(self, where: str) -> dict[str, Any]:
+        """What readers of a list take: `places`, `label_file`, `missing_allowed`, `where`; of the first such `paths`.
+
+        Raises:
+            ConfigError: a path is missing.
+        """
+        folder, file = (
+            check_path(f"{where}.{key}", getattr(self, key), kind)
+            for kind in ("folder", "file")
+            for key in [next(key for key, found in self.paths.items() if found == kind)]
+        )
+        places = Places(folder, allow_outside=self.allow_outside)
+        return {"places": places, "label_file": file, "missing_allowed": self.skip_bad_images, "where": where}
 
     def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
         """Random labels of `count` images, of the shape and type that a batch has, where images are random too."""

@@ -9,10 +9,8 @@ from pydantic import model_validator
 
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.labels import LabelledImages, check_places, lines_of
-from ppcls_compress.data.places import Places
 from ppcls_compress.data.transforms.base import LabellingTransform
 from ppcls_compress.declare import at_key
-from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, UserError
 
 
@@ -55,8 +53,8 @@ class CustomLabelDataset(Dataset):
         }
         if class_num < count:
             raise ConfigError(f"{where}.label_key: {self.label_key} has {count} labels, Arch.class_num is {class_num}")
-        places = Places(check_path(f"{where}.image_root", self.image_root, "folder"), allow_outside=self.allow_outside)
-        list_file = check_path(f"{where}.sample_list_path", self.sample_list_path, "file")
+        found = self.listed(where)
+        places, list_file = found["places"], found["label_file"]
         lines = list(lines_of(list_file))
         if not lines:
             raise UserError(f"{list_file}: the list is empty; expected a path in each line")

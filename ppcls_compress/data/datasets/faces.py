@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import field_validator, model_validator
 
 from ppcls_compress.data import identity_lists
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
-from ppcls_compress.data.datasets.identities import DecodedDataset, pairs
+from ppcls_compress.data.datasets.identities import IdentityList
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.places import Places
 from ppcls_compress.data.transforms import TransformOps
-from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import UserError
 
 
 @DATASETS.declare
-class AdaFaceDataset(DecodedDataset):
+class AdaFaceDataset(IdentityList):
     """A list of lines `relative/path identity`; the transforms are called `transform`, as upstream.
 
     Attributes:
@@ -27,6 +24,8 @@ class AdaFaceDataset(DecodedDataset):
     """
 
     paths: ClassVar[dict] = {"label_path": "file", "root_dir": "folder"}
+    parse = staticmethod(identity_lists.after(None))
+    expected = "a path and an identity"
 
     root_dir: str
     label_path: str
@@ -38,23 +37,6 @@ class AdaFaceDataset(DecodedDataset):
             return data
         renamed = {"transform_ops" if key == "transform" else key: value for key, value in data.items()}
         return cls._decoded.__func__(cls, {"backend": "pil", **renamed})
-
-    def read(self, *, class_num: int, where: str) -> LabelledImages:
-        """The lines of the list, each checked."""
-        root = check_path(f"{where}.root_dir", self.root_dir, "folder")
-        return identity_lists.read_listed_identities(
-            identity_lists.after(None),
-            expected="a path and an identity",
-            places=Places(root, allow_outside=self.allow_outside),
-            label_file=check_path(f"{where}.label_path", self.label_path, "file"),
-            class_num=class_num,
-            missing_allowed=self.skip_bad_images,
-            where=where,
-        )
-
-    def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
-        """Two images of each identity."""
-        return pairs(rng, count, class_num)
 
 
 @DATASETS.declare

@@ -13,7 +13,6 @@ from pydantic import model_validator
 from ppcls_compress.data import identity_lists
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.places import Places
 from ppcls_compress.declare import at_key
 from ppcls_compress.declare.paths import check_path
 
@@ -51,32 +50,35 @@ def pairs(rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
     return np.repeat(rng.integers(class_num, size=-(-count // 2)), 2)[:count]
 
 
-class _Listed(DecodedDataset):
-    """A folder of images and a list."""
+class IdentityList(DecodedDataset):
+    """A folder of images and a list, the first of each kind in `paths`.
 
-    paths: ClassVar[dict] = {"cls_label_path": "file", "image_root": "folder"}
+    Attributes:
+        parse: what a line holds.
+        expected: that in words.
+    """
+
     parse: ClassVar[identity_lists.Parse]
     expected: ClassVar[str]
 
-    image_root: str
-    cls_label_path: str
-
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the list, each checked."""
-        root = check_path(f"{where}.image_root", self.image_root, "folder")
         return identity_lists.read_listed_identities(
-            type(self).parse,
-            expected=self.expected,
-            places=Places(root, allow_outside=self.allow_outside),
-            label_file=check_path(f"{where}.cls_label_path", self.cls_label_path, "file"),
-            class_num=class_num,
-            missing_allowed=self.skip_bad_images,
-            where=where,
+            type(self).parse, expected=self.expected, class_num=class_num, **self.listed(where)
         )
 
     def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
         """Two images of each identity."""
         return pairs(rng, count, class_num)
+
+
+class _Listed(IdentityList):
+    """Under the usual names."""
+
+    paths: ClassVar[dict] = {"cls_label_path": "file", "image_root": "folder"}
+
+    image_root: str
+    cls_label_path: str
 
 
 @DATASETS.declare

@@ -8,8 +8,6 @@ from pydantic import Field
 
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.labels import LabelledImages, read_labelled_images
-from ppcls_compress.data.places import Places
-from ppcls_compress.declare.paths import check_path
 
 
 @DATASETS.declare
@@ -34,13 +32,5 @@ class ImageNetDataset(Dataset):
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the label file, each checked."""
         return read_labelled_images(
-            places=Places(
-                check_path(f"{where}.image_root", self.image_root, "folder"), allow_outside=self.allow_outside
-            ),
-            label_file=check_path(f"{where}.cls_label_path", self.cls_label_path, "file"),
-            class_num=class_num,
-            delimiter=self.delimiter,
-            relabel=self.relabel,
-            missing_allowed=self.skip_bad_images,
-            where=where,
+            **self.listed(where), class_num=class_num, delimiter=self.delimiter, relabel=self.relabel
         )

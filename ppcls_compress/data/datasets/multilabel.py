@@ -9,8 +9,6 @@ import numpy as np
 from ppcls_compress.data.attribute_lists import read_attribute_images
 from ppcls_compress.data.datasets.base import DATASETS, Dataset
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.data.places import Places
-from ppcls_compress.declare.paths import check_path
 
 
 @DATASETS.declare
@@ -34,16 +32,7 @@ class MultiLabelDataset(Dataset):
 
     def read(self, *, class_num: int, where: str) -> LabelledImages:
         """The lines of the label file, each checked."""
-        return read_attribute_images(
-            places=Places(
-                check_path(f"{where}.image_root", self.image_root, "folder"), allow_outside=self.allow_outside
-            ),
-            label_file=check_path(f"{where}.cls_label_path", self.cls_label_path, "file"),
-            class_num=class_num,
-            with_shares=self.label_ratio,
-            missing_allowed=self.skip_bad_images,
-            where=where,
-        )
+        return read_attribute_images(**self.listed(where), class_num=class_num, with_shares=self.label_ratio)
 
     def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
         """Each label with probability one half, float32 [N, C], or [N, 2, C] with these shares."""

@@ -14,7 +14,7 @@ from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 from ppcls_compress.deploy.onnx.quiet import quiet
 from ppcls_compress.errors import UserError, unknown
-from ppcls_compress.postprocess.base import OUTPUTS, SOFTMAX
+from ppcls_compress.postprocess.base import OUTPUTS
 from ppcls_compress.slim import quant
 
 
@@ -31,7 +31,7 @@ def export(
     *,
     image_shape: Sequence[int],
     layout: str,
-    ending: str = SOFTMAX,
+    output: str = "probabilities",
     calibration: Iterable[np.ndarray] | None = None,
 ) -> Exported:
     """Write `out_dir`/model.onnx, whole or not at all: batch norms folded, free batch size, input `image`.
@@ -41,7 +41,7 @@ def export(
         out_dir: the folder; created if missing.
         image_shape: (C, H, W).
         layout: `ort` or `openvino`; the same graph for a float model.
-        ending: `softmax` or `sigmoid`, for an output of probabilities; `none` for logits.
+        output: what it is to give, a name in `postprocess.base.OUTPUTS`; the file's metadata says so.
         calibration: preprocessed images, float32 [N, C, H, W] each, some hundred in all; for the layout `ort` of a
             quantized model, unless it was trained with `placement: deploy`, and for layers that find their range anew
             for each batch.
@@ -56,9 +56,8 @@ def export(
     from ppcls_compress.deploy.onnx import build, graph  # which need those packages
 
     images = None if calibration is None else list(calibration)
-    output = next(name for name, needed in OUTPUTS.items() if needed == ending)
     path = Path(out_dir) / MODEL
     with quiet():
-        found = build.build(quant.native(model), image_shape, layout, images, ending=ending)
+        found = build.build(quant.native(model), image_shape, layout, images, ending=OUTPUTS[output])
         graph.save(found.model, path, {"layout": layout, "output": output})
     return Exported(path=path, quantized=found.quantized, notes=found.notes)

@@ -22,7 +22,7 @@ def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
             folder,
             image_shape=job.image_shape,
             layout=layout,
-            ending=job.ending,
+            output=job.output,
             calibration=job.calibration,
         )
 

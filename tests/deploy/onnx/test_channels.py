@@ -67,7 +67,7 @@ def calibrated(block: Block, **options) -> nn.Layer:
 
 
 def answers(model: nn.Layer, folder, layout: str, engine: str) -> tuple[np.ndarray, np.ndarray, dict]:
-    path = export(model, folder, image_shape=SHAPE, layout=layout, ending="none", calibration=[images(64, 1)]).path
+    path = export(model, folder, image_shape=SHAPE, layout=layout, output="logits", calibration=[images(64, 1)]).path
     x = images(64, 2)
     found = runtime.load(path, engine, threads=1).run(x)
     return model(paddle.to_tensor(x)).numpy(), found, runtime.integer_share(path, engine)

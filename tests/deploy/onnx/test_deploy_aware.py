@@ -62,7 +62,7 @@ def answers(network, folder, name, layout, **options):
     model, _ = prepared(QuantOptions(name=name, placement="deploy", **options), copy.deepcopy(network))
     if name != "ptq":
         train(model)
-    exported = export(model, folder, image_shape=SHAPE, layout=layout, ending="none")
+    exported = export(model, folder, image_shape=SHAPE, layout=layout, output="logits")
     values = images(64, 9)
     found = runtime.load(exported.path, RUNTIMES[layout], threads=1).run(values)
     for whole, count in runtime.integer_share(exported.path, RUNTIMES[layout]).values():
@@ -72,7 +72,7 @@ def answers(network, folder, name, layout, **options):
 
 def test_every_pair_is_on_a_learned_grid(network, tmp_path):
     model, _ = prepared(QuantOptions(placement="deploy"), copy.deepcopy(network))
-    written = load(export(model, tmp_path, image_shape=SHAPE, layout="ort", ending="none").path)
+    written = load(export(model, tmp_path, image_shape=SHAPE, layout="ort", output="logits").path)
     pairs = [node for node in written.graph if node.op_type == "QuantizeLinear"]
     scales = {float(constant(node.inputs[1])) for node in pairs}
     quantizers = [

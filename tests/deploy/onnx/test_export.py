@@ -84,7 +84,7 @@ def difference(path, name: str, expected: np.ndarray, data: np.ndarray) -> float
 
 
 def write(model: nn.Layer, folder, layout: str, **settings):
-    settings = {"image_shape": SHAPE, "ending": "none", "calibration": [images(32)], **settings}
+    settings = {"image_shape": SHAPE, "output": "logits", "calibration": [images(32)], **settings}
     return export(model, folder, layout=layout, **settings)
 
 
@@ -223,7 +223,7 @@ def test_weights_on_disk_are_integers_and_symmetric(quantized, layout):
 def test_a_float_network_is_exported_exactly(tmp_path):
     paddle.seed(2)
     model = settle(TinyNet())
-    written = write(model, tmp_path, "openvino", calibration=None, ending="softmax")
+    written = write(model, tmp_path, "openvino", calibration=None, output="probabilities")
     expected = nn.functional.softmax(paddle.to_tensor(eager(model, images(8)))).numpy()
     assert written.quantized == []
     for name in ("onnxruntime", "openvino"):
@@ -233,7 +233,7 @@ def test_a_float_network_is_exported_exactly(tmp_path):
 
 def test_a_network_with_several_labels_ends_in_a_sigmoid(tmp_path, quantized):
     model, _ = quantized
-    written = write(model, tmp_path, "openvino", ending="sigmoid")
+    written = write(model, tmp_path, "openvino", output="label_probabilities")
     expected = 1 / (1 + np.exp(-eager(model, images(8))))
     for name in ("onnxruntime", "openvino"):
         assert difference(written.path, name, expected, images(8)) < 0.005

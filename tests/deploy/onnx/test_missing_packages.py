@@ -32,7 +32,7 @@ def test_a_missing_package_is_told_with_its_extra(network, layout, missing, line
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find(name))
     with pytest.raises(MissingDependencyError) as error:
-        export(network, tmp_path, image_shape=SHAPE, ending="none", layout=layout)
+        export(network, tmp_path, image_shape=SHAPE, output="logits", layout=layout)
     assert str(error.value) == line
 
 
@@ -49,5 +49,5 @@ def test_what_converts_is_named_where_none_of_it_is_installed(network, python, l
     monkeypatch.setattr(extras, "program", lambda name: None)
     monkeypatch.setattr(extras.sys, "version_info", (*python, 1))
     with pytest.raises(MissingDependencyError) as error:
-        export(network, tmp_path, image_shape=SHAPE, ending="none", layout="openvino")
+        export(network, tmp_path, image_shape=SHAPE, output="logits", layout="openvino")
     assert str(error.value) == line

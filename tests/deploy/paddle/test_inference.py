@@ -50,7 +50,7 @@ def resizing(**options):
 )
 def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
     model, deleted = network(), []
-    paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    paddle_export.write(Job(model, SHAPE, "logits", None), tmp_path)
     monkeypatch.setattr(inference.Config, "delete_pass", lambda config, name: deleted.append(name))
     monkeypatch.setattr(inference, "create_predictor", lambda config: None)
     paddle_inference.create(tmp_path, 1)
@@ -60,7 +60,7 @@ def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
 @pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "PPLCNet_x0_25", "CIFARMobileNetV3"])
 def test_everything_on_onednn_computes_the_same(tmp_path, name):
     model = models.build(name, class_num=5)
-    paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    paddle_export.write(Job(model, SHAPE, "logits", None), tmp_path)
     session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
     for count in (2, 5):
         np.testing.assert_allclose(session.run(images(count)), logits_of(model, images(count)), rtol=1e-3, atol=1e-4)
@@ -86,7 +86,7 @@ predictor.run()
 def test_resizing_is_kept_off_onednn_which_it_ends_and_the_export_says_so(tmp_path, options):
     paddle.seed(0)
     model = resizing(**options)
-    written = paddle_export.write(Job(model, SHAPE, False, None), tmp_path)
+    written = paddle_export.write(Job(model, SHAPE, "logits", None), tmp_path)
     (note,) = written.notes
     assert "PaddlePaddle issue 77340" in note
     assert 'delete_pass("onednn_placement_pass")' in note
@@ -101,7 +101,7 @@ def test_resizing_is_kept_off_onednn_which_it_ends_and_the_export_says_so(tmp_pa
 def test_a_leaky_relu_is_not_fused_with_its_convolution_which_ends_onednn(tmp_path):
     paddle.seed(0)
     model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(8, 5))
-    (note,) = paddle_export.write(Job(model, SHAPE, False, None), tmp_path).notes
+    (note,) = paddle_export.write(Job(model, SHAPE, "logits", None), tmp_path).notes
     assert 'delete_pass("conv_activation_onednn_fuse_pass")' in note
     session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
     np.testing.assert_allclose(session.run(images(3)), logits_of(model, images(3)), rtol=1e-4, atol=1e-5)

@@ -209,7 +209,7 @@ def test_families_in_a_fresh_process(tmp_path, name):
 def test_size(tmp_path):
     network = nn.Sequential(block(3, 64, act=nn.ReLU), block(64, 256), block(256, 64, act=nn.ReLU))
     (tmp_path / "float").mkdir()
-    paddle_export.write(Job(settled(network), (CHANNELS, SIZE, SIZE), False, None), tmp_path / "float")
+    paddle_export.write(Job(settled(network), (CHANNELS, SIZE, SIZE), "logits", None), tmp_path / "float")
     (tmp_path / "int8").mkdir()
     exported(quantized(network), tmp_path / "int8")
     sizes = [sum(path.stat().st_size for path in (tmp_path / name).iterdir()) for name in ("int8", "float")]
