@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 # Each lower bound is exercised: `.ci/run` installs exactly these versions and runs the fast tests on them.
 CORE = [
-    "paddlepaddle>=3.1.0",
+    "paddlepaddle>=3.0.0",
     "numpy>=1.26.0",
     "pydantic>=2.7.0",
     "rich>=13.0.0",

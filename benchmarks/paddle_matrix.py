@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RELEASES = ("3.1.1", "3.2.2", "3.3.1")
+RELEASES = ("3.0.0", "3.1.1", "3.2.2", "3.3.1")
 COLUMNS = {
     "train": r"engine|data|losses|metrics|models|optim|commands\.test_(train|stopped|not_finite)",
     "prune": r"properties|slim\.(prune|paddleslim\.test_(filter|golden|prun|successive|sens))|commands\.test_sens",

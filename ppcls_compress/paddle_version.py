@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppcls_compress.errors import UserError
 
-OLDEST, NEWEST = (3, 1), (3, 3)
+OLDEST, NEWEST = (3, 0), (3, 3)
 """The tests run on the last release of each of these and of all between (`benchmarks/paddle_matrix.py`)."""
 _SUPPORTED = " to ".join(dict.fromkeys(".".join(map(str, release)) for release in (OLDEST, NEWEST)))
 _INSTALL = f"pip install 'paddlepaddle>={OLDEST[0]}.{OLDEST[1]}.0,<{NEWEST[0]}.{NEWEST[1] + 1}'"

@@ -40,21 +40,21 @@ def test_the_version_is_that_of_the_import():
     assert paddle_version.installed() == paddle.__version__
 
 
-@pytest.mark.parametrize("version", ["3.1.0", "3.1.1", "3.2.2", "3.3.1", "3.3.2rc1", "3.3.0.dev20260101", "0.0.0"])
+@pytest.mark.parametrize("version", ["3.0.0", "3.1.1", "3.2.2", "3.3.1", "3.3.2rc1", "3.3.0.dev20260101", "0.0.0"])
 def test_nothing_is_said_of_a_supported_release_or_one_from_source(monkeypatch, version):
     assert found(monkeypatch, version) is None
 
 
-@pytest.mark.parametrize("version", ["2.6.2", "3.0.0", "3.1.0rc1", "3.1.0b2", "3.1.0-beta1", None])
+@pytest.mark.parametrize("version", ["2.6.2", "3.0.0rc1", "3.0.0b2", "3.0.0-beta1", None])
 def test_what_is_too_old_or_missing_is_refused_with_what_to_install(monkeypatch, version):
     told = f"PaddlePaddle {version} is too old" if version else "PaddlePaddle is not installed"
-    with pytest.raises(UserError, match=rf"^{re.escape(told)}; supported: 3\.1 to 3\.3: pip install 'paddlepaddle"):
+    with pytest.raises(UserError, match=rf"^{re.escape(told)}; supported: 3\.0 to 3\.3: pip install 'paddlepaddle"):
         found(monkeypatch, version)
 
 
 @pytest.mark.parametrize("version", ["3.4.0", "3.10.0", "4.0.0"])
 def test_what_is_newer_gets_a_line_and_runs(monkeypatch, capsys, version):
-    assert found(monkeypatch, version).startswith(f"PaddlePaddle {version} is not tested, 3.1 to 3.3 is; ")
+    assert found(monkeypatch, version).startswith(f"PaddlePaddle {version} is not tested, 3.0 to 3.3 is; ")
     monkeypatch.setattr("ppcls_compress.commands.report.run", lambda args: None)
     assert cli.main(["report", "-c", "config.yaml", "a=b"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
@@ -63,7 +63,7 @@ def test_what_is_newer_gets_a_line_and_runs(monkeypatch, capsys, version):
 
 def test_commands_and_the_library_refuse_before_anything_is_imported(tmp_path):
     folder = install(tmp_path, "2.6.2")
-    line = "PaddlePaddle 2.6.2 is too old; supported: 3.1 to 3.3"
+    line = "PaddlePaddle 2.6.2 is too old; supported: 3.0 to 3.3"
     command = run(folder, "from ppcls_compress.cli import main; sys.exit(main(['train', '-c', 'no.yaml']))")
     assert (command.returncode, command.stderr.count("\n")) == (2, 1)
     assert command.stderr.startswith(f"error: {line}")
