@@ -1,7 +1,7 @@
 import os
 import signal
 import threading
-import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,12 +26,26 @@ def test_a_second_sigterm_does_not_interrupt_what_the_first_one_cleans_up():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@contextmanager
+def arrivals():
+    """Read end of a pipe that gets a byte whenever Python has taken note of a signal, on whichever thread it came."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
+
+
 def test_signals_that_are_held_come_when_the_block_is_left():
     came = []
 
     def stopped_inside():
         with held():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
             came.append("later")
         came.append("not here")
 
@@ -46,9 +60,9 @@ def test_signals_that_another_thread_is_given_are_held_too():
     other.start()
 
     def stopped_inside():
-        with held():
+        with held(), arrivals() as noted:
             signal.pthread_kill(other.ident, signal.SIGTERM)
-            time.sleep(0.05)
+            os.read(noted, 1)
             came.append("later")
         came.append("not here")
 

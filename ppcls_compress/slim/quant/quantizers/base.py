@@ -119,7 +119,7 @@ class ActivationQuantizer(Quantizer):
     def _uncalibrated(self) -> UserError:
         return UserError(
             f"{self.layer_name}: its activation range is not calibrated; call slim.quant.calibrate(model, batches), "
-            "or load a state that was saved after calibration"
+            "or load a state that was saved after calibration; leave it out by skip if no forward pass reaches it"
         )
 
 
