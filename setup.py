@@ -58,7 +58,14 @@ setup(
     python_requires=">=3.11",
     classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)],
     packages=find_packages(include=["ppcls_compress", "ppcls_compress.*"]),
-    package_data={"ppcls_compress": ["py.typed", "postprocess/label_lists/*.txt", "postprocess/label_lists/*/*.txt"]},
+    package_data={
+        "ppcls_compress": [
+            "py.typed",
+            "config/starters/*.yaml",
+            "postprocess/label_lists/*.txt",
+            "postprocess/label_lists/*/*.txt",
+        ]
+    },
     install_requires=CORE,
     extras_require={
         "onnx": ONNX,

@@ -15,6 +15,7 @@ from ppcls_compress.errors import UserError, cut, shortened, unknown
 from ppcls_compress.stopping import Terminated, terminable
 
 COMMANDS = {
+    "init": "write a configuration for images of your own",
     "train": "train, with pruning and quantization as the Slim section says",
     "eval": "evaluate a checkpoint on the validation set",
     "quantize": "quantize trained weights by calibration alone, and evaluate them",
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot decode is told by name, in one line
     for noise in ("No ccache found", "When training, we now always track"):
         warnings.filterwarnings("ignore", message=noise)  # Paddle's, and nothing a user of this command could act on
-    parser = argparse.ArgumentParser(prog=f"{command}", description=COMMANDS[command], allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=_typed(command), description=COMMANDS[command], allow_abbrev=False)
     module = importlib.import_module(f"ppcls_compress.commands.{command}")
     module.add_arguments(parser)
     args, left = parser.parse_known_args(argv)
@@ -76,6 +77,16 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
         return 2
     return 0
+
+
+def _typed(command: str) -> str:
+    """The command as the user started it, for the line on its usage."""
+    started = sys.argv[0]
+    if os.path.basename(started) == "__main__.py":
+        return f"python -m ppcls_compress {command}"
+    if os.path.basename(started) == f"{command}.py":
+        return f"python {started}"
+    return f"ppcls-compress {command}"
 
 
 def _command_of(argv: list[str]) -> str | None:

@@ -60,3 +60,25 @@ def test_folders_that_cannot_be_made_are_one_line(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
         assert "cannot be made a folder" in line
+
+
+@pytest.mark.parametrize(
+    ("started", "told"),
+    [
+        ("/usr/bin/ppcls-compress", "usage: ppcls-compress eval [-h]"),
+        ("tools/eval.py", "usage: python tools/eval.py [-h]"),
+        ("/x/ppcls_compress/__main__.py", "usage: python -m ppcls_compress eval [-h]"),
+    ],
+)
+def test_usage_says_the_command_that_was_typed(monkeypatch, capsys, started, told):
+    monkeypatch.setattr("sys.argv", [started])
+    with pytest.raises(SystemExit):
+        cli.main(["-h"], command="eval")
+    assert capsys.readouterr().out.startswith(told)
+
+
+def test_a_second_configuration_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["eval", "-c", "a.yaml", "-c", "b.yaml"])
+    assert stopped.value.code == 2
+    assert "-c is given twice: a.yaml and b.yaml; one file may stand on another by _BASE_" in capsys.readouterr().err

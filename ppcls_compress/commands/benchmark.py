@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config
+from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config, refuse_overrides
 from ppcls_compress.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `benchmark`."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, required=False)
     parser.add_argument(
         "--artifacts",
         nargs="+",
@@ -21,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N", help="numbers of threads to try")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="batch sizes to try")
     parser.add_argument("--rounds", type=int, default=51, metavar="N", help="how often each is timed (default: 51)")
-    parser.add_argument("--output", metavar="DIR", help="default: <output_dir>/<Arch.name>/benchmark")
+    parser.add_argument(
+        "--output", metavar="DIR", help="default: <output_dir>/<Arch.name>/benchmark, without -c ./benchmark"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the configuration, an option or an artifact cannot be used.
     """
-    config = read_config(args)
+    config = None if args.config is None else read_config(args)
+    if config is None:
+        refuse_overrides(args)
     for option, values in (("threads", args.threads), ("batch", args.batch), ("rounds", [args.rounds])):
         wrong = [value for value in values if value < 1]
         if wrong:
@@ -49,11 +54,11 @@ def run(args: argparse.Namespace) -> None:
     with logging_to():
         models = benchmark.entries(folders)
         shape = models[0].exported.description.image_shape
-        if shape != tuple(config.Global.image_shape):
+        if config is not None and shape != tuple(config.Global.image_shape):
             raise ConfigError(
                 f"--artifacts: take images {list(shape)}, Global.image_shape is {list(config.Global.image_shape)}"
             )
-        output = io.make_folder(args.output or run_folder(config) / "benchmark")
+        output = io.make_folder(args.output or (run_folder(config) if config else Path()) / "benchmark")
         logger.info("%s, %d cores", machine.cpu_name(), cores)
         for note in (machine.int8_note(), benchmark.reference_note(models)):
             if note:

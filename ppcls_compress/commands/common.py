@@ -5,18 +5,32 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ppcls_compress.config.load import load_config
 from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.errors import ConfigError, one_line, unknown
 from ppcls_compress.models import catalog
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """`-c config.yaml` and any number of `-o key.path=value`."""
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="the YAML file of the experiment")
+class _Once(argparse.Action):
+    """An option whose second value would silently take the place of the first."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, args: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        before = getattr(args, self.dest)
+        if before is not None:
+            parser.error(f"{option} is given twice: {before} and {value}; one file may stand on another by _BASE_")
+        setattr(args, self.dest, value)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """`-c config.yaml` and any number of `-o key.path=value`; `required` says whether there must be a file."""
+    what = "the YAML file of the experiment" + ("" if required else "; an exported model needs none")
+    parser.add_argument("-c", "--config", required=required, action=_Once, metavar="FILE", help=what)
     parser.add_argument(
         "-o",
         "--override",
@@ -67,9 +81,21 @@ def read_config(args: argparse.Namespace) -> Config:
     """The validated configuration, its backbone's name and options checked too.
 
     Raises:
-        ConfigError: one line for each problem.
+        ConfigError: one line for each problem; or there is no file, which only an exported model can do without.
     """
+    if args.config is None:
+        raise ConfigError("-c: name the configuration, or with --artifact an exported model, which needs none")
     return load_checked(args.config, args.override)
+
+
+def refuse_overrides(args: argparse.Namespace) -> None:
+    """Refuse `-o` where there is no configuration that it could change.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if args.override:
+        raise ConfigError(f"-o {one_line(args.override[0], 200)}: changes a configuration; name it with -c")
 
 
 def load_checked(file: str, overrides: Sequence[str]) -> Config:

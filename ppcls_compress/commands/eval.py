@@ -3,61 +3,77 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import (
     add_config_arguments,
     add_runtime_argument,
     check_runtime,
     read_config,
+    refuse_overrides,
     require_weights,
 )
 from ppcls_compress.config.paths import check_loader
+from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
+from ppcls_compress.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.predictor import Predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `eval`."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, required=False)
     parser.add_argument("--json", metavar="FILE", help="write the metrics, as fractions, to this file too")
     parser.add_argument("--artifact", metavar="DIR", help="evaluate this exported model instead of a checkpoint")
+    parser.add_argument(
+        "--images", metavar="DIR", help="with --artifact and without -c: a folder of images with val_list.txt"
+    )
     add_runtime_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate `Global.pretrained_model`, or an artifact of any format, on `DataLoader.Eval`.
 
+    An artifact without a configuration is evaluated on the validation images that it names, or on `--images`.
+
     Raises:
         UserError: the configuration or what it points at cannot be used.
     """
-    config = read_config(args)
-    check_loader(config, "Eval")
     check_runtime(args)
+    config = None if args.artifact and args.config is None else read_config(args)
+    if config is None:
+        refuse_overrides(args)
+    elif args.images:
+        raise ConfigError("--images: with -c, DataLoader.Eval says what is evaluated; leave one of them out")
     if args.artifact:
         check_path("--artifact", args.artifact, "folder")
-    else:
-        require_weights(config)
+    if config is not None:
+        check_loader(config, "Eval")
+        if not args.artifact:
+            require_weights(config)
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed, doubts
-    from ppcls_compress.engine.doubts.preparation import about_artifact
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import evaluate_exported, evaluator, judged_images
+    from ppcls_compress.engine.train import evaluator, judged_images
 
     with logging_to(main=distributed.is_main()):
+        predictor = None
+        if args.artifact:
+            from ppcls_compress.deploy.predictor import Predictor
+
+            predictor = Predictor(args.artifact, runtime=args.runtime)
+            config = config or _config_of(predictor, args.images)
         assemble.start(config)
         distributed.start()
         told = list(doubts.of_evaluation(config, judged_images(config)))
         with dead_workers_told():
-            if args.artifact:
-                from ppcls_compress.deploy.predictor import Predictor
-
-                predictor = Predictor(args.artifact, runtime=args.runtime)
-                description = predictor.artifact.description
-                told = [*told, *about_artifact(config, description.preprocess, args.artifact)]
-                classes = config.Global.eval_mode == "classification"
-                predict = predictor.logits if classes else predictor.run
-                metrics = evaluate_exported(config, predict, description.image_shape, args.artifact)
+            if predictor is not None:
+                told += _doubts(config, predictor)
+                metrics = _of_artifact(config, predictor)
             else:
                 metrics = evaluator(config, assemble.build_model(config)[0])()
         for line in told if distributed.is_main() else ():
@@ -65,3 +81,28 @@ def run(args: argparse.Namespace) -> None:
         logger.info("evaluation: %s", describe(metrics))
         if args.json and distributed.is_main():
             io.write_json(args.json, metrics)
+
+
+def _config_of(predictor: Predictor, images: str | None) -> Config:
+    """The configuration that an artifact stands for; how many classes it tells apart, a run of it says."""
+    import numpy as np
+
+    from ppcls_compress.commands.exported import config_of
+
+    shape = predictor.artifact.description.image_shape
+    return config_of(predictor.artifact, predictor.run(np.zeros((1, *shape), np.float32)).shape[1], images)
+
+
+def _doubts(config: Config, predictor: Predictor) -> list[str]:
+    from ppcls_compress.engine.doubts.preparation import about_artifact
+
+    exported = predictor.artifact
+    return list(about_artifact(config, exported.description.preprocess, str(exported.directory)))
+
+
+def _of_artifact(config: Config, predictor: Predictor) -> dict[str, float]:
+    from ppcls_compress.engine.train import evaluate_exported
+
+    predict = predictor.logits if config.Global.eval_mode == "classification" else predictor.run
+    exported = predictor.artifact
+    return evaluate_exported(config, predict, exported.description.image_shape, exported.directory)

@@ -14,43 +14,37 @@ from ppcls_compress.commands.common import (
     add_runtime_argument,
     check_runtime,
     read_config,
+    refuse_overrides,
     require_weights,
 )
-from ppcls_compress.config.schema import Config
+from ppcls_compress.config.schema import Config, InferSection
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `infer`."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, required=False)
     parser.add_argument("--artifact", metavar="DIR", help="run this exported model instead of a checkpoint")
+    parser.add_argument(
+        "--images", metavar="PATH", help="an image, a folder or a list of images, instead of Infer.infer_imgs"
+    )
     add_runtime_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Classify `Infer.infer_imgs`; one line of JSON for each image on standard output.
+    """Classify `--images` or `Infer.infer_imgs`; one line of JSON for each image on standard output.
 
     Of several images, those that cannot be read are told and passed over; the command fails at its end then.
 
     Raises:
         UserError: the configuration, a path or an image cannot be used.
     """
-    config = read_config(args)
-    check_runtime(args)
-    if config.Infer is None or not config.Infer.infer_imgs:
-        raise ConfigError("Infer.infer_imgs: name an image or a folder, such as -o Infer.infer_imgs=photo.jpg")
-    check_path("Infer.infer_imgs", config.Infer.infer_imgs, "any")
-    if args.artifact:
-        check_path("--artifact", args.artifact, "folder")
-    else:
-        require_weights(config)
-        if not config.Infer.transforms:
-            raise ConfigError("Infer.transforms: is needed to prepare images; give what DataLoader.Eval has")
+    where, answers_of = _alone(args) if args.config is None and args.artifact else _configured(args)
     from ppcls_compress import data
     from ppcls_compress.engine.logs import logger, logging_to
 
-    paths = data.list_images(config.Infer.infer_imgs)
+    paths = data.list_images(where)
     failures: list[data.BadImageError] = []
 
     def failed(error: data.BadImageError) -> None:
@@ -58,25 +52,56 @@ def run(args: argparse.Namespace) -> None:
         logger.error("%s", error)
 
     with logging_to():
-        if passed := data.left_out(config.Infer.infer_imgs):
-            logger.warning("Infer.infer_imgs: no images, and left out: %s", _some(passed))
-        answers = _answers(args, config, paths, failed if len(paths) > 1 else None)
-        for answer in answers:
+        if passed := data.left_out(where):
+            logger.warning("no images, and left out: %s", _some(passed))
+        for answer in answers_of(paths, failed if len(paths) > 1 else None):
             sys.stdout.write(_json(answer) + "\n")
     if failures:
-        raise UserError(f"Infer.infer_imgs: {len(failures)} of {len(paths)} images have no answer, as told above")
+        raise UserError(f"{where}: {len(failures)} of {len(paths)} images have no answer, as told above")
 
 
-def _answers(
-    args: argparse.Namespace, config: Config, paths: list[Path], failed: Callable[[UserError], None] | None
-) -> Iterator[dict[str, Any]]:
-    options = config.Infer
+_Failed = Callable[[UserError], None] | None
+_Answers = Callable[[list[Path], _Failed], Iterator[dict[str, Any]]]
+"""Images, and who is told of those that cannot be read, to what is told of each."""
+
+
+def _alone(args: argparse.Namespace) -> tuple[str, _Answers]:
+    """Where the images are, and the answers of an artifact, which knows by itself how to prepare an image."""
+    refuse_overrides(args)
+    check_runtime(args)
+    check_path("--artifact", args.artifact, "folder")
+    if not args.images:
+        raise ConfigError("--images: name an image or a folder, such as --images photo.jpg")
+    check_path("--images", args.images, "any")
+    return args.images, lambda paths, failed: _exported(args, paths, failed)
+
+
+def _exported(args: argparse.Namespace, paths: list[Path], failed: _Failed, **options: Any) -> Iterator[dict[str, Any]]:
+    from ppcls_compress.deploy.predictor import Predictor
+
+    return Predictor(args.artifact, runtime=args.runtime).classify(paths, failed=failed, **options)
+
+
+def _configured(args: argparse.Namespace) -> tuple[str, _Answers]:
+    """The same of a configuration, and of an artifact that answers as it says."""
+    config = read_config(args)
+    check_runtime(args)
+    where = args.images or (config.Infer and config.Infer.infer_imgs)
+    if not where:
+        raise ConfigError("Infer.infer_imgs: name an image or a folder, such as -o Infer.infer_imgs=photo.jpg")
+    check_path("--images" if args.images else "Infer.infer_imgs", where, "any")
+    options = config.Infer or InferSection()
     if args.artifact:
-        from ppcls_compress.deploy.predictor import Predictor
+        check_path("--artifact", args.artifact, "folder")
+        said = {"post_process": config.post_process, "batch_size": options.batch_size}
+        return where, lambda paths, failed: _exported(args, paths, failed, **said)
+    require_weights(config)
+    if not options.transforms:
+        raise ConfigError("Infer.transforms: is needed to prepare images; give what DataLoader.Eval has")
+    return where, lambda paths, failed: _trained(config, paths, failed)
 
-        return Predictor(args.artifact, runtime=args.runtime).classify(
-            paths, post_process=config.post_process, batch_size=options.batch_size, failed=failed
-        )
+
+def _trained(config: Config, paths: list[Path], failed: _Failed) -> Iterator[dict[str, Any]]:
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.infer import classify
@@ -86,10 +111,10 @@ def _answers(
     return classify(
         predict,
         paths,
-        data.build_pipeline(options.transforms),
+        data.build_pipeline(config.Infer.transforms),
         post_process=config.post_process,
         class_names=assemble.class_names(config),
-        batch_size=options.batch_size,
+        batch_size=config.Infer.batch_size,
         image_shape=config.Global.image_shape,
         failed=failed,
     )

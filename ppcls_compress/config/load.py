@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ppcls_compress.config.bases import base_of, check_chain, merged
 from ppcls_compress.config.foreign import check_ours
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
@@ -32,16 +33,39 @@ _PATH_KEYS = {
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML file, apply `-o` overrides, validate; `$NAME` in a path is replaced where the variable is set.
+    """Read a YAML file and its `_BASE_`, apply `-o` overrides, validate.
+
+    `$NAME` in a path is replaced where the variable is set.
 
     Raises:
         ConfigError: one line for each problem: file (and line for broken YAML), key path, what was found, what is
             allowed.
     """
-    data = read_yaml(path)
+    data, files = read_with_bases(path)
     for override in overrides:
         apply_override(data, override)
-    return validate(expand_variables(data), source=str(path))
+    on = f" (on {', '.join(map(str, files[1:]))})" if files[1:] else ""
+    return validate(expand_variables(data), source=f"{path}{on}")
+
+
+def read_with_bases(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Path]]:
+    """The mapping in a YAML file on top of those that `_BASE_` names, see `bases`; and the files, the given one first.
+
+    Raises:
+        ConfigError: a file cannot be read, see `read_yaml`, or must not be a base.
+    """
+    files, contents = [Path(path)], []
+    while True:
+        contents.append(read_yaml(files[-1]))
+        base = base_of(contents[-1], files[-1])
+        if base is None:
+            break
+        files.append(base)
+        check_chain(files)
+    data = contents.pop()
+    while contents:
+        data = merged(data, contents.pop())
+    return data, files
 
 
 def validate(data: dict[str, Any], *, source: str) -> Config:

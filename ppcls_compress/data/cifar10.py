@@ -18,7 +18,7 @@ import numpy as np
 
 from ppcls_compress.data import cifar_archives
 from ppcls_compress.data.cifar_archives import CIFAR10
-from ppcls_compress.data.folder import run, write_image_folder
+from ppcls_compress.data.writing import run, write_image_folder
 from ppcls_compress.download import fetch
 from ppcls_compress.errors import UserError
 from ppcls_compress.text import read_text

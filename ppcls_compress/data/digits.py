@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ppcls_compress.data.folder import run, write_image_folder
+from ppcls_compress.data.writing import run, write_image_folder
 from ppcls_compress.errors import MissingDependencyError
 
 _CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 VERSION = 2
+_VALIDATION = ("image_root", "cls_label_path")
 FIVE_BEST = Topk(topk=5)
 """What is told where nothing is configured."""
 
@@ -65,6 +66,8 @@ class Description:
         integer_layers: how many layers have integer weights in the network files; None when it is not known.
         network: a fingerprint of the model's weights, by which exports of one model are known; empty when not taken.
         source: the weights that were exported, as the user named them; empty when there were none.
+        validation: `image_root` and `cls_label_path` of the validation images, as the user named them; empty where
+            they are not in a plain list.
     """
 
     image_shape: tuple[int, int, int]
@@ -82,6 +85,7 @@ class Description:
     integer_layers: int | None = None
     network: str = ""
     source: str = ""
+    validation: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def write_description(folder: Path, description: Description) -> None:
             "format": description.format,
             "network": description.network,
             "source": description.source,
+            "validation": dict(description.validation),
             "image_shape": list(description.image_shape),
             "output": description.output,
             "params": description.params,
@@ -277,6 +282,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         parity=dict(own["parity"]),
         network=str(own.get("network", "")),
         source=str(own.get("source", "")),
+        validation={str(key): str(path) for key, path in dict(own.get("validation", {})).items() if key in _VALIDATION},
         notes=tuple(own["notes"]),
         speed_only=bool(own.get("speed_only", False)),
         integer_layers=own.get("integer_layers"),

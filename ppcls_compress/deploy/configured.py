@@ -10,6 +10,7 @@ from pathlib import Path
 import paddle
 
 from ppcls_compress.config.schema import Config
+from ppcls_compress.data.datasets.image_list import ImageNetDataset
 from ppcls_compress.deploy import artifact, compare, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
 from ppcls_compress.deploy.kinds import Format
@@ -134,6 +135,7 @@ def export_all(
         flops=counted.flops,
         network=fingerprint(model),
         source=source_of(config),
+        validation=_validation(config),
         speed_only=bool(plan.speed_only),
     )
     if not description.preprocess:
@@ -168,6 +170,14 @@ def export_all(
     for error in failures.values():
         raise error
     return results
+
+
+def _validation(config: Config) -> dict[str, str]:
+    """Where the validation images are, as `artifact.Description` has it."""
+    dataset = config.DataLoader.Eval.dataset if config.DataLoader.Eval is not None else None
+    if type(dataset) is not ImageNetDataset or dataset.relabel or dataset.delimiter is not None:
+        return {}
+    return {"image_root": dataset.image_root, "cls_label_path": dataset.cls_label_path}
 
 
 def _kind(config: Config) -> str:

@@ -52,8 +52,8 @@ def test_one_broken_image_does_not_cost_the_answers_of_the_others(trained, photo
     assert "bb.png: the image is truncated" in found.err
     assert "dd.png: the transforms make an image of [3, 5, 40] of it, [3, 8, 8] is needed" in found.err
     assert "g.jpg: not a regular file, but a pipe" in found.err
-    assert "Infer.infer_imgs: no images, and left out: notes.txt, older/" in found.err
-    assert found.err.splitlines()[-1] == "error: Infer.infer_imgs: 3 of 9 images have no answer, as told above"
+    assert "no images, and left out: notes.txt\n" in found.err
+    assert found.err.splitlines()[-1] == f"error: {photos}: 3 of 9 images have no answer, as told above"
 
 
 def test_all_images_of_a_folder_are_answered_whatever_their_form(trained, photos, capsys):

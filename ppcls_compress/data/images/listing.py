@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ppcls_compress.data.labels import read_listed
@@ -11,16 +13,17 @@ SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".
 
 
 def list_images(path: str | Path) -> list[Path]:
-    """The images that `path` stands for: an image, a folder of images (sorted by name), or a text file of image paths.
+    """The images that `path` stands for: an image, a folder of images, or a text file of image paths.
 
-    The lines of a text file are relative to the folder it is in. Of a folder, files with the ending of an image count.
+    Of a folder and the folders in it, files with the ending of an image count, in the order of their names; hidden
+    folders and links to folders are passed over. The lines of a text file are relative to the folder it is in.
 
     Raises:
         UserError: nothing is there, it holds no images, or a line names a missing file.
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if _is_image(entry))
+        found = [path / name for name in names_below(path) if is_image_name(name)]
     elif path.suffix.lower() == ".txt" and path.is_file():
         found = read_listed(path)
     elif path.exists():
@@ -33,13 +36,29 @@ def list_images(path: str | Path) -> list[Path]:
 
 
 def left_out(path: str | Path) -> list[str]:
-    """The names of what `list_images` passes over in a folder, sub-folders with a slash; empty for anything else."""
+    """The names of what `list_images` passes over in a folder, folders with a slash; empty for anything else."""
     path = Path(path)
-    if not path.is_dir():
-        return []
-    others = sorted(entry for entry in path.iterdir() if not _is_image(entry))
-    return [f"{entry.name}/" if entry.is_dir() else entry.name for entry in others]
+    return [name for name in names_below(path) if not is_image_name(name)] if path.is_dir() else []
 
 
-def _is_image(entry: Path) -> bool:
-    return entry.suffix.lower() in SUFFIXES and not entry.is_dir()
+def names_below(root: Path) -> Iterator[str]:
+    """What is in a folder and in those inside it, relative to it and in order; folders that are not entered end in `/`.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
+    for folder, inner, files in os.walk(root, onerror=_unlisted):
+        shut = [name for name in inner if name.startswith(".") or os.path.islink(os.path.join(folder, name))]
+        inner[:] = sorted(set(inner) - set(shut))
+        place = os.path.relpath(folder, root)
+        for name in sorted([*files, *(f"{name}/" for name in shut)]):
+            yield name if place == os.curdir else f"{place}/{name}"
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name has the ending of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _unlisted(error: OSError) -> None:
+    raise UserError(f"{error.filename}: the folder cannot be listed: {error.strerror}") from error

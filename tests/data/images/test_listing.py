@@ -11,20 +11,24 @@ def folder(tmp_path):
     for name in ("a.jpg", "B.PNG", "c d.webp", "e.gif", "f.tif", "g.TIFF", "h.ppm", "notes.md", "list.csv"):
         (images / name).write_bytes(b"x")
     (images / "deeper.jpg").mkdir()
+    (images / "deeper.jpg" / "b.jpg").write_bytes(b"x")
+    (images / ".hidden").mkdir()
+    (images / ".hidden" / "b.jpg").write_bytes(b"x")
+    (images / "again").symlink_to(images)
     return tmp_path
 
 
 def test_list_images_of_a_file_a_folder_and_a_list(folder):
     images = folder / "images"
     assert list_images(images / "a.jpg") == [images / "a.jpg"]
-    found = ["B.PNG", "a.jpg", "c d.webp", "e.gif", "f.tif", "g.TIFF", "h.ppm"]
-    assert [path.name for path in list_images(images)] == found
+    found = ["B.PNG", "a.jpg", "c d.webp", "e.gif", "f.tif", "g.TIFF", "h.ppm", "deeper.jpg/b.jpg"]
+    assert [str(path.relative_to(images)) for path in list_images(images)] == found
     (folder / "some.txt").write_bytes("\ufeffimages/a.jpg\r\n\r\nimages/c d.webp\r\n".encode())
     assert list_images(folder / "some.txt") == [images / "a.jpg", images / "c d.webp"]
 
 
 def test_what_a_folder_holds_beside_images_is_named(folder):
-    assert left_out(folder / "images") == ["deeper.jpg/", "list.csv", "notes.md"]
+    assert left_out(folder / "images") == [".hidden/", "again/", "list.csv", "notes.md"]
     assert left_out(folder / "images" / "a.jpg") == []
 
 
