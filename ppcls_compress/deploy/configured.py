@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.datasets.image_list import ImageNetDataset
-from ppcls_compress.deploy import artifact, compare, formats, verify
+from ppcls_compress.deploy import artifact, several, verify
 from ppcls_compress.deploy.export import ExportResult, export
 from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.network import fingerprint
+from ppcls_compress.deploy.several import Plan
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import NoFormError, UserError
+from ppcls_compress.errors import UserError
 from ppcls_compress.postprocess.base import NONE
 from ppcls_compress.slim import prune, recipe
 from ppcls_compress.slim.options import SlimOptions
@@ -26,26 +26,6 @@ from ppcls_compress.slim.options import SlimOptions
 CALIBRATION_IMAGES = 256
 RANDOM_IMAGES = 64
 """The most random images that are compared on: noise does not get more telling."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is exported, and what it is checked and calibrated on.
-
-    Attributes:
-        formats: in this order.
-        check: images to compare on.
-        calibration: images for ranges that training does not learn; None where no format needs them.
-        calibrated: names of the formats that need them.
-        speed_only: what is arbitrary in it, so that the comparison has no bound and the artifact says so; empty where
-            nothing is.
-    """
-
-    formats: Sequence[Format]
-    check: samples.Samples
-    calibration: samples.Samples | None = None
-    calibrated: Sequence[str] = ()
-    speed_only: str = ""
 
 
 def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, speed_only: bool) -> Plan:
@@ -57,23 +37,9 @@ def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, spe
     Raises:
         UserError: there are no calibration images, or some cannot be read.
     """
-    step = recipe.step_of(record, "quant")
-    quantized = step is not None
-    options = step.get("options", {}) if quantized else {}
-    learned = options.get("placement") == "deploy"
-    companions = {kind.name: kind.companions if quantized else () for kind in chosen}
-    if learned and any(companions.values()):
-        # It would be another network than the one that was trained, and fail the comparison.
-        logger.info(
-            "onednn: not written: its program rounds only what layers read; this network was trained to round more"
-        )
-        companions = {}
-    named = {name: None for kind in chosen for name in (kind.name, *companions.get(kind.name, ()))}
-    wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
+    quantized = recipe.step_of(record, "quant") is not None
+    wanted, needing = several.needed(chosen, record)
     count = config.Global.export_check_images
-    anew = options.get("activation_quantize_type") == "abs_max"
-    unknown = quantized and not learned
-    needing = [kind.name for kind in wanted if unknown and (kind.calibrated or (kind.fixed and anew))]
     if speed_only:
         images = samples.random(config, min(count, RANDOM_IMAGES))
         return Plan(wanted, images, images, needing, speed_only=_speed_only(config, quantized=quantized))
@@ -151,25 +117,9 @@ def export_all(
         source=check.source,
         synthetic=check.labels is None,
     )
-    results, failures = [], {}
-    for kind in plan.formats:
-        own = replace(description, format=kind.name, notes=_notes(kind, plan))
-        try:
-            results.append(_export_one(config, model, record, directory / kind.folder, own, plan, reference))
-        except UserError as error:
-            if kind.selectable or not _has_no_form(kind, record, error):
-                failures[kind.name] = error
-            else:
-                logger.warning("%s: not written: %s", kind.name, error)
-    _withdraw_companions(directory, {result.artifact.description.format for result in results}, failures)
-    for line in artifact.strangers(directory, formats.places(directory)):
-        logger.warning("%s", line)
-    if len(failures) > 1:
-        lines = dict.fromkeys(map(str, failures.values()))  # what fails before the formats differ, fails alike in each
-        raise UserError("\n".join(lines)) from next(iter(failures.values()))
-    for error in failures.values():
-        raise error
-    return results
+    return several.export_formats(
+        model, record, directory, plan, description, reference, agreement=config.Global.export_agreement
+    )
 
 
 def _validation(config: Config) -> dict[str, str]:
@@ -195,98 +145,6 @@ def _output(config: Config) -> str:
         return "label_probabilities"
     grades = config.Infer is not None and config.Infer.PostProcess.scores == NONE
     return "probabilities" if config.Arch.infer_add_softmax and not grades else "logits"
-
-
-def _has_no_form(kind: Format, record: recipe.Record, error: UserError) -> bool:
-    """Whether a companion cannot be what the model is: by its operators, or by grids that its kernels do not know."""
-    options = (recipe.step_of(record, "quant") or {}).get("options", {})
-    free = bool(options.get("asymmetric")) or options.get("depthwise_ranges") == "channel"
-    return isinstance(error, NoFormError) or (free and not kind.any_grid and isinstance(error, verify.ParityError))
-
-
-def _withdraw_companions(directory: Path, written: Collection[str], failed: Collection[str]) -> None:
-    """Remove companions that an earlier export left beside formats that are new now and have none any more."""
-    known = (*written, *failed)
-    for name in (name for leader in written for name in formats.get(leader).companions if name not in known):
-        kind = formats.get(name)
-        if artifact.withdraw(directory / kind.folder, kind.files):
-            logger.warning("%s: removed from %s, for it was of an earlier export", name, directory / kind.folder)
-
-
-def _notes(kind: Format, plan: Plan) -> tuple[str, ...]:
-    if plan.speed_only:
-        return (plan.speed_only,)
-    if kind.name in plan.calibrated:
-        return (f"ranges that training does not learn come from {plan.calibration}",)
-    return ()
-
-
-def _export_one(
-    config: Config,
-    model: paddle.nn.Layer,
-    record: recipe.Record,
-    folder: Path,
-    description: artifact.Description,
-    plan: Plan,
-    reference: verify.Reference,
-) -> ExportResult:
-    quantized = recipe.step_of(record, "quant") is not None
-    tolerance = compare.ANY
-    if not plan.speed_only:
-        configured = config.Global.export_agreement.get(description.format)
-        tolerance = verify.default_tolerance(description.format, quantized=quantized, agreement=configured)
-    result = export(
-        model,
-        folder,
-        description=description,
-        record=record,
-        calibration=plan.calibration.batches if description.format in plan.calibrated else None,
-        reference=reference,
-        tolerance=tolerance,
-    )
-    _tell(result, speed_only=bool(plan.speed_only))
-    return result
-
-
-def _tell(result: ExportResult, *, speed_only: bool) -> None:
-    written, report = result.artifact, result.parity
-    name = written.description.format
-    for note in written.description.notes:
-        logger.info("%s: %s", name, note)
-    for file, size in written.files.items():
-        logger.info("exported: %s, %s bytes", written.directory / file, f"{size:,}")
-    logger.info("%s, compared with the model: %s", name, report)
-    for runtime, found in result.elsewhere.items():
-        _tell_elsewhere(name, runtime, found)
-    if report.loosened and not speed_only:
-        logger.warning(
-            "%s: the bounds of the comparison were %.2f%% and a mean difference of %.3g%% of the largest logit, the "
-            "defaults are %.2f%% and %.3g%%; the artifact records them",
-            name,
-            *(100 * bound for bound in (report.bound, report.mean_bound)),
-            *(100 * bound for bound in (report.default_bound, report.default_mean_bound)),
-        )
-    _tell_kernels(name, report)
-
-
-def _tell_elsewhere(name: str, runtime: str, found: verify.Elsewhere) -> None:
-    title = formats.get(name).runtime(runtime).title
-    where = f"{name} in {title}"
-    if found.report is not None:
-        logger.info("%s, compared with the model: %s", where, found.report)
-        _tell_kernels(where, found.report)
-    if found.problem is not None:
-        own = formats.get(name).runtime().title
-        logger.warning("%s: %s; use this artifact in %s, it is refused in %s", where, found.problem, own, title)
-
-
-def _tell_kernels(name: str, report: compare.ParityReport) -> None:
-    if report.integer_kernels:
-        shares = ", ".join(f"{kind} {done} of {count}" for kind, (done, count) in report.integer_kernels.items())
-        whole = all(done == count for done, count in report.integer_kernels.values())
-        log = logger.info if whole else logger.warning
-        rest = "" if whole else "; the others compute in float and gain no speed"
-        log("%s: layers on integer kernels: %s%s", name, shares, rest)
 
 
 def source_of(config: Config) -> str:

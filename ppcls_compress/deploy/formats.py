@@ -31,8 +31,8 @@ def get(name: str) -> Format:
     return FORMATS[name]
 
 
-def chosen(names: Sequence[str]) -> list[Format]:
-    """The formats that a user asks for, each once; `all` means every one.
+def chosen(names: Sequence[str], *, where: str = "--format") -> list[Format]:
+    """The formats that a user asks for, each once; `all` means every one; `where` they are named is for messages.
 
     Raises:
         ConfigError: no such format; the message names the closest.
@@ -40,7 +40,7 @@ def chosen(names: Sequence[str]) -> list[Format]:
     selectable = {name: kind for name, kind in FORMATS.items() if kind.selectable}
     for name in names:
         if name not in (*selectable, _EVERY):
-            raise ConfigError(f"--format: {unknown('export format', name, (*selectable, _EVERY))}")
+            raise ConfigError(f"{where}: {unknown('export format', name, (*selectable, _EVERY))}")
     return [kind for name, kind in selectable.items() if name in names or _EVERY in names]
 
 

@@ -17,6 +17,7 @@ from ppcls_compress.slim.inputs import Inputs, with_dtypes
 from ppcls_compress.slim.paddleslim.arguments import check_apply, check_axis, check_filters, check_ratio
 from ppcls_compress.slim.paddleslim.collection import Choice, Collection, LayerView, collect
 from ppcls_compress.slim.paddleslim.pruning_plan import PruningPlan
+from ppcls_compress.slim.paddleslim.recorded import recorded
 from ppcls_compress.slim.prune.choose.selection import float_values
 from ppcls_compress.slim.prune.choose.whole import refuse_all_whole
 from ppcls_compress.slim.prune.cut.fitting import Network
@@ -30,6 +31,7 @@ from ppcls_compress.slim.prune.sensitivity import (
     measure,
 )
 from ppcls_compress.slim.prune.trace.channels import Channels
+from ppcls_compress.slim.record import Record
 
 _logger = logging.getLogger(__name__)
 
@@ -265,6 +267,15 @@ class FilterPruner:
             UserError: another pruner has cut the network since.
         """
         self.network.restore(self.opt)
+
+    def record(self) -> Record:
+        """What all plans have cut so far, as a compression record: plain JSON that rebuilds the structure.
+
+        Example:
+            >>> pruner.prune_vars({"conv2d_0.w_0": 0.3}, axis=0)
+            >>> small = recipe.rebuild(fresh_dense_model, pruner.record())
+        """
+        return recorded(self.network, self._criterion)
 
     @property
     def _filter_axis(self) -> int:

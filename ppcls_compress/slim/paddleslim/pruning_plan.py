@@ -18,6 +18,7 @@ from ppcls_compress.slim.prune.cut.fitting import Network
 from ppcls_compress.slim.prune.cut.history import History
 from ppcls_compress.slim.prune.cut.masks import Masks, check_masks, check_plan, cut_alone, plan_of
 from ppcls_compress.slim.prune.cut.plan import Plan
+from ppcls_compress.slim.prune.cut.structure import Change
 from ppcls_compress.slim.prune.cut.surgery import Surgery
 from ppcls_compress.slim.prune.trace.channels import Channels
 
@@ -170,12 +171,12 @@ class PruningPlan:
             return
         network, inner = self._network_of(model), _inner(model)
         surgery = Surgery()
-        left = None
+        left, changes = None, []
         try:
             if network is None:
                 self._apply_alone(inner, surgery, lazy=lazy, opt=opt, verify=verify)
             else:
-                left = self._apply_traced(network, surgery, lazy=lazy, opt=opt, verify=verify)
+                left, changes = self._apply_traced(network, surgery, lazy=lazy, opt=opt, verify=verify)
             if not lazy:
                 surgery.drop_gradients()
         except BaseException:
@@ -184,7 +185,7 @@ class PruningPlan:
         if network is None:
             self._histories.setdefault(id(inner), History(inner)).remember(surgery, opt)
         else:
-            network.remember(surgery, left, opt)
+            network.remember(surgery, left, opt, changes)
 
     def restore(self, model: nn.Layer, opt: paddle.optimizer.Optimizer | None = None) -> None:
         """Puts the network back as it was before the first plan that its pruner applied, as PaddleSlim does.
@@ -211,17 +212,20 @@ class PruningPlan:
         lazy: bool,
         opt: paddle.optimizer.Optimizer | None,
         verify: bool,
-    ) -> np.ndarray | None:
-        """Returns the mask over labels of what is left."""
+    ) -> tuple[np.ndarray | None, list[Change]]:
+        """Returns the mask over labels of what is left, and the attributes that were changed."""
         tensors, choose = network.tracing.graph.tensors, self._chooser()
         expected = choose(network.channels())
         check_plan(expected, self._decisive(tensors))
+        changes: list[Change] = []
         left, shapes = network.left, {name: list(tensor.shape) for name, tensor in tensors.items()}
         if lazy:
             plan = network.sound(lambda channels: network.after_earlier(choose(channels)))
             surgery.mask(tensors, plan.cuts)
         else:
-            plan, _ = network.fit(lambda channels: network.after_earlier(choose(channels)), surgery, verify=verify)
+            plan, changes = network.fit(
+                lambda channels: network.after_earlier(choose(channels)), surgery, verify=verify
+            )
             left = plan.keep
         done = choose(plan.channels)
         if expected.kept and not done.kept:
@@ -229,7 +233,7 @@ class PruningPlan:
         if opt is not None and not lazy:
             surgery.shrink_states(opt, tensors, plan.cuts, shapes)
         self._own_up(done, expected)
-        return left
+        return left, changes
 
     def _own_up(self, done: Plan, expected: Plan) -> None:
         """Lets the masks say what was done, and tells when it is not what they said."""

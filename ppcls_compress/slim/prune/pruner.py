@@ -86,6 +86,22 @@ def prune(
     return model, record
 
 
+def cost_left(network: Network, plan: Plan | None = None) -> Cost:
+    """Of a network as it was traced, or of what a plan leaves of it; whatever was cut out of it meanwhile."""
+    graph, evaluation = network.tracing.graph, network.tracing.evaluation
+    traced = {id(graph.tensors[name]): graph.shapes[value] for value, name in graph.parameters.items()}
+    sizes = {id(p): prod(traced.get(id(p), p.shape)) for p in counted_parameters(network.model)}
+    dense = sum(sizes.values())
+    if plan is None:
+        return cost_of(evaluation, graph.shapes, dense)
+    shapes = plan.shapes()
+    saved = 0
+    for value, name in graph.parameters.items():
+        if name in plan.kept and id(graph.tensors[name]) in sizes:
+            saved += prod(graph.shapes[value]) - prod(shapes[value])
+    return cost_of(evaluation, shapes, dense - saved)
+
+
 class _Chooser:
     """Plans for the network as it is known so far; scores are computed once per layer."""
 
@@ -102,7 +118,6 @@ class _Chooser:
         self.skips = skipped(network.model, options.skip, network.tracing)
         self.latency = latency
         self.scorer = Scorer(options, network.tracing, stage)
-        self.params = {id(p): prod(p.shape) for p in counted_parameters(network.model)}
 
     def choose(self, channels: Channels) -> Plan:
         """The plan the options ask for.
@@ -162,16 +177,7 @@ class _Chooser:
 
     def cost(self, plan: Plan | None = None) -> Cost:
         """Of the dense network, or of what a plan leaves."""
-        graph, evaluation = self.network.tracing.graph, self.network.tracing.evaluation
-        dense = sum(self.params.values())
-        if plan is None:
-            return cost_of(evaluation, graph.shapes, dense)
-        shapes = plan.shapes()
-        saved = 0
-        for value, name in graph.parameters.items():
-            if name in plan.kept and id(graph.tensors[name]) in self.params:
-                saved += prod(graph.shapes[value]) - prod(shapes[value])
-        return cost_of(evaluation, shapes, dense - saved)
+        return cost_left(self.network, plan)
 
     def _measure(self, plan: Plan) -> float:
         name = self.options.target[0]

@@ -52,6 +52,7 @@ class Network:
     left: np.ndarray | None = None
     _history: History = field(init=False)
     _earlier: list[np.ndarray | None] = field(default_factory=list)
+    _changes: list[Sequence[Change]] = field(default_factory=list)
     _pins: list[tuple[Labels, Pin]] = field(default_factory=list)
     _solved: Channels | None = None
     _failures: dict[int, int] = field(default_factory=dict)
@@ -143,11 +144,16 @@ class Network:
         return plan
 
     def remember(
-        self, surgery: Surgery, left: np.ndarray | None, optimizer: paddle.optimizer.Optimizer | None = None
+        self,
+        surgery: Surgery,
+        left: np.ndarray | None,
+        optimizer: paddle.optimizer.Optimizer | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         """Notes what was done to the network, so that `restore` undoes it."""
         self._history.remember(surgery, optimizer)
         self._earlier.append(self.left)
+        self._changes.append(changes)
         self.left = left
 
     @contextmanager
@@ -160,12 +166,20 @@ class Network:
             while len(self._earlier) > before:
                 self._history.undo_last()
                 self.left = self._earlier.pop()
+                self._changes.pop()
 
     def restore(self, optimizer: paddle.optimizer.Optimizer | None = None) -> None:
         """The network, and what the optimizer remembers, as before the first that was remembered; see `History`."""
         self._history.restore(optimizer)
         self._earlier.clear()
+        self._changes.clear()
         self.left = None
+
+    @property
+    def changes(self) -> list[Change]:
+        """The attributes of layers that are not what they were in the dense network, with their values now."""
+        found = {(path, name): value for changes in self._changes for path, name, value in changes}
+        return [(path, name, value) for (path, name), value in found.items()]
 
     def fit(
         self, choose: Callable[[Channels], Plan], surgery: Surgery, *, verify: bool = True
