@@ -12,6 +12,10 @@ fastest float form of all runtimes, without and with OpenVINO's own precision.
 
 With `--out FILE` every finished network and batch is kept there, and a later run goes on from it. The four networks
 take about 10 minutes on two quiet cores.
+
+    python benchmarks/int8_speed.py --against CHECKOUT [--networks ...] [--batches ...]
+
+writes our integer forms with the code of another checkout as well, and times both revisions' files in turns.
 """
 
 from __future__ import annotations
@@ -91,12 +95,14 @@ def _stock(source: Path, target: Path, size: int) -> None:
     quantize_static(str(source), str(target), Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
 
 
-def time_forms(folder: Path, present: list[Form], batch: int, options: argparse.Namespace) -> dict[str, float]:
-    """Median milliseconds by label."""
+def time_forms(places: dict[str, Path], forms: list[Form], batch: int, options: argparse.Namespace) -> dict[str, float]:
+    """Median milliseconds by what a folder of forms is called, and the form's label."""
     from ppcls_compress.deploy.measure import latency
 
     candidates = {
-        form.label: latency.Candidate(folder / form.folder, form.reduced, NAMES[form.runtime]) for form in present
+        called + form.label: latency.Candidate(folder / form.folder, form.reduced, NAMES[form.runtime])
+        for called, folder in places.items()
+        for form in forms
     }
     shape = [batch, 3, options.size, options.size]
     found = latency.measure(candidates, shape, threads=options.threads, rounds=options.rounds)
@@ -119,16 +125,43 @@ def measure(name: str, kept: dict, options: argparse.Namespace, save: Callable[[
     if not missing:
         return
     with tempfile.TemporaryDirectory() as place:
-        command = [sys.executable, __file__, "--size", str(options.size), "--write", name, place]
-        sizes, why = run_child(command, timeout=TIME_LIMIT)
-        if sizes is None:
-            raise SystemExit(f"{name}: {why}")
+        sizes = _written(Path(__file__), name, place, options.size)
         present = [form for form in FORMS if form.folder in sizes]
         kept["mb"] = sizes
         kept["integer"] = integer_kernels(Path(place), present)
         for batch in missing:
-            kept.setdefault("ms", {})[str(batch)] = time_forms(Path(place), present, batch, options)
+            kept.setdefault("ms", {})[str(batch)] = time_forms({"": Path(place)}, present, batch, options)
             save()
+
+
+def _written(script: Path, name: str, place: str, size: int) -> dict[str, float]:
+    """What `write_forms` of a checkout's own `script` gives."""
+    command = [sys.executable, str(script), "--size", str(size), "--write", name, place]
+    sizes, why = run_child(command, timeout=TIME_LIMIT, env={"PYTHONPATH": str(script.parent.parent)})
+    if sizes is None:
+        raise SystemExit(f"{name}: {why}")
+    return sizes
+
+
+def compare(name: str, checkout: Path, options: argparse.Namespace) -> None:
+    """Print, for each integer form, this checkout's time and size beside another one's."""
+    scripts = {"": Path(__file__), "there: ": checkout.resolve() / "benchmarks" / Path(__file__).name}
+    with tempfile.TemporaryDirectory() as place:
+        places = {called: Path(place, str(index)) for index, called in enumerate(scripts)}
+        sizes = {
+            called: _written(script, name, str(places[called]), options.size) for called, script in scripts.items()
+        }
+        forms = [
+            form for form in FORMS if form.what.startswith("int8") and all(form.folder in mb for mb in sizes.values())
+        ]
+        heads = ("ms", "ms there", "there/here", "MB", "MB there")
+        print(f"\n{name}\n{'batch':>5} {'form':48} " + " ".join(f"{head:>12}" for head in heads))
+        for batch in options.batches:
+            times = time_forms(places, forms, batch, options)
+            for form in forms:
+                here, there = (times[called + form.label] for called in scripts)
+                disk = " ".join(f"{mb[form.folder]:12.2f}" for mb in sizes.values())
+                print(f"{batch:>5} {form.label:48} {here:12.2f} {there:12.2f} {there / here:11.2f}x {disk}", flush=True)
 
 
 def show(name: str, kept: dict, batches: list[int]) -> None:
@@ -168,12 +201,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--out", type=Path, help="keep all numbers here as JSON, and go on from it")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="time another revision's files in turns")
     parser.add_argument("--write", nargs=2, metavar=("NETWORK", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
         emit(write_forms(options.write[0], Path(options.write[1]), options.size))
         return
     print(f"{machine()}, {options.threads} threads")
+    if options.against:
+        for name in options.networks:
+            compare(name, options.against, options)
+        return
     kept = {"machine": machine(), "threads": options.threads, "networks": {}}
     if options.out and options.out.exists():
         kept = json.loads(options.out.read_text())

@@ -139,5 +139,6 @@ _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
 _LEAST = {"options": _OPTIONS}
 """Of a kind of step that checks the rest by itself."""
 _KINDS = (*(field.name for field in fields(SlimOptions)), "fold")
-_OPTIONAL = ("merged", "normed")
-"""Layers whose branches became one, and whose weight no norm computes any more: not every network has such."""
+_OPTIONAL = ("merged", "normed", "uncalled")
+"""Layers whose branches became one, whose weight no norm computes any more, that no evaluation calls: not every network
+has such."""

@@ -14,7 +14,7 @@ from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import fold, foreign, layers, normed
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
 from ppcls_compress.slim.quant.placement import placement
-from ppcls_compress.slim.quant.select import Selection, select
+from ppcls_compress.slim.quant.select import Selection, select, uncalled
 
 
 def prepare(
@@ -35,15 +35,17 @@ def prepare(
         model: changed in place.
         options: what to quantize, and how.
         inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once, `placement: deploy`
-            traces it. Left out, images of usual sizes are tried.
+            traces it, and layers that it never reaches in evaluation stay float. Left out, images of usual sizes are
+            tried, and every layer counts as reached.
         custom: classes that replace a step; those that the options name are given by `named_classes(options)`.
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
         "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
-        "custom": names of the replaced steps}; if there are any, "normed": layers whose weight a norm computed. With
-        `placement: deploy` also "places": [{"layer", "side", "non_negative", "readers"}], with a "call" if the layer is
-        called more than once, "unlearned": [{"layer", "op"}], the tensors that an integer graph would round and that
+        "custom": names of the replaced steps}; if there are any, "normed": layers whose weight a norm computed, and
+        "uncalled": those that no evaluation calls. With `placement: deploy` also "places": [{"layer", "side",
+        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer",
+        "op"}], the tensors that an integer graph would round and that
         no layer gives by itself, and "calls": which calls of such layers there are.
 
     Raises:
@@ -58,11 +60,13 @@ def prepare(
         if key not in custom.given():
             raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
     merged = branches.merge(model)
-    selection = select(model, options)
+    left = uncalled(model, options, inputs) if inputs is not None and options.backend == "native" else []
+    selection = select(model, options, left)
     plain = _normed(model, selection)
     normed.make_named_plain(model, plain)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
     record = _record(options, selection, merged, folded, custom) | ({"normed": plain} if plain else {})
+    record |= {"uncalled": left} if left else {}
     if options.placement == "deploy":
         record |= placement.to_record(placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
@@ -134,7 +138,7 @@ def apply_record(
         raise UserError(f"the record needs the classes {record['custom']}, given were {sorted(custom.given())}")
     options = QuantOptions.from_dict(record["options"])
     branches.merge_named(model, record.get("merged", ()))
-    selection = select(model, options)
+    selection = select(model, options, record.get("uncalled", ()))
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
         raise UserError(f"the record's quantized layers are not this model's: {cut(', '.join(different[:5]), 300)}")

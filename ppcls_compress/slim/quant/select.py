@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import paddle
 
 from ppcls_compress.errors import ConfigError, UserError, unknown
+from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.options.rules import LAYER_TYPES
 from ppcls_compress.slim.quant.foreign import ForeignLayer
-from ppcls_compress.slim.quant.layers import QuantLayer, base_type, has_own_forward, taken_name
+from ppcls_compress.slim.quant.layers import QuantLayer, base_type, evaluating, has_own_forward, taken_name
 from ppcls_compress.slim.quant.normed import has_weight
 
 _WEIGHTED = (
@@ -42,8 +44,13 @@ class Selection:
     skipped: list[Skipped]
 
 
-def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
+def select(model: paddle.nn.Layer, options: QuantOptions, uncalled: Collection[str] = ()) -> Selection:
     """Decide for every layer with a weight.
+
+    Args:
+        model: not changed.
+        options: what to quantize, and how.
+        uncalled: layers that `uncalled` found.
 
     Raises:
         UserError: the model is quantized already, has nothing to quantize, or is itself the layer to quantize.
@@ -61,6 +68,9 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
         if pattern is not None:
             skipped.append(Skipped(name, type(layer).__name__, f"skip: {pattern}"))
             continue
+        if name in uncalled:
+            skipped.append(Skipped(name, type(layer).__name__, "no forward pass in evaluation calls it"))
+            continue
         settings = options
         for rule in options.per_layer:
             if any(_matches(pattern, name, layer, ends) for pattern in rule.layers):
@@ -71,6 +81,30 @@ def select(model: paddle.nn.Layer, options: QuantOptions) -> Selection:
         raise UserError(f"{type(model).__name__} has no layer that can be quantized ({why})")
     _check_effect(options, candidates, chosen)
     return Selection(chosen, skipped)
+
+
+def uncalled(model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs) -> list[str]:
+    """The layers to quantize that no forward pass in evaluation calls, as those of auxiliary heads; by name.
+
+    Nothing would ever calibrate them. A model that does not run on random `inputs` is taken to call all of its layers.
+    """
+    called: set[str] = set()
+    chosen = select(model, options).chosen
+    found = {name: layer for name, layer in model.named_sublayers() if name in chosen}
+
+    def noting(name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
+        return lambda layer, given: called.add(name)
+
+    hooks = [layer.register_forward_pre_hook(noting(name)) for name, layer in found.items()]
+    try:
+        with evaluating(model), paddle.no_grad():
+            describing.call(model, describing.example(inputs))
+    except Exception:  # whatever a user's network raises on images that are noise
+        return []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for name in chosen if name not in called]
 
 
 def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str, paddle.nn.Layer], list[Skipped]]:

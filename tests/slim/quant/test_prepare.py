@@ -308,3 +308,43 @@ def test_layers_take_keyword_arguments(options):
     if quant.is_placed(model):
         quant.mark_places(model)
         assert model(IMAGES).shape == [2, 2, 18, 3]
+
+
+class Auxiliary(nn.Layer):
+    """A head that training alone runs, as GoogLeNet's."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2D(3, 4, 3)
+        self.extra = nn.Conv2D(4, 3, 1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        scores = self.head(x.mean(axis=[2, 3]))
+        return [scores, self.extra(x).mean(axis=[2, 3])] if self.training else scores
+
+
+@pytest.mark.parametrize("placement", ["layers", "deploy"])
+def test_layers_that_no_evaluation_calls_stay_float_and_are_named(placement):
+    options = QuantOptions(name="pact", placement=placement, skip=("head",))
+    model, record = quant.prepare(Auxiliary(), options, inputs=[[1, 3, 8, 8]])
+    assert record["quantized"] == ["stem"]
+    assert [(item["layer"], item["reason"]) for item in record["skipped"]] == [
+        ("extra", "no forward pass in evaluation calls it"),
+        ("head", "skip: head"),
+    ]
+    quant.calibrate(model, [IMAGES])
+    model.train()
+    sum(part.sum() for part in model(IMAGES)).backward()
+    assert model.extra.weight.grad is not None
+    again = quant.apply_record(Auxiliary(), json.loads(json.dumps(record)))
+    again.set_state_dict(model.state_dict())
+    model.eval()
+    again.eval()
+    np.testing.assert_array_equal(again(IMAGES).numpy(), model(IMAGES).numpy())
+
+
+def test_without_inputs_every_layer_counts_as_called():
+    _, record = quant.prepare(Auxiliary(), QuantOptions(name="pact"))
+    assert record["quantized"] == ["stem", "extra", "head"]
