@@ -22,6 +22,7 @@ IN_FLOAT = ("HardSwish", "HardSigmoid", "Elu", "Tanh")
 """Activations without an integer kernel in ONNX Runtime."""
 _LEVELS = 255
 _SLACK = 1 + 1e-6
+_WORTH = 4.0  # on a published PP-LCNet, half of the multiplications for the same answers
 
 Items = dict[ir.Node, QuantizedNode]
 """The quantized nodes of a graph, whose weights are still to be replaced by integers."""
@@ -45,6 +46,17 @@ def feeds_float(value: ir.Value, items: Mapping[ir.Node, QuantizedNode]) -> bool
     """Whether a convolution on integers gives a tensor and all that reads it is an activation in float."""
     reader = only_reader(value)
     return reader is not None and reader.op_type in IN_FLOAT and value.producer() in items and _is_conv(value)
+
+
+def factors_pay(before: Grid, after: Grid) -> bool:
+    """Whether one step for all channels of what an activation reads would make much more noise than a step for each.
+
+    A multiplication in float is what the factors cost. The noise of either, a share of the steps' squares, is told in
+    parts of the one that the rounding of the activation's result makes anyway.
+    """
+    own = np.square(after.scale * np.asarray(after.factors or [1.0], np.float64))
+    apart = np.square(before.scale * np.asarray(before.factors, np.float64))
+    return bool(np.mean(1 + apart.max() / own) > _WORTH * np.mean(1 + apart / own))
 
 
 def round_for_depthwise(value: ir.Value, grid: Grid, items: Items) -> None:

@@ -134,6 +134,11 @@ def _grids(
             grids[value] = _observed_grid(*_told_apart(value, *seen[value.name]))
         else:
             grids[value] = Grid.unsigned(1.0)
+    for value in by_channel:
+        after = groups.get(only_reader(value).outputs[0])
+        if grids[value].factors is not None and after in grids and not channels.factors_pay(grids[value], grids[after]):
+            low, high = _told_apart(value, *seen[value.name])
+            grids[value] = Grid.between(low.min(), high.max())
     return {value: grids[groups[value]] for value in tensors}, notes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -10,9 +12,10 @@ from paddle import nn
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from ppcls_compress.deploy.extras import TO_ONNX, missing
-from ppcls_compress.deploy.onnx import runtime
+from ppcls_compress.deploy.onnx import channels, runtime
 from ppcls_compress.deploy.onnx.export import export
 from ppcls_compress.deploy.onnx.graph import constant, load
+from ppcls_compress.deploy.onnx.qdq import Grid
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -94,12 +97,21 @@ def test_onnxruntime_computes_with_them_on_integer_kernels(kind, tmp_path):
     allowed = 0.06 if kind == "product" else 0.01
     assert np.abs(found - expected).mean() < allowed * np.abs(expected).max()
     ops = [node.op_type for node in load(tmp_path / "channel" / "model.onnx").graph]
-    # One behind the depthwise convolution, which gives a hard-swish its result; two around a hard-swish before it; and
-    # beside a swish's own one that divides. Another convolution takes the factors over without any.
-    assert ops.count("Mul") == {"in_float": 3, "product": 3}.get(kind, 1)
+    # Two around a hard-swish before the depthwise convolution, and beside a swish's own one that divides. Another
+    # convolution takes the factors over without any, and what the depthwise one gives has channels much alike.
+    assert ops.count("Mul") == {"in_float": 2, "product": 2}.get(kind, 0)
     pairs = [node for node in load(tmp_path / "channel" / "model.onnx").graph if node.op_type == "QuantizeLinear"]
     assert all(constant(node.inputs[1]).size == 1 for node in pairs)  # several times as slow otherwise
     assert "Clip" not in ops
+
+
+@pytest.mark.parametrize(("spread", "earns"), [(1.0, False), (2.0, False), (64.0, True)])
+def test_what_an_activation_reads_has_factors_only_where_they_spare_much_noise(spread, earns):
+    steps = np.geomspace(1 / spread, 1.0, 8)
+    before = Grid(0.05, 100, "uint8", tuple(steps.tolist()))
+    assert channels.factors_pay(before, replace(before, scale=0.03)) is earns
+    # Where the result is rounded much more coarsely, for all channels alike, there is nothing to spare.
+    assert not channels.factors_pay(before, Grid(0.2, 0, "uint8"))
 
 
 def test_onnxruntime_is_nearer_to_float_than_with_one_range(tmp_path):
