@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import paddle
+import paddle.distributed as dist
 
 from ppcls_compress.losses.pairs import contrast
 from ppcls_compress.outputs import Output, identities
@@ -14,7 +15,8 @@ class CrossBatchMemory(paddle.nn.Layer):
     """See `contrastive.ContrastiveLoss_XBM`; what it remembers are buffers, for a checkpoint to hold.
 
     A batch that does not fit behind the last one takes the place of the end of the memory, and the next one starts at
-    its beginning, as upstream.
+    its beginning, as upstream. Several processes remember the batches of all of them, in the order of their ranks, so
+    that the memory is the same everywhere and a checkpoint holds all of it.
 
     Args:
         features: takes the features [N, width] out of an output.
@@ -46,7 +48,7 @@ class CrossBatchMemory(paddle.nn.Layer):
         loss = contrast(features, labels, **self.rules)
         batches, place, filled = self.counts.tolist()
         if batches >= self.start:
-            place, filled = self._remember(features.detach(), labels, place, filled)
+            place, filled = self._remember(*_of_all_processes(features.detach(), labels), place, filled)
             known = (self.feats[:filled], self.targets[:filled])
             loss = loss + self.weight * contrast(features, labels, others=known, **self.rules)
         self.counts.set_value(paddle.to_tensor([batches + 1, place, filled]))
@@ -60,3 +62,12 @@ class CrossBatchMemory(paddle.nn.Layer):
             self.feats[start : start + count] = features[-count:].astype(self.feats.dtype)
             self.targets[start : start + count] = labels[-count:]
         return (start + count if fits else 0), max(filled, start + count)
+
+
+def _of_all_processes(features: paddle.Tensor, labels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    if dist.get_world_size() == 1:
+        return features, labels
+    parts: list[tuple] = []  # plain arrays, for the batches of processes may differ in size
+    dist.all_gather_object(parts, (features.astype("float32").numpy(), labels.numpy()))
+    everyone = [paddle.concat([paddle.to_tensor(part) for part in column]) for column in zip(*parts, strict=True)]
+    return everyone[0], everyone[1]

@@ -208,6 +208,16 @@ def test_a_memory_goes_on_from_its_state():
     assert told(first, batch(9)) == told(second, batch(9))
 
 
+def test_processes_remember_the_batches_of_all_of_them(monkeypatch):
+    other = (batch(7).astype("float32")[:3], np.array(Y[:3]))  # the batch of rank 1, a shorter one
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(paddle.distributed, "all_gather_object", lambda found, own: found.extend([own, other]))
+    total, x = memory(start=0), batch(0)
+    expected = contrast(x, x, Y, Y) + 0.5 * contrast(x, np.concatenate([x, other[0]]), Y, [*Y, *other[1]])
+    assert told(total, x) == pytest.approx(expected, rel=1e-4)
+    assert total.layers()["ContrastiveLoss_XBM"].counts.tolist() == [1, N + 3, N + 3]
+
+
 def test_no_gradient_reaches_the_memory():
     total = memory(start=0)
     x = paddle.to_tensor(batch(0).astype("float32"), stop_gradient=False)
