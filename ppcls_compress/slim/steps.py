@@ -7,7 +7,7 @@ A step `X` is a key of the section: its options are the field `X` of `SlimOption
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class Context:
         calibration_batches: how many batches the ranges are found from.
         gradients: runs backward passes over training batches, for a criterion that needs them.
         latency: milliseconds that a network takes, for `target_latency_ms`.
+        shown: hands items on one after the other and shows how far it is; the text says what is done to them.
         train: trains a network between two iterations of `iterative`; its second argument is the record so far.
     """
 
@@ -39,6 +40,7 @@ class Context:
     gradients: Callable[[paddle.nn.Layer], None] | None = None
     latency: Callable[[paddle.nn.Layer], float] | None = None
     train: Callable[[paddle.nn.Layer, Record], None] | None = None
+    shown: Callable[[Sequence[str], str], Iterable[str]] = lambda items, what: items
 
 
 Take = Callable[[paddle.nn.Layer, Any, Inputs, Record, Context], tuple[paddle.nn.Layer, Record]]

@@ -31,6 +31,7 @@ def after_training(options: Given) -> dict[str, Any]:
         "activation_quantizer": options.activation_quantizer or "KLQuantizer",
         "weight_quantizer": "PerChannelAbsmaxQuantizer",
         "bias_correction": True,
+        "reconstruction": None,
         "fuse_conv_bn": True,
         "asymmetric": "auto",
         "depthwise_ranges": "channel",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
 from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
+from ppcls_compress.slim.options.reconstruction import Reconstruction, reconstruction
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
 
 WeightType = Literal[
@@ -87,6 +88,8 @@ class QuantOptions:
         hist_percent: ptq by histogram. Fraction of the magnitudes inside the range.
         percentile: ptq by percentile, of each batch's magnitudes; in percent.
         bias_correction: ptq. Shift each bias by the mean error that rounding causes in the layer's output.
+        reconstruction: ptq. The rounding of weights is learned layer by layer, see `Reconstruction`; None takes the
+            nearest level.
         weight_preprocess: `package.module.Class`, a layer class of the user's own in place of
             `weight_preprocess_type`. A record never has it imported, only what the user gives.
         act_preprocess: the same in place of `activation_preprocess_type`.
@@ -131,6 +134,7 @@ class QuantOptions:
     hist_percent: float | None = None
     percentile: float | None = None
     bias_correction: bool | None = None
+    reconstruction: Reconstruction | None = None
     weight_preprocess: str | None = None
     act_preprocess: str | None = None
     weight_quantize: str | None = None
@@ -143,6 +147,7 @@ class QuantOptions:
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
         object.__setattr__(self, "skip", names("skip", self.skip))
         object.__setattr__(self, "per_layer", rules(self.per_layer))
+        object.__setattr__(self, "reconstruction", reconstruction(self.reconstruction))
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
         for key, name in self.classes().items():
@@ -158,6 +163,11 @@ class QuantOptions:
         if self.unsigned is True and bits == 16:
             raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
         _check_asymmetric(self)
+        for key in ("weight_preprocess", "weight_quantize"):
+            if self.reconstruction and getattr(self, key):
+                raise ConfigError(
+                    f"reconstruction: rounds weights itself, and {key} is a class of yours; leave one out"
+                )
         if self.compat and self.observer_epochs == 0:
             raise ConfigError("observer_epochs: 0 would keep compat: paddleslim's start, which knows no data")
         if self.placement == "deploy":

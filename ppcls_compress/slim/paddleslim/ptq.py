@@ -134,11 +134,12 @@ def _check_arguments(activation_quantizer: str, given: Mapping[str, Any]) -> Non
             raise ConfigError(unknown(f"argument of {activation_quantizer}", key, _ARGUMENTS))
     if "quant_bits" in given and "activation_bits" in given:
         raise ConfigError("quant_bits: is the same as activation_bits; leave one out")
-    if given.get("bias_correction"):
-        raise ConfigError(
-            "bias_correction: needs the batches twice, and PTQ sees them once; use slim.quant.prepare and calibrate, "
-            "or tools/quantize.py"
-        )
+    for key in ("bias_correction", "reconstruction"):
+        if given.get(key):
+            raise ConfigError(
+                f"{key}: needs the batches twice, and PTQ sees them once; use slim.quant.prepare and calibrate, or "
+                "tools/quantize.py"
+            )
     if given.get("placement") == "deploy":
         raise ConfigError(
             "placement: PTQ rounds what layers read; for deploy use slim.quant.prepare and calibrate, or "

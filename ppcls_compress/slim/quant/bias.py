@@ -16,6 +16,8 @@ import numpy as np
 import paddle
 
 from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant.placement import placement
+from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 
 
 @dataclass
@@ -69,3 +71,10 @@ def _shift(layer: paddle.nn.Layer, means: list[_Mean]) -> np.ndarray:
         channels = layers.channel_dimension(layer, difference.ndim)
         shifts.append(difference.mean(axis=[axis for axis in range(difference.ndim) if axis != channels]).numpy())
     return np.average(shifts, axis=0, weights=[mean.count for mean in means])
+
+
+def corrects_bias(layer: paddle.nn.Layer) -> bool:
+    """Whether the layer's options ask for bias correction."""
+    inputs = placement.quantizers(layer._fake_quant_input)[0]
+    inputs = inputs.source if isinstance(inputs, placement.RoundedBefore) else inputs
+    return isinstance(inputs, ActivationQuantizer) and inputs.corrects_bias

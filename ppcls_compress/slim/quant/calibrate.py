@@ -11,17 +11,26 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
+from ppcls_compress.slim.copying import copied
+from ppcls_compress.slim.options.reconstruction import Reconstruction
 from ppcls_compress.slim.position import failures_told
 from ppcls_compress.slim.quant import layers
-from ppcls_compress.slim.quant.bias import InputMeans
+from ppcls_compress.slim.quant.bias import InputMeans, corrects_bias
 from ppcls_compress.slim.quant.foreign import foreign_layers
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 from ppcls_compress.slim.quant.quantizers.learned import ClipWeightByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.quantizers.weights import WeightQuantizer
+from ppcls_compress.slim.quant.reconstruction.run import Rounded, Shown, reconstruct
 
 
-def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
+def calibrate(
+    model: paddle.nn.Layer,
+    batches: Iterable[paddle.Tensor],
+    *,
+    reconstruction: Reconstruction | None = None,
+    shown: Shown = lambda items, what: items,
+) -> list[Rounded]:
     """Run batches through the model in float and set every activation range from what the layers read.
 
     Observed ranges of weights start from the weights, and so do the clips of `weight_preprocess_type: PACT`.
@@ -32,14 +41,21 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
     Args:
         model: prepared; its modes are as before afterwards.
         batches: inputs of the model: a tensor [N, C, H, W], a dict, or a list or tuple with an entry for each argument
-            of `forward`. A few of training's are enough.
+            of `forward`. A few of training's are enough; `reconstruction` keeps them all in memory, and wants some
+            hundred images.
+        reconstruction: how the rounding of weights is learned; None leaves weights as they are.
+        shown: to show the progress of that.
+
+    Returns:
+        What was rounded so, layer by layer.
 
     Raises:
         UserError: no quantized layer, no batch, one that the model does not take, a layer that no batch reached, or an
             activation that is not finite.
     """
     if foreign_layers(model):
-        return
+        return []
+    batches = batches if reconstruction is None else list(batches)
     found = required_quant_layers(model)
     correcting = {name: layer for name, layer in found.items() if corrects_bias(layer)}
     means = InputMeans(correcting)
@@ -50,8 +66,10 @@ def calibrate(model: paddle.nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
                 describing.call(model, batch)
     observation.finish()
     _start_weights(model, found)
+    reference = None if reconstruction is None else copied(model)
     with layers.evaluating(model):
         means.correct()
+    return [] if reference is None else reconstruct(model, reference, batches, reconstruction, shown=shown)
 
 
 def required_quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
@@ -168,13 +186,6 @@ def _start_weights(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) ->
                 clip.calibrate_from(layer.weight)
             if isinstance(quantizer, WeightQuantizer):
                 quantizer.start(layer.preprocessed_weight())
-
-
-def corrects_bias(layer: paddle.nn.Layer) -> bool:
-    """Whether the layer's options ask for bias correction."""
-    inputs = placement.quantizers(layer._fake_quant_input)[0]
-    inputs = inputs.source if isinstance(inputs, placement.RoundedBefore) else inputs
-    return isinstance(inputs, ActivationQuantizer) and inputs.corrects_bias
 
 
 @contextlib.contextmanager
