@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
     files = matching(args.patterns)
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers: expected at least 1, found {args.workers}")
+    if not args.timeout > 0:
+        raise ConfigError(f"--timeout: expected more than 0 seconds, found {args.timeout:g}")
     workers = args.workers or default_workers()
     kept = Results(args.json, [*args.override, *(["--read-only"] if args.read_only else [])])
     kept.check_readable()
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # the cores are shared by processes
     if rest and not args.read_only:
         from ppcls_compress.commands import dry_run  # noqa: F401  Paddle is loaded once, before the processes fork
+        from ppcls_compress.deploy.paddle import inference  # noqa: F401
     found = _told(known, rest, args, workers, kept)
     sys.stdout.write("\n".join(totals(found.values())) + "\n")
     bad = [outcome for outcome in found.values() if outcome.status != "ok"]

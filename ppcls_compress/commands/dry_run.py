@@ -8,6 +8,7 @@ from pathlib import Path
 from ppcls_compress import data
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import configured, formats
+from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine import assemble, samples, train
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
@@ -21,11 +22,17 @@ _UNJUDGED = dict.fromkeys(formats.FORMATS, 0.0)
 MAX_BATCH = 8
 
 
-def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
-    """Build, compress, train two steps, export and check; keep nothing.
+def rehearse(
+    config: Config, *, largest_batch: int = MAX_BATCH, steps: int = STEPS, nursery: Nursery | None = None
+) -> None:
+    """Build, compress, train some steps, export and check; keep nothing.
 
     A configuration without losses, for inference alone, is not trained. Local weights are loaded, nothing is
     downloaded; the images are random, of the configured shape and class count, in batches of at most `largest_batch`.
+
+    Args:
+        steps: of training.
+        nursery: where the process that runs the export is forked; None starts one.
 
     Raises:
         UserError: what the real run would fail with.
@@ -36,12 +43,12 @@ def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
         config.Global.image_shape,
         class_num=config.Arch.class_num,
         batch_size=batch,
-        steps=STEPS,
+        steps=steps,
         seed=config.Global.seed,
         dataset=None if training is None else training.dataset,
     )
     with logging_to():
-        logger.info("dry run: %d steps of %d synthetic images %s", STEPS, batch, list(config.Global.image_shape))
+        logger.info("dry run: %d steps of %d synthetic images %s", steps, batch, list(config.Global.image_shape))
         assemble.start(config)
         companions = assemble.build_companions(config, download=False)
         context = compression_context(
@@ -54,7 +61,7 @@ def rehearse(config: Config, *, largest_batch: int = MAX_BATCH) -> None:
             trainer.run()
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
-            plan = configured.Plan([formats.get("paddle")], check)
+            plan = configured.Plan([formats.get("paddle")], check, nursery=nursery)
             configured.export_all(_judged(config, record), model, record, Path(folder), plan)
         logger.info(
             "dry run passed; the real run trains %d epochs and writes to %s",

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ppcls_compress.commands.absent import without_absent_weights
 from ppcls_compress.commands.common import load_checked
 from ppcls_compress.errors import ForeignFileError, UserError, first_line, one_line
+
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.nursery import Nursery
 
 Status = Literal["ok", "foreign", "failed", "crashed"]
 
@@ -31,6 +34,8 @@ Check = Callable[[str, Sequence[str]], str]
 
 BATCH = 2
 """Images of a step: the fewest that batch norms can be trained on."""
+STEPS = 1
+"""Of training: the export that follows tells what it made of the weights."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def outcomes(
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                running.append(_Run(waiting.pop(), overrides, timeout, check or rehearsed))
+                running.append(_Run(waiting.pop(), overrides, timeout, check or _rehearsed_apart))
             connection.wait([event for run in running for event in run.events], timeout=_LOOK_EVERY)
             ended = [run for run in running if run.over]
             running = [run for run in running if run not in ended]
@@ -147,10 +152,21 @@ def _run(check: Check, file: str, overrides: Sequence[str], log: int, answer: co
     answer.send(verdict(lambda: check(file, overrides)))
 
 
-def rehearsed(file: str, overrides: Sequence[str]) -> str:
-    """`train --dry-run` of one file, on the smallest batches.
+def _rehearsed_apart(file: str, overrides: Sequence[str]) -> str:
+    """As `rehearsed`, in a process that has computed nothing, which the one that runs the export is forked from."""
+    from ppcls_compress.deploy.nursery import Nursery
+
+    with Nursery() as nursery:
+        return rehearsed(file, overrides, nursery=nursery)
+
+
+def rehearsed(file: str, overrides: Sequence[str], *, nursery: Nursery | None = None) -> str:
+    """`train --dry-run` of one file, one step on the smallest batch.
 
     Weights that are not here are no mistake of the file, nor is it one that a file is for inference alone.
+
+    Args:
+        nursery: where the process that runs the export is forked; None starts one.
 
     Returns:
         What was left out.
@@ -158,16 +174,14 @@ def rehearsed(file: str, overrides: Sequence[str]) -> str:
     Raises:
         UserError: as `train --dry-run` does.
     """
-    from ppcls_compress.commands.train import dry_run
+    from ppcls_compress.commands.dry_run import rehearse
+    from ppcls_compress.commands.train import check_rehearsal
 
     config, absent = without_absent_weights(load_checked(file, overrides))
     inference = config.Loss is None and config.Optimizer is None
-    if inference:
-        from ppcls_compress.commands.dry_run import rehearse
-
-        rehearse(config, largest_batch=BATCH)
-    else:
-        dry_run(config, largest_batch=BATCH)
+    if not inference:
+        check_rehearsal(config)
+    rehearse(config, largest_batch=BATCH, steps=STEPS, nursery=nursery)
     notes = ["for inference alone, not trained"] if inference else []
     return "; ".join([*notes, *(f"without the weights of {key}, which are not here" for key in absent)])
 

@@ -42,7 +42,10 @@ def run(args: argparse.Namespace) -> None:
     config = read_config(args)
     profiler = parse_profiler(args.profiler) if args.profiler else None
     if args.dry_run:
-        dry_run(config)
+        from ppcls_compress.commands.dry_run import rehearse
+
+        check_rehearsal(config)
+        rehearse(config)
         return
     if args.resume and config.Global.checkpoints:
         raise ConfigError("--resume: goes on from the run's own folder; leave it out with Global.checkpoints")
@@ -65,11 +68,8 @@ def run(args: argparse.Namespace) -> None:
         tell_outcome(progress, config)
 
 
-def dry_run(config: Config, *, largest_batch: int | None = None) -> None:
-    """Rehearse a training run on synthetic images.
-
-    Args:
-        largest_batch: images of a step, where the configured batch has more; None takes what `dry_run` says.
+def check_rehearsal(config: Config) -> None:
+    """What a dry run needs, which is all that training does but for images.
 
     Raises:
         UserError: the configuration or what it points at cannot be used.
@@ -78,9 +78,6 @@ def dry_run(config: Config, *, largest_batch: int | None = None) -> None:
     check_can_train(config)
     check_weights(config)
     check_teacher(config)
-    from ppcls_compress.commands.dry_run import MAX_BATCH, rehearse
-
-    rehearse(config, largest_batch=largest_batch or MAX_BATCH)
 
 
 def _resumed(config: Config, latest: Path) -> Config:

@@ -68,6 +68,8 @@ class Description:
         source: the weights that were exported, as the user named them; empty when there were none.
         validation: `image_root` and `cls_label_path` of the validation images, as the user named them; empty where
             they are not in a plain list.
+        setting: in which the format's own runtime computes what the model does, a name of its `safer` settings; empty
+            for the usual one.
     """
 
     image_shape: tuple[int, int, int]
@@ -86,6 +88,7 @@ class Description:
     network: str = ""
     source: str = ""
     validation: Mapping[str, str] = field(default_factory=dict)
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def write_description(folder: Path, description: Description) -> None:
             "network": description.network,
             "source": description.source,
             "validation": dict(description.validation),
+            "setting": description.setting,
             "image_shape": list(description.image_shape),
             "output": description.output,
             "params": description.params,
@@ -283,6 +287,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
         network=str(own.get("network", "")),
         source=str(own.get("source", "")),
         validation={str(key): str(path) for key, path in dict(own.get("validation", {})).items() if key in _VALIDATION},
+        setting=str(own.get("setting", "")),
         notes=tuple(own["notes"]),
         speed_only=bool(own.get("speed_only", False)),
         integer_layers=own.get("integer_layers"),

@@ -81,8 +81,8 @@ class Kind:
     what: str = "logits"
 
 
-_LEAST_LOG = -80.0
-"""What a softmax in float32 cannot tell from 0 is cut off."""
+_LEAST_LOG = -64.0
+"""What a softmax in float32 cannot tell from 0 is cut off; Paddle's own kernel gives nothing smaller than this."""
 _LARGEST_LABEL = 10.0
 """A logit of more is cut off: a sigmoid in float32 gives it to 1e-4 of this, larger ones ever less exactly."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ppcls_compress import io
 from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
+from ppcls_compress.deploy.nursery import Nursery
+from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.models.named_outputs import as_deployed
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.record import empty_record, step_of
@@ -43,6 +46,7 @@ def export(
     calibration: Sequence[np.ndarray] | None = None,
     reference: compare.Reference | None = None,
     tolerance: compare.Tolerance | None = None,
+    nursery: Nursery | None = None,
 ) -> ExportResult:
     """Write `model` to `directory`, with integer weights if it is quantized, branches merged, and a free batch size.
 
@@ -59,6 +63,7 @@ def export(
         reference: the model's own answers, to compare with those of the artifact in a fresh process; None leaves the
             comparison out.
         tolerance: of the comparison; None for the default of the format.
+        nursery: where that process is forked; None starts one.
 
     Raises:
         MissingDependencyError: a package that the format needs is not installed.
@@ -86,10 +91,41 @@ def export(
             io.write_json(staging / artifact.RECORD, record, indent=None)
         artifact.write_description(staging, description)
         if reference is not None:
-            report = verify.parity(reference, staging, tolerance=tolerance)
+            description, report = _settled(reference, staging, description, tolerance, nursery)
             elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
             found = report.plain()
             if elsewhere:
                 found[sessions.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}
             artifact.write_description(staging, replace(description, parity=found))
     return ExportResult(artifact.load(directory), report, elsewhere)
+
+
+def _settled(
+    reference: compare.Reference,
+    staging: Path,
+    description: artifact.Description,
+    tolerance: compare.Tolerance | None,
+    nursery: Nursery | None,
+) -> tuple[artifact.Description, compare.ParityReport]:
+    """The description with the first setting of its runtime in which the artifact computes what the model does.
+
+    A runtime's kernels and fusions err for some networks. The bounds are the same in each setting, so that a network
+    that was written wrongly fails in all of them.
+
+    Raises:
+        UserError: it fails in all of them; of the last, where the runtime adds the least of its own.
+    """
+    judge = partial(verify.parity, reference, staging, tolerance=tolerance, nursery=nursery)
+    try:
+        return description, judge()
+    except UserError as error:
+        usual = failure = error
+    for setting in formats.get(description.format).runtime().safer:
+        note = f"{setting.note}; as usual, {one_line(usual)}"
+        safer = replace(description, setting=setting.name, notes=(*description.notes, note))
+        artifact.write_description(staging, safer)
+        try:
+            return safer, judge()
+        except UserError as error:
+            failure = error
+    raise failure

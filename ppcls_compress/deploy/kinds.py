@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ppcls_compress.deploy.extras import missing, require
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, unknown
 from ppcls_compress.postprocess.base import OUTPUTS
 
 if TYPE_CHECKING:
@@ -49,6 +49,25 @@ class Job:
         return OUTPUTS[self.output]
 
 
+Opener = Callable[["Path", int], Session]
+"""The folder of the files and a number of threads to the loaded network."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A safer way of running a format, for networks that the usual way computes wrongly.
+
+    Attributes:
+        name: in the description of an artifact that needs it.
+        open: loads the files so, with a number of threads.
+        note: for the user: how it differs, and how others run it so.
+    """
+
+    name: str
+    open: Opener
+    note: str
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What runs a format.
@@ -60,14 +79,29 @@ class Runtime:
         integer_kernels: (kernels that compute with integers, all of them) by kind of layer; None if that is not told.
         extra: of this package, which brings `needs`.
         needs: what must be importable, beside this package's own dependencies.
+        safer: what is tried, in this order, where an artifact does not compute what its model does.
     """
 
     name: str
     title: str
-    open: Callable[[Path, int], Session]
+    open: Opener
     integer_kernels: Callable[[Path], dict[str, tuple[int, int]]] | None = None
     extra: str = ""
     needs: tuple[str, ...] = ()
+    safer: tuple[Setting, ...] = ()
+
+    def opener(self, setting: str = "") -> Opener:
+        """What loads the files in one of its settings, by name; empty for the usual one.
+
+        Raises:
+            UserError: it has no such setting.
+        """
+        if not setting:
+            return self.open
+        settings = {item.name: item for item in self.safer}
+        if setting not in settings:
+            raise UserError(unknown(f"setting of {self.title}", setting, settings))
+        return settings[setting].open
 
     @property
     def installed(self) -> bool:

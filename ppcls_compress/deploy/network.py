@@ -117,8 +117,12 @@ def sound_logits_of(model: paddle.nn.Layer, images: np.ndarray, source: str) -> 
                 f"the trained model's own output is not finite on {source}; first layer with such values: {first}; the "
                 "weights are broken"
             )
-        few = paddle.to_tensor(images[:_FEW])
-        unsteady = first_unsteady(model, lambda: model(few))
+    few = images[:_FEW]
+    again = logits_of(model, few)
+    if np.array_equal(again, logits if len(images) == len(few) else logits_of(model, few)):
+        return logits
+    with inference_mode(model):
+        unsteady = first_unsteady(model, lambda: model(paddle.to_tensor(few)))
     if unsteady is not None:
         raise UserError(
             f"{unsteady} gives other numbers each time, in evaluation too, so that no export can be compared with it; "

@@ -9,7 +9,7 @@ from ppcls_compress.errors import UserError
 
 
 def open_session(exported: Artifact, threads: int, runtime: str | None = None) -> Session:
-    """Load the network of an artifact into a runtime of its format, None for the format's own.
+    """Load the network of an artifact into a runtime of its format, None for the format's own, in the setting it needs.
 
     Raises:
         MissingDependencyError: the runtime is not installed.
@@ -21,7 +21,8 @@ def open_session(exported: Artifact, threads: int, runtime: str | None = None) -
     if lacking:
         raise UserError(f"{exported.directory}: has no {', '.join(lacking)}, which the format {kind.name} consists of")
     chosen.require()
-    return chosen.open(exported.directory, threads)
+    setting = exported.description.setting if chosen == kind.runtime() else ""
+    return chosen.opener(setting)(exported.directory, threads)
 
 
 ELSEWHERE = "elsewhere"

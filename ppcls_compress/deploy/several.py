@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress.deploy import artifact, compare, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
 from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine import samples
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NoFormError, UserError
@@ -28,6 +29,7 @@ class Plan:
         calibrated: names of the formats that need them.
         speed_only: what is arbitrary in it, so that the comparison has no bound and the artifact says so; empty where
             nothing is.
+        nursery: where the processes that compare are forked; None starts one for each.
     """
 
     formats: Sequence[Format]
@@ -35,6 +37,7 @@ class Plan:
     calibration: samples.Samples | None = None
     calibrated: Sequence[str] = ()
     speed_only: str = ""
+    nursery: Nursery | None = None
 
 
 def needed(chosen: Sequence[Format], record: Record) -> tuple[list[Format], list[str]]:
@@ -154,6 +157,7 @@ def _export_one(
         calibration=plan.calibration.batches if description.format in plan.calibrated else None,
         reference=reference,
         tolerance=tolerance,
+        nursery=plan.nursery,
     )
     _tell(result, speed_only=bool(plan.speed_only))
     return result

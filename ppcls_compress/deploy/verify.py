@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from ppcls_compress.slim.record import step_of
 
 if TYPE_CHECKING:
     import paddle
+
+    from ppcls_compress.deploy.nursery import Nursery
 
 
 class ParityError(UserError):
@@ -91,20 +94,28 @@ class Elsewhere:
         return told if self.report is None else {**self.report.plain(), **told}
 
 
-def parity(reference: Reference, directory: str | Path, *, tolerance: Tolerance | None = None) -> ParityReport:
+def parity(
+    reference: Reference,
+    directory: str | Path,
+    *,
+    tolerance: Tolerance | None = None,
+    nursery: Nursery | None = None,
+) -> ParityReport:
     """Compare a model's answers with those of its artifact in its own runtime, in a fresh process.
 
     Args:
         reference: the model's answers.
         directory: the folder of the artifact.
         tolerance: None for the default of the format.
+        nursery: where the process is forked; None starts one.
 
     Raises:
         ParityError: the artifact is further from the model than `tolerance` allows.
         UserError: the artifact does not run.
     """
     exported = artifact.load(directory)
-    report, problem = _judged(reference, exported, tolerance)
+    run = run_fresh if nursery is None else partial(run_fresh, nursery=nursery)
+    report, problem = _judged(reference, exported, tolerance, run)
     if problem is not None:
         raise ParityError(
             f"{exported.description.format}: the exported network does not compute what the trained one does: "
@@ -136,26 +147,30 @@ def parity_elsewhere(
     for item in formats.get(exported.description.format).runtimes[1:]:
         if item.installed:
             try:
-                found[item.name] = Elsewhere(*_judged(reference, exported, tolerance, item.name))
+                found[item.name] = Elsewhere(*_judged(reference, exported, tolerance, run_fresh, item.name))
             except UserError as error:
                 found[item.name] = Elsewhere(None, f"it does not run there: {error}")
     return found
 
 
 def _judged(
-    reference: Reference, exported: artifact.Artifact, tolerance: Tolerance | None, runtime: str | None = None
+    reference: Reference,
+    exported: artifact.Artifact,
+    tolerance: Tolerance | None,
+    run: Callable[..., tuple[np.ndarray, dict[str, tuple[int, int]]]],
+    runtime: str | None = None,
 ) -> tuple[ParityReport, str | None]:
     """How far an artifact is from the model in a runtime, and what of it is worse than allowed."""
     default = default_tolerance(exported.description.format, quantized=exported.quantized)
     tolerance = tolerance or default
-    outputs, kernels = run_fresh(exported.directory, reference.images, runtime)
+    outputs, kernels = run(exported.directory, reference.images, runtime)
     report = compare(reference, outputs, tolerance, default=default, kernels=kernels)
     strict = exported.quantized and not reference.synthetic
     return report, problem(report, tolerance, strict=strict)
 
 
 def run_fresh(
-    directory: str | Path, images: np.ndarray, runtime: str | None = None
+    directory: str | Path, images: np.ndarray, runtime: str | None = None, *, nursery: Nursery | None = None
 ) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
     """The logits, or logarithms of probabilities, [N, classes] of an artifact, run in a process of its own.
 
@@ -163,6 +178,7 @@ def run_fresh(
         directory: the folder of the artifact.
         images: float32 [N, C, H, W].
         runtime: of its format; None for the format's own.
+        nursery: where the process is forked; None starts one.
 
     Returns:
         Them, and how many kernels compute with integers, as `Runtime.integer_kernels` gives it.
@@ -170,20 +186,24 @@ def run_fresh(
     Raises:
         UserError: it does not run.
     """
-    threads = len(os.sched_getaffinity(0))
+    # From a nursery come processes of which several run at a time.
+    threads = len(os.sched_getaffinity(0)) if nursery is None else 1
     with tempfile.TemporaryDirectory() as folder:
         names = ("images.npy", "outputs.npy", "kernels.json")
         request = {Path(name).stem: str(Path(folder, name)) for name in names}
         np.save(request["images"], images)
-        asked = {**request, "artifact": str(Path(directory).resolve()), "runtime": runtime}
+        asked = {**request, "artifact": str(Path(directory).resolve()), "runtime": runtime, "threads": threads}
         io.write_json(Path(folder, "request.json"), asked)
-        fresh.run_module(__name__, Path(folder, "request.json"), threads=threads, folder=folder)
+        if nursery is None:
+            fresh.run_module(__name__, Path(folder, "request.json"), threads=threads, folder=folder)
+        else:
+            nursery.run(_answer, asked)
         kernels = {name: (done, count) for name, (done, count) in io.read_json(request["kernels"]).items()}
         return np.load(request["outputs"], allow_pickle=False), kernels
 
 
 def _answer(request: Mapping[str, Any]) -> None:
-    predictor = Predictor(request["artifact"], runtime=request["runtime"])
+    predictor = Predictor(request["artifact"], threads=request["threads"], runtime=request["runtime"])
     images = np.load(request["images"], allow_pickle=False, mmap_mode="r")
     batches = [predictor.logits(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     np.save(request["outputs"], np.concatenate(batches))

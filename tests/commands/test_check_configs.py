@@ -151,30 +151,44 @@ def test_fewer_run_at_a_time_where_memory_is_short(monkeypatch):
     assert check_configs.default_workers() == 2
 
 
-def _ended(monkeypatch, rehearsed, timeout=60):
-    monkeypatch.setattr(many, "rehearsed", rehearsed)
-    (outcome,) = many.outcomes(["a.yaml"], [], workers=1, timeout=timeout)
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["--workers", "0"], "--workers: expected at least 1, found 0"),
+        (["--timeout", "0"], "--timeout: expected more than 0 seconds, found 0"),
+        (["--timeout", "-3"], "--timeout: expected more than 0 seconds, found -3"),
+        (["--timeout", "nan"], "--timeout: expected more than 0 seconds, found nan"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(tmp_path, capsys, given, found):
+    (tmp_path / "a.yaml").write_text("{}")
+    code, out, err = check(capsys, tmp_path, *given)
+    assert (code, out, err) == (2, [], [f"error: {found}"])
+
+
+def _ended(rehearsed, timeout=60):
+    (outcome,) = many.outcomes(["a.yaml"], [], workers=1, timeout=timeout, check=rehearsed)
     return outcome
 
 
-def test_an_answer_longer_than_a_pipe_holds_is_read(monkeypatch):
-    outcome = _ended(monkeypatch, lambda file, overrides: "x" * 300_000, timeout=30)
+def test_an_answer_longer_than_a_pipe_holds_is_read():
+    outcome = _ended(lambda file, overrides: "x" * 300_000, timeout=30)
     assert (outcome.status, len(outcome.reason)) == ("ok", 300_000)
 
 
-def test_a_process_that_dies_or_hangs_is_told_and_costs_nothing_else(monkeypatch):
-    died = _ended(monkeypatch, lambda file, overrides: os.kill(os.getpid(), signal.SIGSEGV))
+def test_a_process_that_dies_or_hangs_is_told_and_costs_nothing_else():
+    died = _ended(lambda file, overrides: os.kill(os.getpid(), signal.SIGSEGV))
     assert (died.status, died.reason) == ("crashed", "the process ended with SIGSEGV")
-    hung = _ended(monkeypatch, lambda file, overrides: signal.pause(), timeout=0.2)
+    hung = _ended(lambda file, overrides: signal.pause(), timeout=0.2)
     assert (hung.status, hung.reason) == ("crashed", "stopped after 0 seconds")
 
 
-def test_an_error_that_is_no_message_keeps_its_traceback(monkeypatch):
+def test_an_error_that_is_no_message_keeps_its_traceback():
     def fails(file, overrides):
         print("on the way")
         raise KeyError("key")
 
-    outcome = _ended(monkeypatch, fails)
+    outcome = _ended(fails)
     assert outcome.status == "crashed"
     assert outcome.reason.startswith("KeyError: 'key' (test_check_configs.py:")
     assert "Traceback" in outcome.log

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
+from ppcls_compress.deploy.kinds import Format, Job, Opener, Runtime, Session, Setting
 from ppcls_compress.deploy.paddle.files import OLDER_PROGRAM, PROGRAM
 
 if TYPE_CHECKING:
     from ppcls_compress.deploy.notes import Written
+    from ppcls_compress.deploy.paddle.inference import OneDNN
 
 
 def _write_paddle(job: Job, folder: Path) -> Written:
@@ -18,10 +19,24 @@ def _write_paddle(job: Job, folder: Path) -> Written:
     return paddle_export.write(job, folder)
 
 
-def _open_paddle(folder: Path, threads: int) -> Session:
-    from ppcls_compress.deploy.paddle.inference import PaddleSession, create
+def _paddle_opener(onednn: OneDNN) -> Opener:
+    def load(folder: Path, threads: int) -> Session:
+        from ppcls_compress.deploy.paddle.inference import PaddleSession, create
 
-    return PaddleSession(create(folder, threads))
+        return PaddleSession(create(folder, threads, onednn))
+
+    return load
+
+
+_SAFER = (
+    Setting(
+        "fused",
+        _paddle_opener("fused"),
+        "oneDNN computes convolutions and what it fuses with them alone (elsewhere "
+        'config.delete_pass("onednn_placement_pass")), which is slower',
+    ),
+    Setting("plain", _paddle_opener("off"), "runs without oneDNN (elsewhere config.disable_mkldnn()), which is slower"),
+)
 
 
 def _write_onednn(job: Job, folder: Path) -> Written:
@@ -48,7 +63,7 @@ FORMATS = (
         name="paddle",
         folder="",
         files=PROGRAM,
-        runtimes=(Runtime("paddle", "Paddle Inference", _open_paddle),),
+        runtimes=(Runtime("paddle", "Paddle Inference", _paddle_opener("all"), safer=_SAFER),),
         agreement=0.98,
         mean=0.02,
         write=_write_paddle,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from paddle import inference
@@ -27,15 +28,28 @@ class PaddleSession:
         return self._output.copy_to_cpu()
 
 
-def create(folder: Path, threads: int) -> inference.Predictor:
-    """A predictor for the format `paddle`."""
+OneDNN = Literal["all", "fused", "off"]
+"""What runs on oneDNN: what has a kernel there, only convolutions and what is fused with them, or nothing."""
+
+
+def create(folder: Path, threads: int, onednn: OneDNN = "all") -> inference.Predictor:
+    """A predictor for the format `paddle`.
+
+    Args:
+        folder: of the files.
+        threads: for the arithmetic.
+        onednn: what runs on oneDNN; less of it where it is known to end there.
+    """
     config = inference.Config(*(str(folder / name) for name in PROGRAM))
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(threads)
     # oneDNN makes float networks 3 to 5 times as fast as the plain kernels, networks with integer weights 2 to 3 times.
+    if onednn == "off":
+        config.disable_mkldnn()
+        return inference.create_predictor(config)
     config.enable_mkldnn()
-    if _kept_off_onednn(folder):
+    if onednn == "fused" or _kept_off_onednn(folder):
         config.delete_pass("onednn_placement_pass")
     if leaks(folder):
         config.delete_pass("conv_activation_onednn_fuse_pass")

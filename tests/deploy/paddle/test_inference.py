@@ -57,6 +57,17 @@ def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
     assert deleted == (["onednn_placement_pass"] if off else [])
 
 
+@pytest.mark.parametrize(("onednn", "told"), [("all", []), ("fused", ["onednn_placement_pass"]), ("off", ["off"])])
+def test_less_runs_on_onednn_when_told(tmp_path, monkeypatch, onednn, told):
+    paddle_export.write(Job(models.build("PPLCNet_x0_25", class_num=5), SHAPE, "logits", None), tmp_path)
+    done = []
+    monkeypatch.setattr(inference.Config, "delete_pass", lambda config, name: done.append(name))
+    monkeypatch.setattr(inference.Config, "disable_mkldnn", lambda config: done.append("off"))
+    monkeypatch.setattr(inference, "create_predictor", lambda config: None)
+    paddle_inference.create(tmp_path, 1, onednn)
+    assert done == told
+
+
 @pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "PPLCNet_x0_25", "CIFARMobileNetV3"])
 def test_everything_on_onednn_computes_the_same(tmp_path, name):
     model = models.build(name, class_num=5)
