@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import ModuleType
 
 from ppcls_compress import __version__, paddle_version
+from ppcls_compress.engine.logs import reporting
+from ppcls_compress.engine.progress import shown
 from ppcls_compress.errors import UserError, cut, shortened, unknown
 from ppcls_compress.stopping import Terminated, terminable
 
@@ -53,13 +58,15 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     parser = argparse.ArgumentParser(prog=_typed(command), description=COMMANDS[command], allow_abbrev=False)
     module = importlib.import_module(f"ppcls_compress.commands.{command}")
     module.add_arguments(parser)
+    parser.add_argument("--quiet", action="store_true", help="tell only warnings, errors and results")
+    parser.add_argument("--json-log", metavar="FILE", help="add what happens to this file, a line of JSON each")
     args, left = parser.parse_known_args(argv)
     if left:
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""
         sys.stderr.write(f"error: unknown argument {shortened(left[0])}{hint}\n")
         return 2
     try:
-        with terminable():
+        with terminable(), reporting(quiet=args.quiet, json_log=args.json_log), _display(module, command):
             if note := paddle_version.check():
                 sys.stderr.write(f"note: {note}\n")
             module.run(args)
@@ -77,6 +84,11 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
         return 2
     return 0
+
+
+def _display(module: ModuleType, command: str) -> AbstractContextManager[None]:
+    """What a terminal shows meanwhile; some commands have a display of their own."""
+    return contextlib.nullcontext() if getattr(module, "OWN_DISPLAY", False) else shown(command)
 
 
 def _typed(command: str) -> str:

@@ -14,10 +14,14 @@ from typing import Any
 
 from ppcls_compress import __version__, io
 from ppcls_compress.commands.many import Outcome, outcomes, read
+from ppcls_compress.engine.progress import shown
 from ppcls_compress.errors import ConfigError, UserError
 
 MEMORY_OF_ONE = 4 * 2**30
 """Bytes that the dry run of a large network takes; so many fit into the machine's memory at a time."""
+
+OWN_DISPLAY = True
+"""Processes are forked here, in which the command line's display would go on."""
 
 _FIELDS = {*(field.name for field in fields(Outcome)), "sha256"}
 _TEXTS = ("file", "status", "sha256")
@@ -68,8 +72,9 @@ def run(args: argparse.Namespace) -> None:
     rest = [file for file in files if file not in known]
     os.environ["OMP_NUM_THREADS"] = "1"  # the cores are shared by processes
     if rest and not args.read_only:
-        from ppcls_compress.commands import dry_run  # noqa: F401  Paddle is loaded once, before the processes fork
-        from ppcls_compress.deploy.paddle import inference  # noqa: F401
+        with shown("loading PaddlePaddle"):  # once, before the processes fork
+            from ppcls_compress.commands import dry_run  # noqa: F401
+            from ppcls_compress.deploy.paddle import inference  # noqa: F401
     found = _told(known, rest, args, workers, kept)
     sys.stdout.write("\n".join(totals(found.values())) + "\n")
     bad = [outcome for outcome in found.values() if outcome.status != "ok"]
@@ -82,11 +87,12 @@ def _told(
 ) -> dict[str, Outcome]:
     """All outcomes by file, those of `rest` told as they come, under a bar where there is a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.quiet = not console.is_terminal  # older releases of rich end a bar that is not shown with an empty line
-    columns = (TextColumn("configurations"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Older releases of rich end a bar that is not shown with an empty line.
+    console.quiet = args.quiet or not console.is_terminal
+    columns = (SpinnerColumn(), TextColumn("configurations"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     found = dict(known)
     if known:
         sys.stdout.write(f"{len(known)} results are in {args.json} already\n")
@@ -95,11 +101,16 @@ def _told(
         task = bar.add_task("", total=len(rest) + len(known), completed=len(known))
         bar.refresh()
         for outcome in outcomes(
-            rest, args.override, workers=workers, timeout=args.timeout, check=read if args.read_only else None
+            rest,
+            args.override,
+            workers=workers,
+            timeout=args.timeout,
+            check=read if args.read_only else None,
+            tick=bar.refresh,
         ):
             found[outcome.file] = outcome
             kept.add(outcome)
-            if console.is_terminal:
+            if console.is_terminal and not args.quiet:
                 console.print(line_of(outcome), markup=False)
             else:
                 sys.stdout.write(line_of(outcome) + "\n")

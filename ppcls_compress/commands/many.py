@@ -57,7 +57,13 @@ class Outcome:
 
 
 def outcomes(
-    files: Sequence[str], overrides: Sequence[str], *, workers: int, timeout: float, check: Check | None = None
+    files: Sequence[str],
+    overrides: Sequence[str],
+    *,
+    workers: int,
+    timeout: float,
+    check: Check | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Outcome]:
     """The outcome of each file's dry run, in the order in which they end.
 
@@ -66,6 +72,7 @@ def outcomes(
         check: what is done with each; None rehearses it.
         workers: how many run at a time, one thread each.
         timeout: seconds after which one is stopped.
+        tick: called once a second or oftener, for a display without a thread of its own.
     """
     waiting = list(reversed(files))
     running: list[_Run] = []
@@ -74,6 +81,7 @@ def outcomes(
             while waiting and len(running) < workers:
                 running.append(_Run(waiting.pop(), overrides, timeout, check or _rehearsed_apart))
             connection.wait([event for run in running for event in run.events], timeout=_LOOK_EVERY)
+            tick()
             ended = [run for run in running if run.over]
             running = [run for run in running if run not in ended]
             for run in ended:

@@ -16,6 +16,7 @@ from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
 from ppcls_compress.deploy.nursery import Nursery
+from ppcls_compress.engine.progress import step
 from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.models.named_outputs import as_deployed
 from ppcls_compress.slim import branches
@@ -82,7 +83,7 @@ def export(
     )
     report, elsewhere = None, {}
     with artifact.staged(directory, kind.files) as staging:
-        with as_deployed(model):
+        with as_deployed(model), step(f"{kind.name}: writing"):
             written = kind.write(job, staging)
         told = () if told is None else (told,)
         notes, integers = (*description.notes, *told, *written.notes), len(written.quantized)
@@ -91,8 +92,9 @@ def export(
             io.write_json(staging / artifact.RECORD, record, indent=None)
         artifact.write_description(staging, description)
         if reference is not None:
-            description, report = _settled(reference, staging, description, tolerance, nursery)
-            elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
+            with step(f"{kind.name}: comparing on {reference.source}"):
+                description, report = _settled(reference, staging, description, tolerance, nursery)
+                elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
             found = report.plain()
             if elsewhere:
                 found[sessions.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}

@@ -14,6 +14,7 @@ from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine import samples
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import NoFormError, UserError
 from ppcls_compress.slim.record import Record, step_of
 
@@ -91,7 +92,7 @@ def export_formats(
             before of these is as it was.
     """
     results, failures = [], {}
-    for kind in plan.formats:
+    for kind in track(plan.formats, "exporting"):
         own = replace(description, format=kind.name, notes=_notes(kind, plan))
         try:
             results.append(_export_one(model, record, directory / kind.folder, own, plan, reference, agreement))

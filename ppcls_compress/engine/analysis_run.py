@@ -15,6 +15,7 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import track
 from ppcls_compress.engine.train import training_loader
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
@@ -52,7 +53,7 @@ def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle
     }
     rows = _kept(file, about)
     tensors = [paddle.to_tensor(batch) for batch in looked_at.batches]
-    for row in analyze(model, tensors, done=[row.layer for row in rows]):
+    for row in track(analyze(model, tensors, done=[row.layer for row in rows]), "analyzing layers"):
         rows.append(row)
         io.write_json(file, {**about, "layers": [asdict(item) for item in rows]})
         logger.info("%s", told(row))

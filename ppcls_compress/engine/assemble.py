@@ -14,7 +14,7 @@ from ppcls_compress.config.inert import inert_keys
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Distill
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.engine import checkpoint, distributed, forward, recognition, sync_norm, together
+from ppcls_compress.engine import checkpoint, distributed, forward, progress, recognition, sync_norm, together
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError, closest
 from ppcls_compress.models import weights
@@ -129,7 +129,8 @@ def build_model(
         )
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]
-    model, record = recipe.compress(model, slim, inputs, record=record, context=context)
+    with progress.step(f"compressing: {', '.join(missing)}" if missing else "loading"):
+        model, record = recipe.compress(model, slim, inputs, record=record, context=context)
     recognition.name_whole(model, record["steps"][done:])
     for step in record["steps"][done:]:
         for line in recipe.describe(step):

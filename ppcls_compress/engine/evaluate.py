@@ -9,6 +9,7 @@ import paddle
 from ppcls_compress.data import Loader
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import UserError
 from ppcls_compress.losses import TotalLoss
 from ppcls_compress.metrics import Kept, Metrics
@@ -37,7 +38,7 @@ def evaluate(
     kept: list[Kept] = []
     summed = {"count": 0.0, "loss": 0.0}
     with paddle.no_grad():
-        for images, labels in batches:
+        for images, labels in track(batches, "evaluating"):
             output = predict(images)
             kept.append(metrics.keep(arrays_of(output), labels.numpy()))
             summed["count"] += len(labels)

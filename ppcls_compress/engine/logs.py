@@ -1,14 +1,22 @@
-"""One logger for the toolkit: the terminal, and `train.log` in the run's folder."""
+"""One logger for the toolkit: the terminal, `train.log` in the run's folder, and events as lines of JSON.
+
+Does not import Paddle.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,6 +24,12 @@ from ppcls_compress import io
 from ppcls_compress.errors import UserError
 
 logger = logging.getLogger("ppcls_compress")
+
+_EVENTS = logging.getLogger("ppcls_compress.events")
+"""What only `--json-log` tells: numbers of each batch, steps that begin and end."""
+_EVENTS.propagate = False
+_EVENTS.setLevel(logging.CRITICAL)  # until somebody listens
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """The terminal; a progress bar and log lines that share it do not overwrite each other."""
@@ -48,6 +62,77 @@ class _FileHandler(logging.FileHandler):
         return UserError(f"{self.baseFilename}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
+class _JsonFormatter(logging.Formatter):
+    """An event or a message as one line of JSON; what is not finite becomes null."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = getattr(record, "event", None) or {
+            "event": "message",
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"time": time, **_finite(told)}, ensure_ascii=False, default=float)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tell_event(event: str, **numbers: Any) -> None:
+    """One line for `--json-log`, which nobody else is told: what happened, and its numbers, texts and lists."""
+    if _EVENTS.isEnabledFor(logging.INFO):
+        _EVENTS.info("", extra={"event": {"event": event, **numbers}})
+
+
+def is_quiet() -> bool:
+    """Whether only warnings, errors and results are told."""
+    return _QUIET.get()
+
+
+@contextmanager
+def reporting(*, quiet: bool = False, json_log: str | Path | None = None) -> Iterator[None]:
+    """How a command tells what it does, for the time of the block.
+
+    Args:
+        quiet: nothing but warnings, errors and results.
+        json_log: a file to which messages and events are added, a line of JSON each; None for no such file.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    token, level = _QUIET.set(quiet), _EVENTS.level
+    handler = None
+    try:
+        if json_log is not None and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+            handler = _opened(Path(json_log), _JsonFormatter())
+            for source in (logger, _EVENTS):
+                source.addHandler(handler)
+            _EVENTS.setLevel(logging.INFO)
+        yield
+    finally:
+        _QUIET.reset(token)
+        _EVENTS.setLevel(level)
+        if handler is not None:
+            for source in (logger, _EVENTS):
+                source.removeHandler(handler)
+            handler.close()
+
+
+def _opened(path: Path, formatter: logging.Formatter) -> _FileHandler:
+    io.make_folder(path.parent)
+    try:
+        handler = _FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    handler.setFormatter(formatter)
+    return handler
+
+
 @contextmanager
 def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool = False) -> Iterator[None]:
     """Send the toolkit's messages to the terminal and to `train.log` in `folder`, for the time of the block.
@@ -60,13 +145,10 @@ def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool =
     """
     handlers: list[logging.Handler] = [_ConsoleHandler()]
     handlers[0].setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    if is_quiet():
+        handlers[0].setLevel(logging.WARNING)
     if folder is not None and main:
-        path = io.make_folder(folder) / "train.log"
-        try:
-            handlers.append(_FileHandler(path, encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        handlers[1].setFormatter(handlers[0].formatter)
+        handlers.append(_opened(Path(folder) / "train.log", handlers[0].formatter))
     level, propagate = logger.level, logger.propagate
     told = logging.DEBUG if verbose else logging.INFO
     logger.setLevel(told if main else logging.WARNING)

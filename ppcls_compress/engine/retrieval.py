@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress.config.sections import Global
 from ppcls_compress.data import Loader
 from ppcls_compress.engine import distributed
+from ppcls_compress.engine.progress import track
 from ppcls_compress.engine.re_ranking import ReRanker
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics.retrieval import RetrievalMetric, Sums
@@ -88,7 +89,7 @@ def embed(predict: Predict, loader: Loader, options: Global) -> Embedded:
     """
     features, labels = [], []
     with paddle.no_grad():
-        for images, own in loader:
+        for images, own in track(loader, "computing features"):
             features.append(_compared(predict(images), options).astype("float32").numpy())
             labels.append(own.numpy().reshape(len(own), -1))
     shares = distributed.gather([(np.concatenate(features), np.concatenate(labels))] if features else [])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
-from rich.progress import track
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
@@ -16,9 +15,9 @@ from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.data.transforms import Transform
-from ppcls_compress.engine.distributed import is_main
 from ppcls_compress.engine.judging import classes_of
-from ppcls_compress.engine.logs import console, logger
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import ConfigError, UserError
 
 
@@ -92,11 +91,8 @@ def still_batches(config: Config, count: int) -> Iterator[paddle.Tensor]:
     images = min(total * options.sampler.batch_size, len(loader.images))
     logger.info("calibrating on %d images of DataLoader.Train%s", images, how)
     taken = itertools.islice(loader, total)
-    shown = console.is_terminal and is_main()
     with dead_workers_told():
-        yield from (
-            batch for batch, _ in track(taken, "calibrating", total, console=console, transient=True, disable=not shown)
-        )
+        yield from (batch for batch, _ in track(taken, "calibrating", total))
 
 
 def random(config: Config, count: int) -> Samples:
@@ -144,7 +140,9 @@ def _drawn(
     size = min(options.sampler.batch_size, count)
     loader = _loader(config, options, ops, size, where=where)
     with dead_workers_told():
-        found = [(images.numpy(), labels.numpy()) for images, labels in itertools.islice(loader, -(-count // size))]
+        total = min(-(-count // size), len(loader))
+        taken = track(itertools.islice(loader, total), f"reading images of {where}", total)
+        found = [(images.numpy(), labels.numpy()) for images, labels in taken]
     if not found:
         raise UserError(f"{where}: none of its images can be read")
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*found, strict=True))

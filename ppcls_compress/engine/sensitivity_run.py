@@ -19,6 +19,7 @@ from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.judging import recognition_evaluator
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import step
 from ppcls_compress.engine.train import main_metric, training_loader
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.metrics import Metrics
@@ -86,20 +87,22 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
         logger.info("%s has no score for: %s", criterion, ", ".join(layers[name] for name in unscored))
     score = _score(config, model, images)
 
-    def tell(step: Progress) -> None:
-        left = timedelta(seconds=round(step.eta))
+    def tell(at: Progress) -> None:
+        left = timedelta(seconds=round(at.eta))
+        running.advance(note=f"{at.done} of {at.total}, {left} left")
         logger.info(
             "%d/%d, %s pruned by %.0f%%: loses %.2f%%; %s left",
-            step.done,
-            step.total,
-            layers[step.name],
-            100 * step.ratio,
-            100 * step.loss,
+            at.done,
+            at.total,
+            layers[at.name],
+            100 * at.ratio,
+            100 * at.loss,
             left,
         )
 
     about = {"images": "all" if images is None else images}
-    measured = pruner.sensitive(score, sen_file=file, skip_vars=unscored, progress=tell, about=about)
+    with step("measuring sensitivities") as running:
+        measured = pruner.sensitive(score, sen_file=file, skip_vars=unscored, progress=tell, about=about)
     unknown = [name for name in measured if name not in layers]
     if unknown:
         raise UserError(f"{file}: is of another network, which has a parameter {unknown[0]}; remove it or change --out")

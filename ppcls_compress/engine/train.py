@@ -329,7 +329,8 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         hooks.append(ProgressiveDropout())
     quantized = recipe.step_of(record, "quant")
     if quantized is not None:
-        hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"])))
+        keep_in = run_folder(config) if distributed.is_main() else None
+        hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"]), keep_in))
     if options.eval_during_train:
         higher = config.Metric.Eval[0].higher_is_better
         evaluate = evaluator(config, deployed(trainer.model))

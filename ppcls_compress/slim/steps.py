@@ -93,6 +93,16 @@ class Step:
         return [step for step in record["steps"] if step["kind"] == self.kind]
 
 
+def some(lines: Sequence[str]) -> list[str]:
+    """The lines, or the first of them and how many more there are: the record has all."""
+    if len(lines) <= _SHOWN + 1:
+        return list(lines)
+    return [*lines[:_SHOWN], f"  ... and {len(lines) - _SHOWN} more like that; the record (.slim.json) has all"]
+
+
+_SHOWN = 3
+
+
 def with_step(record: Record, step: Record) -> Record:
     """The record with a further step."""
     return {"version": VERSION, "steps": [*record["steps"], step]}

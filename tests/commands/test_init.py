@@ -32,10 +32,19 @@ def artifact(photos):
     assert main(["init", "--images", str(photos), "--out", str(out)]) == 0
     config = ["-c", str(out / "train.yaml"), "-o", "DataLoader.Train.loader.num_workers=0"]
     config += ["-o", "DataLoader.Eval.loader.num_workers=0", "-o", "Arch.name=CIFARResNet8"]
-    assert main(["train", *config, "-o", "Global.epochs=2", "-o", "Optimizer.lr.warmup_epoch=0"]) == 0
+    short = ["-o", "Global.epochs=2", "-o", "Optimizer.lr.warmup_epoch=0", "-o", "Global.print_batch_step=1"]
+    assert main(["train", *config, *short, "--quiet", "--json-log", str(out / "log.jsonl")]) == 0
     weights = f"Global.pretrained_model={out}/output/train/CIFARResNet8/latest"
     assert main(["export_model", *config, "-o", weights]) == 0
     return out / "output/train/inference"
+
+
+def test_a_run_is_told_as_lines_of_json(artifact):
+    events = [json.loads(line) for line in (artifact.parents[2] / "log.jsonl").read_text().splitlines()]
+    (first, *_) = batches = [event for event in events if event["event"] == "batch"]
+    assert [(event["epoch"], event["batch"]) for event in batches] == [(1, 1), (2, 1)]
+    assert {"loss", "metrics", "images_per_second", "seconds_left", "lr"} <= set(first)
+    assert [event["metrics"].keys() >= {"top1"} for event in events if event["event"] == "evaluation"] == [True, True]
 
 
 def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_path, monkeypatch, capsys):

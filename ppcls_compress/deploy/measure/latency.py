@@ -17,6 +17,7 @@ import numpy as np
 from ppcls_compress.deploy import fresh
 from ppcls_compress.deploy.artifact import load
 from ppcls_compress.deploy.measure import machine
+from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import UserError
 
 TURN = 3
@@ -82,10 +83,10 @@ def measure(
         workers = {
             name: stack.enter_context(_Worker(name, item, shape, available[:threads])) for name, item in wanted.items()
         }
-        for worker in workers.values():
+        for worker in track(workers.values(), "loading what is timed"):
             worker.answer()
         names = list(workers)
-        for turn in range(-(-rounds // TURN)):
+        for turn in track(range(-(-rounds // TURN)), "timing"):
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 workers[name].take_turn()

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 
 from ppcls_compress.engine.hooks.base import Hook
-from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.logs import logger, tell_event
 from ppcls_compress.engine.training import Training
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import METRICS
@@ -52,10 +52,11 @@ class Evaluation(Hook):
                     f"training stopped after epoch {progress.epoch}: {name} of the evaluation is {found}; the last "
                     "checkpoint is kept; lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
                 )
-        value = progress.metrics[self._metric]
+        value, named = progress.metrics[self._metric], {"metrics": dict(progress.metrics)}
         trainer.schedule.evaluated(value)
         if progress.best is None or self._better(value, progress.best):
             progress.best, progress.best_epoch = value, progress.epoch
+        tell_event("evaluation", epoch=progress.epoch, best=progress.best, best_epoch=progress.best_epoch, **named)
         logger.info(
             "epoch %d/%d, evaluation: %s; best %s in epoch %d",
             progress.epoch,

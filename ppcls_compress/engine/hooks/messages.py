@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import paddle
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ppcls_compress.engine.distributed import add_up, is_main, world_size
+from ppcls_compress.engine.distributed import add_up, world_size
 from ppcls_compress.engine.evaluate import arrays_of
 from ppcls_compress.engine.hooks.base import Batch, Hook
 from ppcls_compress.engine.hooks.evaluation import describe
-from ppcls_compress.engine.logs import console, logger
+from ppcls_compress.engine.logs import logger, tell_event
+from ppcls_compress.engine.progress import Step
 from ppcls_compress.engine.training import Training
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.outputs import Output
 
 # So many batches' outputs are kept at most until the metrics are computed.
 _KEPT = 32
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Means over the epoch so far, and how fast it goes."""
+
+    loss: float
+    terms: dict[str, float]
+    metrics: dict[str, float]
+    lr: float
+    images_per_second: float
+    seconds_left: float
 
 
 class Messages(Hook):
@@ -33,24 +46,15 @@ class Messages(Hook):
     def __init__(self, every: int, metrics: Metrics | None = None) -> None:
         self._every = every
         self._metrics = metrics
-        self._bar: Progress | None = None
+        self._step: Step | None = None
         self._told: set[str] = set()
 
     def before_training(self, trainer: Training) -> None:
-        """Start the clock, and the bar when there is a terminal."""
+        """Start the clock, and what a terminal shows."""
         self._started = time.perf_counter()
         self._total = (trainer.epochs - trainer.progress.epoch) * len(trainer.loader) - trainer.progress.batch
         self._batches = 0
-        if console.is_terminal and is_main():
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self._bar = Progress(*columns, console=console, transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("training", total=self._total, note="")
+        self._step = Step("training", self._total).quiet()
 
     def before_epoch(self, trainer: Training) -> None:
         """Start the epoch's sums."""
@@ -75,34 +79,30 @@ class Messages(Hook):
             self._unjudged.append((batch.output, batch.labels))
             if len(self._unjudged) == _KEPT:
                 self._judge()
-        if (batch.index + 1) % self._every == 0:
-            note = self._note(trainer)
-            if self._bar:
-                self._bar.update(self._task, completed=self._batches, note=note)
-            else:
-                logger.info(
-                    "epoch %d/%d, batch %d/%d: %s",
-                    trainer.progress.epoch + 1,
-                    trainer.epochs,
-                    batch.index + 1,
-                    len(trainer.loader),
-                    note,
-                )
+        where = f"epoch {trainer.progress.epoch + 1}/{trainer.epochs}, batch {batch.index + 1}/{len(trainer.loader)}"
+        due = (batch.index + 1) % self._every == 0
+        note = self._note(trainer) if due or self._step.wants_note else None
+        self._step.advance(what=where, note=note)
+        if due:
+            if not self._step.is_shown:  # where the same stands already
+                logger.info("%s: %s", where, note)
+            self._tell("batch", trainer, batch=batch.index + 1)
 
     def after_epoch(self, trainer: Training) -> None:
         """One line for the epoch, its losses those of all processes; one for each image that was skipped newly."""
         self._merge_losses()
         logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
+        self._tell("epoch", trainer, epoch=trainer.progress.epoch)
         for path, reason in trainer.loader.bad_images.items():
             if path not in self._told:
                 logger.warning("skipped: %s: %s", path, reason)
         self._told.update(trainer.loader.bad_images)
 
     def after_training(self, trainer: Training) -> None:
-        """Take the bar away."""
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        """Take it away."""
+        if self._step is not None:
+            self._step.end()
+            self._step = None
 
     def _merge_losses(self) -> None:
         sums = add_up({"": float(self._loss_sum), **{name: float(value) for name, value in self._term_sums.items()}})
@@ -120,15 +120,26 @@ class Messages(Hook):
         self._judged += count
         self._unjudged.clear()
 
-    def _note(self, trainer: Training) -> str:
+    def _numbers(self, trainer: Training) -> _Numbers:
         self._judge()
         now = time.perf_counter()
-        rate = self._images / max(now - self._epoch_started, 1e-9)
-        left = (now - self._started) / self._batches * (self._total - self._batches)
-        loss = float(self._loss_sum) / self._seen_batches
-        parts = ", ".join(f"{name} {float(value) / self._seen_batches:.4f}" for name, value in self._term_sums.items())
-        eta = timedelta(seconds=round(left))
-        measured = describe({name: value / self._judged for name, value in self._measured.items()})
-        terms = f" ({parts})" if parts else ""
-        told = f"loss {loss:.4f}{terms}, {measured}" if measured else f"loss {loss:.4f}{terms}"
-        return f"{told}, lr {trainer.optimizer.get_lr():.3g}, {rate:.0f} images/s, {eta} left"
+        return _Numbers(
+            loss=float(self._loss_sum) / self._seen_batches,
+            terms={name: float(value) / self._seen_batches for name, value in self._term_sums.items()},
+            metrics={name: value / self._judged for name, value in self._measured.items()},
+            lr=trainer.optimizer.get_lr(),
+            images_per_second=self._images / max(now - self._epoch_started, 1e-9),
+            seconds_left=(now - self._started) / self._batches * (self._total - self._batches),
+        )
+
+    def _note(self, trainer: Training) -> str:
+        found = self._numbers(trainer)
+        parts = ", ".join(f"{name} {value:.4f}" for name, value in found.terms.items())
+        measured = describe(found.metrics)
+        told = f"loss {found.loss:.4f}{f' ({parts})' if parts else ''}{f', {measured}' if measured else ''}"
+        eta = timedelta(seconds=round(found.seconds_left))
+        return f"{told}, lr {found.lr:.3g}, {found.images_per_second:.0f} images/s, {eta} left"
+
+    def _tell(self, event: str, trainer: Training, **where: int) -> None:
+        found = self._numbers(trainer)
+        tell_event(event, **{"epoch": trainer.progress.epoch + 1, **where, **asdict(found)})

@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ppcls_compress import io
 from ppcls_compress.engine.hooks.base import Hook
-from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.logs import logger, tell_event
 from ppcls_compress.engine.training import Training
 from ppcls_compress.models.together import deployed
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.text import read_text
+
+FILE = "quantizers.jsonl"
+"""In a run's folder: a line of JSON for each epoch, `{"epoch", "layers": [...]}`, see `quant.statistics`."""
 
 
 class Quantizers(Hook):
-    """Freezes what the options freeze by an epoch; tells every layer's alpha and how often it clipped."""
+    """Freezes what the options freeze by an epoch; keeps every layer's alpha and how often it clipped.
 
-    def __init__(self, options: QuantOptions) -> None:
+    Args:
+        folder: where `FILE` is kept; None keeps none.
+    """
+
+    def __init__(self, options: QuantOptions, folder: Path | None = None) -> None:
         self._options = options
+        self._file = None if folder is None else folder / FILE
+        self._lines: list[str] = []
+
+    def before_training(self, trainer: Training) -> None:
+        """Go on with the file of a run that is resumed."""
+        if self._file is not None and trainer.progress.epoch and self._file.is_file():
+            lines = read_text(self._file).splitlines()
+            self._lines = [line for line in lines if _epoch_of(line) <= trainer.progress.epoch]
 
     def before_epoch(self, trainer: Training) -> None:
         """Batch norms and observed ranges, once their time has come."""
         quant.start_epoch(deployed(trainer.model), self._options, trainer.progress.epoch + 1)
 
     def after_epoch(self, trainer: Training) -> None:
-        """One line for inputs and one for weights; none for quantizers that learn no range."""
+        """All layers to the file; a line for inputs and one for weights, none for quantizers that learn no range."""
         rows = quant.statistics(deployed(trainer.model))
-        inputs = [_text(row["layer"], row["alpha"], row["clip_rate"]) for row in rows if row["alpha"] is not None]
-        weights = [
-            _text(row["layer"], row["weight_alpha"], row["weight_clip_rate"])
-            for row in rows
-            if row["weight_alpha"] is not None
-        ]
-        for what, found in (("alpha", inputs), ("alpha of weights", weights)):
+        where = "" if self._file is None else f"; all in {self._file}"
+        told = False
+        for what, alpha, clipped in (("alpha", "alpha", "clip_rate"), ("alpha of weights", *_OF_WEIGHTS)):
+            found = [row for row in rows if row[alpha] is not None]
             if found:
-                logger.info("%s (clipped): %s", what, ", ".join(found))
+                logger.info("%s (clipped): %s%s", what, _summary(found, alpha, clipped), where)
+                told = True
+        if told:
+            tell_event("quantizers", epoch=trainer.progress.epoch, layers=rows)
+            self._keep(trainer.progress.epoch, rows)
+
+    def _keep(self, epoch: int, rows: Sequence[dict[str, Any]]) -> None:
+        if self._file is None:
+            return
+        self._lines.append(json.dumps({"epoch": epoch, "layers": rows}, ensure_ascii=False))
+        with io.atomic(self._file) as partial:
+            partial.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
 
 
-def _text(layer: str, alpha: float, clip_rate: float | None) -> str:
-    return f"{layer} {alpha:.3g}" + ("" if clip_rate is None else f" ({100 * clip_rate:.2f}%)")
+def _epoch_of(line: str) -> float:
+    """Of a line of the file; never for a line that is none."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+_OF_WEIGHTS = ("weight_alpha", "weight_clip_rate")
+
+
+def _summary(rows: Sequence[dict[str, Any]], alpha: str, clipped: str) -> str:
+    """From which layer's to which, and where most is clipped."""
+    rows = sorted(rows, key=lambda row: row[alpha])
+    ends = " to ".join(f"{row[alpha]:.3g} ({row['layer']})" for row in (rows[0], rows[-1]))
+    rated = [row for row in rows if row[clipped] is not None]
+    most = max(rated, key=lambda row: row[clipped], default=None)
+    share = "" if most is None else f", at most {100 * most[clipped]:.2f}% ({most['layer']})"
+    return f"{len(rows)} layers, {ends}{share}"

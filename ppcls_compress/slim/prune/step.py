@@ -14,7 +14,7 @@ from ppcls_compress.slim.prune.cut.recalibration import recalibrate
 from ppcls_compress.slim.prune.pruner import prune
 from ppcls_compress.slim.prune.record import apply_record
 from ppcls_compress.slim.record import Record
-from ppcls_compress.slim.steps import Context, Step, section_named, with_step
+from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
 
 
 def _iterations(options: PruneOptions) -> int:
@@ -65,7 +65,7 @@ def _describe(step: Record) -> list[str]:
         for key, name in (("params", "parameters"), ("flops", "FLOPs (multiply-adds)"))
     )
     whole = [f"  left whole: {pin['layer']} ({_reason(pin)})" for pin in step["pinned"]]
-    return [f"pruned by {step['options']['name']}: {changes}", *whole]
+    return [f"pruned by {step['options']['name']}: {changes}", *some(whole)]
 
 
 def _reason(pin: Record) -> str:

@@ -14,7 +14,7 @@ from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
-from ppcls_compress.slim.steps import Context, Step, section_named, with_step
+from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
 
 
 def _check(options: QuantOptions, record: Record, context: Context) -> None:
@@ -55,7 +55,8 @@ def _describe(step: Record) -> list[str]:
     options = step["options"]
     bits = f"{options['weight_bits']}-bit weights, {options['activation_bits']}-bit activations"
     skipped = [f"  not quantized: {skip['layer']} ({skip['type']}: {skip['reason']})" for skip in step["skipped"]]
-    names = ", ".join(step["quantized"])
+    layers = step["quantized"]
+    names = ", ".join(layers if len(layers) <= _NAMED else [*layers[:_NAMED], "..."])
     places = (
         [f"{len(step['places'])} tensors are rounded in training as in an integer graph"] if "places" in step else []
     )
@@ -69,7 +70,7 @@ def _describe(step: Record) -> list[str]:
     branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
     normed = step.get("normed", ())
     plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
-    return [*branches, first, *skipped, *plain, *places, *unlearned, *_reconstructed(step)]
+    return [*branches, first, *some(skipped), *plain, *places, *some(unlearned), *_reconstructed(step)]
 
 
 def _reconstructed(step: Record) -> list[str]:
@@ -81,6 +82,9 @@ def _reconstructed(step: Record) -> list[str]:
         f"weights of {len(rows)} layers rounded by what they do to the output: its error is {means[1]:.2g}% of its "
         f"power on average, with the nearest levels {means[0]:.2g}%"
     ]
+
+
+_NAMED = 6
 
 
 STEP = Step(

@@ -1,10 +1,11 @@
+import json
 import logging
 
 import paddle
 import pytest
 from support.training import SHAPE, tiny_network, tiny_trainer
 
-from ppcls_compress.engine.hooks.quantizers import Quantizers
+from ppcls_compress.engine.hooks.quantizers import FILE, Quantizers
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
@@ -13,12 +14,12 @@ from ppcls_compress.slim.options import QuantOptions
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, ["alpha (clipped): 0 "]),
-        ({"compat": "paddleslim"}, ["alpha (clipped): 0 "]),
-        ({"name": "qat", "weight_preprocess_type": "PACT"}, ["alpha of weights (clipped): 0 "]),
+        ({}, ["alpha (clipped): "]),
+        ({"compat": "paddleslim"}, ["alpha (clipped): "]),
+        ({"name": "qat", "weight_preprocess_type": "PACT"}, ["alpha of weights (clipped): "]),
         (
             {"compat": "paddleslim", "weight_preprocess_type": "PACT"},
-            ["alpha (clipped): 0 ", "alpha of weights (clipped): 0 "],
+            ["alpha (clipped): ", "alpha of weights (clipped): "],
         ),
         ({"name": "qat"}, []),
     ],
@@ -36,4 +37,25 @@ def test_an_epoch_tells_every_alpha_and_what_it_clipped(monkeypatch, caplog, set
         tiny_trainer(epochs=1, hooks=[Quantizers(options)], build=build).run()
     lines = [message for message in caplog.messages if "alpha" in message]
     assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
-    assert all(line.count("%)") == 2 for line in lines)
+    assert all("2 layers, " in line and line.count("(") == 4 for line in lines)
+
+
+def test_every_layer_of_every_epoch_is_in_a_file_that_a_resumed_run_goes_on_with(tmp_path):
+    def build():
+        model, _ = quant.prepare(tiny_network(), QuantOptions())
+        quant.calibrate(model, [paddle.rand([4, *SHAPE])])
+        return model
+
+    tiny_trainer(epochs=2, hooks=[Quantizers(QuantOptions(), tmp_path)], build=build).run()
+    lines = (tmp_path / FILE).read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    rows = json.loads(lines[1])["layers"]
+    assert [row["layer"] for row in rows] == list(quant.quant_layers(build()))
+    assert all(row["alpha"] > 0 and 0 <= row["clip_rate"] <= 1 for row in rows)
+    (tmp_path / FILE).write_text("\n".join([lines[0], "no JSON", lines[1]]) + "\n")
+    trainer = tiny_trainer(epochs=2, hooks=[Quantizers(QuantOptions(), tmp_path)], build=build)
+    trainer.progress.epoch = 1
+    trainer.run()
+    again = (tmp_path / FILE).read_text().splitlines()
+    assert again[0] == lines[0]
+    assert [json.loads(line)["epoch"] for line in again] == [1, 2]
