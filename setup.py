@@ -31,6 +31,7 @@ ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 # OpenVINO 2025.0 and the libopenvino inside the paddlepaddle wheel share a library name: only one of them loads.
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]
 VISUALDL = ["visualdl>=2.5.3"]
+DOCS = ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"]  # `mkdocs build`; not in `all`
 TEST = [
     "pytest>=8.0.0",
     "pytest-xdist>=3.5.0",
@@ -71,6 +72,7 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "visualdl": VISUALDL,
+        "docs": DOCS,
         "test": TEST,
         "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TEST}),
         "paddleslim": PADDLESLIM,

@@ -75,7 +75,7 @@ def compress(
         ConfigError: a key or value of `slim`; the message names it.
         UserError: nothing can be pruned or quantized, or what an option needs is not given.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> slim = {"prune": {"name": "fpgm", "pruned_ratio": 0.5}, "quant": {"name": "pact"}}
         >>> small, record = pc.compress(net, slim, example=[1, 3, 16, 16], batches=images)
@@ -103,7 +103,7 @@ def save(net: paddle.nn.Layer, record: recipe.Record, path: str | Path) -> None:
     Raises:
         UserError: a file cannot be written.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> small, record = pc.compress(net, {"prune": {}}, example=[1, 3, 16, 16])
         >>> pc.save(small, record, f"{folder}/small")
@@ -121,7 +121,7 @@ def load(net: paddle.nn.Layer, path: str | Path) -> tuple[paddle.nn.Layer, recip
     Raises:
         UserError: a file is missing or damaged, or it is of another network. Nothing is loaded in part.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> small, record = pc.compress(net, {"prune": {}}, example=[1, 3, 16, 16])
         >>> pc.save(small, record, f"{folder}/small")
@@ -167,7 +167,7 @@ def export(
         UserError: a format could not be written or does not compute what `net` does, a line for each; what was there
             of it before stays.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> (result,) = pc.export(net, f"{folder}/inference", check=images.numpy())
         >>> result.parity.agreement
@@ -219,7 +219,7 @@ def benchmark(
         MissingDependencyError: a runtime is not installed.
         UserError: a folder holds no artifact, or they take images of different shapes.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> _ = pc.export(net, f"{folder}/dense", check=images.numpy())
         >>> (row,) = pc.benchmark({"dense": f"{folder}/dense"}, rounds=3)
@@ -250,7 +250,7 @@ def analyze(
     Raises:
         UserError: no layer is quantized, or there are no batches.
 
-    Example:
+    Examples:
         >>> import ppcls_compress as pc
         >>> rows = pc.analyze(net, {"quant": {"name": "ptq"}}, batches=images)
         >>> rows[0].output_db <= rows[-1].output_db

@@ -67,7 +67,7 @@ def _outside_functions(node):
 
 def test_extras(declared):
     extras = declared["extras_require"]
-    assert set(extras) == {"onnx", "openvino", "visualdl", "test", "all", "paddleslim"}
+    assert set(extras) == {"onnx", "openvino", "visualdl", "docs", "test", "all", "paddleslim"}
     assert set(extras["all"]) == {*extras["onnx"], *extras["openvino"], *extras["visualdl"], *extras["test"]}
     assert {"six", "requests", "decorator", "numpy<2"} < set(extras["paddleslim"])
 
