@@ -119,6 +119,37 @@ def _by_example(create: Callable[..., object]) -> Callable[..., object]:
     return create_parameter
 
 
+_paddle_fold = paddle.nn.functional.fold
+
+
+@paddle.jit.not_to_static
+def _fold(
+    x: paddle.Tensor,
+    output_sizes: int | Sequence[int],
+    kernel_sizes: int | Sequence[int],
+    strides: int | Sequence[int] = 1,
+    paddings: int | Sequence[int] = 0,
+    dilations: int | Sequence[int] = 1,
+    name: str | None = None,
+) -> paddle.Tensor:
+    """`paddle.nn.functional.fold`, which asserts that it knows the size of the batch, by what does not need to.
+
+    Blocks that lie side by side are put in their places; others are left to Paddle.
+    """
+    output, kernel = _pair(output_sizes), _pair(kernel_sizes)
+    apart = _pair(strides) != kernel or paddings not in (0, [0] * 2, (0,) * 2, [0] * 4) or _pair(dilations) != (1, 1)
+    if apart or x.shape[1] < 0 or any(size % step for size, step in zip(output, kernel, strict=True)):
+        return _paddle_fold(x, output_sizes, kernel_sizes, strides, paddings, dilations, name)
+    (height, width), (rows, columns) = output, kernel
+    channels = x.shape[1] // (rows * columns)
+    blocks = x.reshape([-1, channels, rows, columns, height // rows, width // columns])
+    return blocks.transpose([0, 1, 4, 2, 5, 3]).reshape([-1, channels, height, width])
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[object] | None) -> None:
     """Write `<prefix>.json` and `<prefix>.pdiparams`, as `paddle.jit.save`.
 
@@ -133,5 +164,6 @@ def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[objec
     """
     from ppcls_compress.slim.position import failures_told  # which traces nothing itself, and imports what does
 
-    with clean_builder(model), failures_told(model, "saving the network as a program"):
+    doing = "saving the network as a program"
+    with clean_builder(model), _exchanged(paddle.nn.functional, "fold", _fold), failures_told(model, doing):
         paddle.jit.save(model, prefix, input_spec=input_spec)

@@ -8,6 +8,7 @@ from paddle.nn.layer import layers
 from paddle.pir import core
 from paddle.static import InputSpec
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import CaptureError, capture
 from ppcls_compress.slim.tracing import lean_builder, parameter_recorder, save_program
 
@@ -116,3 +117,33 @@ def test_parameters_made_by_example_are_what_paddle_makes_of_them(monkeypatch):
     monkeypatch.setattr(paddle, "__version__", "9.9.9")
     capture(net, [[1, 3, 4, 4]])
     assert seen == net.seen
+
+
+class Folds(nn.Layer):
+    def __init__(self, **options):
+        super().__init__()
+        self.conv = nn.Conv2D(4, 4, 1)
+        self.options = options
+
+    def forward(self, x):
+        batch, channels, height, width = x.shape
+        blocks = nn.functional.unfold(x, kernel_sizes=[2, 4], strides=[2, 4])
+        blocks = self.conv(blocks.reshape([batch, channels, 8, height * width // 8]))
+        blocks = blocks.reshape([batch, channels * 8, height * width // 8])
+        return nn.functional.fold(blocks, [height, width], [2, 4], [2, 4], **self.options)
+
+
+@pytest.mark.parametrize("options", [{}, {"paddings": [0, 0], "dilations": 1}])
+def test_blocks_side_by_side_are_folded_with_a_free_batch_size(tmp_path, options):
+    net, fold = Folds(**options), nn.functional.fold
+    save_program(net, str(tmp_path / "net"), [paddle.static.InputSpec([None, 4, 8, 8], "float32")])
+    assert nn.functional.fold is fold
+    saved = paddle.jit.load(str(tmp_path / "net"))
+    for count in (1, 3):
+        x = paddle.randn([count, 4, 8, 8])
+        np.testing.assert_allclose(saved(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_that_are_folded_otherwise_are_paddles(tmp_path):
+    with pytest.raises(UserError, match=r"saving the network as a program: .*fails"):
+        save_program(Folds(paddings=1), str(tmp_path / "net"), [paddle.static.InputSpec([None, 4, 8, 8], "float32")])
