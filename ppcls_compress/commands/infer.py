@@ -104,10 +104,17 @@ def _configured(args: argparse.Namespace) -> tuple[str, _Answers]:
 def _trained(config: Config, paths: list[Path], failed: _Failed) -> Iterator[dict[str, Any]]:
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.doubts.preparation import shape_made
+    from ppcls_compress.engine.forward import check_takes
     from ppcls_compress.engine.infer import classify
 
     assemble.start(config)
-    predict = assemble.scores(config, assemble.build_model(config)[0])
+    model = assemble.build_model(config)[0]
+    predict = assemble.scores(config, model)
+    shape, made = config.Global.image_shape, shape_made(config.Infer.transforms)
+    if made is not None and made[0] == shape[0] and made != shape:
+        shape = made
+        check_takes(model, shape, class_num=config.Arch.class_num, who=f"Arch.name {config.Arch.name}")
     return classify(
         predict,
         paths,
@@ -115,7 +122,7 @@ def _trained(config: Config, paths: list[Path], failed: _Failed) -> Iterator[dic
         post_process=config.post_process,
         class_names=assemble.class_names(config),
         batch_size=config.Infer.batch_size,
-        image_shape=config.Global.image_shape,
+        image_shape=shape,
         failed=failed,
     )
 

@@ -43,11 +43,12 @@ def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, spe
     if speed_only:
         images = samples.random(config, min(count, RANDOM_IMAGES))
         return Plan(wanted, images, images, needing, speed_only=_speed_only(config, quantized=quantized))
+    size = config.Global.image_shape[1:]
     check = samples.from_split(config, ("Eval", "Train"), count)
     if check is None:
         check = samples.random(config, min(count, RANDOM_IMAGES))
     if not needing:
-        return Plan(wanted, check)
+        return Plan(wanted, check.of_size(*size))
     calibration = samples.from_split(config, ("Train", "Eval"), CALIBRATION_IMAGES)
     if calibration is None:
         raise UserError(
@@ -55,7 +56,7 @@ def plan(config: Config, chosen: Sequence[Format], record: recipe.Record, *, spe
             "DataLoader.Train and DataLoader.Eval name none that exist. To measure speed only, add "
             "--synthetic-calibration"
         )
-    return Plan(wanted, check, calibration, needing)
+    return Plan(wanted, check.of_size(*size), calibration.of_size(*size), needing)
 
 
 def _speed_only(config: Config, *, quantized: bool) -> str:

@@ -40,6 +40,16 @@ class Samples:
         """The images in batches of 8, [8, C, H, W]; the last one may be smaller."""
         return np.split(self.images, range(_BATCH, len(self.images), _BATCH))
 
+    def of_size(self, height: int, width: int) -> Samples:
+        """The same, resized where they are of another size, for what takes no other."""
+        if self.images.shape[2:] == (height, width):
+            return self
+        resized = [
+            paddle.nn.functional.interpolate(paddle.to_tensor(batch), [height, width], mode="bilinear").numpy()
+            for batch in self.batches
+        ]
+        return Samples(np.concatenate(resized), self.labels, f"{self.source}, resized to {height} x {width}")
+
     def __str__(self) -> str:
         return f"{len(self.images)} {self.source}"
 

@@ -18,6 +18,7 @@ from ppcls_compress.engine.context import Latency, compression_context
 from ppcls_compress.engine.doubts.classes import check_main_metric
 from ppcls_compress.engine.doubts.lists import check_numbering
 from ppcls_compress.engine.evaluate import evaluate, evaluate_model, tell_skipped
+from ppcls_compress.engine.forward import check_takes
 from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
@@ -80,7 +81,7 @@ def train(
             loader = ContinuedLoader(loader, config.Global.iter_per_epoch, epochs=config.Global.epochs)
         evaluated = None
         if config.Global.eval_during_train:
-            evaluated = judged_images(config, check=True)
+            evaluated = judged_images(config, model=dense)
         # Where evaluation has the shape, training images of another size are meant: networks gain from smaller ones.
         check_image_shape(config, loader, "Train", any_size=config.Global.eval_during_train)
         _tell_doubts(config, loader.images, evaluated)
@@ -187,11 +188,14 @@ def tell_outcome(progress: Progress, config: Config) -> None:
         logger.info("checkpoints are in %s", folder)
 
 
-def check_image_shape(config: Config, loader: Loader, mode: str, *, any_size: bool = False) -> None:
+def check_image_shape(
+    config: Config, loader: Loader, mode: str, *, any_size: bool = False, model: paddle.nn.Layer | None = None
+) -> None:
     """Prepare one batch, and compare its images with `Global.image_shape`, for which a network is pruned and exported.
 
     Args:
         any_size: only their channels.
+        model: a network that may take images of another size; None for one that does not.
 
     Raises:
         UserError: they differ; the images cannot be read or prepared.
@@ -201,18 +205,38 @@ def check_image_shape(config: Config, loader: Loader, mode: str, *, any_size: bo
     if images is None and loader.samples:
         raise UserError(f"DataLoader.{mode}: none of its images can be read")
     compared = slice(0, 1) if any_size or not loader.of_one_size else slice(None)
-    if images is not None and tuple(images.shape[1:])[compared] != config.Global.image_shape[compared]:
+    if images is None or tuple(images.shape[1:])[compared] == config.Global.image_shape[compared]:
+        return
+    if model is not None and images.shape[1] == config.Global.image_shape[0]:
+        who = f"Arch.name {config.Arch.name}"
+        check_takes(model, images.shape[1:], class_num=config.Arch.class_num, who=who)
+        logger.warning(
+            "DataLoader.%s.dataset.transform_ops: make images of %s, on which the score is measured; "
+            "Global.image_shape is %s, for which the network is pruned, counted and exported. For both alike: "
+            "-o Global.image_shape=%s",
+            mode,
+            list(images.shape[1:]),
+            list(config.Global.image_shape),
+            list(images.shape[1:]),
+        )
+    else:
         raise ConfigError(
             f"Global.image_shape: is {list(config.Global.image_shape)}, but DataLoader.{mode}.dataset.transform_ops "
             f"make images of {list(images.shape[1:])}"
         )
 
 
-def evaluator(config: Config, model: paddle.nn.Layer) -> Callable[[], dict[str, float]]:
-    """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration."""
+def evaluator(config: Config, model: paddle.nn.Layer, *, checked: bool = False) -> Callable[[], dict[str, float]]:
+    """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration.
+
+    Args:
+        checked: whether it is known to take the images, see `check_image_shape`.
+    """
     if config.Global.eval_mode != "classification":
         return recognition_evaluator(config, model)
     loader, *parts = _evaluation(config)
+    if not checked:
+        check_image_shape(config, loader, "Eval", model=model)
     told: set[str] = set()
 
     def run() -> dict[str, float]:
@@ -257,6 +281,7 @@ def evaluate_exported(
         return paddle.to_tensor(found)
 
     loader, *parts = _evaluation(config)
+    check_image_shape(config, loader, "Eval")
     measured = evaluate(logits, loader, *parts)
     tell_skipped(loader, set())
     return measured
@@ -265,7 +290,6 @@ def evaluate_exported(
 def _evaluation(config: Config) -> tuple[Loader, Metrics, TotalLoss | None]:
     """What evaluating takes beside a network."""
     loader = _loader(config, "Eval")
-    check_image_shape(config, loader, "Eval")
     if loader.images.numbering is not None:
         _check_numbering(config, loader.images)
     return loader, Metrics(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
@@ -282,17 +306,20 @@ def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
     check_numbering(train, evaluated)
 
 
-def judged_images(config: Config, *, check: bool = False) -> LabelledImages | None:
+def judged_images(config: Config, *, model: paddle.nn.Layer | None = None) -> LabelledImages | None:
     """The images of `DataLoader.Eval`, the queries where there is a gallery; None where they are in no list.
 
     Args:
-        check: prepare a batch of each split, see `check_image_shape`.
+        model: prepare a batch of each split, and see that it takes them, as `check_image_shape` does.
+
+    Raises:
+        UserError: it does not.
     """
     if config.Global.eval_mode == "adaface":
         return None
     loaders = judging_loaders(config)
-    for key, loader in loaders.items() if check else ():
-        check_image_shape(config, loader, key.removeprefix("DataLoader."))
+    for key, loader in loaders.items() if model is not None else ():
+        check_image_shape(config, loader, key.removeprefix("DataLoader."), model=model)
     return next(iter(loaders.values())).images
 
 
@@ -333,7 +360,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         hooks.append(Quantizers(QuantOptions.from_dict(quantized["options"]), keep_in))
     if options.eval_during_train:
         higher = config.Metric.Eval[0].higher_is_better
-        evaluate = evaluator(config, deployed(trainer.model))
+        evaluate = evaluator(config, deployed(trainer.model), checked=True)
         hooks.append(
             Evaluation(
                 evaluate,

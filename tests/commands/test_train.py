@@ -293,13 +293,6 @@ def test_weights_are_needed_where_only_trained_ones_make_sense(trained, capsys):
         assert "Global.pretrained_model: name the trained weights" in refused(capsys, command, trained / "config.yaml")
 
 
-def test_images_of_another_shape_are_told(trained, capsys):
-    text = refused(capsys, "train", trained / "config.yaml", "Global.image_shape=[3, 16, 16]")
-    assert (
-        "Global.image_shape: is [3, 16, 16], but DataLoader.Eval.dataset.transform_ops make images of [3, 8, 8]" in text
-    )
-
-
 def test_training_images_may_be_smaller_than_those_of_evaluation(trained, tmp_path, capsys):
     smaller = "DataLoader.Train.dataset.transform_ops.1={CropImage: {size: 6}}"
     run("train", trained / "config.yaml", smaller, "Global.epochs=1", f"Global.output_dir={tmp_path}")

@@ -50,12 +50,18 @@ def about_inference(config: Config) -> Iterator[str]:
             f"Infer.transforms: differs from DataLoader.{mode}.dataset.transform_ops in {name}; infer and exported "
             "networks will see other values than the network was trained and evaluated on"
         )
-    shapes = {_shape_of(ops, photo) for photo in _PHOTOS}
-    if len(shapes) == 1 and not shapes & {None, config.Global.image_shape}:
+    shape = shape_made(ops)
+    if shape not in (None, config.Global.image_shape):
         yield (
-            f"Infer.transforms: make images of {list(*shapes)}, Global.image_shape is "
-            f"{list(config.Global.image_shape)}; infer and exported networks will refuse them"
+            f"Infer.transforms: make images of {list(shape)}, Global.image_shape is {list(config.Global.image_shape)}; "
+            f"exported networks will refuse them. For both alike: -o Global.image_shape={list(shape)}"
         )
+
+
+def shape_made(ops: Sequence[Transform]) -> tuple[int, int, int] | None:
+    """The one shape [C, H, W] that transforms make of photos of any size; None where there is no such."""
+    shapes = {_shape_of(ops, photo) for photo in _PHOTOS}
+    return shapes.pop() if len(shapes) == 1 else None
 
 
 def _shape_of(ops: Sequence[Transform], photo: tuple[int, int, int]) -> tuple[int, ...] | None:

@@ -65,8 +65,8 @@ def test_grey_beside_colour_is_told(tmp_path):
     lines = list(preparation.about_inference(configured(tmp_path, f"Infer.transforms={other}")))
     assert "in colours (DecodeImage); infer" in lines[0]
     assert lines[-1] == (
-        "Infer.transforms: make images of [1, 8, 8], Global.image_shape is [3, 8, 8]; infer and exported networks will "
-        "refuse them"
+        "Infer.transforms: make images of [1, 8, 8], Global.image_shape is [3, 8, 8]; exported networks will refuse "
+        "them. For both alike: -o Global.image_shape=[1, 8, 8]"
     )
 
 
