@@ -104,6 +104,9 @@ def export_formats(
     _withdraw_companions(directory, {result.artifact.description.format for result in results}, failures)
     for line in artifact.strangers(directory, formats.places(directory)):
         logger.warning("%s", line)
+    if failures and results:
+        done = ", ".join(f"{item.artifact.description.format} in {item.artifact.directory}" for item in results)
+        logger.warning("not written: %s; complete and compared: %s", ", ".join(failures), done)
     if len(failures) > 1:
         lines = dict.fromkeys(map(str, failures.values()))  # what fails before the formats differ, fails alike in each
         raise UserError("\n".join(lines)) from next(iter(failures.values()))

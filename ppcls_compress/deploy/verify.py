@@ -6,6 +6,7 @@ where the runtime is another one.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -119,17 +120,36 @@ def parity(
     if problem is not None:
         raise ParityError(
             f"{exported.description.format}: the exported network does not compute what the trained one does: "
-            f"{problem}; found: {report}{_advice(exported)}"
+            f"{problem}; found: {report}{_advice(exported, report)}"
         )
     return report
 
 
-def _advice(exported: artifact.Artifact) -> str:
-    """Where a network that was trained for one format failed in another: which one it is meant for."""
-    step = step_of(exported.record, "quant") or {}
-    if step.get("options", {}).get("placement") != "deploy" or exported.description.format == _DEPLOYED:
-        return ""
-    return f"; a network trained with placement: deploy is meant for {_DEPLOYED}, which runs in OpenVINO too"
+def _advice(exported: artifact.Artifact, report: ParityReport) -> str:
+    """How sure the agreement is, and what helps, as the end of a message."""
+    name, lines = exported.description.format, []
+    if report.kind == "classes" and report.agreement < report.bound:
+        low, high = report.interval
+        short = 100 * (report.bound - report.agreement)
+        lines.append(f"that is {short:.2f} points short; {report.count} images place it from {low:.1%} to {high:.1%}")
+        if high >= report.bound and not report.synthetic:
+            lines.append("more images tell more: Global.export_check_images, and a longer validation list")
+    step = step_of(exported.record, "quant")
+    placement = None if step is None else step.get("options", {}).get("placement", "input")
+    if placement == "deploy" and name != _DEPLOYED:
+        lines.append(f"a network trained with placement: deploy is meant for {_DEPLOYED}, which runs in OpenVINO too")
+    elif step is not None and placement != "deploy" and name == _DEPLOYED:
+        lines.append("Slim.quant.placement: deploy also trains the roundings that this format adds")
+    if step is not None:
+        lines.append("tools/analyze.py names the layers whose ranges explain it")
+    if report.agreement > _USABLE:
+        share = math.floor(1000 * report.agreement) / 1000
+        lines.append(f"-o 'Global.export_agreement={{{name}: {share:g}}}' takes it as it is")
+    return "".join(f"; {line}" for line in lines)
+
+
+_USABLE = 0.9
+"""Less agreement than this is another network, which nobody is advised to take."""
 
 
 _DEPLOYED = "onnx-ort"
