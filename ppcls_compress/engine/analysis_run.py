@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 import yaml
 
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config
+from ppcls_compress.data.transforms import Transform
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.logs import logger
@@ -22,7 +24,16 @@ from ppcls_compress.slim import recipe
 from ppcls_compress.slim.quant.analysis import NOISY, Cause, Row, analyze, remedy
 
 
-def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle.nn.Layer], str]) -> list[Row]:
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished analysis: the model, the images that it was looked at with, and a row for each layer."""
+
+    model: paddle.nn.Layer
+    images: samples.Samples
+    rows: list[Row]
+
+
+def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle.nn.Layer], str]) -> Study:
     """Analyze every quantized layer; what `file` holds already is not repeated.
 
     Weights without a quantization are calibrated first, as `quantize` does.
@@ -57,7 +68,7 @@ def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle
         rows.append(row)
         io.write_json(file, {**about, "layers": [asdict(item) for item in rows]})
         logger.info("%s", told(row))
-    return rows
+    return Study(model, looked_at, rows)
 
 
 def _kept(file: Path, about: Mapping[str, Any]) -> list[Row]:
@@ -90,6 +101,17 @@ def told(row: Row) -> str:
         f"classes as in float: {100 * row.alone:.1f}% with it alone rounded, {100 * row.without:.1f}% with all others"
         f"{'; ' + causes if causes else ''}"
     )
+
+
+def prepared_by(config: Config, ops: Sequence[Transform], count: int) -> np.ndarray | None:
+    """The images of a study as other transforms prepare them, float32 [N, C, H, W]; None without validation images."""
+    loader = config.DataLoader.Eval
+    if loader is None:
+        return None
+    dataset = loader.dataset.model_copy(update={"transform_ops": tuple(ops)})
+    loaders = config.DataLoader.model_copy(update={"Eval": loader.model_copy(update={"dataset": dataset})})
+    found = samples.from_split(config.model_copy(update={"DataLoader": loaders}), ("Eval",), count)
+    return None if found is None else found.images
 
 
 def suggest(rows: Sequence[Row], file: Path) -> None:

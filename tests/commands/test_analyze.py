@@ -42,6 +42,28 @@ def test_each_layer_is_measured_once_and_what_helps_is_written(trained, capsys):
     assert "analysis.json: network: analyzed with other ones" in line
 
 
+def test_an_exported_file_is_looked_into(trained, capsys):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    ptq, out = "Slim.quant={name: ptq}", f"Global.output_dir={trained}/int8"
+    dense = f"Global.pretrained_model={trained}/dense/CIFARResNet8/latest"
+    assert call("quantize", trained / "config.yaml", dense, out, ptq) == 0
+    weights = f"Global.pretrained_model={trained}/int8/CIFARResNet8/quantized"
+    exported = f"Global.save_inference_dir={trained}/exported"
+    bound = "Global.export_agreement=0.5"  # so short a training leaves classes that tie
+    formats = ["--format", "onnx-ort"]
+    assert call("export_model", trained / "config.yaml", weights, ptq, exported, bound, arguments=formats) == 0
+    arguments = ["--artifact", str(trained / "exported" / "onnx-ort"), "--images", "16"]
+    capsys.readouterr()
+    assert call("analyze", trained / "config.yaml", weights, out, ptq, arguments=arguments) == 0
+    found = json.loads((trained / "int8" / "CIFARResNet8" / "analysis" / "artifact.json").read_text())
+    assert (found["astray"], found["faults"]) == (None, {})
+    assert len(found["tensors"]) == 8
+    assert "the first layer that goes astray in the file: none" in capsys.readouterr().err
+    arguments[1] = str(trained / "int8")
+    assert call("analyze", trained / "config.yaml", weights, out, ptq, arguments=arguments) == 2
+
+
 @pytest.mark.parametrize(
     ("overrides", "arguments", "expected"),
     [

@@ -7,7 +7,7 @@ print(remedy(rows))                           # a block for `Slim.quant`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,33 +16,16 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
-from ppcls_compress.slim.quant import layers
+from ppcls_compress.slim.quant import causes, layers
 from ppcls_compress.slim.quant.calibrate import required_quant_layers
-from ppcls_compress.slim.quant.inference import grids
+from ppcls_compress.slim.quant.causes import Cause
+from ppcls_compress.slim.quant.inference import LayerGrid, grids
 from ppcls_compress.slim.quant.input_grid import InputGrid
 from ppcls_compress.slim.quant.placement import placement
 
 NOISY = 20.0
 """Below so many decibels an output is told as noisy; a tenth of its size is noise."""
-_COARSE_WEIGHT = 25.0
-_OUTLIER, _DEAD, _CLIPPED, _LEANING = 16.0, 2.0, 0.005, 3.0
-_KERNEL_BITS = 8
 _NO_ERROR = 200.0
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why a layer is noisy.
-
-    Attributes:
-        kind: `outlier channel`, `dead range`, `clipping`, `asymmetric input`, `coarse weights` or `no integer kernel`.
-        found: what was seen, in words.
-        help: what to do about it.
-    """
-
-    kind: str
-    found: str
-    help: str
 
 
 @dataclass(frozen=True)
@@ -76,10 +59,13 @@ class _Seen:
 
     signal: dict[str, np.ndarray] = field(default_factory=dict)
     noise: dict[str, np.ndarray] = field(default_factory=dict)
+    shift: np.ndarray | float = 0.0
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     outside: float = 0.0
     count: int = 0
+    places: int = 0
+    sums: float = 0.0
 
     def add(self, what: str, exact: paddle.Tensor, rounded: paddle.Tensor, axis: int) -> None:
         """Take in a tensor, whose channels lie along `axis`, and what rounding made of it."""
@@ -99,6 +85,19 @@ class _Seen:
             self.outside += float(((rows > (grid.high + 0.5) * scales) | (rows < (grid.low - 0.5) * scales)).sum())
         self.count += x.size
 
+    def look_at_output(self, exact: paddle.Tensor, given: paddle.Tensor, axis: int) -> None:
+        """Take in what the layer gives exactly and rounded, for the mean of its error in each channel."""
+        others = [other for other in range(exact.ndim) if other != axis]
+        self.shift = self.shift + (given - exact).astype("float32").sum(axis=others).numpy().astype(np.float64)
+        self.places += exact.size // exact.shape[axis]
+
+    def extent(self, decibels: Mapping[str, float]) -> causes.Extent:
+        """What the causes are told by."""
+        noise = self.noise["output"].sum() / self.places
+        shifted = np.square(self.shift / self.places).sum() / noise if noise > 0 else 0.0
+        share = self.outside / self.count
+        return causes.Extent(decibels, self.low, self.high, share, float(shifted), self.sums)
+
     def decibels(self, what: str) -> float:
         """The ratio of signal to error over the channels that are not zero throughout."""
         present = self.signal[what] > 0
@@ -106,7 +105,13 @@ class _Seen:
         return float(-10 * np.log10(share)) if share > 0 else _NO_ERROR
 
 
-def analyze(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor], *, done: Collection[str] = ()) -> Iterator[Row]:
+def analyze(
+    model: paddle.nn.Layer,
+    batches: Sequence[paddle.Tensor],
+    *,
+    done: Collection[str] = (),
+    score: Callable[[paddle.nn.Layer], float] | None = None,
+) -> Iterator[Row]:
     """Look at every quantized layer, the noisiest output first.
 
     Args:
@@ -114,6 +119,7 @@ def analyze(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor], *, done: C
             each class, or several tensors of which the first are the scores.
         batches: what the model takes; a hundred images tell the causes, a few hundred the costs.
         done: names of layers that are not to be looked at again.
+        score: judges the model in place of the share of classes that stay, for `alone` and `without`.
 
     Raises:
         UserError: no quantized layer, one that is not calibrated, or no batch.
@@ -123,7 +129,7 @@ def analyze(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor], *, done: C
     batches = list(batches)
     if not batches:
         raise UserError("the analysis needs at least one batch, found none")
-    with layers.evaluating(model), paddle.no_grad(), _Flags(model, found) as flags:
+    with layers.evaluating(model), paddle.no_grad(), Rounding(model) as flags:
         flags.round_only(())
         seen = {name: _Seen() for name in found}
         exact = _classes(model, batches, found, known, seen)
@@ -133,15 +139,16 @@ def analyze(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor], *, done: C
             shares = []
             for rounded in ((name,), [other for other in found if other != name]):
                 flags.round_only(rounded)
-                shares.append(float((_answers(model, batches) == exact).mean()))
+                same = score or (lambda judged: (_answers(judged, batches) == exact).mean())
+                shares.append(float(same(model)))
             yield _row(name, found[name], known[name], seen[name], *shares)
 
 
-class _Flags:
+class Rounding:
     """Which layers round; all as before at the end."""
 
-    def __init__(self, model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) -> None:
-        self._found = found
+    def __init__(self, model: paddle.nn.Layer) -> None:
+        self._found = required_quant_layers(model)
         self._outputs = [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
 
     def round_only(self, names: Collection[str]) -> None:
@@ -151,7 +158,7 @@ class _Flags:
         for quantizer in self._outputs:
             quantizer.quantizing = len(names) > 1
 
-    def __enter__(self) -> _Flags:
+    def __enter__(self) -> Rounding:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -164,7 +171,7 @@ def _classes(
     model: paddle.nn.Layer,
     batches: Sequence[paddle.Tensor],
     found: dict[str, paddle.nn.Layer],
-    known: dict[str, Any],
+    known: dict[str, LayerGrid],
     seen: dict[str, _Seen],
 ) -> np.ndarray:
     """The float network's answers; on the way, what each layer's own rounding changes."""
@@ -179,6 +186,9 @@ def _classes(
             seen[name].add("input", x, rounded, layers.channel_dimension(layer, x.ndim))
             seen[name].add("weight", layer.weight, weight, layer.channel_axis)
             seen[name].add("output", exact, given, layers.channel_dimension(layer, exact.ndim))
+            seen[name].look_at_output(exact, given, layers.channel_dimension(layer, exact.ndim))
+            if seen[name].sums == 0.0:
+                seen[name].sums = causes.largest_sum(layer, known[name], rounded, weight, rest, named)
 
         return look
 
@@ -195,45 +205,10 @@ def _answers(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor]) -> np.nda
     return np.concatenate([batch.reshape(len(batch), -1).argmax(1) for batch in scores])
 
 
-def _row(name: str, layer: paddle.nn.Layer, grid: Any, seen: _Seen, alone: float, without: float) -> Row:
-    decibels = [seen.decibels(what) for what in ("weight", "input", "output")]
-    causes = [] if grid.input is None or grid.input.limit is None else _input_causes(layer, grid.input, seen)
-    if decibels[0] < _COARSE_WEIGHT and grid.weight is not None:
-        told = f"its weight on {grid.weight.bits} bits has {decibels[0]:.0f} dB"
-        causes.append(Cause("coarse weights", told, "weight_bits: 8 for it, or a range per channel"))
-    bits = max(part.bits for part in (grid.input, grid.weight) if part is not None) if grid.input or grid.weight else 0
-    if bits > _KERNEL_BITS:
-        told = f"{bits} bits have no integer kernel"
-        causes.append(Cause("no integer kernel", told, "8 bits, or leave it out with skip"))
-    return Row(name, *decibels, alone, without, tuple(causes))
-
-
-def _input_causes(layer: paddle.nn.Layer, grid: InputGrid, seen: _Seen) -> list[Cause]:
-    low, high = float(seen.low.min()), float(seen.high.max())
-    largest, found = max(-low, high), []
-    sizes = np.maximum(-seen.low, seen.high)
-    share = seen.outside / seen.count
-    if share > _CLIPPED:
-        told = f"{100 * share:.1f}% of its input lie beyond the grid, which ends at {grid.limit:.3g}"
-        found.append(Cause("clipping", told, "a wider range: activation_quantizer: AbsmaxQuantizer, or more images"))
-    if grid.limit > _DEAD * largest > 0:
-        told = f"its grid ends at {grid.limit:.3g}, its input at {largest:.3g}"
-        found.append(Cause("dead range", told, "calibrate anew on images like these"))
-    if grid.factors is None and np.median(sizes) > 0 and sizes.max() > _OUTLIER * np.median(sizes):
-        told = (
-            f"channel {int(sizes.argmax())} reaches {sizes.max():.3g}, half of them not beyond {np.median(sizes):.3g}"
-        )
-        depthwise = layers.is_depthwise(layer)
-        found.append(Cause("outlier channel", told, _CHANNEL if depthwise else _MORE_BITS))
-    signed = grid.zero_point is None and not grid.unsigned
-    if signed and min(-low, high) * _LEANING < largest:
-        told = f"its input lies between {low:.3g} and {high:.3g}, its grid is symmetric"
-        found.append(Cause("asymmetric input", told, "asymmetric: auto"))
-    return found
-
-
-_CHANNEL = "depthwise_ranges: channel"
-_MORE_BITS = "leave it out with skip, or activation_bits: 16 for it"
+def _row(name: str, layer: paddle.nn.Layer, grid: LayerGrid, seen: _Seen, alone: float, without: float) -> Row:
+    decibels = {what: seen.decibels(what) for what in ("weight", "input", "output")}
+    found = causes.of_layer(layer, grid, seen.extent(decibels))
+    return Row(name, *decibels.values(), alone, without, tuple(found))
 
 
 def remedy(rows: Sequence[Row]) -> dict[str, Any]:
@@ -247,7 +222,7 @@ def remedy(rows: Sequence[Row]) -> dict[str, Any]:
     block: dict[str, Any] = {}
     if "asymmetric: auto" in helped:
         block["asymmetric"] = "auto"
-    if _CHANNEL in helped:
+    if causes.CHANNEL in helped:
         block["depthwise_ranges"] = "channel"
     mended = {"asymmetric input"} if "asymmetric" in block else set()
     mended |= {"outlier channel"} if "depthwise_ranges" in block else set()

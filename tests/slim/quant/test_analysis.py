@@ -41,7 +41,11 @@ def prepared(activation: nn.Layer | None = None, *, plant=None, **options):
 
 
 def causes(model) -> dict[str, list[str]]:
-    return {row.layer: [cause.kind for cause in row.causes] for row in analyze(model, [images()])}
+    return causes_on(model, images())
+
+
+def causes_on(model, batch) -> dict[str, list[str]]:
+    return {row.layer: [cause.kind for cause in row.causes] for row in analyze(model, [batch])}
 
 
 def outlier(net: Network) -> None:
@@ -90,6 +94,53 @@ def test_coarse_weights():
 
 def test_bits_without_an_integer_kernel():
     assert causes(prepared(per_layer=[{"layers": ["last"], "activation_bits": 12}]))["last"] == ["no integer kernel"]
+
+
+def test_a_wrong_zero_point():
+    model = prepared(asymmetric=True)
+    ends = model.last._fake_quant_input
+    low, high = ends._low.item(), ends._high.item()
+    ends.set_ends(low + 0.4 * (high - low), high + 0.4 * (high - low), 8)
+    found = causes(model)
+    assert found["last"] == ["wrong zero point"]
+    assert found["first"] == []
+
+
+def test_a_missing_bias_correction():
+    def plant(net: Network) -> None:
+        """Inputs that are never negative, and weights that all lie on one side of their nearest level."""
+        weight = np.full([5, 8, 1, 1], 0.45, np.float32)
+        weight[:, 0] = 1.0
+        net.last.weight.set_value(weight)
+        for layer in (net.first, net.depthwise):
+            layer.weight.set_value(layer.weight.abs())
+            layer.bias.set_value(layer.bias + 2)
+
+    rule = [{"layers": ["last"], "weight_bits": 3}]
+    kinds = {
+        correction: causes(prepared(nn.ReLU(), plant=plant, per_layer=rule, bias_correction=correction))["last"]
+        for correction in (False, True)
+    }
+    assert "missing bias correction" in kinds[False]
+    assert "missing bias correction" not in kinds[True]
+
+
+def test_a_saturated_accumulator():
+    class Wide(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.narrow, self.wide = nn.Linear(70000, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.wide(self.narrow(x))
+
+    net = Wide()
+    net.narrow.weight.set_value(np.ones([70000, 2], np.float32))
+    model, _ = quant.prepare(net, QuantOptions(name="ptq", activation_quantizer="AbsmaxQuantizer"), inputs=[[2, 70000]])
+    ones = paddle.ones([2, 70000])
+    quant.calibrate(model, [ones])
+    found = causes_on(model, ones)
+    assert found == {"narrow": ["saturated accumulator"], "wide": []}
 
 
 def test_what_is_never_calibrated_is_named():
