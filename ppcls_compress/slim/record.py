@@ -19,6 +19,7 @@ from ppcls_compress.slim.options import SlimOptions
 Record = dict[str, Any]
 VERSION = 1
 _STEP_VERSION = 1
+_LARGEST = 2**31 - 1  # of an index
 
 
 def empty_record() -> Record:
@@ -94,7 +95,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_index(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 def _is_mapping(value: object) -> bool:
@@ -104,9 +105,13 @@ def _is_mapping(value: object) -> bool:
 def _is_kept(value: object) -> bool:
     """{parameter: {axis: [indices]}}; JSON has the axes as text."""
     return _is_mapping(value) and all(
-        _is_mapping(axes) and all(axis.isdecimal() and _list_of(_is_index)(kept) for axis, kept in axes.items())
+        _is_mapping(axes) and all(_is_axis(axis) and _list_of(_is_index)(kept) for axis, kept in axes.items())
         for axes in value.values()
     )
+
+
+def _is_axis(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 2
 
 
 def _is_attribute(value: object) -> bool:

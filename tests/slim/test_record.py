@@ -40,6 +40,8 @@ def test_records_of_all_kinds_pass():
         (steps({**PRUNE, "kept": [1]}), "steps[0].kept: expected {parameter: {axis: [indices of kept channels]}}"),
         (steps({**PRUNE, "kept": {"w": {"x": [1]}}}), "steps[0].kept: expected {"),
         (steps({**PRUNE, "kept": {"w": {"0": [-1]}}}), "steps[0].kept: expected {"),
+        (steps({**PRUNE, "kept": {"w": {"0": [2**70]}}}), "steps[0].kept: expected {"),
+        (steps({**PRUNE, "kept": {"w": {"9" * 5000: [0]}}}), "steps[0].kept: expected {"),
         (steps({**PRUNE, "attributes": [["a"]]}), "steps[0].attributes: expected a list of [layer, attribute, value]"),
         (steps({**QUANT, "options": None}), "steps[0].options: expected an object of options"),
         (steps({**QUANT, "folded": [["conv"]]}), "steps[0].folded: expected a list of [convolution, batch norm]"),

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_compress.errors import UserError, shortened
+from ppcls_compress.errors import UserError, first_line, shortened
 from ppcls_compress.slim.cost import Cost
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune.cut.plan import Plan
@@ -112,9 +112,22 @@ def _apply(network: nn.Layer, record: Mapping[str, object], surgery: Surgery) ->
     for path, attribute, value in record["attributes"]:
         old = getattr(layers[path], attribute)
         if isinstance(old, paddle.Tensor):
-            surgery.refill(old, value)
+            surgery.refill(old, _numbers(value, old, f"{path}.{attribute}"))
         else:
             surgery.set_attribute(layers[path], attribute, _like(value, old))
+
+
+def _numbers(value: object, old: paddle.Tensor, name: str) -> np.ndarray:
+    """What a record has for a tensor that a network keeps: no more numbers than there were."""
+    try:
+        found = np.asarray(value, dtype=old.numpy().dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"the pruning record has no numbers for {shortened(name)}: {first_line(error)}") from error
+    if found.size > old.size or found.ndim != old.ndim:
+        raise UserError(
+            f"the pruning record has numbers of shape {list(found.shape)} for {shortened(name)}, which has {old.shape}"
+        )
+    return found
 
 
 def _like(value: object, old: object) -> object:

@@ -9,6 +9,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from support.pruning import Net, check_exact, error, masked_outputs, outputs, random_inputs
 
+from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import apply_record, prune
 
@@ -275,6 +276,20 @@ def test_numbers_in_a_buffer_that_pick_channels_are_counted_anew(case, ratio):
     assert fresh.set_state_dict(net.state_dict()) == ([], [])
     assert fresh.a.index.tolist() == net.a.index.tolist()
     np.testing.assert_array_equal(outputs(fresh, random_inputs(SHAPE))[0], outputs(net, random_inputs(SHAPE))[0])
+
+
+@pytest.mark.parametrize("value", ["many", {"a": 1}, [2**70], list(range(99)), [[1, 2]], [0, [1]]])
+def test_a_record_without_numbers_for_a_buffer_is_refused(value):
+    index, middle = PICKS["subset"]
+
+    def build():
+        return Net(middle, out=12, a=Picking(index), b=nn.Conv2D(len(index), 12, 1))
+
+    _, record = prune(build(), PruneOptions(), SHAPE)
+    net = build()
+    with pytest.raises(UserError, match=r"the pruning record has (no )?numbers (of shape .* )?for 'a.index'"):
+        apply_record(net, {**record, "attributes": [["a", "index", value]]})
+    assert net.a.index.tolist() == index
 
 
 def test_numbers_in_the_code_that_pick_channels_pin_them():
