@@ -15,8 +15,13 @@ import ppcls_compress
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ppcls_compress"
 ONNX = PACKAGE / "deploy" / "onnx"
-DOORS = {ONNX / f"{name}.py" for name in ("__init__", "export", "files", "formats", "quiet", "runtime")}
-"""The files of `deploy/onnx` that are loaded without the extras; the others need those at once."""
+IMPORTED = PACKAGE / "deploy" / "imported"
+ROOMS = (ONNX, IMPORTED)
+DOORS = {
+    *(ONNX / f"{name}.py" for name in ("__init__", "export", "files", "formats", "quiet", "runtime")),
+    *(IMPORTED / f"{name}.py" for name in ("__init__", "source")),
+}
+"""The files of these rooms that are loaded without the extras; the others need those at once."""
 DISTRIBUTION = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
@@ -95,17 +100,16 @@ def test_imports_are_declared(declared):
     core = _names(declared["install_requires"])
     extras = _names(text for extra in declared["extras_require"].values() for text in extra)
     for path in PACKAGE.rglob("*.py"):
-        behind = path.is_relative_to(ONNX) and path not in DOORS
+        behind = any(map(path.is_relative_to, ROOMS)) and path not in DOORS
         assert _imports(path, lazy=False) <= core | (_to_onnx(declared) if behind else set()), path
         assert _imports(path, lazy=True) <= core | extras, path
 
 
 def test_what_needs_the_onnx_extras_is_loaded_behind_a_check_of_them():
-    room = ".".join(ONNX.relative_to(ROOT).parts)
-    behind = {f"{room}.{path.stem}" for path in ONNX.iterdir() if path.name != "__pycache__"}
-    behind -= {f"{room}.{path.stem}" for path in DOORS}
+    files = {path for room in ROOMS for path in room.iterdir() if path.name != "__pycache__"} - DOORS
+    behind = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
     for path in PACKAGE.rglob("*.py"):
-        if path.is_relative_to(ONNX) and path not in DOORS:
+        if any(map(path.is_relative_to, ROOMS)) and path not in DOORS:
             continue
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
             loaded = _modules(statement)

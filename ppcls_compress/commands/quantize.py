@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ppcls_compress.commands import source_free
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
@@ -11,23 +12,29 @@ from ppcls_compress.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `quantize`."""
-    add_config_arguments(parser)
-    parser.add_argument(
-        "--batches", type=int, default=8, help="batches of DataLoader.Train to calibrate on (default: 8)"
-    )
+    add_config_arguments(parser, required=False)
+    parser.add_argument("--batches", type=int, help="batches of DataLoader.Train to calibrate on (default: 8)")
+    source_free.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Calibrate `Global.pretrained_model` as `Slim.quant` says, and write `<output_dir>/<Arch.name>/quantized.*`.
 
+    With `--model` it is an exported model instead; see `source_free`.
+
     Raises:
         UserError: the configuration or what it points at cannot be used.
     """
+    if args.model is not None:
+        source_free.run(args)
+        return
+    source_free.refuse_without_model(args)
+    batches = 8 if args.batches is None else args.batches
     config = read_config(args)
     if not (config.Slim and config.Slim.quant):
         raise ConfigError("Slim.quant: this section is needed for quantization, such as -o 'Slim.quant={name: ptq}'")
-    if args.batches < 1:
-        raise ConfigError(f"--batches: expected 1 or more, found {args.batches}")
+    if batches < 1:
+        raise ConfigError(f"--batches: expected 1 or more, found {batches}")
     check_loader(config, "Train")
     require_weights(config)
     from ppcls_compress.engine import assemble, checkpoint
@@ -51,8 +58,8 @@ def run(args: argparse.Namespace) -> None:
         context = compression_context(
             config,
             lambda: training_loader(config),
-            calibration=lambda: still_batches(config, args.batches),
-            calibration_batches=args.batches,
+            calibration=lambda: still_batches(config, batches),
+            calibration_batches=batches,
         )
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")

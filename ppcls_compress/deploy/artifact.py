@@ -176,7 +176,7 @@ def _dump_postprocess(description: Description) -> dict[str, dict[str, Any]]:
     return {POST_PROCESSES.name_of(options): found}
 
 
-def _parse_postprocess(content: Mapping[str, Any]) -> tuple[PostProcess, tuple[str, ...] | None]:
+def parse_postprocess(content: Mapping[str, Any]) -> tuple[PostProcess, tuple[str, ...] | None]:
     """The post-processing and the names of classes."""
     ((name, options),) = content.items()
     if name not in POST_PROCESSES:
@@ -267,7 +267,7 @@ def _parse(content: Mapping[str, Any]) -> tuple[Description, dict[str, tuple[int
     ops = content["PreProcess"]["transform_ops"] or []
     if ops and "DecodeImage" not in ops[0]:
         ops = [{"DecodeImage": None}, *ops]
-    post_process, names = _parse_postprocess(content["PostProcess"])
+    post_process, names = parse_postprocess(content["PostProcess"])
     channels, height, width = own["image_shape"]
     files = {str(name): (entry["bytes"], entry["sha256"]) for name, entry in own["files"].items()}
     outside = [name for name in files if Path(name).name != name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from ppcls_compress import io
 from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
 from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
+from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine.progress import step
 from ppcls_compress.errors import UserError, one_line
@@ -81,18 +82,46 @@ def export(
         quantization=step_of(record, "quant"),
         calibration=calibration,
     )
+
+    def write(folder: Path) -> Written:
+        with as_deployed(model):
+            return kind.write(job, folder)
+
+    told = () if told is None else (told,)
+    description = replace(description, notes=(*description.notes, *told))
+    return put(directory, write, description, record=record, reference=reference, tolerance=tolerance, nursery=nursery)
+
+
+def put(
+    directory: str | Path,
+    write: Callable[[Path], Written],
+    description: artifact.Description,
+    *,
+    record: Mapping[str, Any],
+    reference: compare.Reference | None = None,
+    tolerance: compare.Tolerance | None = None,
+    nursery: Nursery | None = None,
+) -> ExportResult:
+    """Put an artifact into its folder, complete and compared, or not at all; the arguments are those of `export`.
+
+    Args:
+        write: writes the network files of the format into a folder.
+        record: the compression record.
+
+    Raises:
+        UserError: the folder cannot be written, `write` fails, or the comparison failed.
+    """
     report, elsewhere = None, {}
-    with artifact.staged(directory, kind.files) as staging:
-        with as_deployed(model), step(f"{kind.name}: writing"):
-            written = kind.write(job, staging)
-        told = () if told is None else (told,)
-        notes, integers = (*description.notes, *told, *written.notes), len(written.quantized)
+    with artifact.staged(directory, formats.get(description.format).files) as staging:
+        with step(f"{description.format}: writing"):
+            written = write(staging)
+        notes, integers = (*description.notes, *written.notes), len(written.quantized)
         description = replace(description, notes=notes, integer_layers=integers)
         if record["steps"]:
             io.write_json(staging / artifact.RECORD, record, indent=None)
         artifact.write_description(staging, description)
         if reference is not None:
-            with step(f"{kind.name}: comparing on {reference.source}"):
+            with step(f"{description.format}: comparing on {reference.source}"):
                 description, report = _settled(reference, staging, description, tolerance, nursery)
                 elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
             found = report.plain()

@@ -10,12 +10,13 @@ from ppcls_compress.deploy.artifact import DESCRIPTION
 from ppcls_compress.errors import UserError
 
 
-def check_replaceable(directory: Path, source: str) -> None:
+def check_replaceable(directory: Path, source: str, elsewhere: str = "-o Global.save_inference_dir=FOLDER") -> None:
     """Find out whether an export to a folder would replace what another network was exported to.
 
     Args:
         directory: of one artifact.
         source: the weights to be exported; empty for none.
+        elsewhere: what names another folder, for the message.
 
     Raises:
         UserError: the folder holds an export of other weights, or of another program.
@@ -34,6 +35,4 @@ def check_replaceable(directory: Path, source: str) -> None:
         if not before or (source and Path(before).resolve() == Path(source).resolve()):
             return
         held = f"the export of {before}"
-    raise UserError(
-        f"{directory}: holds {held}; name another folder with -o Global.save_inference_dir=FOLDER, or add --overwrite"
-    )
+    raise UserError(f"{directory}: holds {held}; name another folder with {elsewhere}, or add --overwrite")

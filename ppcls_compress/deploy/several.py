@@ -163,11 +163,12 @@ def _export_one(
         tolerance=tolerance,
         nursery=plan.nursery,
     )
-    _tell(result, speed_only=bool(plan.speed_only))
+    tell(result, warn_loosened=not plan.speed_only)
     return result
 
 
-def _tell(result: ExportResult, *, speed_only: bool) -> None:
+def tell(result: ExportResult, *, warn_loosened: bool) -> None:
+    """Say what an export wrote, and how far it is from the model."""
     written, report = result.artifact, result.parity
     name = written.description.format
     for note in written.description.notes:
@@ -177,7 +178,7 @@ def _tell(result: ExportResult, *, speed_only: bool) -> None:
     logger.info("%s, compared with the model: %s", name, report)
     for runtime, found in result.elsewhere.items():
         _tell_elsewhere(name, runtime, found)
-    if report.loosened and not speed_only:
+    if report.loosened and warn_loosened:
         logger.warning(
             "%s: the bounds of the comparison were %.2f%% and a mean difference of %.3g%% of the largest logit, the "
             "defaults are %.2f%% and %.3g%%; the artifact records them",

@@ -38,12 +38,40 @@ def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, image
     """
     if quant.quant_layers(model):
         network, matched = _quantized(model, image_shape, images)
-        place = (_PLACE_LEARNED if quant.is_placed(model) else _PLACE)[layout]
-        notes = [*matched.notes, *place(network, matched.nodes, images)]
-        built = Built(network, list(dict.fromkeys(item.name for item in matched.nodes)), notes)
-    else:
-        built = Built(convert.float_graph(model, image_shape))
-        simplify(built.model)
+        return laid_out(network, matched, layout, images, ending=ending, learned=quant.is_placed(model))
+    network = convert.float_graph(model, image_shape)
+    simplify(network)
+    return finished(Built(network), ending)
+
+
+def laid_out(
+    network: ir.Model,
+    matched: layers.Matched,
+    layout: str,
+    images: _Images,
+    *,
+    ending: str,
+    learned: bool = False,
+) -> Built:
+    """A tidied float graph with its quantized layers placed, in place.
+
+    Args:
+        network: that `simplify` tidied.
+        matched: its quantized layers.
+        layout: a name in `files.LAYOUTS`.
+        images: for ranges that are not known.
+        ending: how the output comes from the logits.
+        learned: whether marks tell every place that is rounded.
+
+    Raises:
+        UserError: calibration images are missing, or what they give is not finite.
+    """
+    notes = [*matched.notes, *(_PLACE_LEARNED if learned else _PLACE)[layout](network, matched.nodes, images)]
+    return finished(Built(network, list(dict.fromkeys(item.name for item in matched.nodes)), notes), ending)
+
+
+def finished(built: Built, ending: str) -> Built:
+    """The graph with its ending, and without what nothing uses."""
     if ending != NONE:
         _append(built.model.graph, ending)
     sweep(built.model)

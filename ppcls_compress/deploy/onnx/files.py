@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from ppcls_compress.deploy.extras import TO_ONNX
 
 MODEL = "model.onnx"
+LARGEST = 2**31 - 1
+"""Bytes of a model: what ONNX holds in one file."""
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "ort": (*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
     "openvino": TO_ONNX,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import paddle
 
-from ppcls_compress.deploy.onnx.graph import insert_after, sweep, to_proto
+from ppcls_compress.deploy.onnx.graph import add_constant, insert_after, sweep, to_proto
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import inference_mode
 from ppcls_compress.slim.quant import quant_layers
@@ -17,6 +17,8 @@ from ppcls_compress.slim.quant import quant_layers
 _NEEDED = "calibration images are needed: the integer graph rounds tensors whose range training does not learn"
 _EXTREMES = {"ReduceMin": "smallest", "ReduceMax": "largest"}
 _SIGNS = [-1, 1]
+_BUT_CHANNELS = [0, 2, 3]
+_AXES_ARE_INPUTS = 18  # from this operator set on
 
 
 def observe(
@@ -67,10 +69,15 @@ def _session(model: ir.Model, names: Sequence[str], by_channel: Collection[str])
     values = ir.convenience.create_value_mapping(model.graph)
     model.graph.outputs.clear()
     for name in names:
-        axes = {"axes": [0, 2, 3]} if name in by_channel else {}
+        inputs, axes = [values[name]], {}
+        if name in by_channel and model.graph.opset_imports[""] < _AXES_ARE_INPUTS:
+            axes = {"axes": _BUT_CHANNELS}
+        elif name in by_channel:
+            inputs.append(add_constant(model.graph, f"{name}.axes", np.array(_BUT_CHANNELS, np.int64)))
         for op, extreme in _EXTREMES.items():
-            output = insert_after(values[name], op, [values[name]], f"{name}.{extreme}", keepdims=0, **axes)
-            output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None] if axes else [])
+            output = insert_after(values[name], op, inputs, f"{name}.{extreme}", keepdims=0, **axes)
+            output.type = ir.TensorType(ir.DataType.FLOAT)
+            output.shape = ir.Shape([None] if name in by_channel else [])
             model.graph.outputs.append(output)
     sweep(model)
     options = onnxruntime.SessionOptions()

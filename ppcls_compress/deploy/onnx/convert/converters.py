@@ -60,10 +60,18 @@ class Converter:
         return not extras.missing([self.name])
 
 
+def by_paddle2onnx(source: Path, parameters: Path, target: Path) -> None:
+    """Convert a program of Paddle 2 (`.pdmodel`) or 3 in a process of its own; it ends that on unknown operators.
+
+    Raises:
+        UserError: it failed.
+    """
+    fresh.run_module(_WORKER, "convert", source, parameters, target, str(OPSET), folder=target.parent)
+
+
 def _run_paddle2onnx(source: Path, parameters: Path, target: Path, program: Program) -> None:
-    """In a process of its own, which it ends when it meets an operator that it does not know."""
     try:
-        fresh.run_module(_WORKER, "convert", source, parameters, target, str(OPSET), folder=target.parent)
+        by_paddle2onnx(source, parameters, target)
     except UserError as failure:
         raise _explained(program, target.with_suffix(".known"), failure) from failure
 

@@ -1,0 +1,201 @@
+"""`quantize --model`: an exported model of any origin, quantized by calibration without the code it was made of."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppcls_compress.commands.common import read_config
+from ppcls_compress.declare.paths import check_path
+from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.postprocess.base import OUTPUTS
+from ppcls_compress.slim.options import QuantOptions
+
+if TYPE_CHECKING:
+    from ppcls_compress.config.schema import Config
+    from ppcls_compress.deploy.compare import Tolerance
+    from ppcls_compress.deploy.imported.prepare import Preparation
+    from ppcls_compress.deploy.imported.quantize import Quantized
+    from ppcls_compress.deploy.imported.source import Source
+
+_FORMATS = ("onnx-ort", "onnx-openvino")
+_CALIBRATION, _CHECK, _ROUNDS = 512, 256, 51
+_ONLY_HERE = (
+    "images",
+    "preprocess",
+    "list",
+    "gives",
+    "output_name",
+    "format",
+    "output",
+    "agreement",
+    "calibration_images",
+    "check_images",
+    "benchmark",
+    "overwrite",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `quantize` that go with `--model`."""
+    group = parser.add_argument_group("an exported model, without its source")
+    group.add_argument("--model", metavar="PATH", help="ONNX, inference.json or inference.pdmodel, or its folder")
+    group.add_argument("--images", metavar="PATH", help="a folder of images, or a list of them, to calibrate on")
+    group.add_argument(
+        "--preprocess",
+        metavar="FILE",
+        help="an inference.yml that tells how an image is prepared (default: its own)",
+    )
+    group.add_argument("--list", metavar="FILE", help="evaluate on these images: lines `path label`, below --images")
+    group.add_argument("--gives", metavar="WHAT", help=f"what it gives: {', '.join(OUTPUTS)} (default: it tells)")
+    group.add_argument("--output-name", metavar="NAME", help="which of the model's outputs, where it has several")
+    group.add_argument("--format", nargs="+", metavar="FORMAT", help=f"of {', '.join(_FORMATS)} (default: both)")
+    group.add_argument("--output", metavar="DIR", help="default: output/quantized/<name of the model>")
+    group.add_argument("--calibration-images", type=int, metavar="N", help="how many images (default: 512)")
+    group.add_argument("--check-images", type=int, metavar="N", help="how many are compared on (default: 256)")
+    group.add_argument(
+        "--agreement", type=float, metavar="SHARE", help="of answers that must be those in float (default: 0.9)"
+    )
+    group.add_argument("--benchmark", action="store_true", default=None, help="time the files beside the float model")
+    group.add_argument("--overwrite", action="store_true", default=None, help="replace what another model was made")
+
+
+def refuse_without_model(args: argparse.Namespace) -> None:
+    """Refuse what only goes with `--model` where that is not given.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    given = [name for name in _ONLY_HERE if getattr(args, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')}: goes with --model, an exported model")
+    if args.config is None:
+        raise ConfigError("-c: the YAML file of the experiment is needed, or an exported model by --model and --images")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Quantize `--model`, write it in each format, and evaluate and time it where that is asked for.
+
+    Raises:
+        UserError: an option, the model or an image cannot be used, or a file is too far from the float model.
+    """
+    _check(args)
+    from ppcls_compress.deploy import formats
+    from ppcls_compress.deploy.extras import require
+    from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS
+
+    require(LAYOUTS["ort"], EXTRAS["ort"])
+    from ppcls_compress.deploy.artifact import check_writable
+    from ppcls_compress.deploy.imported import judge, quantize, source
+    from ppcls_compress.deploy.replacing import check_replaceable
+    from ppcls_compress.engine.logs import logger, logging_to
+
+    config = None if args.config is None else read_config(args)
+    with logging_to():
+        found = source.find(args.model)
+        preparation = _preparation(args, config, found.preprocess)
+        directory = Path(args.output or Path("output", "quantized", found.path.stem))
+        kinds = quantize.formats_here([formats.get(name) for name in args.format or _FORMATS])
+        for kind in kinds:
+            if not args.overwrite:
+                check_replaceable(directory / kind.folder, str(found.path), "--output FOLDER")
+            check_writable(directory / kind.folder)
+        model = _calibrated(args, config, found, preparation)
+        results = quantize.export_all(model, kinds, directory, _tolerance(args))
+        if args.list:
+            root = Path(args.images) if Path(args.images).is_dir() else Path(args.images).parent
+            shares = judge.evaluate(model, results, preparation, root, Path(args.list))
+            judge.tell(shares, args.list)
+        if args.benchmark:
+            _time(model, directory)
+        logger.info("written: %s", directory)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.images is None:
+        raise ConfigError("--images: needed, a folder of images to calibrate on")
+    check_path("--images", args.images, "any")
+    for name in ("preprocess", "list"):
+        if getattr(args, name) is not None:
+            check_path(f"--{name}", getattr(args, name), "file")
+    if args.gives is not None and args.gives not in OUTPUTS:
+        raise ConfigError(f"--gives: {unknown('output', args.gives, OUTPUTS)}")
+    for name in args.format or ():
+        if name not in _FORMATS:
+            raise ConfigError(f"--format: {unknown('format of exported models', name, _FORMATS)}")
+    for name in ("calibration_images", "check_images"):
+        if getattr(args, name) is not None and getattr(args, name) < 2:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected 2 or more, found {getattr(args, name)}")
+    if args.agreement is not None and not 0 <= args.agreement <= 1:
+        raise ConfigError(f"--agreement: expected a share from 0 to 1, found {args.agreement}")
+    if args.batches is not None:
+        raise ConfigError("--batches: is for a configuration's weights; with --model it is --calibration-images")
+
+
+def _preparation(args: argparse.Namespace, config: Config | None, beside: Path | None) -> Preparation:
+    from ppcls_compress.deploy.imported import prepare
+
+    if args.preprocess is not None:
+        return prepare.from_description(args.preprocess)
+    if config is not None:
+        return prepare.from_config(config)
+    if beside is not None:
+        return prepare.from_description(beside)
+    raise ConfigError(
+        f"--preprocess: {args.model} tells nothing of how an image is prepared; name an inference.yml with "
+        "PreProcess.transform_ops, or a configuration with -c"
+    )
+
+
+def _calibrated(args: argparse.Namespace, config: Config | None, found: Source, preparation: Preparation) -> Quantized:
+    """The model, calibrated on some of the images, to be compared on others, or on the same where there are few."""
+    import numpy as np
+
+    from ppcls_compress.data import list_images
+    from ppcls_compress.deploy.imported import network, prepare, quantize
+    from ppcls_compress.engine.logs import logger
+
+    wanted = args.calibration_images or _CALIBRATION
+    paths = list_images(args.images)
+    chosen = prepare.drawn(paths, wanted + (args.check_images or _CHECK))
+    few = chosen[:2] if len(chosen) > 1 else chosen * 2
+    sample = np.concatenate(list(prepare.batches_of(few, preparation, "looking")))
+    opened = network.open_network(found, sample, gives=args.gives, output_name=args.output_name)
+    shape, options = sample.shape[1:], _options(config)
+    calibrating, checking = chosen[:wanted], chosen[wanted:] or chosen[: args.check_images or _CHECK]
+    images = list(prepare.batches_of(calibrating, preparation, "reading images", shape=shape))
+    check = np.concatenate(list(prepare.batches_of(checking, preparation, "reading images", shape=shape)))
+    logger.info("calibrating on %d images of %s", len(calibrating), args.images)
+    return quantize.quantize(opened, preparation, options, images, check)
+
+
+def _options(config: Config | None) -> QuantOptions:
+    given = config.Slim.quant if config is not None and config.Slim else None
+    return given or QuantOptions(name="ptq")
+
+
+def _tolerance(args: argparse.Namespace) -> Tolerance:
+    from ppcls_compress.deploy.compare import Tolerance
+    from ppcls_compress.deploy.imported.quantize import FROM_FLOAT
+
+    if args.agreement is None:
+        return FROM_FLOAT
+    return Tolerance(args.agreement, max(FROM_FLOAT.mean, 1 - args.agreement))
+
+
+def _time(model: Quantized, directory: Path) -> None:
+    """Print how long the float model and the files take for an image, and write DIR/benchmark.csv."""
+    from ppcls_compress.deploy.imported.quantize import export_float
+    from ppcls_compress.engine.logs import logger
+    from ppcls_compress.report import benchmark
+
+    with tempfile.TemporaryDirectory(prefix="ppcls_compress_") as folder:
+        export_float(model, Path(folder, "onnx-ort"))
+        entries = benchmark.entries({"float": folder, "int8": directory})
+        rows = benchmark.measure(entries, threads=1, batch=1, rounds=_ROUNDS)
+    benchmark.show(rows)
+    benchmark.write_csv(rows, directory / "benchmark.csv")
+    for line in benchmark.slower_than_float(entries, rows):
+        logger.warning("%s", line)

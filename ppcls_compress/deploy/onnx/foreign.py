@@ -1,0 +1,212 @@
+"""ONNX files of any exporter, in the form that this package's graphs have: one image in, one answer out, free batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from ppcls_compress.deploy.onnx.convert.normal import normalize
+from ppcls_compress.deploy.onnx.files import LARGEST
+from ppcls_compress.deploy.onnx.graph import OPSET
+from ppcls_compress.errors import UserError, one_line
+
+_FLOAT = onnx.TensorProto.FLOAT
+_BYTES = 4
+_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger")
+
+
+def read(path: Path) -> Any:
+    """The `onnx.ModelProto` of a file, all of its tensors in it, checked by ONNX.
+
+    Raises:
+        UserError: it is none, its tensors lie outside its folder, or it is too large.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not an ONNX model: {one_line(str(error), 200)}") from error
+    _load_external(model, path)
+    try:
+        onnx.checker.check_model(model)
+        return onnx.inliner.inline_local_functions(model) if model.functions else model
+    except Exception as error:  # the checker's own kind, and what its C++ side raises
+        raise UserError(f"{path}: not a sound ONNX model: {one_line(str(error), 200)}") from error
+
+
+def _load_external(model: Any, path: Path) -> None:
+    """Read the tensors that lie in files of their own, none of them outside the folder of the model."""
+    folder, total = path.parent.resolve(), 0
+    for tensor in _tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        facts = {entry.key: entry.value for entry in tensor.external_data}
+        name = facts.get("location", "")
+        file = (folder / name).resolve()
+        if not name or not file.is_relative_to(folder) or file == folder:
+            raise UserError(f"{path}: its tensor {tensor.name!r} lies in {name!r}, which is outside the model's folder")
+        if not file.is_file():
+            raise UserError(f"{path}: its tensor {tensor.name!r} lies in {file}, which is not there")
+        try:
+            offset, length = int(facts.get("offset", 0)), int(facts.get("length", file.stat().st_size))
+        except ValueError as error:
+            raise UserError(f"{path}: where its tensor {tensor.name!r} lies is no number") from error
+        total += length
+        if offset < 0 or length < 0 or offset + length > file.stat().st_size:
+            raise UserError(f"{path}: its tensor {tensor.name!r} reaches beyond the end of {file}")
+        if total > LARGEST:
+            raise UserError(f"{path}: its tensors take more than {LARGEST:,} bytes")
+        with open(file, "rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _tensors(graph: Any) -> list[Any]:
+    """Constants of a graph, those of nodes and of the graphs in them too."""
+    found = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            found += [attribute.t] if attribute.HasField("t") else list(attribute.tensors)
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                found += _tensors(inner)
+    return found
+
+
+def common_form(model: Any, path: Path, output: str | None = None) -> Any:
+    """A copy with one image in and one answer out, a free batch size, and a known operator set.
+
+    Args:
+        model: that `read` gave.
+        path: for messages.
+        output: the name of the answer, where there are several.
+
+    Raises:
+        UserError: it has two inputs, takes or gives anything else, or is quantized already.
+    """
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    graph = found.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    if len(inputs) != 1:
+        names = ", ".join(value.name for value in inputs) or "none"
+        raise UserError(f"{path}: takes {len(inputs)} inputs ({names}); a model of one image is needed")
+    _check_input(inputs[0], path)
+    answer = _answer(graph, path, output)
+    del graph.output[:]
+    graph.output.append(answer)
+    quantized = sorted({node.op_type for node in graph.node if node.op_type in _QUANTIZED})
+    if quantized:
+        raise UserError(f"{path}: is quantized already ({', '.join(quantized)}); name the float model")
+    found = _known_operators(found, path)
+    _free_batch(found)
+    return found
+
+
+def _check_input(value: Any, path: Path) -> None:
+    kind, sizes = value.type.tensor_type, dimensions(value)
+    if kind.elem_type != _FLOAT or sizes is None or len(sizes) != 4:
+        element = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        shown = "of unknown shape" if sizes is None else [size or "?" for size in sizes]
+        raise UserError(f"{path}: takes {element} {shown}; float images [N, C, H, W] are needed")
+
+
+def dimensions(value: Any) -> list[int] | None:
+    """The sizes of a tensor, 0 for a free one; None where they are not known."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _answer(graph: Any, path: Path, name: str | None) -> Any:
+    names = ", ".join(value.name for value in graph.output)
+    if name is not None:
+        chosen = [value for value in graph.output if value.name == name]
+        if not chosen:
+            raise UserError(f"{path}: gives no {name!r}; it gives {names}")
+    else:
+        chosen = list(graph.output)
+    if len(chosen) != 1:
+        raise UserError(f"{path}: gives {len(chosen)} outputs ({names}); name the one that is meant by --output-name")
+    return chosen[0]
+
+
+def _known_operators(model: Any, path: Path) -> Any:
+    """In an operator set that the layouts are written in, or a later one."""
+    version = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    if version >= OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except Exception as error:  # its C++ side raises what it likes
+        reason = one_line(str(error), 200)
+        raise UserError(f"{path}: operator set {version} cannot be brought to {OPSET}: {reason}") from error
+
+
+def _free_batch(model: Any) -> None:
+    """A batch size that the exporter wrote down becomes free, in the shapes that reshaping is to as well."""
+    graph = model.graph
+    image = next(value for value in graph.input if value.name not in {tensor.name for tensor in graph.initializer})
+    fixed = image.type.tensor_type.shape.dim[0].dim_value
+    for value in (image, *graph.output):
+        if value.type.tensor_type.HasField("shape") and value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].ClearField("dim_value")
+    normalize(model)
+    del graph.value_info[:]
+    if not fixed:
+        return
+    reshaped = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    constants = [(tensor.name, tensor) for tensor in graph.initializer]
+    constants += [
+        (node.output[0], attribute.t)
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    ]
+    for name, tensor in constants:
+        sizes = numpy_helper.to_array(tensor) if name in reshaped else np.zeros(0)
+        if sizes.ndim == 1 and sizes.size > 1 and sizes[0] == fixed:
+            freed = np.concatenate([[0 if -1 in sizes[1:] else -1], sizes[1:]]).astype(np.int64)
+            tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
+
+
+def sized(model: Any, image_shape: Sequence[int], path: Path) -> None:
+    """Write down the size of an image, in place.
+
+    Raises:
+        UserError: the model takes another one.
+    """
+    (image,) = (
+        value for value in model.graph.input if value.name not in {tensor.name for tensor in model.graph.initializer}
+    )
+    taken = dimensions(image)[1:]
+    if any(size not in (0, given) for size, given in zip(taken, image_shape, strict=True)):
+        shown = ", ".join(str(size or "?") for size in taken)
+        raise UserError(
+            f"{path}: takes images [{shown}], its preprocessing gives {list(image_shape)}: another channel count, size "
+            "or layout; name the right one with --preprocess or -c"
+        )
+    for dim, size in zip(image.type.tensor_type.shape.dim[1:], image_shape, strict=True):
+        dim.ClearField("dim_param")
+        dim.dim_value = size
+    _check_tensors(model, path)
+
+
+def _check_tensors(model: Any, path: Path) -> None:
+    """Refuse a model that computes with larger tensors than any classifier does, as far as shapes are known."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in inferred.graph.value_info:
+        count = math.prod(max(size, 1) for size in dimensions(value) or [])
+        if count * _BYTES > LARGEST:
+            raise UserError(
+                f"{path}: its tensor {value.name!r} has {count:,} elements, which is more than is computed here"
+            )

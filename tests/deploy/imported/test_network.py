@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from support.onnx_extras import needs_onnx
+
+onnx = pytest.importorskip("onnx")
+pytestmark = needs_onnx
+
+from support import foreign  # noqa: E402
+
+from ppcls_compress.deploy.imported import network, source  # noqa: E402
+from ppcls_compress.deploy.onnx import foreign as reader  # noqa: E402
+from ppcls_compress.errors import UserError  # noqa: E402
+
+IMAGES = np.random.default_rng(2).standard_normal((3, 3, foreign.SIZE, foreign.SIZE)).astype(np.float32)
+
+
+def written(folder, proto, name="model.onnx"):
+    (folder / name).write_bytes(proto.SerializeToString())
+    return folder / name
+
+
+def external(folder, **facts):
+    """The model, its first weight in another file."""
+    proto = foreign.model()
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in facts.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return written(folder, proto)
+
+
+def test_a_model_for_one_image_answers_as_it_did_for_any_number(tmp_path):
+    path = written(tmp_path, foreign.model())
+    found = network.open_network(source.find(tmp_path), IMAGES)
+    expected = [onnx.reference.ReferenceEvaluator(str(path)).run(None, {"photo": image[None]})[0] for image in IMAGES]
+    logits = found.runner()(IMAGES)
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores, np.concatenate(expected), atol=1e-5)
+    assert found.output == "probabilities"
+    assert found.params == sum(int(np.prod(shape)) for shape in foreign.SHAPES.values()) + 8  # the bias made for c
+
+
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path):
+    weight = onnx.numpy_helper.to_array(foreign.model().graph.initializer[0])
+    (tmp_path / "weights.bin").write_bytes(b"1234" + weight.tobytes())
+    path = external(tmp_path, location="weights.bin", offset=4, length=weight.nbytes)
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(reader.read(path).graph.initializer[0]), weight)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"location": "../weights.bin"}, "'../weights.bin', which is outside the model's folder"),
+        ({"location": "/etc/hostname"}, "'/etc/hostname', which is outside the model's folder"),
+        ({"location": "link.bin"}, "'link.bin', which is outside the model's folder"),
+        ({"location": "none.bin"}, "none.bin, which is not there"),
+        ({"location": "short.bin", "length": 864}, "reaches beyond the end of"),
+        ({"location": "short.bin", "offset": "far"}, "is no number"),
+    ],
+)
+def test_weights_elsewhere_are_not_read(tmp_path, facts, expected):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(bytes(864))
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    (folder / "short.bin").write_bytes(bytes(16))
+    with pytest.raises(UserError, match=expected):
+        reader.read(external(folder, **facts))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("photo)", "photo, float[1, 4] more)"), ("Softmax <axis = 1> (g)", "Add (g, more)")], "takes 2 inputs"),
+        ([("float[1, 3, 16, 16]", "float[1, 768]")], r"takes float \[1, 768\]; float images"),
+        ([("float[1, 3, 16, 16]", "float16[1, 3, 16, 16]")], "takes float16"),
+        ([("scores) {", "scores, float[1, 8, 1, 1] e) {")], r"gives 2 outputs \(scores, e\); name the one"),
+        ([("float[1, 4] scores", "float[1, 8, 1, 1] e")], "class scores, attributes or features"),
+        ([("3, 16, 16", "3, 32, 32")], r"takes images \[3, 32, 32\], its preprocessing gives \[3, 16, 16\]"),
+        ([("b = Relu (a)", "b = Relu (a)  huge = ConstantOfShape (far)")], "has 10,000,000,000,000 elements"),
+    ],
+)
+def test_other_models_are_refused_in_a_line(tmp_path, changes, expected):
+    proto = foreign.model(*changes)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([10**7, 10**6]), "far"))
+    written(tmp_path, proto)
+    with pytest.raises(UserError, match=expected) as caught:
+        network.open_network(source.find(tmp_path), IMAGES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"hello", foreign.model().SerializeToString()[:900], bytes(range(256))])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(UserError, match="not an ONNX model|not a sound ONNX model"):
+        reader.read(tmp_path / "model.onnx")
