@@ -52,6 +52,11 @@ OURS = {
     "MSE": {**PTQ, "activation_quantizer": "MSEQuantizer"},
     "percentile": {**PTQ, "activation_quantizer": "PercentileQuantizer"},
     "no bias correction": {**PTQ, "bias_correction": False},
+    "rounding learned": {**PTQ, "reconstruction": {}},
+    "4-bit weights": {**PTQ, "weight_bits": 4},
+    "4-bit weights, rounding learned": {**PTQ, "weight_bits": 4, "reconstruction": {}},
+    "3-bit weights": {**PTQ, "weight_bits": 3},
+    "3-bit weights, rounding learned": {**PTQ, "weight_bits": 3, "reconstruction": {}},
 }
 PEERS = ("quantize_static", "nncf performance", "nncf mixed", "nncf performance slow", "nncf mixed slow")
 
@@ -144,8 +149,9 @@ def ours(args: argparse.Namespace, options: dict | None, layout: str) -> dict:
     folder = args.work / ("float" if options is None else f"ours_{layout}")
     if options is not None:
         calibration = batches_of(pages(args.work, "calibration")[0])
-        net, _ = quant.prepare(net, QuantOptions(**options), inputs=[[1, *SHAPE]])
-        quant.calibrate(net, map(paddle.to_tensor, calibration))
+        options = QuantOptions(**options)
+        net, _ = quant.prepare(net, options, inputs=[[1, *SHAPE]])
+        quant.calibrate(net, map(paddle.to_tensor, calibration), reconstruction=options.reconstruction)
     path = export(
         net, folder, image_shape=SHAPE, layout=layout, output="logits", calibration=calibration and calibration[:8]
     ).path

@@ -32,6 +32,7 @@ def after_training(options: Given) -> dict[str, Any]:
         "weight_quantizer": "PerChannelAbsmaxQuantizer",
         "bias_correction": True,
         "reconstruction": None,
+        "bits": None,
         "fuse_conv_bn": True,
         "asymmetric": "auto",
         "depthwise_ranges": "channel",
@@ -60,6 +61,8 @@ def in_training(options: Given) -> dict[str, Any]:
         "fuse_conv_bn": options.placement == "deploy",
         "freeze_bn_epoch": None,
     }
+    if options.backend == "native":
+        found["bits"] = None
     if options.weight_preprocess_type:
         found["compat"] = None
     kind = options.activation_quantize_type

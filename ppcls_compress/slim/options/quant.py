@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
 from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
+from ppcls_compress.slim.options.bits import FLOAT, BitBudget, bit_budget
 from ppcls_compress.slim.options.reconstruction import Reconstruction, reconstruction
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
 
@@ -54,6 +55,8 @@ class QuantOptions:
             computes what was trained. 8-bit activations only.
         weight_bits: 2 to 16.
         activation_bits: 2 to 16.
+        bits: a budget for the weights, from which each layer gets 2, 4 or 8 bits or stays float, see `BitBudget`; None
+            gives all `weight_bits`.
         weight_quantize_type: how the range of a weight is found; the two lsq types are trained. Not for ptq.
         activation_quantize_type: qat, and pact in place of `grid`. How the range of an activation is found.
         weight_preprocess_type: `PACT` clips the weights to a trained range before they are quantized. Not for ptq.
@@ -106,6 +109,7 @@ class QuantOptions:
     placement: Literal["layers", "deploy"] = "layers"
     weight_bits: int = 8
     activation_bits: int = 8
+    bits: BitBudget | None = None
     weight_quantize_type: WeightType | None = None
     activation_quantize_type: Literal["abs_max", "range_abs_max", "moving_average_abs_max"] | None = None
     weight_preprocess_type: Literal["PACT"] | None = None
@@ -148,6 +152,7 @@ class QuantOptions:
         object.__setattr__(self, "skip", names("skip", self.skip))
         object.__setattr__(self, "per_layer", rules(self.per_layer))
         object.__setattr__(self, "reconstruction", reconstruction(self.reconstruction))
+        object.__setattr__(self, "bits", bit_budget(self.bits))
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
         for key, name in self.classes().items():
@@ -164,6 +169,8 @@ class QuantOptions:
             raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
         _check_asymmetric(self)
         for key in ("weight_preprocess", "weight_quantize"):
+            if self.bits and getattr(self, key):
+                raise ConfigError(f"bits: are of this package's grids, and {key} is a class of yours; leave one out")
             if self.reconstruction and getattr(self, key):
                 raise ConfigError(
                     f"reconstruction: rounds weights itself, and {key} is a class of yours; leave one out"
@@ -213,6 +220,17 @@ class QuantOptions:
         if self.bins == default_bins(self.activation_bits) and "activation_bits" in changes:
             changes["bins"] = default_bins(changes["activation_bits"])
         return replace(self, **changes, per_layer=())
+
+    def with_bits(self, bits: Mapping[str, int]) -> QuantOptions:
+        """The options of a network whose weights have so many bits, by layer; layers in float are left out."""
+        if not bits:
+            return self
+        rounded: dict[int, list[str]] = {}
+        for name, count in bits.items():
+            rounded.setdefault(count, []).append(name)
+        left = rounded.pop(FLOAT, [])
+        chosen = [LayerRule(layers=tuple(layers), weight_bits=count) for count, layers in sorted(rounded.items())]
+        return replace(self, bits=None, per_layer=(*self.per_layer, *chosen), skip=(*self.skip, *left))
 
 
 # It is read by pydantic, which then refuses keys that do not exist.

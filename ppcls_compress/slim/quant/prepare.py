@@ -23,6 +23,7 @@ def prepare(
     *,
     inputs: Sequence[Any] | None = None,
     custom: CustomParts | None = None,
+    bits: Mapping[str, int] | None = None,
 ) -> tuple[paddle.nn.Layer, dict[str, Any]]:
     """Swap the model's convolution and linear layers for quantized ones that share their parameters.
 
@@ -37,6 +38,7 @@ def prepare(
         inputs: what the model takes, as a list of shapes or tensors; `fuse_conv_bn` runs it once, `placement: deploy`
             traces it, and layers that it never reaches in evaluation stay float. Left out, images of usual sizes are
             tried, and every layer counts as reached.
+        bits: of each layer's weight where a budget was given, as `budget.choose` gives them.
         custom: classes that replace a step; those that the options name are given by `named_classes(options)`.
 
     Returns:
@@ -59,14 +61,18 @@ def prepare(
     for key, name in options.classes().items():
         if key not in custom.given():
             raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
+    if options.bits is not None and not bits:
+        raise ConfigError("bits: the choice is made from images; give bits=slim.quant.budget.choose(...)")
+    settings = options.with_bits(bits or {})
     merged = branches.merge(model)
     left = uncalled(model, options, inputs) if inputs is not None and options.backend == "native" else []
-    selection = select(model, options, left)
+    selection = select(model, settings, left)
     plain = _normed(model, selection)
     normed.make_named_plain(model, plain)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []
     record = _record(options, selection, merged, folded, custom) | ({"normed": plain} if plain else {})
     record |= {"uncalled": left} if left else {}
+    record |= {"bits": dict(bits)} if bits else {}
     if options.placement == "deploy":
         record |= placement.to_record(placement.find(model, record["quantized"], inputs))
     _swap(model, options, selection, custom)
@@ -138,7 +144,7 @@ def apply_record(
         raise UserError(f"the record needs the classes {record['custom']}, given were {sorted(custom.given())}")
     options = QuantOptions.from_dict(record["options"])
     branches.merge_named(model, record.get("merged", ()))
-    selection = select(model, options, record.get("uncalled", ()))
+    selection = select(model, options.with_bits(record.get("bits", {})), record.get("uncalled", ()))
     if list(selection.chosen) != list(record["quantized"]):
         different = sorted(set(selection.chosen) ^ set(record["quantized"]))
         raise UserError(f"the record's quantized layers are not this model's: {cut(', '.join(different[:5]), 300)}")

@@ -9,12 +9,17 @@ import paddle
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.options.bits import FLOAT
 from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.quant.budget.choose import choose
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
 from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
 from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
+
+_WEIGHED_BATCHES = 2
+"""Of calibration, that the bits of layers are chosen by."""
 
 
 def _check(options: QuantOptions, record: Record, context: Context) -> None:
@@ -25,9 +30,13 @@ def _check(options: QuantOptions, record: Record, context: Context) -> None:
 def _take(
     model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs, record: Record, context: Context
 ) -> tuple[paddle.nn.Layer, Record]:
-    with section_named("Slim.quant"):
-        model, step = prepare(model, options, inputs=inputs, custom=named_classes(options))
     batches = context.calibration or context.batches
+    with section_named("Slim.quant"):
+        custom, bits = named_classes(options), None
+        if options.bits is not None:
+            looked_at = list(itertools.islice(batches(), _WEIGHED_BATCHES))
+            bits = choose(model, options, looked_at, inputs=inputs, custom=custom, shown=context.shown)
+        model, step = prepare(model, options, inputs=inputs, custom=custom, bits=bits)
     rounded = calibrate(
         model,
         itertools.islice(batches(), context.calibration_batches),
@@ -70,7 +79,17 @@ def _describe(step: Record) -> list[str]:
     branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
     normed = step.get("normed", ())
     plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
-    return [*branches, first, *some(skipped), *plain, *places, *some(unlearned), *_reconstructed(step)]
+    return [*branches, first, *some(skipped), *plain, *places, *some(unlearned), *_bits(step), *_reconstructed(step)]
+
+
+def _bits(step: Record) -> list[str]:
+    groups: dict[int, list[str]] = {}
+    for name, bits in step.get("bits", {}).items():
+        groups.setdefault(bits, []).append(name)
+    return [
+        f"  weights {'in float' if bits == FLOAT else f'on {bits} bits'}: {', '.join(names)}"
+        for bits, names in sorted(groups.items())
+    ]
 
 
 def _reconstructed(step: Record) -> list[str]:
