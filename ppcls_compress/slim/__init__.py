@@ -10,6 +10,8 @@ import importlib
 from ppcls_compress import paddle_version
 
 _HOMES = {
+    "AnalysisPTQ": "ppcls_compress.slim.paddleslim.analysis",
+    "AnalysisQAT": "ppcls_compress.slim.paddleslim.analysis",
     "FPGMFilterPruner": "ppcls_compress.slim.paddleslim.criterion_pruners",
     "FilterPruner": "ppcls_compress.slim.paddleslim.filter_pruner",
     "L1NormFilterPruner": "ppcls_compress.slim.paddleslim.criterion_pruners",

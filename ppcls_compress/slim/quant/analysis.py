@@ -144,6 +144,15 @@ def analyze(
             yield _row(name, found[name], known[name], seen[name], *shares)
 
 
+def agreement(model: paddle.nn.Layer, batches: Sequence[paddle.Tensor]) -> float:
+    """The fraction of images whose class is that of the float network when all layers round."""
+    with layers.evaluating(model), paddle.no_grad(), Rounding(model) as flags:
+        flags.round_only(())
+        exact = _answers(model, batches)
+        flags.round_only(required_quant_layers(model))
+        return float((_answers(model, batches) == exact).mean())
+
+
 class Rounding:
     """Which layers round; all as before at the end."""
 
