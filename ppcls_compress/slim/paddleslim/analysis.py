@@ -13,7 +13,8 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ppcls_compress import io
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.options.rules import LayerRule
 from ppcls_compress.slim.prune.sensitivity import checksum
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.analysis import Row, agreement, analyze
@@ -169,8 +171,8 @@ class AnalysisPTQ(_Analysis):
         if not self.sensitivity_ranklist:
             self.metric_error_analyse()
         for count in range(len(self.sensitivity_ranklist)):
-            skip = (*self._options.skip, *self.sensitivity_ranklist[:count])
-            model = self._quantized(_with_skip(self._options, skip), self._batches)
+            left, kept = self.sensitivity_ranklist[:count], self.sensitivity_ranklist[count:]
+            model = self._quantized(_without(self._options, left, kept), self._batches)
             if (reached := float(self._score(model))) >= target_metric:
                 return model
         raise UserError(f"target_metric: {target_metric} is not reached, {reached:.6g} with one layer quantized")
@@ -249,5 +251,12 @@ def _options(given: dict[str, Any]) -> QuantOptions:
     return QuantOptions.from_dict({"name": "ptq", "asymmetric": "auto", **given})
 
 
-def _with_skip(options: QuantOptions, skip: tuple[str, ...]) -> QuantOptions:
-    return QuantOptions.from_dict({**options.as_dict(), "skip": skip})
+def _without(options: QuantOptions, left: list[str], kept: list[str]) -> QuantOptions:
+    """The options that leave some layers in float, without the rules that were for these alone."""
+
+    def matters(rule: LayerRule) -> bool:
+        named = [pattern for pattern in rule.layers if any(fnmatchcase(name, pattern) for name in left)]
+        return not named or any(fnmatchcase(name, pattern) for name in kept for pattern in rule.layers)
+
+    rules = tuple(rule for rule in options.per_layer if matters(rule))
+    return replace(options, per_layer=rules, skip=(*options.skip, *left))
