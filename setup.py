@@ -32,6 +32,7 @@ ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]
 VISUALDL = ["visualdl>=2.5.3"]
 DOCS = ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"]  # `mkdocs build`; not in `all`
+SEARCH = ["optuna>=4.5.0"]
 TEST = [
     "pytest>=8.0.0",
     "pytest-xdist>=3.5.0",
@@ -73,8 +74,9 @@ setup(
         "openvino": OPENVINO,
         "visualdl": VISUALDL,
         "docs": DOCS,
+        "search": SEARCH,
         "test": TEST,
-        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TEST}),
+        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *SEARCH, *TEST}),
         "paddleslim": PADDLESLIM,
     },
     entry_points={"console_scripts": ["ppcls-compress = ppcls_compress.cli:main"]},

@@ -16,7 +16,7 @@ from types import ModuleType
 from ppcls_compress import __version__, paddle_version
 from ppcls_compress.engine.logs import reporting
 from ppcls_compress.engine.progress import shown
-from ppcls_compress.errors import UserError, cut, shortened, unknown
+from ppcls_compress.errors import NotKeptError, UserError, cut, shortened, unknown
 from ppcls_compress.stopping import Terminated, terminable
 
 COMMANDS = {
@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": "evaluate a checkpoint on the validation set",
     "quantize": "quantize trained weights by calibration alone, and evaluate them",
     "analyze": "tell what quantization does to each layer, why, and what helps",
+    "compress": "search the compression that keeps a contract (Slim.auto), and export it; or refuse",
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     """Run one command; `command` is given by the scripts in `tools/`, else the first argument names it.
 
     Returns:
-        The exit code: 0; 2 after an error that the user can mend, which is told in one line; 130 after
-        Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+        The exit code: 0; 2 after an error that the user can mend, which is told in one line; 3 where a contract
+        (`Slim.auto`) cannot be kept; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if command is None:
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
             module.run(args)
     except UserError as error:
         sys.stderr.write("".join(f"error: {cut(line, _LONGEST_LINE)}\n" for line in str(error).splitlines()))
-        return 2
+        return 3 if isinstance(error, NotKeptError) else 2
     except KeyboardInterrupt as reason:
         sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
         return 128 + (reason.number if isinstance(reason, Terminated) else signal.SIGINT)

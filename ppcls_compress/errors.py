@@ -29,6 +29,10 @@ class NoFormError(UserError):
     """A network that computes what a format has no form for; other formats may have one."""
 
 
+class NotKeptError(UserError):
+    """What was promised cannot be kept by anything that was tried; the command line exits with code 3."""
+
+
 def shortened(value: object, limit: int = 60) -> str:
     """`repr(value)`, its middle left out where it is longer than `limit` characters."""
     try:

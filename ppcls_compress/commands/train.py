@@ -89,5 +89,7 @@ def _resumed(config: Config, latest: Path) -> Config:
 
 
 def _check_trains(config: Config) -> None:
+    if config.Slim and config.Slim.auto:
+        raise ConfigError("Slim.auto: is searched by tools/compress.py; train the recipe.yaml that it writes")
     if config.Slim and config.Slim.quant and config.Slim.quant.name == "ptq":
         raise ConfigError("Slim.quant.name: ptq needs no training; run tools/quantize.py with the same configuration")

@@ -41,11 +41,21 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
         ConfigError: one line for each problem: file (and line for broken YAML), key path, what was found, what is
             allowed.
     """
+    data, source = read_overridden(path, overrides)
+    return validate(data, source=source)
+
+
+def read_overridden(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str]:
+    """What `load_config` validates, as a plain dictionary that stands on nothing else; and its name in errors.
+
+    Raises:
+        ConfigError: a file cannot be read, or an override does not fit.
+    """
     data, files = read_with_bases(path)
     for override in overrides:
         apply_override(data, override)
     on = f" (on {', '.join(map(str, files[1:]))})" if files[1:] else ""
-    return validate(expand_variables(data), source=f"{path}{on}")
+    return expand_variables(data), f"{path}{on}"
 
 
 def read_with_bases(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Path]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, field_validator, model_validator
 
 from ppcls_compress.config import sections
+from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds, with_defaults
 from ppcls_compress.config.retrieval import check_evaluation, complete
@@ -49,9 +50,17 @@ _Steps = create_model("_Steps", __base__=Options, **{key: (_step(kind), None) fo
 
 
 class SlimSection(_Steps):
-    """What makes the model smaller, in the order of `SlimOptions`; and what it learns from meanwhile."""
+    """What makes the model smaller, in the order of `SlimOptions`; what it learns from meanwhile; or what to search."""
 
     distill: sections.Distill | None = None
+    auto: Auto | None = None
+
+    @model_validator(mode="after")
+    def _chosen_by_hand_or_searched(self) -> SlimSection:
+        by_hand = [key for key in (*_STEPS, "distill") if getattr(self, key) is not None]
+        if self.auto is not None and by_hand:
+            raise at_key("auto", f"chooses {' and '.join(by_hand)} itself; leave these sections out")
+        return self
 
     @property
     def options(self) -> SlimOptions:

@@ -131,9 +131,9 @@ def _faces(config: Config, mode: str) -> bool:
 def _loader(config: Config, options: LoaderConfig, ops: Sequence[Transform], size: int, *, where: str) -> Loader:
     """Batches of images drawn from all over a split, prepared by other transforms than its own."""
     dataset = options.dataset.model_copy(update={"transform_ops": tuple(ops), "batch_transform_ops": ()})
-    drawn = LoaderConfig(
-        dataset=dataset, sampler=DistributedBatchSampler(batch_size=size, shuffle=True), loader=options.loader
-    )
+    # Not validated again: what is a part of a data set has no name of its own.
+    sampler = DistributedBatchSampler(batch_size=size, shuffle=True)
+    drawn = LoaderConfig.model_construct(dataset=dataset, sampler=sampler, loader=options.loader)
     return build_loader(
         drawn,
         class_num=classes_of(config, where.rpartition(".")[2]),

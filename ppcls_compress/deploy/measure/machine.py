@@ -8,6 +8,7 @@ from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _INT8_DOT = ("avx512_vnni", "avx_vnni", "asimddp")
+_VECTORS = ("avx", "amx", "sve", "asimd", "i8mm", "bf16")
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
 
@@ -24,6 +25,11 @@ def cores() -> list[int]:
 def has_bfloat16(info: Path = _CPU_INFO) -> bool:
     """Whether runtimes may compute float networks in bfloat16."""
     return bool(_features(info).intersection(_BFLOAT16))
+
+
+def instructions(info: Path = _CPU_INFO) -> list[str]:
+    """What the processor knows beyond the base of its architecture, as far as the speed of networks depends on it."""
+    return sorted(feature for feature in _features(info) if feature.startswith(_VECTORS))
 
 
 def int8_note(info: Path = _CPU_INFO) -> str | None:

@@ -1,0 +1,1 @@
+"""Searches the compression that keeps a contract: what may be lost, and what must be reached."""

@@ -1,0 +1,145 @@
+"""The end of a search: which candidate keeps the contract on images that no choice has seen, and what it leaves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppcls_compress import io
+from ppcls_compress.deploy import formats
+from ppcls_compress.deploy.measure import machine
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import NotKeptError
+from ppcls_compress.report import pareto as table
+from ppcls_compress.search import judge, rows, trial
+from ppcls_compress.search.bounds import levels
+from ppcls_compress.search.preparing import Ready, deciding
+from ppcls_compress.search.rows import Row
+from ppcls_compress.search.workshop import Workshop
+
+RESULT = "result"
+_NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search ended with.
+
+    Attributes:
+        row: of the chosen candidate.
+        drop: on the images that decide.
+        folder: of the result.
+    """
+
+    row: Row
+    drop: judge.Drop
+    folder: Path
+
+
+def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
+    """Let the deciding images choose among the finalists; write the tables, and the result where there is one.
+
+    Raises:
+        NotKeptError: none keeps the contract.
+    """
+    auto, failed, chosen = ready.seen.Slim.auto, {}, None
+    told: dict[str, judge.Drop] = {}
+    finalists = rows.finalists(found, auto)
+    for row, alpha in zip(finalists, levels(len(finalists)), strict=True):
+        told[row.name] = drop = _decided(workshop, ready, row, alpha)
+        logger.info("%s on %d images that decide: %+.2f points lost, less than %.2f with %.1f%% confidence", row.name,
+                    drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
+        if drop.bound <= auto.max_drop:
+            chosen = row
+            break
+        failed[row.name] = (
+            f"on the {drop.images} images that decide it lost {drop.points:.2f} points, which may be {drop.bound:.2f}, "
+            f"and {auto.max_drop:g} are allowed"
+        )
+    explained = rows.explained(found, auto, failed, chosen.name if chosen else None)
+    front = rows.pareto(explained, auto.cost)
+    plain = [rows.plain(row, front) for row in explained]
+    for row in plain:
+        if row["name"] in told:
+            row |= {"deciding_drop_points": told[row["name"]].points, "deciding_drop_bound": told[row["name"]].bound}
+    table.write(plain, workshop.folder / "tried", cost=auto.cost, share=auto.share, max_drop=auto.max_drop)
+    if chosen is None:
+        shutil.rmtree(workshop.folder / RESULT, ignore_errors=True)
+        raise NotKeptError(_refusal(workshop, explained, told, ready))
+    return Outcome(chosen, told[chosen.name], _hand_over(workshop, ready, chosen, told[chosen.name]))
+
+
+def _decided(workshop: Workshop, ready: Ready, row: Row, alpha: float) -> judge.Drop:
+    """How much a finalist loses on the images that decide."""
+    folder = workshop.place_of(row.name)
+    answers = judge.answers(ready.kept, folder / row.artifact, ready.kept.Slim.auto.place[1])
+    return judge.drop(ready.kept, judge.load(deciding(workshop, ready.kept)), answers, alpha)
+
+
+def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> Path:
+    """Write the folder of the result, whole or not at all: artifact, recipe, tables, and what was promised."""
+    auto, source = ready.seen.Slim.auto, workshop.place_of(row.name)
+    target, fresh = workshop.folder / RESULT, workshop.folder / f"{RESULT}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    kind = formats.get(auto.place[0])
+    shutil.copytree(source / row.artifact, fresh / "artifact" / kind.folder)
+    recipe = _again(workshop, source)
+    arch = ready.seen.Arch.name
+    weights = f"{recipe['Global']['output_dir']}/{arch}/latest"
+    trial.write_yaml(
+        fresh / trial.RECIPE,
+        recipe,
+        about=f"{row.title}\ntools/train.py -c {trial.RECIPE}\n"
+        f"tools/export_model.py -c {trial.RECIPE} -o Global.pretrained_model={weights} --format {kind.name}",
+    )
+    promise = {
+        "candidate": row.title,
+        "name": row.name,
+        "max_drop": auto.max_drop,
+        "drop_points": drop.points,
+        "drop_bound": drop.bound,
+        "deciding_images": drop.images,
+        "cost": auto.cost,
+        "allowed_share": auto.share,
+        "shares": dict(row.shares),
+        "runtime": auto.runtime,
+        "machine": machine.cpu_name(),
+        "instructions": machine.instructions(),
+    }
+    io.write_json(fresh / "contract.json", promise)
+    for suffix in (".json", ".csv", ".png"):
+        shutil.copy(workshop.folder / f"tried{suffix}", fresh / f"tried{suffix}")
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    return target
+
+
+def _again(workshop: Workshop, source: Path) -> dict:
+    """The configuration that trains the chosen network again, in the folders of the user's own."""
+    from ppcls_compress.config.load import read_yaml
+
+    found, base = read_yaml(source / trial.RECIPE), workshop.base.get("Global", {})
+    common = {**found["Global"], "output_dir": f"{workshop.config.Global.output_dir}/compressed"}
+    common["save_inference_dir"] = base.get("save_inference_dir", workshop.config.Global.save_inference_dir)
+    return {**found, "Global": common}
+
+
+def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge.Drop], ready: Ready) -> str:
+    """What was nearest, and what would have to be loosened for it."""
+    auto = ready.seen.Slim.auto
+    lines = [
+        f"Slim.auto: none of {len(explained)} trainings keeps the contract; all are in {workshop.folder}/tried.csv"
+    ]
+    for row in rows.ranked(explained, auto)[:_NEAREST]:
+        lines.append(f"{row.name}, {row.title}: {row.lost}; {row.shares[auto.cost]:.1%} of the {auto.cost}")
+    loosened = [f"max_drop to {drop.bound:.2f} for {name}" for name, drop in told.items()]
+    if auto.share is not None:
+        beyond = [row for row in rows.ranked(explained, auto) if rows.over(row, auto)]
+        if beyond:
+            nearest = min(beyond, key=lambda row: row.shares[auto.cost])
+            loosened.append(f"target.{auto.cost} to {nearest.shares[auto.cost] + 0.005:.2f} for {nearest.name}")
+    if loosened:
+        lines.append(f"what would have to be loosened: {', or '.join(loosened)}; or give more trials and epochs")
+    return "\n".join(lines)

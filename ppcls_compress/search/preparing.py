@@ -1,0 +1,193 @@
+"""What a search knows before it trains anything: the dense network's file, what can be reached, and what hurts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ppcls_compress import io
+from ppcls_compress.config.schema import Config, SlimSection
+from ppcls_compress.deploy import configured, formats
+from ppcls_compress.deploy.network import fingerprint
+from ppcls_compress.engine import analysis_run, assemble, sensitivity_run
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import NotKeptError, UserError
+from ppcls_compress.search import judge, shares, split, trial
+from ppcls_compress.search.space import Candidate, slim_section
+from ppcls_compress.search.workshop import Workshop
+from ppcls_compress.slim.options import PruneOptions, QuantOptions
+from ppcls_compress.slim.prune import prune
+
+_IMAGES = 512
+"""Validation images, at most, that the sensitivities are measured on."""
+DECIDING = "deciding.npz"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What the search starts from.
+
+    Attributes:
+        workshop: where it happens.
+        seen: the configuration with the validation images that the search sees.
+        kept: the same with those that decide.
+        dense_costs: of the dense file.
+        needed: see `shares.needed`; None where the cost is to be as small as possible.
+    """
+
+    workshop: Workshop
+    seen: Config
+    kept: Config
+    dense_costs: judge.Costs
+    needed: Mapping[str, float] | None
+    _ratios: dict[float, Mapping[str, float]] = field(default_factory=dict)
+
+    def slim_of(self, candidate: Candidate) -> dict[str, Any]:
+        """The section `Slim` of a candidate.
+
+        Raises:
+            UserError: the layers' sensitivities allow no such ratios.
+        """
+        counts = shares.counts_of(self.seen.Slim.auto.cost)
+        ratios = None
+        if candidate.share < 1 and candidate.ratios == "sensitivity":
+            ratios = self._ratios_for(counts, candidate.share)
+        noisy = self._noisy if candidate.spared else ()
+        teacher = str(assemble.weights_prefix(self.seen, download=True))
+        return slim_section(candidate, teacher, counts=counts, ratios=ratios, noisy=noisy)
+
+    def _ratios_for(self, counts: str, share: float) -> Mapping[str, float]:
+        """Ratios at which each layer loses as much as the others."""
+        if share not in self._ratios:
+            file = self.workshop.folder / "suggested.yaml"
+            found = sensitivity_run.suggest(
+                self._pruned, f"target_{counts}", share, file, configured.latency_of(self.seen)
+            )
+            self._ratios[share] = {layer: ratio for layer, ratio in found.items() if ratio > 0}
+        return self._ratios[share]
+
+    @cached_property
+    def _pruned(self) -> sensitivity_run.Study:
+        plain = self.seen.model_copy(update={"Slim": None})
+        logger.info("sensitivity of each layer to pruning")
+        return sensitivity_run.study(plain, self.workshop.folder / "sensitivity.json", images=_IMAGES)
+
+    @cached_property
+    def _noisy(self) -> Sequence[str]:
+        slim = SlimSection(quant=QuantOptions(name="ptq"))
+        quantized = self.seen.model_copy(update={"Slim": slim})
+        logger.info("sensitivity of each layer to quantization")
+        file = self.workshop.folder / "analysis.json"
+        found = analysis_run.study(quantized, file, images=_IMAGES // 2, identify=fingerprint)
+        return [row.layer for row in sorted(found, key=lambda row: row.output_db)]
+
+
+def prepare(workshop: Workshop) -> Ready:
+    """Export and judge the dense network, and refuse what cannot be kept before anything is trained.
+
+    Raises:
+        NotKeptError: no network could be proven to lose as little, or to cost as little.
+        UserError: weights or images cannot be used.
+    """
+    config = workshop.config
+    seen, kept = split.halves(config)
+    workshop.identify(_identity(config, workshop.base, kept))
+    dense_costs = _dense(workshop, seen)
+    _check_provable(workshop, kept)
+    return Ready(workshop, seen, kept, dense_costs, _needed(workshop, seen, dense_costs))
+
+
+def _identity(config: Config, base: Mapping[str, Any], kept: Config) -> dict[str, Any]:
+    """What makes two searches the same."""
+    import hashlib
+    import json
+
+    weights = io.sha256(io.weights_file(assemble.weights_prefix(config, download=True)))
+    auto = config.Slim.auto.model_dump(mode="json")
+    rest = {key: value for key, value in base.items() if key != "Slim"}
+    images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
+    found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
+    text = json.dumps(found, sort_keys=True, default=str)
+    return json.loads(json.dumps({**found, "study": hashlib.sha256(text.encode()).hexdigest()[:16]}, default=str))
+
+
+def _dense(workshop: Workshop, seen: Config) -> judge.Costs:
+    """Export the dense network and keep its answers on the images of the search; what it costs."""
+    name, runtime = seen.Slim.auto.place
+    place = workshop.dense_artifact
+    if not (workshop.dense / trial.ANSWERS).exists():
+        logger.info("the dense network: exported and judged")
+        plain = seen.model_copy(update={"Slim": None})
+        model, record = assemble.build_model(plain)
+        if record["steps"]:
+            raise UserError("Global.pretrained_model: is compressed already; Slim.auto starts from dense weights")
+        plan = configured.plan(plain, [formats.get(name)], record, speed_only=False)
+        directory = workshop.dense / "artifact"
+        names = assemble.class_names(plain)
+        configured.export_all(plain, model, record, directory, plan, class_names=names)
+        judge.save(judge.answers(seen, place, runtime), workshop.dense / trial.ANSWERS)
+    return judge.costs(place, None, runtime, timed=False)
+
+
+def deciding(workshop: Workshop, kept: Config) -> Path:
+    """The file of the dense network's answers on the images that decide, which is made where it is missing."""
+    file = workshop.dense / DECIDING
+    if not file.exists():
+        judge.save(judge.answers(kept, workshop.dense_artifact, kept.Slim.auto.place[1]), file)
+    return file
+
+
+def _check_provable(workshop: Workshop, kept: Config) -> None:
+    """Refuse a drop that so few images could not prove of any network; warn of one that takes better answers."""
+    most, answers = kept.Slim.auto.max_drop, judge.load(deciding(workshop, kept))
+    count = len(next(iter(answers.values())))
+    least = judge.least_bound(kept, answers)
+    if least is None:
+        return
+    if least > most:
+        raise NotKeptError(
+            f"Slim.auto.max_drop: {most:g} points cannot be proven on the {count} images that decide: of a network "
+            f"without any error they tell that it loses less than {least:.2f} points, and no more; nothing was "
+            "trained. Loosen max_drop, or name more images with Slim.auto.decide"
+        )
+    if judge.unchanged_bound(count) > most:
+        logger.warning(
+            "Slim.auto.max_drop: %g points are less than the %.2f that %d deciding images leave open of a network with "
+            "the same answers; only one that is better than the dense one can keep it",
+            most,
+            judge.unchanged_bound(count),
+            count,
+        )
+
+
+def _needed(workshop: Workshop, seen: Config, dense: judge.Costs) -> Mapping[str, float] | None:
+    """What pruning has to leave.
+
+    Raises:
+        NotKeptError: the target is below what pruning and integers reach.
+    """
+    auto = seen.Slim.auto
+    if auto.share is None:
+        return None
+    anchors: list[shares.Anchor] = []
+    if auto.cost in ("bytes", "latency"):
+        anchors = shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json")
+    shares.check_reachable(auto.cost, auto.share, anchors)
+    needed = shares.needed(auto.cost, auto.share, anchors)
+    _check_prunable(seen, min(needed.values()) if auto.cost in ("flops", "params") else max(needed.values()))
+    return needed
+
+
+def _check_prunable(seen: Config, share: float) -> None:
+    """Refuse a share that pruning does not reach."""
+    if share >= 1:
+        return
+    counts = shares.counts_of(seen.Slim.auto.cost)
+    model, _ = assemble.build_model(seen.model_copy(update={"Slim": None}))
+    try:
+        prune(model, PruneOptions(**{f"target_{counts}": share}, verify=False), [[1, *seen.Global.image_shape]])
+    except UserError as error:
+        raise NotKeptError(f"Slim.auto.target.{seen.Slim.auto.cost}: {error}; nothing was trained") from error

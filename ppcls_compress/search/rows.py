@@ -1,0 +1,144 @@
+"""What became of each candidate: its row, its loss, who goes on, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ppcls_compress.config.auto import Auto
+from ppcls_compress.search.board import FAILED, Job
+from ppcls_compress.search.judge import Costs, Drop
+
+LONGER = 3
+"""How many times longer each next round trains, and of how many candidates one goes on (successive halving)."""
+ROUNDS = 3
+MOST_FINALISTS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained candidate.
+
+    Attributes:
+        name: of its job, and of its folder.
+        slot: which candidate it is.
+        round: 0, 1 or 2.
+        title: of the candidate.
+        artifact: its exported model, in its folder; None where it failed.
+        shares: what it costs, as shares of the dense file.
+        drop: on the images that the search sees; None where it failed.
+        seconds: that it took.
+        lost: why it is not the chosen one; empty for that.
+    """
+
+    name: str
+    slot: int
+    round: int
+    title: str
+    artifact: str | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    drop: Drop | None = None
+    seconds: float = 0.0
+    lost: str = ""
+
+
+def row_of(job: Job, dense: Costs) -> Row:
+    """The row of a finished job."""
+    found, what = job.result, job.what
+    row = Row(job.name, what["slot"], what["round"], what["title"], seconds=found.get("seconds", 0.0))
+    if "failed" in found:
+        return replace(row, lost=f"failed: {found['failed']}")
+    shares, drop = Costs(**found["cost"]).shares(dense), Drop(**found["drop"])
+    return replace(row, artifact=found["artifact"], shares=shares, drop=drop)
+
+
+def over(row: Row, auto: Auto) -> float:
+    """By how much it costs more than it may, as a share of the dense network's cost."""
+    return 0.0 if auto.share is None else max(0.0, row.shares[auto.cost] - auto.share)
+
+
+def loss(row: Row, auto: Auto) -> float:
+    """What the search makes small.
+
+    With a target, the drop in points, and beyond the target a hundred and what is too much of the cost, in percent.
+    Without one, the cost in percent, and beyond `max_drop` a hundred and the points too many.
+    """
+    if row.drop is None:
+        return FAILED
+    if auto.share is not None:
+        beyond = over(row, auto)
+        return row.drop.points + (100 + 100 * beyond if beyond else 0.0)
+    beyond = row.drop.points - auto.max_drop
+    return 100 * row.shares[auto.cost] if beyond <= 0 else 100 + beyond
+
+
+def ranked(rows: Sequence[Row], auto: Auto) -> list[Row]:
+    """The best first; of equal ones the cheaper."""
+    usable = [row for row in rows if row.drop is not None]
+    return sorted(usable, key=lambda row: (loss(row, auto), row.shares[auto.cost], row.slot, row.round))
+
+
+def going_on(rows: Sequence[Row], auto: Auto) -> list[Row]:
+    """Of the rows of one round, those that are trained longer: a third, at least one."""
+    best = [row for row in ranked(rows, auto) if not over(row, auto)]
+    return best[: -(-len(rows) // LONGER)]
+
+
+def finalists(rows: Sequence[Row], auto: Auto) -> list[Row]:
+    """Those that the deciding images are shown, in this order, until one keeps the contract.
+
+    A candidate takes part once, with that of its trainings that is the best.
+    """
+    found: dict[int, Row] = {}
+    sure = [row for row in ranked(rows, auto) if not over(row, auto) and row.drop.bound <= auto.max_drop]
+    for row in (*sure, *(row for row in ranked(rows, auto) if not over(row, auto))):
+        found.setdefault(row.slot, row)
+    return list(found.values())[:MOST_FINALISTS]
+
+
+def explained(rows: Sequence[Row], auto: Auto, decided: Mapping[str, str], chosen: str | None) -> list[Row]:
+    """The rows with why each lost.
+
+    Args:
+        decided: why finalists failed on the deciding images, by name.
+        chosen: the name of the one that keeps the contract.
+    """
+    return [row if row.name == chosen else replace(row, lost=_reason(row, rows, auto, decided)) for row in rows]
+
+
+def _reason(row: Row, rows: Sequence[Row], auto: Auto, decided: Mapping[str, str]) -> str:
+    if row.lost:
+        return row.lost
+    if row.name in decided:
+        return decided[row.name]
+    if over(row, auto):
+        return f"{row.shares[auto.cost]:.1%} of the {auto.cost}, {auto.share:.1%} are allowed"
+    points = f"{row.drop.points:.2f} points lost on the images of the search"
+    if auto.share is None:
+        points = f"{row.shares[auto.cost]:.1%} of the {auto.cost} at {points}"
+    later = [other for other in rows if other.slot == row.slot and other.round > row.round]
+    if later:
+        return f"{points}; it was trained longer as {later[-1].name}"
+    better = sum(loss(other, auto) < loss(row, auto) for other in rows if other.slot != row.slot)
+    return f"{points}; {better} trainings of other candidates are better"
+
+
+def pareto(rows: Sequence[Row], cost: str) -> set[str]:
+    """The names of those that no other beats in both cost and drop."""
+    usable = [row for row in rows if row.drop is not None]
+
+    def beaten(row: Row) -> bool:
+        mine = (row.shares[cost], row.drop.points)
+        others = [(other.shares[cost], other.drop.points) for other in usable if other is not row]
+        return any(a <= mine[0] and b <= mine[1] and (a, b) != mine for a, b in others)
+
+    return {row.name for row in usable if not beaten(row)}
+
+
+def plain(row: Row, front: set[str]) -> dict[str, Any]:
+    """For a table: flat, plain values."""
+    drop = {} if row.drop is None else {"drop_points": row.drop.points, "drop_bound": row.drop.bound}
+    shares = {f"{name}_share": share for name, share in row.shares.items()}
+    about = {"name": row.name, "round": row.round, "candidate": row.title, "artifact": row.artifact}
+    return {**about, **drop, **shares, "pareto": row.name in front, "seconds": row.seconds, "lost": row.lost}

@@ -1,0 +1,217 @@
+"""The search for the network that keeps a contract: measure, propose, train, halve, decide."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ppcls_compress import io
+from ppcls_compress.config.schema import Config
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.train import run_folder
+from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.search import preparing, rows, space, split
+from ppcls_compress.search.board import Board, Job
+from ppcls_compress.search.final import Outcome, conclude
+from ppcls_compress.search.rows import LONGER, ROUNDS, Row
+from ppcls_compress.search.workshop import Workshop
+
+_SLEEP = 2.0
+"""Seconds between two looks at what others do."""
+OVER = "over"
+
+
+def lead(workshop: Workshop) -> Outcome:
+    """Search, or go on with a search that was stopped, and decide.
+
+    Everything that was measured or trained is kept in the folder of the workshop, and is not repeated.
+
+    Raises:
+        NotKeptError: nothing keeps the contract, or nothing can.
+        UserError: the configuration, the weights or the storage cannot be used; another process leads this search.
+    """
+    with _alone(workshop.folder):
+        ready = preparing.prepare(workshop)
+        board = workshop.board()
+        board.note(OVER, False)
+        found = _Search(workshop, ready, board).run()
+        outcome = conclude(workshop, ready, found)
+        board.note(OVER, True)
+        return outcome
+
+
+def work(workshop: Workshop) -> int:
+    """Do the jobs that the process which leads the search puts up, until it is over; how many were done.
+
+    Raises:
+        UserError: the search was not begun.
+    """
+    if not (workshop.folder / "identity.json").exists():
+        raise ConfigError(f"--worker: no search was begun in {workshop.folder}; start one without --worker first")
+    board, done = workshop.board(), 0
+    while True:
+        job = board.take()
+        if job is not None:
+            logger.info("%s: %s", job.name, job.what["title"])
+            workshop.do(board, job)
+            done += 1
+        elif board.noted(OVER):
+            return done
+        else:
+            time.sleep(_SLEEP)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from leading the same search.
+
+    Raises:
+        ConfigError: there is one already.
+    """
+    with open(io.make_folder(folder) / "lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{folder}: another process leads this search; add --worker to help it") from error
+        yield
+
+
+@dataclass
+class _Search:
+    """The rounds of one search."""
+
+    workshop: Workshop
+    ready: preparing.Ready
+    board: Board
+
+    def run(self) -> list[Row]:
+        """Every round; the rows of all trained candidates."""
+        auto, budget = self.workshop.config.Slim.auto, self.workshop.config.Slim.auto.budget
+        history: list[tuple[Mapping[str, Any], float]] = []
+        proposals = space.Proposals(split.seed_of(self.workshop.config), self.ready.needed)
+        distributions, slot = proposals.distributions(), 0
+        for size in space.generations(budget.trials):
+            if self._spent() > budget.hours / 2 and history:
+                logger.warning("half of Slim.auto.budget.hours is gone after %d candidates; no more are begun", slot)
+                break
+            names = []
+            for choices, candidate in proposals.next(history, size):
+                names.append(self._put(slot, 0, candidate, choices, distributions))
+                slot += 1
+            done = self._finished(names)
+            history += [(choices, rows.loss(row, auto)) for choices, row in done]
+        current = self._of_round(0)
+        for number in range(1, ROUNDS):
+            going = rows.going_on(current, auto)
+            if number > 1 and self._spent() > budget.hours * 0.75:
+                going = going[:1]
+            current = [row for _, row in self._finished([self._longer(row, number) for row in going])]
+        return self._rows()
+
+    def _put(self, slot: int, number: int, candidate: space.Candidate, choices: Any, distributions: Any) -> str:
+        name = f"{slot:03}-{number}"
+        if name in {job.name for job in self.board.jobs()}:
+            return name
+        what = {"slot": slot, "round": number, "title": candidate.title, "choices": dict(choices)}
+        what |= {"epochs": self.workshop.config.Slim.auto.budget.epochs, "rate": candidate.rate}
+        what |= {"candidate": asdict(candidate), "slim": None}
+        try:
+            what["slim"] = self.ready.slim_of(candidate)
+        except UserError as error:
+            what["impossible"] = str(error)
+        self.board.put(name, what, choices, distributions)
+        return name
+
+    def _longer(self, row: Row, number: int) -> str:
+        """The same candidate again, from the dense network, for longer."""
+        name = f"{row.slot:03}-{number}"
+        before = self._job(f"{row.slot:03}-0").what
+        epochs = self.workshop.config.Slim.auto.budget.epochs * LONGER**number
+        self.board.put(name, {**before, "round": number, "epochs": epochs}, {}, {})
+        return name
+
+    def _finished(self, names: Sequence[str]) -> list[tuple[Mapping[str, Any], Row]]:
+        """Choices and rows of the jobs of these names, once all are done, by this process or by others."""
+        while any(self._job(name).state != "done" for name in names):
+            for lost in self.board.retry_lost():
+                self.board.finish(lost, {"failed": f"its worker ended {lost.tries} times"})
+            job = self.board.take()
+            if job is None:
+                time.sleep(_SLEEP)
+                continue
+            self._tell(job)
+            self.workshop.do(self.board, job)
+            row = rows.row_of(self._job(job.name), self.ready.dense_costs)
+            logger.info("%s: %s", row.name, told(row, self.workshop.config.Slim.auto.cost))
+        jobs = [self._job(name) for name in names]
+        return [(job.what["choices"], rows.row_of(job, self.ready.dense_costs)) for job in jobs]
+
+    def _tell(self, job: Job) -> None:
+        """What runs now, how far the search is, the best so far, and how long it may take."""
+        auto, what = self.workshop.config.Slim.auto, job.what
+        best = rows.ranked([row for row in self._rows() if row.drop and not rows.over(row, auto)], auto)
+        logger.info(
+            "%s, round %d of %d, %d epochs: %s | %d trained, best: %s | about %s left",
+            job.name,
+            what["round"] + 1,
+            ROUNDS,
+            what["epochs"],
+            what["title"],
+            len(self._rows()),
+            f"{best[0].name}, {told(best[0], auto.cost)}" if best else "none yet",
+            self._left(),
+        )
+
+    def _left(self) -> str:
+        """Time for what is still to be trained, as long for each epoch as it took so far."""
+        jobs = self.board.jobs()
+        done = [job for job in jobs if job.state == "done" and "seconds" in job.result]
+        if not done:
+            return "unknown time"
+        pace = sum(job.result["seconds"] for job in done) / sum(job.what["epochs"] for job in done)
+        budget = self.workshop.config.Slim.auto.budget
+        total, count = 0, budget.trials
+        for number in range(ROUNDS):
+            total += count * budget.epochs * LONGER**number
+            count = -(-count // LONGER)
+        return str(timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done)))))
+
+    def _spent(self) -> float:
+        """Hours of all trainings so far."""
+        return sum(row.seconds for row in self._rows()) / 3600
+
+    def _job(self, name: str) -> Job:
+        return next(job for job in self.board.jobs() if job.name == name)
+
+    def _of_round(self, number: int) -> list[Row]:
+        return [row for row in self._rows() if row.round == number]
+
+    def _rows(self) -> list[Row]:
+        jobs = sorted((job for job in self.board.jobs() if job.state == "done"), key=lambda job: job.name)
+        return [rows.row_of(job, self.ready.dense_costs) for job in jobs]
+
+
+def told(row: Row, cost: str) -> str:
+    """A row for a line of the log."""
+    if row.drop is None:
+        return row.lost
+    return f"{row.drop.points:+.2f} points lost, {row.shares[cost]:.1%} of the {cost}"
+
+
+def workshop_of(config: Config, base: Mapping[str, Any]) -> Workshop:
+    """The workshop in `<output_dir>/<Arch.name>/compress`.
+
+    Raises:
+        ConfigError: answers of such networks are not judged.
+    """
+    if config.Global.eval_mode != "classification" or config.Arch.gives_features:
+        raise ConfigError("Slim.auto: judges classification; Global.eval_mode or Arch.name is of another kind")
+    if config.Arch.together is not None:
+        raise ConfigError("Slim.auto: takes one network; DistillationModel trains several")
+    return Workshop(run_folder(config).resolve() / "compress", base, config)

@@ -1,0 +1,130 @@
+"""How much pruning must leave so that a file costs what it may: measured on a few files, interpolated between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppcls_compress import io
+from ppcls_compress.config.schema import Config
+from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy.export import export
+from ppcls_compress.engine import assemble, samples
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import NotKeptError
+from ppcls_compress.search import judge
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+
+KEPT = (1.0, 0.5, 0.25, 0.1)
+"""Shares of the multiply-adds, or parameters, of the files that are measured."""
+INTEGERS = ("pact", "lsq")
+_MARGIN = 0.98
+"""A candidate aims at a little less than it may cost, because counts of channels are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One measured file.
+
+    Attributes:
+        integers: whether it is quantized.
+        kept: the share of the multiply-adds (or parameters) that pruning left.
+        cost: as a share of the dense file's.
+    """
+
+    integers: bool
+    kept: float
+    cost: float
+
+
+def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]:
+    """What float and integer files of a few uniform prunings cost; what `file` holds already is not repeated.
+
+    Args:
+        cost: `bytes` or `latency`, see `counts_of`.
+        dense: the dense artifact.
+        file: JSON.
+    """
+    name, runtime = config.Slim.auto.place
+    found = io.read_json(file) if file.exists() else []
+    anchors = [Anchor(**item) for item in found]
+    reference = judge.costs(dense, None, runtime, timed=False)
+    for integers in (False, True):
+        for kept in KEPT:
+            if any((each.integers, each.kept) == (integers, kept) for each in anchors):
+                continue
+            folder = file.parent / "anchor"
+            _write(config, folder, name, counts_of(cost), kept, integers=integers)
+            own = judge.costs(folder, dense, runtime, timed=cost == "latency")
+            anchors.append(Anchor(integers, kept, own.shares(reference)[cost]))
+            io.write_json(file, [vars(each) for each in anchors])
+            kind = "integers" if integers else "float"
+            logger.info("a file of %s with %.0f%% of the %s: %.1f%% of the dense one's %s", kind, 100 * kept,
+                        counts_of(cost), 100 * anchors[-1].cost, cost)  # fmt: skip
+    return anchors
+
+
+def _write(config: Config, folder: Path, name: str, counts: str, kept: float, *, integers: bool) -> None:
+    """An artifact of this size, on random images; its answers mean nothing."""
+    prune = PruneOptions(**{f"target_{counts}": kept}, align=None, verify=False) if kept < 1 else None
+    slim = SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
+    images = samples.random(config, 16)
+    plain = config.model_copy(update={"Slim": None})
+    model, _ = assemble.build_model(plain)
+    context = recipe.Context(lambda: [paddle.to_tensor(images.images)])
+    model, record = recipe.compress(model, slim, [[1, *config.Global.image_shape]], context=context)
+    kind = formats.get(name)
+    counted = assemble.cost_of(plain, record)
+    description = artifact.Description(
+        config.Global.image_shape, format=name, params=counted.params, flops=counted.flops
+    )
+    needs = integers and kind.calibrated
+    export(model, folder, description=description, record=record, calibration=images.batches if needs else None)
+
+
+def counts_of(cost: str) -> str:
+    """What `Candidate.share` is a share of: pruning by parameters shrinks files, by multiply-adds all else."""
+    return "params" if cost in ("bytes", "params") else "flops"
+
+
+def needed(cost: str, share: float, anchors: Sequence[Anchor]) -> dict[str, float]:
+    """By quantizer, the share of multiply-adds or parameters that pruning must leave so that a file costs `share`.
+
+    A quantizer whose smallest file costs more is left out; 1 means that nothing needs to be pruned.
+    """
+    found = {}
+    for quantizer in (*INTEGERS, "float"):
+        if not anchors:
+            found[quantizer] = share * _MARGIN
+            continue
+        points = sorted((a.cost, a.kept) for a in anchors if a.integers == (quantizer in INTEGERS))
+        prices = np.maximum.accumulate([price for price, _ in points])
+        if share * _MARGIN >= prices[0]:
+            found[quantizer] = float(np.interp(share * _MARGIN, prices, [kept for _, kept in points]))
+    return found
+
+
+def least(anchors: Sequence[Anchor]) -> Anchor:
+    """The cheapest file."""
+    return min(anchors, key=lambda anchor: anchor.cost)
+
+
+def check_reachable(cost: str, share: float, anchors: Sequence[Anchor]) -> None:
+    """Refuse a target below the cheapest file.
+
+    Raises:
+        NotKeptError: says what would have to be loosened.
+    """
+    if anchors and not needed(cost, share, anchors):
+        found = least(anchors)
+        kind = "integers" if found.integers else "float"
+        raise NotKeptError(
+            f"Slim.auto.target.{cost}: {share:g} is out of reach: with {found.kept:.0%} of the {counts_of(cost)} left, "
+            f"in {kind}, a file still has {found.cost:.1%} of the dense one's {cost}; nothing was trained. What "
+            f"could be kept begins at {cost}: {found.cost / _MARGIN + 0.005:.2f}"
+        )

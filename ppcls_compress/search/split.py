@@ -1,0 +1,81 @@
+"""Validation images in two parts: the search sees one, the other decides at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.data.datasets import Dataset
+from ppcls_compress.data.labels import LabelledImages
+from ppcls_compress.data.samplers import DistributedBatchSampler
+from ppcls_compress.errors import ConfigError
+
+
+class Part(Dataset):
+    """Some images of another data set.
+
+    Attributes:
+        whole: that one.
+        positions: which of its images, in this order.
+    """
+
+    whole: Any
+    positions: tuple[int, ...]
+
+    def check_paths(self, where: str) -> None:
+        """Of the whole."""
+        self.whole.check_paths(where)
+
+    def read(self, *, class_num: int, where: str) -> LabelledImages:
+        """The images of the part."""
+        images, taken = self.whole.read(class_num=class_num, where=where), np.asarray(self.positions)
+        arrays = {key: getattr(images, key) for key in ("boxes", "pixels")}
+        return replace(
+            images,
+            paths=[images.paths[position] for position in self.positions] if images.paths else images.paths,
+            labels=images.labels[taken],
+            **{key: None if array is None else array[taken] for key, array in arrays.items()},
+        )
+
+
+def halves(config: Config) -> tuple[Config, Config]:
+    """The configuration with `DataLoader.Eval` as the search sees it, and as the decision does.
+
+    Raises:
+        ConfigError: there are no such images, or the data set has no label file that another could stand for.
+        UserError: the lists cannot be read.
+    """
+    auto, evaluated = config.Slim.auto, config.DataLoader.Eval
+    if auto.decide is not None:
+        if "cls_label_path" not in type(evaluated.dataset).model_fields:
+            raise ConfigError("Slim.auto.decide: the data set of DataLoader.Eval has no cls_label_path")
+        other = evaluated.dataset.model_copy(update={"cls_label_path": auto.decide})
+        other.check_paths("Slim.auto.decide")
+        return _with(config, evaluated.dataset), _with(config, other)
+    count = len(evaluated.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset"))
+    if count < 2:
+        raise ConfigError("DataLoader.Eval: has a single image, and a half of them decides at the end")
+    order = np.random.default_rng(seed_of(config)).permutation(count)
+    seen, kept = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
+    return tuple(_with(config, _part(evaluated.dataset, part)) for part in (seen, kept))
+
+
+def seed_of(config: Config) -> int:
+    """`Slim.auto.seed`, or that of the whole run."""
+    return config.Global.seed if config.Slim.auto.seed is None else config.Slim.auto.seed
+
+
+def _part(whole: Dataset, positions: np.ndarray) -> Part:
+    shared = {key: getattr(whole, key) for key in Dataset.model_fields}
+    return Part(whole=whole, positions=tuple(positions.tolist()), **shared)
+
+
+def _with(config: Config, dataset: Dataset) -> Config:
+    """The configuration with these validation images, each once and in their order."""
+    size = config.DataLoader.Eval.sampler.batch_size
+    sampler = DistributedBatchSampler(batch_size=size, shuffle=False, drop_last=False)
+    evaluated = config.DataLoader.Eval.model_copy(update={"dataset": dataset, "sampler": sampler})
+    return config.model_copy(update={"DataLoader": config.DataLoader.model_copy(update={"Eval": evaluated})})

@@ -1,0 +1,155 @@
+"""One candidate: trained, exported, and judged on the images that the search may see.
+
+`python -m ppcls_compress.search.trial FOLDER` carries out what `prepare` has written there, in a process of its own;
+what is done already of it is not repeated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_compress import io
+from ppcls_compress.config.load import load_config
+from ppcls_compress.config.schema import Config
+
+RECIPE, JOB, ROW, ANSWERS = "recipe.yaml", "job.json", "row.json", "answers.npz"
+
+
+def recipe(base: Mapping[str, Any], slim: Mapping[str, Any], folder: Path, *, epochs: int, rate: float) -> dict:
+    """The configuration of a candidate, a plain dictionary that `train` and `export_model` take as it is.
+
+    Args:
+        base: the user's, with overrides.
+        folder: for checkpoints and artifacts.
+        rate: what the learning rate is multiplied by.
+    """
+    common = {
+        **base.get("Global", {}),
+        "epochs": epochs,
+        "eval_during_train": False,  # the best of several epochs would be chosen by images that are to decide later
+        "save_interval": 0,
+        "output_dir": str(folder / "run"),
+        "save_inference_dir": str(folder / "artifact"),
+    }
+    return {**base, "Global": common, "Slim": dict(slim), "Optimizer": scaled(base["Optimizer"], rate)}
+
+
+def scaled(optimizer: Any, rate: float) -> Any:
+    """The same optimizers with their learning rates multiplied by `rate`."""
+    if isinstance(optimizer, list):
+        return [{name: scaled(one, rate) for name, one in entry.items()} for entry in optimizer]
+    found = dict(optimizer)
+    for key in ("lr", *_RATES):
+        if isinstance(found.get(key), dict):
+            found[key] = scaled(found[key], rate)
+        elif key in found:
+            found[key] = _times(found[key], rate)
+    return found
+
+
+_RATES = (
+    "learning_rate",
+    "values",
+    "base_learning_rate",
+    "max_learning_rate",
+    "warmup_start_lr",
+    "end_lr",
+    "end_learning_rate",
+    "min_lr",
+)
+"""What schedules call their learning rates."""
+
+
+def _times(value: Any, rate: float) -> Any:
+    """A number, one that is written as arithmetic, or a list of such, times `rate`."""
+    if isinstance(value, list):
+        return [_times(each, rate) for each in value]
+    return value * rate if isinstance(value, int | float) else f"({value})*{rate:g}"
+
+
+def prepare(folder: Path, found: Mapping[str, Any], job: Mapping[str, Any]) -> None:
+    """Write what `carry_out` reads.
+
+    Args:
+        found: the configuration, see `recipe`.
+        job: `contract`, the user's configuration; `dense`, the dense artifact; `answers`, the folder of its
+            `answers.npz`; `format`, `runtime`, and whether it is `timed`.
+    """
+    io.make_folder(folder)
+    write_yaml(folder / RECIPE, found)
+    io.write_json(folder / JOB, dict(job))
+
+
+def write_yaml(file: Path, content: Mapping[str, Any], *, about: str = "") -> None:
+    """A configuration as a file; `about` are comments at its top."""
+    with io.atomic(file) as partial:
+        text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+        partial.write_text("".join(f"# {line}\n" for line in about.splitlines()) + text, encoding="utf-8")
+
+
+def carry_out(folder: Path) -> None:
+    """Train, export and judge; `row.json` is written last.
+
+    Raises:
+        UserError: the candidate cannot be trained or exported, or its artifact disagrees with it.
+    """
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.logs import logging_to
+    from ppcls_compress.engine.train import run_folder
+    from ppcls_compress.search import judge, split
+
+    if (folder / ROW).exists():
+        return
+    begun = time.monotonic()
+    job = io.read_json(folder / JOB)
+    contract = load_config(job["contract"])
+    config = load_config(folder / RECIPE)
+    seen, _ = split.halves(contract)
+    config = config.model_copy(update={"DataLoader": seen.DataLoader})
+    with logging_to(run_folder(config)):
+        assemble.start(config)
+        _train(config)
+        place = _export(config, job["format"])
+    found = judge.answers(seen, place, job["runtime"])
+    judge.save(found, folder / ANSWERS)
+    drop = judge.drop(seen, judge.load(Path(job["answers"]) / ANSWERS), found)
+    cost = judge.costs(place, Path(job["dense"]), job["runtime"], timed=job["timed"])
+    row = {"artifact": str(place.relative_to(folder)), "drop": asdict(drop), "cost": asdict(cost)}
+    io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun})
+
+
+def _train(config: Config) -> None:
+    from ppcls_compress.engine.train import run_folder, train
+
+    latest = run_folder(config) / "latest"
+    if Path(f"{latest}.pdstates").exists():
+        resumed = config.Global.model_copy(update={"checkpoints": str(latest), "pretrained_model": None})
+        config = config.model_copy(update={"Global": resumed})
+    train(config)
+
+
+def _export(config: Config, name: str) -> Path:
+    """The folder of the artifact of the trained network."""
+    from ppcls_compress.deploy import configured, formats
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.train import run_folder
+
+    weights = {"pretrained_model": str(run_folder(config) / "latest")}
+    config = config.model_copy(update={"Global": config.Global.model_copy(update=weights)})
+    kind = formats.get(name)
+    model, record = assemble.build_model(config)
+    plan = configured.plan(config, [kind], record, speed_only=False)
+    directory = Path(config.Global.save_inference_dir)
+    configured.export_all(config, model, record, directory, plan, class_names=assemble.class_names(config))
+    return directory / kind.folder
+
+
+if __name__ == "__main__":
+    carry_out(Path(sys.argv[1]))

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from ppcls_compress.errors import ConfigError
+from ppcls_compress.search.board import FAILED, MOST_TRIES, Board
+
+
+@pytest.fixture(params=["sqlite:///{}/study.db", "{}/study.journal"])
+def storage(request, tmp_path):
+    return request.param.format(tmp_path)
+
+
+def put(board, *names):
+    for name in names:
+        board.put(name, {"title": name}, {}, {})
+
+
+def test_jobs_are_taken_once_in_their_order_and_finished(storage):
+    board, other = Board(storage, "one"), Board(storage, "one")
+    put(board, "a", "b")
+    put(board, "a")
+    first, second = board.take(), other.take()
+    assert (first.name, second.name, board.take()) == ("a", "b", None)
+    board.finish(first, {"drop": {"points": 1.5}})
+    other.finish(second, {"failed": "no"})
+    assert [(job.state, dict(job.result)) for job in Board(storage, "one").jobs()] == [
+        ("done", {"drop": {"points": 1.5}}),
+        ("done", {"failed": "no"}),
+    ]
+    assert [trial.value for trial in board._study.get_trials()] == [1.5, FAILED]
+
+
+def test_what_a_dead_process_had_taken_is_put_up_again(tmp_path):
+    storage = f"{tmp_path}/study.journal"
+    put(Board(storage, "one"), "a")
+    code = "import sys; from ppcls_compress.search.board import Board; print(Board(sys.argv[1], 'one').take().name)"
+    done = subprocess.run([sys.executable, "-c", code, storage], capture_output=True, text=True, check=True)
+    assert done.stdout == "a\n"
+    board = Board(storage, "one")
+    assert board.take() is None
+    assert board.retry_lost() == []
+    again = board.take()
+    assert (again.name, again.tries) == ("a", 1)
+    assert board.retry_lost() == []  # this process lives
+    assert [job.state for job in board.jobs()] == ["running"]
+
+
+def test_a_worker_elsewhere_that_says_nothing_loses_its_job_and_no_more_than_so_often(tmp_path):
+    board, clock = Board(f"{tmp_path}/study.journal", "one"), [0.0]
+    put(board, "a")
+    for tries in range(MOST_TRIES):
+        job = board.take()
+        board._set(job, "owner", "elsewhere 17 4711")
+        board._set(job, "beat", 1)
+        assert board.retry_lost(patience=60, now=lambda: clock[0]) == []
+        clock[0] += 59
+        assert board.retry_lost(patience=60, now=lambda: clock[0]) == []
+        board._set(job, "beat", 2)
+        clock[0] += 59
+        assert board.retry_lost(patience=60, now=lambda: clock[0]) == []
+        clock[0] += 61
+        given_up = board.retry_lost(patience=60, now=lambda: clock[0])
+        assert [item.name for item in given_up] == (["a"] if tries == MOST_TRIES - 1 else [])
+    board.finish(given_up[0], {"failed": "its worker ended 3 times"})
+    assert board.take() is None
+
+
+def test_a_result_that_comes_too_late_changes_nothing(tmp_path):
+    board = Board(f"{tmp_path}/study.journal", "one")
+    put(board, "a")
+    late = board.take()
+    board._set(late, "owner", "elsewhere 17 4711")
+    board.retry_lost(patience=-1)
+    board.finish(late, {"drop": {"points": 9.0}})
+    (job,) = board.jobs()
+    assert (job.state, job.result) == ("waiting", None)
+
+
+def test_a_storage_that_there_is_not_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^Slim.auto.storage: cannot be used: .*study.journal$"):
+        Board(f"sqlite:///{tmp_path}/missing/study.db", "one")

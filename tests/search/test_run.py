@@ -1,0 +1,86 @@
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("optuna")
+
+from ppcls_compress.config.auto import Auto
+from ppcls_compress.errors import UserError
+from ppcls_compress.search import board, run
+from ppcls_compress.search.judge import Costs
+
+AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, budget={"trials": 6, "epochs": 1})
+DENSE = Costs(1000, 1000, 1000)
+
+
+class Shop:
+    """Trains nothing: what a candidate loses is a number that follows from its title and how long it is trained."""
+
+    def __init__(self, dies_at=None):
+        self.config = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO), Global=SimpleNamespace(seed=3))
+        self.done, self.dies_at = [], dies_at
+
+    def do(self, jobs, job):
+        if len(self.done) == self.dies_at:
+            raise KeyboardInterrupt
+        self.done.append(job.name)
+        if "impossible" in job.what:
+            jobs.finish(job, {"failed": job.what["impossible"]})
+            return
+        points = (sum(map(ord, job.what["title"])) % 17) / job.what["epochs"]
+        cost = {"bytes": 490, "params": 1000, "flops": 1000, "latency": None}
+        drop = {"points": points, "bound": points + 0.5, "images": 100}
+        jobs.finish(job, {"artifact": "a", "drop": drop, "cost": cost, "seconds": 1.0})
+
+
+def slim_of(candidate):
+    if candidate.spared == 3:
+        raise UserError("no such layers")
+    return {}
+
+
+READY = SimpleNamespace(needed={"pact": 0.6, "lsq": 0.6, "float": 0.4}, dense_costs=DENSE, slim_of=slim_of)
+
+
+def searched(storage, shop):
+    return run._Search(shop, READY, board.Board(str(storage), "one")).run()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    shop = Shop()
+    return searched(tmp_path_factory.mktemp("search") / "study.journal", shop), shop.done
+
+
+def test_each_round_trains_a_third_for_three_times_as_long(undisturbed):
+    rows, done = undisturbed
+    assert sorted(done) == [row.name for row in rows]
+    assert [sum(row.round == number for row in rows) for number in range(3)] == [6, 2, 1]
+    assert min(row.drop.points for row in rows if row.drop) == rows[[row.round for row in rows].index(2)].drop.points
+
+
+def test_a_candidate_that_cannot_be_made_is_a_row_with_its_reason(undisturbed):
+    failed = [row for row in undisturbed[0] if row.drop is None]
+    assert all(row.lost == "failed: no such layers" and "3 layers float" in row.title for row in failed)
+
+
+@pytest.mark.parametrize("moment", [0, 3, 6, 8])
+def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, undisturbed, moment):
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "_me", lambda: f"{board.socket.gethostname()} 999999999 1")  # which runs no more
+        first = Shop(dies_at=moment)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "study.journal", first)
+    second = Shop()
+    assert searched(tmp_path / "study.journal", second) == undisturbed[0]
+    assert sorted(first.done + second.done) == sorted(undisturbed[1])
+
+
+def test_two_processes_do_not_lead_one_search(tmp_path):
+    with run._alone(tmp_path), pytest.raises(UserError, match="add --worker to help it"), run._alone(tmp_path):
+        pass
+
+
+def test_a_worker_of_no_search_is_told_so(tmp_path):
+    with pytest.raises(UserError, match="--worker: no search was begun"):
+        run.work(SimpleNamespace(folder=tmp_path))

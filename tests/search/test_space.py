@@ -1,0 +1,86 @@
+import pytest
+
+pytest.importorskip("optuna")
+
+from ppcls_compress.search.shares import Anchor, check_reachable, needed
+from ppcls_compress.search.space import Candidate, Proposals, generations, settled, slim_section
+from ppcls_compress.slim.options import PruneOptions, QuantOptions
+
+SHARES = {"pact": 0.6, "lsq": 0.6, "float": 0.15}
+ANCHORS = [Anchor(False, kept, kept) for kept in (1.0, 0.5, 0.1)] + [
+    Anchor(True, kept, 0.05 + 0.25 * kept) for kept in (1.0, 0.5, 0.1)
+]
+
+
+def search(proposals, trials):
+    history, titles = [], []
+    for size in generations(trials):
+        found = proposals.next(history, size)
+        titles += [candidate.title for _, candidate in found]
+        history += [(choices, float(len(candidate.title))) for choices, candidate in found]
+    return titles
+
+
+def test_proposals_depend_on_the_seed_alone_and_do_not_repeat_themselves():
+    first = search(Proposals(0, SHARES), 9)
+    assert first == search(Proposals(0, SHARES), 9)
+    assert first != search(Proposals(1, SHARES), 9)
+    assert len(set(first)) == 9
+
+
+def test_the_recipe_that_people_write_by_hand_is_among_the_first():
+    titles = search(Proposals(5, SHARES), 4)
+    assert "fpgm uniform to 60%, pact layers auto, rate x0.2" in titles
+
+
+def test_fewer_are_proposed_where_there_are_no_more():
+    found = Proposals(0, {"float": 1.0}).next([], 4)
+    assert {candidate for _, candidate in found} == {Candidate(quantizer="float", rate=rate) for rate in (1.0, 0.2)}
+
+
+def test_a_quantizer_that_cannot_meet_the_target_is_not_proposed():
+    assert not any(", float, rate" in title for title in search(Proposals(0, {"pact": 0.5}), 6))
+
+
+def test_the_share_is_chosen_where_there_is_no_target():
+    shares = {candidate.share for _, candidate in Proposals(0, None).next([], 8)}
+    assert len(shares) > 2
+    assert all(0.1 <= share <= 1 for share in shares)
+
+
+def test_choices_without_effect_make_no_other_candidate():
+    choices = {
+        "criterion": "l1_norm",
+        "ratios": "global",
+        "quantizer": "float",
+        "placement": "deploy",
+        "grid": "symmetric",
+    }
+    one = settled({**choices, "spared": 3, "rate": 1.0}, 1.0)
+    assert one == Candidate(quantizer="float", rate=1.0)
+
+
+@pytest.mark.parametrize("ratios", ["sensitivity", "uniform", "global"])
+@pytest.mark.parametrize("quantizer", ["pact", "lsq", "float"])
+def test_a_section_is_one_that_slim_takes(ratios, quantizer):
+    candidate = Candidate(ratios=ratios, quantizer=quantizer, grid="symmetric", spared=1, share=0.5)
+    section = slim_section(candidate, "dense", counts="flops", ratios={"stem.conv": 0.5}, noisy=["fc", "stem.conv"])
+    options = PruneOptions(**{"global_" if key == "global" else key: value for key, value in section["prune"].items()})
+    assert options.target == (None if ratios == "sensitivity" else ("flops", 0.5))
+    if quantizer != "float":
+        assert QuantOptions(**section["quant"]).skip == ("fc",)
+    assert ("quant" in section) == (quantizer != "float")
+
+
+def test_how_much_is_pruned_comes_from_the_measured_files():
+    found = needed("bytes", 0.2, ANCHORS)
+    assert found["float"] == pytest.approx(0.196)
+    assert found["pact"] == found["lsq"] == pytest.approx((0.196 - 0.05) / 0.25)
+    assert needed("bytes", 0.9, ANCHORS)["pact"] == 1.0
+    assert needed("flops", 0.5, []) == pytest.approx({"pact": 0.49, "lsq": 0.49, "float": 0.49})
+
+
+def test_a_target_below_the_cheapest_file_is_refused_and_told_where_it_would_begin():
+    assert set(needed("latency", 0.09, ANCHORS)) == {"pact", "lsq"}
+    with pytest.raises(ValueError, match=r"target.latency: 0.05 is out of reach.*begins at latency: 0.08"):
+        check_reachable("latency", 0.05, ANCHORS)

@@ -1,0 +1,68 @@
+import pytest
+from support.project import make_project
+
+from ppcls_compress.config.load import load_config
+from ppcls_compress.data import build_loader
+from ppcls_compress.errors import ConfigError
+from ppcls_compress.search import split, trial
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("split"))
+
+
+def contract(file, *more):
+    auto = "Slim.auto={max_drop: 1, minimize: bytes, seed: 4}"
+    return load_config(file, [auto, *more])
+
+
+def images(config):
+    found = build_loader(config.DataLoader.Eval, class_num=3, seed=0, training=False, shard=False)
+    assert sum(len(labels) for _, labels in found) == len(found.images)
+    return found.images
+
+
+def test_halves_share_no_image_and_are_the_same_each_time(file):
+    seen, kept = map(images, split.halves(contract(file)))
+    assert len(seen) == len(kept) == 6
+    assert not set(seen.paths) & set(kept.paths)
+    assert images(split.halves(contract(file))[0]).paths == seen.paths
+    assert images(split.halves(contract(file, "Slim.auto.seed=5"))[0]).paths != seen.paths
+    assert [int(path[-7:-4]) % 3 for path in seen.paths] == seen.labels.tolist()
+
+
+def test_a_list_of_the_users_decides(file):
+    other = file.parent / "images" / "train_list.txt"
+    seen, kept = map(images, split.halves(contract(file, f"Slim.auto.decide={other}")))
+    assert (len(seen), len(kept)) == (12, 24)
+    with pytest.raises(ConfigError, match=r"Slim.auto.decide.*missing.txt"):
+        split.halves(contract(file, "Slim.auto.decide=missing.txt"))
+
+
+def test_a_recipe_trains_without_looking_at_images_that_decide(file, tmp_path):
+    base = {"Global": {"seed": 1}, "Optimizer": {"name": "Momentum", "lr": {"learning_rate": "1e-2", "name": "Cosine"}}}
+    found = trial.recipe(base, {"quant": {"name": "pact"}}, tmp_path, epochs=3, rate=0.5)
+    assert found["Global"] == {
+        "seed": 1,
+        "epochs": 3,
+        "eval_during_train": False,
+        "save_interval": 0,
+        "output_dir": f"{tmp_path}/run",
+        "save_inference_dir": f"{tmp_path}/artifact",
+    }
+    assert base["Global"] == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ({"lr": {"learning_rate": 0.1, "warmup_epoch": 5}}, {"lr": {"learning_rate": 0.05, "warmup_epoch": 5}}),
+        ({"lr": 0.1}, {"lr": 0.05}),
+        ({"lr": {"name": "Piecewise", "values": [1, 0.5]}}, {"lr": {"name": "Piecewise", "values": [0.5, 0.25]}}),
+        ({"lr": {"learning_rate": "0.1/2"}}, {"lr": {"learning_rate": "(0.1/2)*0.5"}}),
+        ([{"SGD": {"lr": {"learning_rate": 1.0}}}], [{"SGD": {"lr": {"learning_rate": 0.5}}}]),
+    ],
+)
+def test_the_learning_rate_is_multiplied_wherever_it_stands(optimizer, expected):
+    assert trial.scaled(optimizer, 0.5) == expected
