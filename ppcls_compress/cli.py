@@ -27,6 +27,7 @@ COMMANDS = {
     "analyze": "tell what quantization does to each layer, why, and what helps",
     "compress": "search the compression that keeps a contract (Slim.auto), and export it; or refuse",
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
+    "summary": "tell shapes, parameters, multiply-adds and quantization of each layer",
     "infer": "classify images with a checkpoint or an exported artifact",
     "export_model": "write an artifact that runs without this toolkit, and check it",
     "benchmark": "time exported models side by side, in every runtime",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import (
@@ -16,16 +17,22 @@ from ppcls_compress.commands.common import (
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from ppcls_compress.deploy.predictor import Predictor
+    from ppcls_compress.metrics import Metrics
+    from ppcls_compress.metrics.confusion import WithConfusion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `eval`."""
     add_config_arguments(parser, required=False)
-    parser.add_argument("--json", metavar="FILE", help="write the metrics, as fractions, to this file too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the metrics, as fractions, the accuracy of each class and the confusion matrix to this file too",
+    )
     parser.add_argument("--artifact", metavar="DIR", help="evaluate this exported model instead of a checkpoint")
     parser.add_argument(
         "--images", metavar="DIR", help="with --artifact and without -c: a folder of images with val_list.txt"
@@ -70,17 +77,19 @@ def run(args: argparse.Namespace) -> None:
         assemble.start(config)
         distributed.start()
         told = list(doubts.of_evaluation(config, judged_images(config)))
+        watched = _watched(config)
         with dead_workers_told():
             if predictor is not None:
                 told += _doubts(config, predictor)
-                metrics = _of_artifact(config, predictor)
+                metrics = _of_artifact(config, predictor, watched)
             else:
-                metrics = evaluator(config, assemble.build_model(config)[0])()
+                metrics = evaluator(config, assemble.build_model(config)[0], metrics=watched)()
         for line in told if distributed.is_main() else ():
             logger.warning("%s", line)
         logger.info("evaluation: %s", describe(metrics))
         if args.json and distributed.is_main():
-            io.write_json(args.json, metrics)
+            classes = {} if watched is None else watched.report(_names(config, predictor))
+            io.write_json(args.json, {**metrics, **classes}, indent=1 if config.Arch.class_num <= _FEW else None)
 
 
 def _config_of(predictor: Predictor, images: str | None) -> Config:
@@ -93,6 +102,30 @@ def _config_of(predictor: Predictor, images: str | None) -> Config:
     return config_of(predictor.artifact, predictor.run(np.zeros((1, *shape), np.float32)).shape[1], images)
 
 
+_FEW = 50
+"""Classes of a matrix that is written with a number in each line."""
+
+
+def _watched(config: Config) -> WithConfusion | None:
+    """The metrics with the answers of each class beside, where an image has one."""
+    from ppcls_compress.metrics.confusion import WithConfusion
+
+    single = config.Global.eval_mode == "classification" and not config.Global.use_multilabel
+    return WithConfusion(config.Metric.Eval) if single and not config.Arch.gives_features else None
+
+
+def _names(config: Config, predictor: Predictor | None) -> Sequence[str] | None:
+    """The names of classes, where they are known."""
+    from ppcls_compress.engine import assemble
+
+    if predictor is not None and predictor.artifact.description.class_names is not None:
+        return predictor.artifact.description.class_names
+    try:
+        return assemble.class_names(config)
+    except UserError:  # a score does not need them
+        return None
+
+
 def _doubts(config: Config, predictor: Predictor) -> list[str]:
     from ppcls_compress.engine.doubts.preparation import about_artifact
 
@@ -100,9 +133,10 @@ def _doubts(config: Config, predictor: Predictor) -> list[str]:
     return list(about_artifact(config, exported.description.preprocess, str(exported.directory)))
 
 
-def _of_artifact(config: Config, predictor: Predictor) -> dict[str, float]:
-    from ppcls_compress.engine.train import evaluate_exported
+def _of_artifact(config: Config, predictor: Predictor, metrics: Metrics | None) -> dict[str, float]:
+    from ppcls_compress.engine.exported import evaluate_exported
 
     predict = predictor.logits if config.Global.eval_mode == "classification" else predictor.run
     exported = predictor.artifact
-    return evaluate_exported(config, predict, exported.description.image_shape, exported.directory)
+    shape = exported.description.image_shape
+    return evaluate_exported(config, predict, shape, exported.directory, metrics=metrics)

@@ -54,6 +54,22 @@ class SaveEvery(Options):
         return self
 
 
+class StopEarly(Options):
+    """When training ends before its last epoch.
+
+    Attributes:
+        patience: evaluations in a row without an improvement.
+        metric: what is watched, as the evaluation calls it, `top1` or `loss`; the first metric by default.
+        min_delta: what counts as better is more than this, a fraction.
+    """
+
+    example: ClassVar[str] = "{patience: 5, metric: top1}"
+
+    patience: Count
+    metric: str | None = None
+    min_delta: Fraction = 0.0
+
+
 class Global(Options):
     """What a run as a whole needs.
 
@@ -74,6 +90,7 @@ class Global(Options):
         use_multilabel: whether an image has several labels, which are told one by one (by a sigmoid each), and not one
             class out of all (by a softmax).
         update_freq: batches whose gradients are added up before each optimizer step.
+        early_stopping: ends the run when it gets no better, {patience: 5, metric: top1}.
         eval_mode: `classification` measures `DataLoader.Eval`; `retrieval` looks for the images of
             `DataLoader.Eval.Query` among those of `DataLoader.Eval.Gallery`; `adaface` tells whether pairs of faces are
             of one person.
@@ -97,6 +114,7 @@ class Global(Options):
     keep_last: Count = 2
     save_format: Literal["pdparams", "safetensors"] = "pdparams"
     save_every: SaveEvery | None = None
+    early_stopping: StopEarly | None = None
     eval_during_train: bool = True
     eval_interval: Count = 1
     start_eval_epoch: Annotated[int, Field(ge=0, le=LARGEST)] = 0
@@ -152,6 +170,12 @@ class Global(Options):
     def _one_start(self) -> Global:
         if self.checkpoints and self.pretrained_model:
             raise ValueError("give checkpoints (resume) or pretrained_model (start from weights), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _stops_by_evaluations(self) -> Global:
+        if self.early_stopping is not None and not self.eval_during_train:
+            raise ValueError("early_stopping watches evaluations, and eval_during_train is False")
         return self
 
     @model_validator(mode="after")

@@ -179,6 +179,19 @@ def _check_same_steps(slim: SlimOptions, record: recipe.Record) -> None:
         )
 
 
+def recorded(config: Config) -> recipe.Record:
+    """What was done to the weights `Global.checkpoints` or `Global.pretrained_model`; they are not loaded.
+
+    Raises:
+        UserError: the record cannot be read.
+    """
+    named = config.Global.checkpoints or config.Global.pretrained_model
+    if not named:
+        return recipe.empty_record()
+    prefix = weights_prefix(config, download=True)
+    return checkpoint.read_weights(prefix)[1]
+
+
 def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
     """Parameters and multiply-adds of the configured backbone in the structure of a record, as it is deployed.
 

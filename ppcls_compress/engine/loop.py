@@ -47,6 +47,8 @@ class Trainer(Training):
             self._call("before_training")
             for epoch in range(self.progress.epoch, self.epochs):
                 self._run_epoch(parallel, epoch)
+                if self.progress.stopped:
+                    break
         finally:
             self._call("after_training")
         return self.progress

@@ -26,6 +26,9 @@ class ProgressState(_Strict):
     best: _Finite | None
     best_epoch: _Epochs
     metrics: dict[str, _Finite]
+    watched: _Finite | None = None
+    waited: _Number = 0
+    stopped: bool = False
 
 
 class States(_Strict):

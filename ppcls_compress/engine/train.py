@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import paddle
 
 from ppcls_compress.config.schema import Config
@@ -17,11 +16,12 @@ from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
 from ppcls_compress.engine.doubts.classes import check_main_metric
 from ppcls_compress.engine.doubts.lists import check_numbering
-from ppcls_compress.engine.evaluate import evaluate, evaluate_model, tell_skipped
+from ppcls_compress.engine.evaluate import evaluate_model, tell_skipped
 from ppcls_compress.engine.forward import check_takes
 from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
+from ppcls_compress.engine.hooks.early_stopping import EarlyStopping
 from ppcls_compress.engine.hooks.evaluation import Evaluation, describe
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
@@ -141,6 +141,14 @@ def _finished(config: Config) -> Progress | None:
             "exactly they must be equal"
         )
     progress = Progress(**states["progress"])
+    if progress.stopped and config.Global.early_stopping is not None:
+        logger.warning(
+            "Global.checkpoints: %s is of a run that early stopping ended after epoch %d; nothing was done. "
+            "-o Global.early_stopping=null goes on from there",
+            config.Global.checkpoints,
+            progress.epoch,
+        )
+        return progress
     if progress.epoch < config.Global.epochs:
         return None
     logger.warning(
@@ -226,15 +234,18 @@ def check_image_shape(
         )
 
 
-def evaluator(config: Config, model: paddle.nn.Layer, *, checked: bool = False) -> Callable[[], dict[str, float]]:
+def evaluator(
+    config: Config, model: paddle.nn.Layer, *, checked: bool = False, metrics: Metrics | None = None
+) -> Callable[[], dict[str, float]]:
     """A function that evaluates `model` on `DataLoader.Eval` with the metrics and losses of the configuration.
 
     Args:
         checked: whether it is known to take the images, see `check_image_shape`.
+        metrics: in place of those of `Metric.Eval`, of classes.
     """
     if config.Global.eval_mode != "classification":
         return recognition_evaluator(config, model)
-    loader, *parts = _evaluation(config)
+    loader, *parts = evaluation_parts(config, metrics)
     if not checked:
         check_image_shape(config, loader, "Eval", model=model)
     told: set[str] = set()
@@ -247,52 +258,12 @@ def evaluator(config: Config, model: paddle.nn.Layer, *, checked: bool = False) 
     return run
 
 
-def evaluate_exported(
-    config: Config, predict: Callable[[np.ndarray], np.ndarray], image_shape: Sequence[int], source: str | Path
-) -> dict[str, float]:
-    """The same metrics and loss of a network that is no Paddle model any more.
-
-    Args:
-        predict: images [N, C, H, W] to logits [N, classes].
-        image_shape: (C, H, W) that it takes.
-        source: where it comes from, for messages.
-
-    Raises:
-        UserError: it takes other images, or tells other classes apart, than the configuration says.
-    """
-    if tuple(image_shape) != config.Global.image_shape:
-        expected, found = list(config.Global.image_shape), list(image_shape)
-        raise ConfigError(f"Global.image_shape: is {expected}, but {source} takes images of {found}")
-
-    if config.Arch.gives_features and config.Global.eval_mode == "classification":
-        raise ConfigError(
-            f"Global.eval_mode: is classification, but {source} gives features; set Arch.infer_output_key to logits "
-            "before the export, or evaluate retrieval"
-        )
-    if config.Global.eval_mode != "classification":
-        return recognition_evaluator(config, lambda images: paddle.to_tensor(predict(images.numpy())))()
-
-    def logits(images: paddle.Tensor) -> paddle.Tensor:
-        found = predict(images.numpy())
-        if found.shape[1] != config.Arch.class_num:
-            raise ConfigError(
-                f"Arch.class_num: is {config.Arch.class_num}, but {source} tells {found.shape[1]} classes apart"
-            )
-        return paddle.to_tensor(found)
-
-    loader, *parts = _evaluation(config)
-    check_image_shape(config, loader, "Eval")
-    measured = evaluate(logits, loader, *parts)
-    tell_skipped(loader, set())
-    return measured
-
-
-def _evaluation(config: Config) -> tuple[Loader, Metrics, TotalLoss | None]:
-    """What evaluating takes beside a network."""
+def evaluation_parts(config: Config, metrics: Metrics | None = None) -> tuple[Loader, Metrics, TotalLoss | None]:
+    """What evaluating takes beside a network; `metrics` in place of those of `Metric.Eval`."""
     loader = _loader(config, "Eval")
     if loader.images.numbering is not None:
         _check_numbering(config, loader.images)
-    return loader, Metrics(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
+    return loader, metrics or Metrics(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
 
 
 def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
@@ -344,6 +315,13 @@ def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
     )
 
 
+def _early_stopping(config: Config) -> EarlyStopping:
+    options, main = config.Global.early_stopping, config.Metric.Eval[0]
+    metric = options.metric or main.main
+    higher = main.higher_is_better and not metric.lower().endswith("loss")
+    return EarlyStopping(options.patience, metric, higher_is_better=higher, min_delta=options.min_delta)
+
+
 def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Request) -> list[Hook]:
     options = config.Global
     metrics = Metrics(config.Metric.Train) if config.Metric.Train else None
@@ -370,6 +348,8 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
                 start=options.start_eval_epoch,
             )
         )
+        if options.early_stopping is not None:
+            hooks.append(_early_stopping(config))
     if options.use_visualdl and distributed.is_main():
         from ppcls_compress.engine.hooks.visualdl import VisualDL
 

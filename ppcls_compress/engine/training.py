@@ -29,6 +29,9 @@ class Progress:
         step: optimizer steps taken.
         best: the best value so far of the metric that chooses the best checkpoint, and the epoch it was reached in.
         metrics: the latest evaluation, by name.
+        watched: the best value so far of what early stopping watches.
+        waited: evaluations since then.
+        stopped: whether the run has ended early.
     """
 
     epoch: int = 0
@@ -37,6 +40,9 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    watched: float | None = None
+    waited: int = 0
+    stopped: bool = False
 
 
 @dataclass

@@ -42,4 +42,4 @@ def test_pruned_and_deploy_aware_training_resumes_evaluates_and_goes_back_to_flo
     assert kinds == ["prune", "fold"]
     top1(config, tmp_path, "Slim=null", f"Global.pretrained_model={trained}")
     progress = io.read_state(trained.with_suffix(".pdstates"))["progress"]
-    assert json.loads((tmp_path / "metrics.json").read_text()) == progress["metrics"]
+    assert json.loads((tmp_path / "metrics.json").read_text()).items() >= progress["metrics"].items()

@@ -47,6 +47,18 @@ def test_a_run_is_told_as_lines_of_json(artifact):
     assert [event["metrics"].keys() >= {"top1"} for event in events if event["event"] == "evaluation"] == [True, True]
 
 
+def test_a_network_is_told_layer_by_layer(artifact, tmp_path, capsys):
+    start = ["-o", "Arch.name=CIFARResNet8"]
+    quantize = ["-c", str(artifact.parents[2] / "quantize.yaml"), *start, "-o", "Global.pretrained_model=null"]
+    assert main(["summary", *quantize, "--json", str(tmp_path / "layers.json")]) == 0
+    told = capsys.readouterr()
+    assert "Slim.quant: is not done yet; the table is of the network before it" in told.err
+    found = json.loads((tmp_path / "layers.json").read_text())
+    assert found["flops"] == sum(layer["flops"] for layer in found["layers"])
+    assert all(layer["quantized"] is None for layer in found["layers"])
+    assert f"{found['params']:,}" in told.out
+
+
 def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["infer", "--artifact", str(artifact), "--images", str(photos)]) == 0
@@ -60,6 +72,9 @@ def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_pat
     paths = [line.rpartition(" ")[0] for line in lines]
     right = [names[str(photos / path)] == path.split("/")[0] for path in paths]
     assert found["top1"] == pytest.approx(np.mean(right))
+    assert [row["name"] for row in found["per_class"]] == ["dog", "猫"]
+    assert [row["images"] for row in found["per_class"]] == [2, 2]
+    assert np.trace(found["confusion_matrix"]) == round(found["top1"] * 4)
     folder.write_lists(photos, tmp_path / "lists", share=0.5)
     assert main(["eval", "--artifact", str(artifact), "--images", "lists"]) == 0
     assert main(["benchmark", "--artifacts", str(artifact), "--rounds", "2"]) == 0
