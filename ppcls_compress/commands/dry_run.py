@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+import paddle
 
 from ppcls_compress import data
 from ppcls_compress.config.schema import Config
@@ -27,7 +31,8 @@ def rehearse(
 ) -> None:
     """Build, compress, train some steps, export and check; keep nothing.
 
-    A configuration without losses, for inference alone, is not trained. Local weights are loaded, nothing is
+    A configuration without losses, for inference alone, is not trained. Random weights are exported as they were
+    before. Local weights are loaded, nothing is
     downloaded; the images are random, of the configured shape and class count, in batches of at most `largest_batch`.
 
     Args:
@@ -58,7 +63,8 @@ def rehearse(
         if config.Loss is not None:
             trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
             trainer.hooks = [Messages(1), NanGuard(1)]
-            trainer.run()
+            with _put_back(model) if assemble.starts_fresh(config) else nullcontext():
+                trainer.run()
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
             plan = configured.Plan([formats.get("paddle")], check, nursery=nursery)
@@ -68,6 +74,19 @@ def rehearse(
             config.Global.epochs,
             train.run_folder(config),
         )
+
+
+@contextmanager
+def _put_back(model: paddle.nn.Layer) -> Iterator[None]:
+    """Gives a network its state back after the block.
+
+    A few steps from random weights, on noise, at the rate of a long run, can make them overflow, which tells nothing
+    of the run and would make an export impossible to compare.
+    """
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    yield
+    for name, value in model.state_dict().items():
+        value.set_value(state[name])
 
 
 def _judged(config: Config, record: recipe.Record) -> Config:

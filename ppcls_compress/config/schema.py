@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, field_validator, model_validator
 
 from ppcls_compress.config import sections
+from ppcls_compress.config.attention import without_attention_models
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds, with_defaults
@@ -117,6 +118,11 @@ class Config(Options):
     @classmethod
     def _grey_images(cls, data: Any) -> Any:
         return decode_grey(data)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attention(cls, data: Any) -> Any:
+        return without_attention_models(data)
 
     @model_validator(mode="before")
     @classmethod

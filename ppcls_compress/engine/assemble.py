@@ -130,6 +130,11 @@ def build_model(
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]
     with progress.step(f"compressing: {', '.join(missing)}" if missing else "loading"):
+        if "prune" in missing:
+            with together.with_features(model, config):
+                model, record = recipe.compress(
+                    model, replace(slim, quant=None), inputs, record=record, context=context
+                )
         model, record = recipe.compress(model, slim, inputs, record=record, context=context)
     recognition.name_whole(model, record["steps"][done:])
     for step in record["steps"][done:]:

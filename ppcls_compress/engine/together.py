@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.config.sections import Network, Together
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
+from ppcls_compress.losses.networks import NetworkLoss
 from ppcls_compress.models import weights
-from ppcls_compress.models.together import DistillationModel
+from ppcls_compress.models.together import DistillationModel, giving
 
 Companions = Mapping[str, paddle.nn.Layer]
 """The networks beside the one that is deployed, by name."""
@@ -53,6 +55,20 @@ def companions(config: Config, build: Callable[[Config, bool], paddle.nn.Layer],
             logger.info("weights of %s: %s", network.name, report)
         found[network.name] = layer
     return found
+
+
+@contextmanager
+def with_features(model: paddle.nn.Layer, config: Config) -> Iterator[None]:
+    """Within the block, a network gives too what losses of several networks count on, so that its channels stay."""
+    together = config.Arch.together
+    if together is None or config.Loss is None:
+        yield
+        return
+    student = next(network for network in together.networks if network.name == together.student)
+    losses = [loss for loss in config.Loss.Train if isinstance(loss, NetworkLoss)]
+    wanted = {key: None for loss in losses for key in loss.counts_on(student.name) if key in student.returns}
+    with giving(model, wanted, student.name):
+        yield
 
 
 def _renamed(text: str, network: Network) -> str:

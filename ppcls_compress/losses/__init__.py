@@ -7,6 +7,7 @@ first import here.
 from __future__ import annotations
 
 from ppcls_compress.losses import (  # noqa: F401  they declare
+    attention,
     center,
     contrastive,
     cross_entropy,

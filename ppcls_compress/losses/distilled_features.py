@@ -187,6 +187,11 @@ class DistillationPairLoss(PairsLoss):
         _ = self.base  # refuses unknown and missing options
         return self
 
+    def counts_on(self, network: str) -> tuple[str | None, ...]:
+        """The features that the learnt weights are made for."""
+        keys = ((pair, (self.s_key, self.t_key)) for pair in self.model_name_pairs)
+        return tuple(key for pair, both in keys for name, key in zip(pair, both, strict=True) if name == network)
+
     @property
     def base(self) -> FeatureLoss:
         """The options of the loss between two feature maps."""

@@ -30,6 +30,10 @@ class NetworkLoss(Loss):
         """The names of all networks whose outputs it needs."""
         raise TypeError(f"{type(self).__name__} names no networks")
 
+    def counts_on(self, network: str) -> tuple[str | None, ...]:
+        """The tensors of a network's output that must keep their channels, None for its logits."""
+        return ()
+
 
 class EachNetworkLoss(NetworkLoss):
     """A loss of each of some networks by itself.
@@ -86,6 +90,10 @@ class PairLoss(PairsLoss):
 
     key: str | None = None
     name: str | None = None
+
+    def counts_on(self, network: str) -> tuple[str | None, ...]:
+        """What is compared, which is as large in both networks."""
+        return (self.key,) if network in self.networks else ()
 
     def each(self, prefix: str, between: Between, *, numbered: bool = False) -> LossFunction:
         """A function with a term for each pair.

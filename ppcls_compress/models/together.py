@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
@@ -103,9 +104,39 @@ def layer_called(network: nn.Layer, pattern: str, name: str) -> nn.Layer:
     return layers[path]
 
 
+@contextmanager
+def giving(network: nn.Layer, patterns: Collection[str], name: str) -> Iterator[None]:
+    """Within the block, a network gives the outputs of some layers too, by their names beside `logits`.
+
+    Raises:
+        ConfigError: there is no such layer.
+    """
+    found: dict[str, Output] = {}
+    layers = {pattern: layer_called(network, pattern, name) for pattern in patterns}
+    hooks = _keep_outputs(layers, found)
+    if layers:
+        hooks.append(network.register_forward_post_hook(lambda layer, inputs, output: _joined(output, found)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _with_features(network: nn.Layer, arguments: tuple[Any, ...], layers: Mapping[str, nn.Layer]) -> dict[str, Output]:
     """What a network gives, and what some of its layers gave meanwhile."""
     found: dict[str, Output] = {}
+    hooks = _keep_outputs(layers, found)
+    try:
+        output = network(*arguments)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return _joined(output, found)
+
+
+def _keep_outputs(layers: Mapping[str, nn.Layer], found: dict[str, Output]) -> list[Any]:
+    """Hooks that put what each layer gives into `found`."""
 
     def keep(pattern: str) -> Callable[..., None]:
         def hook(layer: nn.Layer, inputs: tuple[Any, ...], output: Output) -> None:
@@ -113,12 +144,10 @@ def _with_features(network: nn.Layer, arguments: tuple[Any, ...], layers: Mappin
 
         return hook
 
-    hooks = [layer.register_forward_post_hook(keep(pattern)) for pattern, layer in layers.items()]
-    try:
-        output = network(*arguments)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return [layer.register_forward_post_hook(keep(pattern)) for pattern, layer in layers.items()]
+
+
+def _joined(output: Output, found: Mapping[str, Output]) -> dict[str, Output]:
     return {**(output if isinstance(output, Mapping) else {LOGITS: output}), **found}
 
 

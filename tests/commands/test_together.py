@@ -130,3 +130,24 @@ def test_weights_that_do_not_fit_a_network_are_told_under_its_key(tmp_path, caps
     config = make_project(tmp_path, **sections(str(tmp_path / "other")))
     assert call("train", config) == 2
     assert "Arch.models.0.Teacher: " in errors(capsys)[0]
+
+
+def test_features_that_a_loss_counts_on_keep_their_channels(teacher, tmp_path):
+    features, shapes = ["blocks[0]", "blocks[1]"], [[16, 8, 8], [32, 4, 4]]
+    parts = sections(teacher)
+    for entry, kind in zip(parts["Arch"]["models"], ("Teacher", "Student"), strict=True):
+        ((name, network),) = entry.items()
+        transform = {"name": f"LinearTransform{kind}", "qk_dim": 8, "keys": features}
+        models = [{"Net": {**network, "return_patterns": features}}, {"Transform": transform}]
+        entry[name] = {"name": "AttentionModel", "models": models, "freeze_params_list": [kind == "Teacher", False]}
+    afd = {"model_name_pair": ["Student", "Teacher"], "s_shapes": shapes, "t_shapes": shapes}
+    parts["Loss"]["Train"].append({"AFDLoss": afd})
+    config = make_project(tmp_path, **parts)
+    assert call("train", config, SLIM, "Global.epochs=1") == 0
+    state = io.read_state(folder(config) / "latest_student.pdparams")
+    shapes = {key: value.shape[0] for key, value in state.items() if key.endswith("conv.weight")}
+    assert (shapes["blocks.0.conv1.conv.weight"], shapes["blocks.1.conv1.conv.weight"]) == (16, 32)
+    assert shapes["blocks.2.conv1.conv.weight"] < 64
+    record = io.read_json(folder(config) / "latest_student.slim.json")
+    pinned = {pin["layer"]: pin["reason"] for pin in record["steps"][0]["pinned"]}
+    assert pinned["blocks.0.conv1.conv"] == "is an output of the network"
