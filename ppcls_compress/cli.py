@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "train, with pruning and quantization as the Slim section says",
     "eval": "evaluate a checkpoint on the validation set",
     "quantize": "quantize trained weights by calibration alone, and evaluate them",
+    "import_weights": "put the weights of an exported model into a network, for training and pruning",
     "analyze": "tell what quantization does to each layer, why, and what helps",
     "compress": "search the compression that keeps a contract (Slim.auto), and export it; or refuse",
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",

@@ -41,6 +41,7 @@ class FloatNetwork:
         folded: what `simplify` returned.
         image_shape: (C, H, W).
         output: what the model gives, a name in `postprocess.base.OUTPUTS`.
+        untidied: the graph of the file, before anything was folded.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class FloatNetwork:
     folded: Mapping[str, Folded]
     image_shape: tuple[int, int, int]
     output: str
+    untidied: ir.Model
 
     @property
     def params(self) -> int:
@@ -85,6 +87,7 @@ def open_network(
         target = Path(folder, "model.onnx")
         target.write_bytes(proto.SerializeToString())
         model = onnx_graph.load(target)
+        untidied = model.clone()
         _check_answer(answer, len(images), source.path)
         normalize_products(model)
         try:
@@ -93,7 +96,7 @@ def open_network(
             raise UserError(f"{source.path}: cannot be tidied: {one_line(str(error), 200)}") from error
         _check_same(model, images, answer, source.path, Path(folder, "tidied.onnx"))
         ending = _take_ending(model, gives)
-    return FloatNetwork(source, model, folded, tuple(images.shape[1:]), gives or _BY_ENDING[ending])
+    return FloatNetwork(source, model, folded, tuple(images.shape[1:]), gives or _BY_ENDING[ending], untidied)
 
 
 def _from_onnx(source: Source, images: np.ndarray, name: str | None, folder: Path) -> tuple[Any, np.ndarray]:

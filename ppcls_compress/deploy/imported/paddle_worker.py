@@ -18,6 +18,7 @@ def _main(program: str, parameters: str, images: str, answers: str) -> None:
     config = inference.Config(program, parameters)
     config.disable_gpu()
     config.disable_glog_info()
+    config.disable_mkldnn()  # whose kernels err for some networks; see `deploy.paddle.formats`
     given = np.load(images, allow_pickle=False)
     try:
         predictor = inference.create_predictor(config)
