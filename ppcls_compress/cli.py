@@ -27,6 +27,7 @@ COMMANDS = {
     "import_weights": "put the weights of an exported model into a network, for training and pruning",
     "analyze": "tell what quantization does to each layer, why, and what helps",
     "compress": "search the compression that keeps a contract (Slim.auto), and export it; or refuse",
+    "profile": "time the layers of a network on this machine, for searches and exports here or elsewhere",
     "sensitivity": "measure what the pruning of each layer costs, and suggest ratios",
     "summary": "tell shapes, parameters, multiply-adds and quantization of each layer",
     "infer": "classify images with a checkpoint or an exported artifact",

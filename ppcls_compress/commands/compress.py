@@ -8,6 +8,7 @@ from ppcls_compress.commands.common import add_config_arguments, read_config, re
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import read_overridden
 from ppcls_compress.config.paths import check_can_train, check_loader
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError
 
 
@@ -16,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument(
         "--worker", action="store_true", help="help a search that runs elsewhere, until it is over (Slim.auto.storage)"
+    )
+    parser.add_argument(
+        "--profile", metavar="FILE", help="latencies of another machine, where tools/profile.py wrote this file"
     )
 
 
@@ -33,6 +37,10 @@ def run(args: argparse.Namespace) -> None:
     for mode in ("Train", "Eval"):
         check_loader(config, mode)
     require_weights(config)
+    if args.profile:
+        check_path("--profile", args.profile, "file")
+        if config.Slim.auto.cost != "latency":
+            raise ConfigError(f"--profile: tells latencies, and Slim.auto is about {config.Slim.auto.cost}")
     from ppcls_compress.deploy import formats
     from ppcls_compress.deploy.extras import require
     from ppcls_compress.search.board import NEEDS
@@ -46,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.search import run as search
 
     base, _ = read_overridden(args.config, args.override)
-    workshop = search.workshop_of(config, base)
+    workshop = search.workshop_of(config, base, profile=args.profile)
     with logging_to():
         assemble.start(config)
         if args.worker:

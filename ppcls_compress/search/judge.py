@@ -12,11 +12,14 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader, dead_workers_told
 from ppcls_compress.deploy import artifact, formats
 from ppcls_compress.deploy.measure import latency
+from ppcls_compress.deploy.measure.layers import Table, layers_of
 from ppcls_compress.deploy.predictor import Predictor
+from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import Rows
 from ppcls_compress.metrics.topk import TopkAcc
 from ppcls_compress.search.bounds import ALPHA, paired_bound, resampled_bound
+from ppcls_compress.slim import recipe
 
 _ROUNDS = 60
 
@@ -86,6 +89,20 @@ def costs(folder: Path, dense: Path | None, runtime: str | None, *, timed: bool)
         share = taken["one"].median_ms / taken["dense"].median_ms
     size = sum(found.files[name] for name in formats.get(found.description.format).files)
     return Costs(size, found.description.params, found.description.flops, share)
+
+
+def predicted(config: Config, record: recipe.Record, profile: Path) -> float:
+    """The latency of a network over that of the dense one, by the profile of another machine.
+
+    Raises:
+        UserError: the profile is of other layers.
+    """
+    table, shape = Table.load(profile), config.Global.image_shape
+    dense = assemble.build_dense(config)
+    before = table.predicted(layers_of(dense, shape))
+    own = layers_of(recipe.rebuild(dense, recipe.resized(record)), shape)
+    quantized = (recipe.step_of(record, "quant") or {}).get("quantized", ())
+    return table.predicted(own, quantized) / before
 
 
 def drop(config: Config, dense: Rows, other: Rows, alpha: float = ALPHA) -> Drop:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +13,7 @@ from typing import Any
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config, SlimSection
 from ppcls_compress.deploy import configured, formats
+from ppcls_compress.deploy.measure.layers import Table
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import analysis_run, assemble, sensitivity_run
 from ppcls_compress.engine.logs import logger
@@ -94,22 +97,21 @@ def prepare(workshop: Workshop) -> Ready:
     """
     config = workshop.config
     seen, kept = split.halves(config)
-    workshop.identify(_identity(config, workshop.base, kept))
+    workshop.identify(_identity(workshop, kept))
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
     return Ready(workshop, seen, kept, dense_costs, _needed(workshop, seen, dense_costs))
 
 
-def _identity(config: Config, base: Mapping[str, Any], kept: Config) -> dict[str, Any]:
+def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:
     """What makes two searches the same."""
-    import hashlib
-    import json
-
+    config, base = workshop.config, workshop.base
     weights = io.sha256(io.weights_file(assemble.weights_prefix(config, download=True)))
     auto = config.Slim.auto.model_dump(mode="json")
     rest = {key: value for key, value in base.items() if key != "Slim"}
     images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
     found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
+    found["profile"] = io.sha256(workshop.profile) if workshop.profile else None
     text = json.dumps(found, sort_keys=True, default=str)
     return json.loads(json.dumps({**found, "study": hashlib.sha256(text.encode()).hexdigest()[:16]}, default=str))
 
@@ -173,7 +175,9 @@ def _needed(workshop: Workshop, seen: Config, dense: judge.Costs) -> Mapping[str
     if auto.share is None:
         return None
     anchors: list[shares.Anchor] = []
-    if auto.cost in ("bytes", "latency"):
+    if workshop.profile is not None:
+        anchors = shares.predicted(seen, Table.load(workshop.profile))
+    elif auto.cost in ("bytes", "latency"):
         anchors = shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json")
     shares.check_reachable(auto.cost, auto.share, anchors)
     needed = shares.needed(auto.cost, auto.share, anchors)

@@ -204,8 +204,11 @@ def told(row: Row, cost: str) -> str:
     return f"{row.drop.points:+.2f} points lost, {row.shares[cost]:.1%} of the {cost}"
 
 
-def workshop_of(config: Config, base: Mapping[str, Any]) -> Workshop:
+def workshop_of(config: Config, base: Mapping[str, Any], *, profile: str | None = None) -> Workshop:
     """The workshop in `<output_dir>/<Arch.name>/compress`.
+
+    Args:
+        profile: of another machine, whose latencies count.
 
     Raises:
         ConfigError: answers of such networks are not judged.
@@ -214,4 +217,6 @@ def workshop_of(config: Config, base: Mapping[str, Any]) -> Workshop:
         raise ConfigError("Slim.auto: judges classification; Global.eval_mode or Arch.name is of another kind")
     if config.Arch.together is not None:
         raise ConfigError("Slim.auto: takes one network; DistillationModel trains several")
-    return Workshop(run_folder(config).resolve() / "compress", base, config)
+    return Workshop(
+        run_folder(config).resolve() / "compress", base, config, Path(profile).resolve() if profile else None
+    )

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import paddle
 
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config
-from ppcls_compress.deploy import artifact, formats
-from ppcls_compress.deploy.export import export
-from ppcls_compress.engine import assemble, samples
+from ppcls_compress.deploy import formats
+from ppcls_compress.deploy.measure.layers import Table, layers_of
+from ppcls_compress.deploy.profiling import sized, write_sized
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NotKeptError
 from ppcls_compress.search import judge
-from ppcls_compress.slim import recipe
-from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
 
 KEPT = (1.0, 0.5, 0.25, 0.1)
 """Shares of the multiply-adds, or parameters, of the files that are measured."""
@@ -59,7 +56,7 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
             if any((each.integers, each.kept) == (integers, kept) for each in anchors):
                 continue
             folder = file.parent / "anchor"
-            _write(config, folder, name, counts_of(cost), kept, integers=integers)
+            write_sized(config, folder, formats.get(name), kept, counts_of(cost), integers=integers)
             own = judge.costs(folder, dense, runtime, timed=cost == "latency")
             anchors.append(Anchor(integers, kept, own.shares(reference)[cost]))
             io.write_json(file, [vars(each) for each in anchors])
@@ -69,22 +66,20 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
     return anchors
 
 
-def _write(config: Config, folder: Path, name: str, counts: str, kept: float, *, integers: bool) -> None:
-    """An artifact of this size, on random images; its answers mean nothing."""
-    prune = PruneOptions(**{f"target_{counts}": kept}, align=None, verify=False) if kept < 1 else None
-    slim = SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
-    images = samples.random(config, 16)
-    plain = config.model_copy(update={"Slim": None})
-    model, _ = assemble.build_model(plain)
-    context = recipe.Context(lambda: [paddle.to_tensor(images.images)])
-    model, record = recipe.compress(model, slim, [[1, *config.Global.image_shape]], context=context)
-    kind = formats.get(name)
-    counted = assemble.cost_of(plain, record)
-    description = artifact.Description(
-        config.Global.image_shape, format=name, params=counted.params, flops=counted.flops
-    )
-    needs = integers and kind.calibrated
-    export(model, folder, description=description, record=record, calibration=images.batches if needs else None)
+def predicted(config: Config, table: Table) -> list[Anchor]:
+    """The same for the latency of another machine, by its profile: no file is written.
+
+    Raises:
+        UserError: the profile is of other layers.
+    """
+    anchors, dense = [], 0.0
+    for kept in KEPT:
+        model, _ = sized(config, kept, "flops", integers=False)
+        found = layers_of(model, config.Global.image_shape)
+        dense = dense or table.predicted(found)
+        for quantized in ((), {layer.name for layer in found}):
+            anchors.append(Anchor(bool(quantized), kept, table.predicted(found, quantized) / dense))
+    return anchors
 
 
 def counts_of(cost: str) -> str:

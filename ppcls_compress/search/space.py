@@ -14,7 +14,8 @@ GRIDS = ("auto", "symmetric")
 SPARED = (0, 1, 3)
 RATES = (1.0, 0.2)
 _IN_VAIN = 20
-"""Proposals in a row that were tried already, after which there is nothing new to be expected."""
+"""Proposals in a row that were tried already, after which others are drawn at random, and after more of these none."""
+_AT_RANDOM = 10
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ class Proposals:
         tried = {self._settled(choices) for choices, _ in history}
         found: list[tuple[dict, Candidate]] = []
         given, in_vain = [] if history else self._first(), 0
-        while len(found) < count and in_vain < _IN_VAIN:
+        while len(found) < count and in_vain < _IN_VAIN * _AT_RANDOM:
+            if in_vain == _IN_VAIN:
+                study.sampler = optuna.samplers.RandomSampler(seed=self._seed)
             choices = given.pop(0) if given else study.ask(self.distributions()).params
             candidate = self._settled(choices)
             in_vain += 1

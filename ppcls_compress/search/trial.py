@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def prepare(folder: Path, found: Mapping[str, Any], job: Mapping[str, Any]) -> N
     Args:
         found: the configuration, see `recipe`.
         job: `contract`, the user's configuration; `dense`, the dense artifact; `answers`, the folder of its
-            `answers.npz`; `format`, `runtime`, and whether it is `timed`.
+            `answers.npz`; `format`, `runtime`, whether it is `timed`, and the `profile`.
     """
     io.make_folder(folder)
     write_yaml(folder / RECIPE, found)
@@ -116,11 +116,13 @@ def carry_out(folder: Path) -> None:
     with logging_to(run_folder(config)):
         assemble.start(config)
         _train(config)
-        place = _export(config, job["format"])
+        place, record = _export(config, job["format"])
     found = judge.answers(seen, place, job["runtime"])
     judge.save(found, folder / ANSWERS)
     drop = judge.drop(seen, judge.load(Path(job["answers"]) / ANSWERS), found)
     cost = judge.costs(place, Path(job["dense"]), job["runtime"], timed=job["timed"])
+    if job["profile"]:
+        cost = replace(cost, latency=judge.predicted(config, record, Path(job["profile"])))
     row = {"artifact": str(place.relative_to(folder)), "drop": asdict(drop), "cost": asdict(cost)}
     io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun})
 
@@ -135,8 +137,8 @@ def _train(config: Config) -> None:
     train(config)
 
 
-def _export(config: Config, name: str) -> Path:
-    """The folder of the artifact of the trained network."""
+def _export(config: Config, name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of the artifact of the trained network, and its record."""
     from ppcls_compress.deploy import configured, formats
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.train import run_folder
@@ -148,7 +150,7 @@ def _export(config: Config, name: str) -> Path:
     plan = configured.plan(config, [kind], record, speed_only=False)
     directory = Path(config.Global.save_inference_dir)
     configured.export_all(config, model, record, directory, plan, class_names=assemble.class_names(config))
-    return directory / kind.folder
+    return directory / kind.folder, record
 
 
 if __name__ == "__main__":

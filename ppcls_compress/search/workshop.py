@@ -28,11 +28,13 @@ class Workshop:
         folder: of everything that it keeps.
         base: the user's configuration with overrides, as a plain dictionary.
         config: the same, validated.
+        profile: of another machine, whose latencies count; None times files here.
     """
 
     folder: Path
     base: Mapping[str, Any]
     config: Config
+    profile: Path | None = None
 
     @property
     def contract(self) -> Path:
@@ -96,6 +98,7 @@ class Workshop:
         found = trial.recipe(self.base, what["slim"], folder, epochs=epochs, rate=rate)
         about = {"contract": str(self.contract), "dense": str(self.dense_artifact), "answers": str(self.dense)}
         about |= {"format": name, "runtime": runtime, "timed": self.timed}
+        about["profile"] = str(self.profile) if self.profile else None
         threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
         with board.alive(job):
             if not (folder / trial.ROW).exists():
@@ -111,4 +114,4 @@ class Workshop:
     @property
     def timed(self) -> bool:
         """Whether files are timed: only where latency is what counts."""
-        return self.config.Slim.auto.cost == "latency"
+        return self.config.Slim.auto.cost == "latency" and self.profile is None

@@ -1,0 +1,88 @@
+"""The profile of a configured network: a table of its layers, and how far sums of it are from whole files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import paddle
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.deploy import artifact
+from ppcls_compress.deploy.export import export
+from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.measure import latency, layers
+from ppcls_compress.engine import assemble, samples
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
+
+_IMAGES = 16
+_HALF = 0.5
+
+
+def sized(config: Config, kept: float, counts: str, *, integers: bool) -> tuple[paddle.nn.Layer, recipe.Record]:
+    """The configured network with a share of its multiply-adds or parameters left, calibrated on random images.
+
+    Args:
+        counts: `flops` or `params`.
+    """
+    prune = PruneOptions(**{f"target_{counts}": kept}, verify=False) if kept < 1 else None
+    images = paddle.to_tensor(samples.random(config, _IMAGES).images)
+    model, _ = assemble.build_model(config.model_copy(update={"Slim": None}), download=False)
+    slim = SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
+    context = recipe.Context(lambda: [images])
+    return recipe.compress(model, slim, [[1, *config.Global.image_shape]], context=context)
+
+
+def write_sized(config: Config, folder: Path, kind: Format, kept: float, counts: str, *, integers: bool) -> None:
+    """An artifact of `sized`; its answers mean nothing."""
+    model, record = sized(config, kept, counts, integers=integers)
+    counted = assemble.cost_of(config.model_copy(update={"Slim": None}), record)
+    about = artifact.Description(
+        config.Global.image_shape, format=kind.name, params=counted.params, flops=counted.flops
+    )
+    calibration = samples.random(config, _IMAGES).batches if integers and kind.calibrated else None
+    export(model, folder, description=about, record=record, calibration=calibration)
+
+
+def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
+    """Time the layers alone and whole files; what the dense files take beyond their layers is kept.
+
+    What that gives for files with half of the multiply-adds is compared with these, and told.
+
+    Raises:
+        UserError: single layers are not timed in this runtime.
+    """
+    shape = config.Global.image_shape
+    name = kind.runtime(runtime).name
+    dense, _ = sized(config, 1.0, "flops", integers=False)
+    found = layers.layers_of(dense, shape)
+    logger.info("timing %d layers of %s in %s, with several numbers of channels", len(found), config.Arch.name, name)
+    table = layers.measure(found, name)
+    half, _ = sized(config, _HALF, "flops", integers=False)
+    fewer = layers.layers_of(half, shape)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for kept in (1.0, _HALF):
+            for integers in (False, True):
+                place = Path(folder) / f"{kept}-{integers}"
+                write_sized(config, place, kind, kept, "flops", integers=integers)
+                files[f"{kept}-{integers}"] = latency.Candidate(place, runtime=runtime)
+        taken = latency.measure(files, [1, *shape])
+    everything = {layer.name for layer in found}
+    for key, quantized in (("float", set()), ("integer", everything)):
+        whole = taken[f"1.0-{bool(quantized)}"].median_ms
+        table.rest[key] = whole - table.predicted(found, quantized)
+        measured, predicted = taken[f"{_HALF}-{bool(quantized)}"].median_ms, table.predicted(fewer, quantized)
+        logger.info(
+            "%s: the dense file takes %.3f ms, %.3f of them beyond the sum of its layers; with half of the "
+            "multiply-adds %.3f ms, predicted %.3f: off by %+.0f%%",
+            key,
+            whole,
+            table.rest[key],
+            measured,
+            predicted,
+            100 * (predicted / measured - 1),
+        )
+    return table
