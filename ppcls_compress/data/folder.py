@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,8 @@ def read_class_folders(root: str | Path, *, share: float = _SHARE, seed: int = 0
     named = [name for name in names_below(root) if _is_listable(name, skipped)]
     tops = {name.split("/")[0] for name in named if "/" in name}
     is_split = len({SPLITS.get(top.lower()) for top in tops} - {None}) == 2 and all(t.lower() in SPLITS for t in tops)
+    if is_split:
+        named = _without_test(named, tops, skipped)
     depth = 2 if is_split else 1
     images = list(_without_copies(root, _images(root, named, depth, skipped), skipped))
     if is_split:
@@ -93,6 +95,15 @@ def read_class_folders(root: str | Path, *, share: float = _SHARE, seed: int = 0
     classes = tuple(sorted({image.label for image in train}))
     _check(root, classes, val, skipped)
     return ClassFolders(classes, train, val, skipped)
+
+
+def _without_test(named: Sequence[str], tops: Iterable[str], skipped: dict[str, str]) -> list[str]:
+    """What is not of a test split, where there is one for validation too: it is kept for the end."""
+    if not any(SPLITS[top.lower()] == VAL and top.lower() != "test" for top in tops):
+        return list(named)
+    left = [name for name in named if name.split("/")[0].lower() == "test"]
+    skipped.update(dict.fromkeys(left, "of a test split, beside one for validation"))
+    return [name for name in named if name not in skipped]
 
 
 def _is_listable(name: str, skipped: dict[str, str]) -> bool:

@@ -141,10 +141,11 @@ def _finished(config: Config) -> Progress | None:
             "exactly they must be equal"
         )
     progress = Progress(**states["progress"])
-    if progress.stopped and config.Global.early_stopping is not None:
+    stopping = config.Global.early_stopping
+    if progress.stopped and stopping is not None and progress.waited >= stopping.patience:
         logger.warning(
             "Global.checkpoints: %s is of a run that early stopping ended after epoch %d; nothing was done. "
-            "-o Global.early_stopping=null goes on from there",
+            "-o Global.early_stopping=null, or more patience, goes on from there",
             config.Global.checkpoints,
             progress.epoch,
         )
@@ -165,6 +166,7 @@ def _resume(config: Config, trainer: Trainer) -> None:
     """Put a trainer where the checkpoint is, and say what is not as it was."""
     prefix = checkpoint.plain_prefix(config.Global.checkpoints)
     changed = differences(checkpoint.restore(prefix, trainer), trainer.settings)
+    trainer.progress.stopped = False  # whether it is to end again, the present configuration says
     if trainer.progress.batch and any(line.startswith(_MAKING_BATCHES) for line in changed):
         trainer.progress.batch = 0  # the batches are others, even if they are as many, so the epoch begins anew
         trainer.schedule.go_to(trainer.progress.epoch * trainer.steps_per_epoch)

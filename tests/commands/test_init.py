@@ -47,6 +47,21 @@ def test_a_run_is_told_as_lines_of_json(artifact):
     assert [event["metrics"].keys() >= {"top1"} for event in events if event["event"] == "evaluation"] == [True, True]
 
 
+def test_a_run_that_early_stopping_ended_is_finished_until_it_is_to_go_on(photos, tmp_path, capsys):
+    out = tmp_path / "made"
+    assert main(["init", "--images", str(photos), "--out", str(out)]) == 0
+    run = ["train", "-c", str(out / "train.yaml"), "-o", "DataLoader.Train.loader.num_workers=0"]
+    run += ["-o", "DataLoader.Eval.loader.num_workers=0", "-o", "Arch.name=CIFARResNet8", "-o", "Global.epochs=6"]
+    run += ["-o", "Optimizer.lr={name: Constant, learning_rate: 0.000001}"]
+    stopping = ["-o", "Global.early_stopping={patience: 1, metric: top1, min_delta: 0.9}"]
+    assert main([*run, *stopping]) == 0
+    assert "early stopping after epoch 2 of 6" in capsys.readouterr().err
+    assert main([*run, *stopping, "--resume"]) == 0
+    assert "a run that early stopping ended after epoch 2; nothing was done" in capsys.readouterr().err
+    assert main([*run, "--resume"]) == 0
+    assert "epoch 6/6" in capsys.readouterr().err
+
+
 def test_a_network_is_told_layer_by_layer(artifact, tmp_path, capsys):
     start = ["-o", "Arch.name=CIFARResNet8"]
     quantize = ["-c", str(artifact.parents[2] / "quantize.yaml"), *start, "-o", "Global.pretrained_model=null"]

@@ -72,6 +72,10 @@ def test_a_split_that_is_there_is_kept(tmp_path):
     assert found.classes == ("a", "b")
     assert {image.name.split("/")[0] for image in found.train} == {"train"}
     assert {image.name.split("/")[0] for image in found.val} == {"val"}
+    picture(tmp_path / "test" / "a" / "0.png", 777)
+    with_test = read_class_folders(tmp_path)
+    assert (with_test.train, with_test.val) == (found.train, found.val)
+    assert with_test.skipped == {"test/a/0.png": "of a test split, beside one for validation"}
     picture(tmp_path / "val" / "c" / "0.png", 5)
     with pytest.raises(UserError, match="no images to train on of c, which validation has"):
         read_class_folders(tmp_path)
