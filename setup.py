@@ -64,6 +64,7 @@ setup(
         "ppcls_compress": [
             "py.typed",
             "config/starters/*.yaml",
+            "report/page/*.css",
             "postprocess/label_lists/*.txt",
             "postprocess/label_lists/*/*.txt",
         ]

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
-from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config
+from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config, refuse_overrides
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
+
+PAGE = "report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `report`."""
-    add_config_arguments(parser)
-    parser.add_argument("artifacts", nargs="+", metavar="[NAME=]DIR", help="an exported model, and what to call it")
-    parser.add_argument("--out", metavar="FILE", help="write the rows to this JSON file too")
+    add_config_arguments(parser, required=False)
+    parser.add_argument(
+        "artifacts", nargs="+", metavar="[NAME=]DIR", help="an exported model, or the output folder of a run with one"
+    )
+    parser.add_argument("--page", metavar="FILE", help=f"the HTML page (without -c: {PAGE} in the last DIR)")
+    parser.add_argument("--images", metavar="DIR", help="without -c: a folder of images with val_list.txt")
+    parser.add_argument("--out", metavar="FILE", help="with -c: write the rows to this JSON file too")
     parser.add_argument("--threads", type=int, default=1, help="for the latency (default: 1)")
     parser.add_argument("--batch-size", type=int, default=1, help="for the latency (default: 1)")
     parser.add_argument("--rounds", type=int, default=200, help="how often each model is timed (default: 200)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one table: top-1 on `DataLoader.Eval`, parameters, multiply-adds, size, latency.
+    """Print one table: top-1 on `DataLoader.Eval`, parameters, multiply-adds, size, latency; or write a page.
 
     Raises:
         UserError: the configuration or an artifact cannot be used.
@@ -28,13 +38,54 @@ def run(args: argparse.Namespace) -> None:
     for option in ("threads", "batch_size", "rounds"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option.replace('_', '-')}: expected 1 or more, found {getattr(args, option)}")
+    named = named_folders("report", args.artifacts)
+    if args.config is None:
+        refuse_overrides(args)
+        if args.out:
+            raise ConfigError("--out: the rows are those of the table, which needs a configuration, -c")
+        _page(args, named)
+        return
+    if args.images:
+        raise ConfigError("--images: with -c, DataLoader.Eval says what is evaluated; leave one of them out")
     config = read_config(args)
     check_loader(config, "Eval")
-    named = named_folders("report", args.artifacts)
+    if args.page:
+        _page(args, named)
     from ppcls_compress import io
     from ppcls_compress.report import summary
+    from ppcls_compress.report.page import runs
 
-    rows = summary.summarize(config, named, threads=args.threads, batch_size=args.batch_size, rounds=args.rounds)
+    places = {name: str(runs.find(name, Path(folder)).exported[0].directory) for name, folder in named.items()}
+    rows = summary.summarize(config, places, threads=args.threads, batch_size=args.batch_size, rounds=args.rounds)
     summary.show(rows, threads=args.threads, batch_size=args.batch_size)
     if args.out:
         io.write_json(args.out, rows)
+
+
+def _page(args: argparse.Namespace, named: Mapping[str, str]) -> None:
+    """Evaluate and time every artifact of every folder, and write the page."""
+    import numpy as np
+
+    from ppcls_compress.commands.exported import config_of
+    from ppcls_compress.deploy.predictor import Predictor
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.report import benchmark
+    from ppcls_compress.report.page import answers, runs, write
+
+    with logging_to():
+        found = [runs.find(name, Path(folder)) for name, folder in named.items()]
+        models = [entry for each in found for entry in benchmark.entries({each.name: each.exported[0].directory})]
+        predictors = {each.name: Predictor(each.exported[0].directory) for each in found}
+        first = found[0].exported[0]
+        if args.config is None:
+            classes = predictors[found[0].name].run(np.zeros((1, *first.description.image_shape), np.float32)).shape[1]
+            config = config_of(first, classes, args.images)
+        else:
+            config = read_config(args)
+        assemble.start(config)
+        given = answers.ask(config, predictors)
+        times = benchmark.measure(models, threads=args.threads, batch=args.batch_size, rounds=args.rounds)
+        file = Path(args.page or found[-1].folder / PAGE)
+        write.write(file, found, given, times, [shlex.join(["ppcls-compress", "report", *sys.argv[2:]])])
+        logger.info("the page is %s (%.1f MB)", file, file.stat().st_size / 1e6)

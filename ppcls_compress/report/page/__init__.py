@@ -1,0 +1,1 @@
+"""One page about compressed classifiers: self-contained HTML with its drawings and pictures inside."""
