@@ -95,6 +95,7 @@ def demo(folder: str) -> dict[str, list[str]]:
         "train, quantizing": configured("train", pact, dense, *short),
         "train --dry-run": configured("train", pact, None, "--dry-run"),
         "eval": configured("eval", pact, pact),
+        "summary": configured("summary", pact, pact),
         "quantize": configured("quantize", dense, dense, *ptq),
         "analyze": configured("analyze", dense, dense, *ptq),
         "sensitivity": configured("sensitivity", dense, dense, "--images", "60"),

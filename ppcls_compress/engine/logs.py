@@ -36,11 +36,18 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Log lines above a live progress bar on a terminal, plain lines elsewhere."""
+    """Log lines above a live display on a terminal, plain lines elsewhere.
+
+    A forked process writes plain lines too: the thread that draws may have held the terminal's lock at that moment.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
-        if console.is_terminal:
+        if console.is_terminal and os.getpid() == self._process:
             console.print(line, markup=False)
         else:
             sys.stderr.write(line + "\n")

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -40,6 +43,17 @@ def test_a_terminal_shows_the_innermost_step_and_then_the_outer_one_again(termin
     assert "loss 1.5" in text
     assert "1/3" in text
     assert progress._DISPLAY.get() is None
+
+
+def test_a_forked_process_does_not_wait_for_the_lock_of_the_thread_that_draws(terminal, capfd):
+    with shown("train"), logging_to(), terminal._lock:
+        process = os.fork()
+        if not process:
+            threading.Thread(target=lambda: (logger.warning("from the child"), os._exit(7)), daemon=True).start()
+            time.sleep(10)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
+    assert "from the child" in capfd.readouterr().err
 
 
 def test_an_error_ends_the_display(terminal):
