@@ -49,8 +49,11 @@ class Nursery:
             UserError: it failed or crashed; the message ends with the last line it wrote.
         """
         with tempfile.NamedTemporaryFile("r", encoding="utf-8") as log:
-            self._connection.send((function, arguments, log.name))
-            code = self._connection.recv()
+            try:
+                self._connection.send((function, arguments, log.name))
+                code = self._connection.recv()
+            except (EOFError, BrokenPipeError):
+                raise UserError(f"{function.__module__}: the process that it is forked from has ended") from None
             if code:
                 raise UserError(f"{function.__module__}: {fresh.failure(code, log.read())}")
 

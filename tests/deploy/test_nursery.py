@@ -55,6 +55,14 @@ def test_errors_and_crashes_are_told_and_the_next_call_runs(tmp_path):
     assert (tmp_path / "third").exists()
 
 
+def test_that_it_has_ended_is_told(tmp_path):
+    with Nursery() as nursery:
+        nursery._process.kill()
+        nursery._process.join()
+        with pytest.raises(UserError, match="test_nursery: the process that it is forked from has ended"):
+            nursery.run(note, tmp_path / "never", "never")
+
+
 def test_it_ends_with_the_process_that_made_it(tmp_path):
     maker = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path / "pid",))
     maker.start()
