@@ -12,6 +12,7 @@ import paddle
 from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, ranges
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
+from ppcls_compress.engine.progress import step
 from ppcls_compress.postprocess.base import NONE, SOFTMAX
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
@@ -37,10 +38,13 @@ def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, image
         UserError: the network has no ONNX form, a layer is not calibrated, or calibration images are missing.
     """
     if quant.quant_layers(model):
-        network, matched = _quantized(model, image_shape, images)
-        return laid_out(network, matched, layout, images, ending=ending, learned=quant.is_placed(model))
-    network = convert.float_graph(model, image_shape)
-    simplify(network)
+        with step("converting to ONNX"):
+            network, matched = _quantized(model, image_shape, images)
+        with step(f"placing what {layout} rounds"):
+            return laid_out(network, matched, layout, images, ending=ending, learned=quant.is_placed(model))
+    with step("converting to ONNX"):
+        network = convert.float_graph(model, image_shape)
+        simplify(network)
     return finished(Built(network), ending)
 
 
