@@ -25,10 +25,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the configuration or what it points at cannot be used.
     """
-    if args.model is not None:
+    if source_free.is_asked(args):
         source_free.run(args)
         return
-    source_free.refuse_without_model(args)
     batches = 8 if args.batches is None else args.batches
     config = read_config(args)
     if not (config.Slim and config.Slim.quant):

@@ -7,22 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import read_config
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.postprocess.base import OUTPUTS
-from ppcls_compress.slim.options import QuantOptions
 
 if TYPE_CHECKING:
-    from ppcls_compress.config.schema import Config
+    from ppcls_compress.commands.source_free_request import Request
     from ppcls_compress.deploy.compare import Tolerance
-    from ppcls_compress.deploy.imported.prepare import Preparation
     from ppcls_compress.deploy.imported.quantize import Quantized
-    from ppcls_compress.deploy.imported.source import Source
 
 _FORMATS = ("onnx-ort", "onnx-openvino")
 _CALIBRATION, _CHECK, _ROUNDS = 512, 256, 51
 _ONLY_HERE = (
+    "reader",
     "images",
     "preprocess",
     "list",
@@ -52,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gives", metavar="WHAT", help=f"what it gives: {', '.join(OUTPUTS)} (default: it tells)")
     group.add_argument("--output-name", metavar="NAME", help="which of the model's outputs, where it has several")
     group.add_argument("--format", nargs="+", metavar="FORMAT", help=f"of {', '.join(_FORMATS)} (default: both)")
-    group.add_argument("--output", metavar="DIR", help="default: output/quantized/<name of the model>")
+    act = ("--act", "--compression_config_path", "--config_path")
+    group.add_argument(
+        *act, dest="act", metavar="FILE", help="a YAML of PaddleSlim's auto compression, for all of these"
+    )
+    group.add_argument("--reader", "--reader_config_path", metavar="FILE", help="a YAML with DataLoader beside --act")
+    group.add_argument("--output", "--save_dir", metavar="DIR", help="default: output/quantized/<name of the model>")
     group.add_argument("--calibration-images", type=int, metavar="N", help="how many images (default: 512)")
     group.add_argument("--check-images", type=int, metavar="N", help="how many are compared on (default: 256)")
     group.add_argument(
@@ -62,17 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overwrite", action="store_true", default=None, help="replace what another model was made")
 
 
-def refuse_without_model(args: argparse.Namespace) -> None:
-    """Refuse what only goes with `--model` where that is not given.
+def is_asked(args: argparse.Namespace) -> bool:
+    """Whether an exported model is to be quantized.
 
     Raises:
-        ConfigError: names the option.
+        ConfigError: it is not, and an option says otherwise.
     """
+    if args.model is not None or args.act is not None:
+        return True
     given = [name for name in _ONLY_HERE if getattr(args, name) is not None]
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')}: goes with --model, an exported model")
     if args.config is None:
         raise ConfigError("-c: the YAML file of the experiment is needed, or an exported model by --model and --images")
+    return False
 
 
 def run(args: argparse.Namespace) -> None:
@@ -87,37 +92,41 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS
 
     require(LAYOUTS["ort"], EXTRAS["ort"])
+    from ppcls_compress.commands import source_free_request
     from ppcls_compress.deploy.artifact import check_writable
-    from ppcls_compress.deploy.imported import judge, quantize, source
+    from ppcls_compress.deploy.imported import judge, quantize
     from ppcls_compress.deploy.replacing import check_replaceable
     from ppcls_compress.engine.logs import logger, logging_to
 
-    config = None if args.config is None else read_config(args)
     with logging_to():
-        found = source.find(args.model)
-        preparation = _preparation(args, config, found.preprocess)
-        directory = Path(args.output or Path("output", "quantized", found.path.stem))
+        asked = source_free_request.read(args)
+        path = asked.source.path
+        directory = Path(args.output or Path("output", "quantized", path.stem))
         kinds = quantize.formats_here([formats.get(name) for name in args.format or _FORMATS])
         for kind in kinds:
             if not args.overwrite:
-                check_replaceable(directory / kind.folder, str(found.path), "--output FOLDER")
+                check_replaceable(directory / kind.folder, str(path), "--output FOLDER")
             check_writable(directory / kind.folder)
-        model = _calibrated(args, config, found, preparation)
+        model = _calibrated(args, asked)
         results = quantize.export_all(model, kinds, directory, _tolerance(args))
-        if args.list:
-            root = Path(args.images) if Path(args.images).is_dir() else Path(args.images).parent
-            shares = judge.evaluate(model, results, preparation, root, Path(args.list))
-            judge.tell(shares, args.list)
+        if asked.judged is not None:
+            shares = judge.evaluate(model, results, asked.preparation, asked.judged.root, asked.judged.file)
+            judge.tell(shares, str(asked.judged.file))
         if args.benchmark:
             _time(model, directory)
         logger.info("written: %s", directory)
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.images is None:
+    if args.act is not None and (args.model is not None or args.config is not None):
+        raise ConfigError("--act: names the model and how it is quantized; leave --model and -c out")
+    if args.reader is not None and args.act is None:
+        raise ConfigError("--reader: goes with --act")
+    if args.images is not None:
+        check_path("--images", args.images, "any")
+    elif args.act is None and args.config is None:
         raise ConfigError("--images: needed, a folder of images to calibrate on")
-    check_path("--images", args.images, "any")
-    for name in ("preprocess", "list"):
+    for name in ("preprocess", "list", "act", "reader"):
         if getattr(args, name) is not None:
             check_path(f"--{name}", getattr(args, name), "file")
     if args.gives is not None and args.gives not in OUTPUTS:
@@ -134,46 +143,24 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--batches: is for a configuration's weights; with --model it is --calibration-images")
 
 
-def _preparation(args: argparse.Namespace, config: Config | None, beside: Path | None) -> Preparation:
-    from ppcls_compress.deploy.imported import prepare
-
-    if args.preprocess is not None:
-        return prepare.from_description(args.preprocess)
-    if config is not None:
-        return prepare.from_config(config)
-    if beside is not None:
-        return prepare.from_description(beside)
-    raise ConfigError(
-        f"--preprocess: {args.model} tells nothing of how an image is prepared; name an inference.yml with "
-        "PreProcess.transform_ops, or a configuration with -c"
-    )
-
-
-def _calibrated(args: argparse.Namespace, config: Config | None, found: Source, preparation: Preparation) -> Quantized:
+def _calibrated(args: argparse.Namespace, asked: Request) -> Quantized:
     """The model, calibrated on some of the images, to be compared on others, or on the same where there are few."""
     import numpy as np
 
-    from ppcls_compress.data import list_images
     from ppcls_compress.deploy.imported import network, prepare, quantize
     from ppcls_compress.engine.logs import logger
 
     wanted = args.calibration_images or _CALIBRATION
-    paths = list_images(args.images)
-    chosen = prepare.drawn(paths, wanted + (args.check_images or _CHECK))
+    chosen = prepare.drawn(asked.paths, wanted + (args.check_images or _CHECK))
     few = chosen[:2] if len(chosen) > 1 else chosen * 2
-    sample = np.concatenate(list(prepare.batches_of(few, preparation, "looking")))
-    opened = network.open_network(found, sample, gives=args.gives, output_name=args.output_name)
-    shape, options = sample.shape[1:], _options(config)
+    sample = np.concatenate(list(prepare.batches_of(few, asked.preparation, "looking")))
+    opened = network.open_network(asked.source, sample, gives=args.gives, output_name=args.output_name)
+    shape, what = sample.shape[1:], "reading images"
     calibrating, checking = chosen[:wanted], chosen[wanted:] or chosen[: args.check_images or _CHECK]
-    images = list(prepare.batches_of(calibrating, preparation, "reading images", shape=shape))
-    check = np.concatenate(list(prepare.batches_of(checking, preparation, "reading images", shape=shape)))
-    logger.info("calibrating on %d images of %s", len(calibrating), args.images)
-    return quantize.quantize(opened, preparation, options, images, check)
-
-
-def _options(config: Config | None) -> QuantOptions:
-    given = config.Slim.quant if config is not None and config.Slim else None
-    return given or QuantOptions(name="ptq")
+    images = list(prepare.batches_of(calibrating, asked.preparation, what, shape=shape))
+    check = np.concatenate(list(prepare.batches_of(checking, asked.preparation, what, shape=shape)))
+    logger.info("calibrating on %d images of %s", len(calibrating), asked.where)
+    return quantize.quantize(opened, asked.preparation, asked.options, images, check, asked.where)
 
 
 def _tolerance(args: argparse.Namespace) -> Tolerance:

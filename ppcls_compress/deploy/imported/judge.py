@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_compress.data.attribute_lists import read_attribute_images
-from ppcls_compress.data.labels import read_labelled_images
+from ppcls_compress.data.labels import LabelledImages, read_labelled_images
 from ppcls_compress.data.places import Places
 from ppcls_compress.deploy.compare import KINDS
 from ppcls_compress.deploy.export import ExportResult
@@ -18,7 +18,7 @@ from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError
 
-_BEST = 5
+_BEST, _ANY = 5, 2**62
 Run = Callable[[np.ndarray], np.ndarray]
 
 
@@ -54,6 +54,23 @@ def evaluate(
         for name, run in runs.items():
             answers[name].append(run(batch))
     return {name: _shares(np.concatenate(parts), listed.labels, kind) for name, parts in answers.items()}
+
+
+def read_list(root: Path, label_file: Path) -> LabelledImages:
+    """A list of images with labels of any number of classes.
+
+    Raises:
+        UserError: the list or a line of it cannot be read, or an image is not there.
+    """
+    return read_labelled_images(
+        places=Places(root, allow_outside=False),
+        label_file=label_file,
+        class_num=_ANY,
+        delimiter=None,
+        relabel=False,
+        missing_allowed=0,
+        where=str(label_file),
+    )
 
 
 def _shares(logits: np.ndarray, labels: np.ndarray, kind: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -13,6 +14,8 @@ from ppcls_compress import data
 from ppcls_compress.config.load import explain, read_yaml
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.transforms import Transform, parse_transforms
+from ppcls_compress.data.transforms.lists import images_at
+from ppcls_compress.data.transforms.values import ToCHWImage
 from ppcls_compress.deploy.artifact import FIVE_BEST, parse_postprocess
 from ppcls_compress.engine.infer import read_prepared
 from ppcls_compress.engine.progress import track
@@ -50,13 +53,7 @@ def from_description(path: str | Path) -> Preparation:
     ops = section.get("transform_ops") if isinstance(section, dict) else None
     if not isinstance(ops, list) or not ops:
         raise UserError(f"{path}: has no PreProcess.transform_ops, which says how an image is prepared")
-    if isinstance(ops[0], dict) and "DecodeImage" not in ops[0]:
-        ops = [{"DecodeImage": None}, *ops]
-    try:
-        parsed = parse_transforms(ops)
-    except pydantic.ValidationError as error:
-        (reason, *_) = explain(error, {}, "PreProcess.transform_ops")
-        raise UserError(f"{path}: {reason}") from error
+    parsed = parsed_ops(ops, path, "PreProcess.transform_ops")
     answer, named = content.get("PostProcess"), content.get("Global")
     post_process, names = FIVE_BEST, None
     if isinstance(answer, dict) and len(answer) == 1 and isinstance(next(iter(answer.values())), dict):
@@ -68,6 +65,27 @@ def from_description(path: str | Path) -> Preparation:
     return Preparation(parsed, names, post_process, None if name is None else str(name))
 
 
+def parsed_ops(ops: list[Any], path: str | Path, key: str) -> tuple[Transform, ...]:
+    """Transforms as a file lists them under `key`; that an image is decoded first need not be said.
+
+    Raises:
+        UserError: there are no such transforms, or not in this order.
+    """
+    if ops and isinstance(ops[0], dict) and "DecodeImage" not in ops[0]:
+        ops = [{"DecodeImage": None}, *ops]
+    try:
+        return parse_transforms(ops)
+    except pydantic.ValidationError as error:
+        (reason, *_) = explain(error, {}, key)
+        raise UserError(f"{path}: {reason}") from error
+
+
+def ending_in_channels(ops: tuple[Transform, ...]) -> tuple[Transform, ...]:
+    """Transforms of a data set, whose loader puts channels first without being told, as inference lists them."""
+    *_, end = images_at(ops)
+    return ops if end.layout == "chw" else (*ops, ToCHWImage())
+
+
 def from_config(config: Config) -> Preparation:
     """What a configuration says for inference, or else for evaluation.
 
@@ -77,7 +95,7 @@ def from_config(config: Config) -> Preparation:
     if config.Infer is not None and config.Infer.transforms:
         return Preparation(config.Infer.transforms, None, config.post_process)
     if config.DataLoader.Eval is not None:
-        return Preparation(config.DataLoader.Eval.dataset.transform_ops)
+        return Preparation(ending_in_channels(config.DataLoader.Eval.dataset.transform_ops))
     raise ConfigError("Infer.transforms: needed, for it says how an image is prepared; DataLoader.Eval would do too")
 
 

@@ -60,6 +60,7 @@ def quantize(
     options: QuantOptions,
     images: list[np.ndarray],
     check: np.ndarray,
+    where: str,
 ) -> Quantized:
     """Calibrate a model.
 
@@ -67,6 +68,7 @@ def quantize(
         options: of `name: ptq`.
         images: to calibrate on, float32 [N, C, H, W] each.
         check: to compare on.
+        where: what the images are, for messages.
 
     Raises:
         UserError: nothing in it can be quantized, or a value is not finite.
@@ -77,7 +79,7 @@ def quantize(
     if not np.isfinite(logits).all():
         raise UserError(f"{network.source.path}: its answer is not finite for some images; its weights are broken")
     reference = compare.Reference(
-        check, logits, KINDS.get(network.output, "classes"), source=f"{len(check)} images of --images"
+        check, logits, KINDS.get(network.output, "classes"), source=f"{len(check)} images of {where}"
     )
     description = Description(
         image_shape=network.image_shape,
