@@ -70,7 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arch", metavar="NAME", help="a network for 224 x 224 pixels (default: MobileNetV3_small_x1_0)"
     )
     parser.add_argument("--scratch", action="store_true", help="train from random weights, not from published ones")
-    parser.add_argument("--val", type=float, default=0.2, metavar="X", help="share for validation (default: 0.2)")
+    parser.add_argument(
+        "--val",
+        type=float,
+        metavar="X",
+        help="share of each class for validation, where there are no lists (default: 0.2)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -86,7 +91,10 @@ def run(args: argparse.Namespace) -> None:
     there = [name for name in _VARIANTS if (out / name).exists()]
     if there:
         raise ConfigError(f"--out: {out / there[0]} is there already; give another folder, or remove it")
-    images = _listed(root) if all((root / name).is_file() for name in _LISTS) else _sorted_out(root, out, args.val)
+    listed = all((root / name).is_file() for name in _LISTS)
+    if listed and args.val is not None:
+        raise ConfigError(f"--val: {root} has lists, which say already what is for validation; leave it out")
+    images = _listed(root) if listed else _sorted_out(root, out, folder.SHARE if args.val is None else args.val)
     starter = "thumbnails" if images.side < _THUMBNAIL and args.arch is None else "photos"
     arch = args.arch or _ARCHS[starter]
     plan = _Plan(images, out, f"{starter}.yaml", arch, None if args.scratch else catalog.get(arch).url)
@@ -95,9 +103,14 @@ def run(args: argparse.Namespace) -> None:
     with io.atomic_files([out / name for name in texts]) as partials:
         for partial, content in zip(partials, texts.values(), strict=True):
             partial.write_text(content, encoding="utf-8")
-    for name in _VARIANTS:
-        load_checked(str(out / name), [])
-    _tell(images, out)
+    try:
+        for name in _VARIANTS:
+            load_checked(str(out / name), [])
+    except UserError:  # labels that no network has, say
+        for name in texts:
+            (out / name).unlink()
+        raise
+    _tell(plan)
 
 
 def _sorted_out(root: Path, out: Path, share: float) -> _Images:
@@ -221,10 +234,13 @@ def _text(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False)
 
 
-def _tell(images: _Images, out: Path) -> None:
+def _tell(plan: _Plan) -> None:
+    images, out = plan.images, plan.out
+    weights = "random weights" if plan.url is None else "published weights, downloaded when training starts"
     where = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
     sys.stdout.write(
         f"{images.class_num} classes, {images.train} images for training, {images.val} for validation\n"
+        f"{plan.arch}, from {weights}\n"
         f"written: {', '.join(f'{where / name}' for name in _VARIANTS)}\n"
         f"next: ppcls-compress train -c {shlex.quote(str(where / 'train.yaml'))}\n"
     )

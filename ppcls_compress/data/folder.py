@@ -28,7 +28,8 @@ TRAIN, VAL = "train", "val"
 SPLITS = {"train": TRAIN, "training": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": VAL}
 """Folders that hold the folders of classes, if there are no others."""
 _NAME = "class folders"
-_SHARE = 0.2
+SHARE = 0.2
+"""Of each class, for validation."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ClassFolders:
     skipped: Mapping[str, str]
 
 
-def read_class_folders(root: str | Path, *, share: float = _SHARE, seed: int = 0) -> ClassFolders:
+def read_class_folders(root: str | Path, *, share: float = SHARE, seed: int = 0) -> ClassFolders:
     """Sort the images below a folder into classes, by the first folder that each is in, and into two lists.
 
     Where all folders are called `train`, `val` or the like, with the classes inside them, the split stays as it is.
@@ -194,7 +195,7 @@ def _check(root: Path, classes: Sequence[str], val: Sequence[Image], skipped: Ma
         raise UserError(f"{root}: no images are left to validate on; each class needs two images at least")
 
 
-def write_lists(root: str | Path, out: str | Path, *, share: float = _SHARE, seed: int = 0) -> ClassFolders:
+def write_lists(root: str | Path, out: str | Path, *, share: float = SHARE, seed: int = 0) -> ClassFolders:
     """Write `train_list.txt`, `val_list.txt`, `label_list.txt` and `skipped.txt` of the images below `root`.
 
     Lists of the same folder that are there already are replaced, and nothing else is.
@@ -265,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("root", metavar="ROOT", help="the folder that has a folder of images for each class")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the lists go")
     parser.add_argument(
-        "--val", type=float, default=_SHARE, metavar="X", help="share of each class for validation (default: 0.2)"
+        "--val", type=float, default=SHARE, metavar="X", help="share of each class for validation (default: 0.2)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another one splits otherwise (default: 0)")
     args = parser.parse_args(argv)

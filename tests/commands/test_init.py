@@ -106,6 +106,10 @@ def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_pat
         (["benchmark", "--artifacts", "{artifact}", "-o", "a=1"], "-o a=1: changes a configuration; name it with -c"),
         (["init", "--images", "{artifact}"], "two folders with images, one for each class, are needed"),
         (["init", "--images", "{photos}", "--out", "{made}"], "train.yaml is there already"),
+        (
+            ["init", "--images", "{made}/lists", "--val", "0.5"],
+            "lists has lists, which say already what is for validation",
+        ),
         (["init", "--images", "{photos}", "--arch", "ResNet51"], "--arch.name: unknown architecture 'ResNet51'"),
     ],
 )
@@ -114,6 +118,14 @@ def test_what_is_missing_is_told(artifact, photos, tmp_path, monkeypatch, capsys
     places = {"artifact": artifact, "photos": photos, "made": artifact.parents[2]}
     assert main([part.format(**places) for part in arguments]) == 2
     assert text in errors(capsys)[0]
+
+
+def test_lists_that_no_network_fits_leave_nothing(photos, tmp_path, capsys):
+    for name in ("train", "val"):
+        (photos.parent / f"{name}_list.txt").write_text(f"{photos.name}/dog/0.png 99999999\n", encoding="utf-8")
+    assert main(["init", "--images", str(photos.parent), "--out", str(tmp_path / "made")]) == 2
+    assert "class_num" in errors(capsys)[0]
+    assert not list((tmp_path / "made").iterdir())
 
 
 def test_photos_get_a_network_with_published_weights_and_small_images_a_small_one(photos, tmp_path, capsys):
