@@ -33,9 +33,10 @@ from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.models.weights import load_into
 from ppcls_compress.report import benchmark as timing
 from ppcls_compress.slim import cost, recipe
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import Inputs, specs
 from ppcls_compress.slim.options import SlimOptions
-from ppcls_compress.slim.quant import analysis, quant_layers
+from ppcls_compress.slim.quant import analysis, convert, quant_layers
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 """Batches of what a network takes, tensors or arrays, labels behind them or not: a `paddle.io.DataLoader`, a list, a
@@ -184,7 +185,8 @@ def export(
     if needing and calibration is None and images is None:
         raise UserError(f"{needing[0]}: rounds tensors whose range training does not learn; give calibration images")
     given = samples if calibration is None else _samples(calibration, None, None)
-    counted = cost.count(net, [[1, *samples.images.shape[1:]]])
+    plain = convert(copied(net)) if quant_layers(net) else net  # learned ranges are no parameters of what is deployed
+    counted = cost.count(plain, [[1, *samples.images.shape[1:]]])
     description = artifact.Description(
         image_shape=tuple(samples.images.shape[1:]),
         preprocess=parse_transforms(preprocess) if preprocess else (),

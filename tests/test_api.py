@@ -104,6 +104,7 @@ def test_a_quantized_network_is_trained_by_paddle_model_saved_loaded_and_exporte
     )
     assert results[0].artifact.description.format == "paddle"
     assert results[0].parity.bound == 0.8
+    assert results[0].artifact.description.params == record["steps"][0]["after"]["params"]
     assert results[0].parity.accuracy_model == np.mean(again(images).numpy().argmax(axis=1) == labels)
     assert results[0].artifact.description.class_names == ("a", "b", "c")
     predictor = pc.Predictor(tmp_path / "inference")
