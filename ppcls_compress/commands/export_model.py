@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
 from ppcls_compress.config.schema import Config
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.deploy import formats
+from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.postprocess import names
 
 
@@ -33,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="also tell what kept operators of an ONNX graph from being fused"
     )
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="time layers and files here, and let those compute in float that are slower with integers (onnx formats)",
+    )
+    parser.add_argument(
+        "--profile", metavar="FILE", help="with --tune: for the machine where tools/profile.py wrote this file"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
         require_weights(config)
     for kind in chosen:
         kind.require()
+    _check_tune(args, chosen)
     from ppcls_compress.deploy import artifact, configured
     from ppcls_compress.deploy.replacing import check_replaceable
     from ppcls_compress.engine import assemble
@@ -69,7 +83,27 @@ def run(args: argparse.Namespace) -> None:
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model
         model, record = build(config)
         plan = configured.plan(config, chosen, record, speed_only=args.synthetic_calibration)
-        configured.export_all(config, model, record, directory, plan, class_names=class_names)
+        if not args.tune:
+            configured.export_all(config, model, record, directory, plan, class_names=class_names)
+            return
+        from ppcls_compress.deploy import tuning
+
+        for kind in chosen:
+            one = replace(plan, formats=[kind])
+            profile = Path(args.profile) if args.profile else None
+            found = tuning.tune(config, (model, record), kind, one, profile)
+            one = replace(one, notes=found.notes)
+            configured.export_all(config, found.model, found.record, directory, one, class_names=class_names)
+
+
+def _check_tune(args: argparse.Namespace, chosen: Sequence[Format]) -> None:
+    if args.profile:
+        check_path("--profile", args.profile, "file")
+        if not args.tune:
+            raise ConfigError("--profile: is for --tune, which chooses by it")
+    for kind in chosen:
+        if args.tune and not set(kind.runtime().needs) & {"onnxruntime", "openvino"}:
+            raise ConfigError(f"--tune: places the layers of onnx-ort and onnx-openvino, not of {kind.name}")
 
 
 def _class_names(config: Config, *, optional: bool) -> list[str] | None:

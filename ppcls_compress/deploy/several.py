@@ -30,6 +30,7 @@ class Plan:
         calibrated: names of the formats that need them.
         speed_only: what is arbitrary in it, so that the comparison has no bound and the artifact says so; empty where
             nothing is.
+        notes: what the artifacts tell besides.
         nursery: where the processes that compare are forked; None starts one for each.
     """
 
@@ -38,6 +39,7 @@ class Plan:
     calibration: samples.Samples | None = None
     calibrated: Sequence[str] = ()
     speed_only: str = ""
+    notes: tuple[str, ...] = ()
     nursery: Nursery | None = None
 
 
@@ -133,10 +135,10 @@ def _withdraw_companions(directory: Path, written: Collection[str], failed: Coll
 
 def _notes(kind: Format, plan: Plan) -> tuple[str, ...]:
     if plan.speed_only:
-        return (plan.speed_only,)
+        return (plan.speed_only, *plan.notes)
     if kind.name in plan.calibrated:
-        return (f"ranges that training does not learn come from {plan.calibration}",)
-    return ()
+        return (f"ranges that training does not learn come from {plan.calibration}", *plan.notes)
+    return plan.notes
 
 
 def _export_one(

@@ -1,0 +1,173 @@
+"""Which layers of a quantized network are to compute with integers on a machine, so that none makes it slower."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paddle
+
+from ppcls_compress.config.schema import Config
+from ppcls_compress.deploy import artifact
+from ppcls_compress.deploy.export import export
+from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of, measure
+from ppcls_compress.deploy.several import Plan
+from ppcls_compress.engine import assemble
+from ppcls_compress.errors import UserError
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.copying import copied
+from ppcls_compress.slim.options import SlimOptions
+
+Variant = tuple[paddle.nn.Layer, recipe.Record]
+INTEGERS, MIXED, FLOAT = "integers", "mixed", "float"
+_WORTH = 0.98
+"""A placement is taken in place of integers throughout if it takes at most this share of their time; more is noise."""
+_ROUNDS = 90
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen.
+
+    Attributes:
+        model: the network, layers that are faster in float not rounded any more.
+        record: of it.
+        notes: machine, instruction set, what was chosen and what it takes.
+    """
+
+    model: paddle.nn.Layer
+    record: recipe.Record
+    notes: tuple[str, ...]
+
+
+def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Path | None) -> Tuned:
+    """The fastest of a quantized network in integers, in float, and with layers of both kinds.
+
+    The layers are chosen by `cheapest` from times of single layers. Here whole files then decide, timed in turns. By
+    the profile of another machine its sums decide, for nothing can be timed there.
+
+    Args:
+        variant: the quantized network and its record.
+        plan: for calibration images.
+        profile: what tools/profile.py wrote on another machine; None times this one.
+
+    Raises:
+        UserError: the network is not quantized, the profile is of other layers, or a file does not run.
+    """
+    record = variant[1]
+    step = recipe.step_of(record, "quant")
+    if step is None:
+        raise UserError("--tune: chooses between integers and float, and this network is not quantized")
+    runtime = kind.runtime().name
+    found = layers_of(recipe.rebuild(assemble.build_dense(config), recipe.resized(record)), config.Global.image_shape)
+    table = Table.load(profile) if profile else measure(found, runtime)
+    if profile and table.about.get("runtime") != runtime:
+        raise UserError(f"--profile: {profile} is of {table.about.get('runtime')}, and {kind.name} runs in {runtime}")
+    floats = [name for name in step["quantized"] if name not in cheapest(found, table, step["quantized"])]
+    variants = {INTEGERS: variant, FLOAT: _plain(variant)}
+    if 0 < len(floats) < len(step["quantized"]) and "places" not in step:
+        variants[MIXED] = _partly(config, variant, floats)
+    taken = _predicted(found, table, variants) if profile else _timed(config, variants, kind, plan)
+    choice = chosen(taken)
+    notes = _notes(table, taken, choice, floats, elsewhere=profile is not None)
+    return Tuned(*variants[choice], notes)
+
+
+def cheapest(layers: Sequence[Layer], table: Table, quantized: Collection[str]) -> set[str]:
+    """The layers that compute with integers in the fastest placement, by dynamic programming.
+
+    Layers are passed in the order of computation, each in one of two states; a change between them costs rounding or
+    reading back what the next layer reads. The image comes in float.
+
+    Args:
+        quantized: names of the layers that may compute with integers.
+    """
+    best: dict[bool, tuple[float, tuple[str, ...]]] = {False: (0.0, ())}
+    for layer in layers:
+        times, found = table.times(layer), {}
+        for integer in (False, True) if layer.name in quantized else (False,):
+            own = times.integer if integer else times.float
+            arrivals = [
+                (cost + own + (times.switch if before is not integer else 0.0), names)
+                for before, (cost, names) in best.items()
+            ]
+            cost, names = min(arrivals)
+            found[integer] = (cost, (*names, layer.name) if integer else names)
+        best = found
+    return set(min(best.values())[1])
+
+
+def chosen(taken: Mapping[str, float]) -> str:
+    """The variant to write: the integers that were trained, unless another one is faster by more than noise."""
+    fastest = min(taken, key=taken.get)
+    if fastest == MIXED and taken[MIXED] > _WORTH * min(taken[INTEGERS], taken[FLOAT]):
+        fastest = min((INTEGERS, FLOAT), key=taken.get)
+    return fastest if taken[fastest] <= _WORTH * taken[INTEGERS] else INTEGERS
+
+
+def _plain(variant: Variant) -> Variant:
+    """Without quantization."""
+    model, record, _ = recipe.keep_wanted(copied(variant[0]), SlimOptions(), variant[1])
+    model.eval()
+    return model, record
+
+
+def _partly(config: Config, variant: Variant, floats: Sequence[str]) -> Variant:
+    """With these layers in float, as if `Slim.quant.skip` had named them."""
+    model, record = variant
+    kinds = {name: type(layer).__name__ for name, layer in model.named_sublayers()}
+    steps = []
+    for step in record["steps"]:
+        if step["kind"] == "quant":
+            left_out = [{"layer": name, "type": kinds[name], "reason": "faster in float"} for name in floats]
+            step = {
+                **step,
+                "options": {**step["options"], "skip": [*step["options"]["skip"], *floats]},
+                "quantized": [name for name in step["quantized"] if name not in floats],
+                "skipped": [*step["skipped"], *left_out],
+            }
+        steps.append(step)
+    record = {**record, "steps": steps}
+    network = recipe.rebuild(assemble.build_dense(config), record)
+    state = model.state_dict()
+    network.set_state_dict({name: state[name] for name in network.state_dict()})
+    network.eval()
+    return network, record
+
+
+def _timed(config: Config, variants: Mapping[str, Variant], kind: Format, plan: Plan) -> dict[str, float]:
+    """Milliseconds of whole files on one thread, in turns."""
+    shape = config.Global.image_shape
+    calibration = plan.calibration.batches if plan.calibration is not None else None
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (model, record) in variants.items():
+            about = artifact.Description(shape, format=kind.name)
+            export(model, Path(folder) / name, description=about, record=record, calibration=calibration)
+        places = {name: Path(folder) / name for name in variants}
+        taken = latency.measure(places, [1, *shape], rounds=_ROUNDS)
+    return {name: found.median_ms for name, found in taken.items()}
+
+
+def _predicted(layers: Sequence[Layer], table: Table, variants: Mapping[str, Variant]) -> dict[str, float]:
+    """Milliseconds by a table."""
+    steps = {name: recipe.step_of(record, "quant") for name, (_, record) in variants.items()}
+    return {name: table.predicted(layers, step["quantized"] if step else ()) for name, step in steps.items()}
+
+
+def _notes(
+    table: Table, taken: Mapping[str, float], choice: str, floats: Sequence[str], *, elsewhere: bool
+) -> tuple[str, ...]:
+    times = ", ".join(f"{name} {value:.3f} ms" for name, value in taken.items())
+    how = "by its profile" if elsewhere else "timed as files"
+    about = table.about
+    features = " ".join(about.get("instructions", ())) or machine.cpu_name()
+    lines = [f"tuned for {about.get('machine')} ({features}) in {about.get('runtime')}: {choice}; {how}: {times}"]
+    if choice == MIXED:
+        rest = f" and {len(floats) - _SHOWN} more" if len(floats) > _SHOWN else ""
+        lines.append(f"in float, for they are faster so: {', '.join(floats[:_SHOWN])}{rest}")
+    return tuple(lines)

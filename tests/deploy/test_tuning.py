@@ -1,0 +1,80 @@
+from itertools import product
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_compress.config.load import validate
+from ppcls_compress.deploy import tuning
+from ppcls_compress.deploy.measure.layers import Layer, Shape, Table, Times
+from ppcls_compress.engine import assemble
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import QuantOptions, SlimOptions
+
+
+def chain(seed, count=7):
+    """Layers of random times."""
+    rng = np.random.default_rng(seed)
+    layers = [Layer(f"l{index}", Shape("conv", size=(index + 1, 1)), 4, 4) for index in range(count)]
+    points = {layer.shape: {(4, 4): Times(*rng.uniform([1, 0.5, 0], [3, 3, 1]).tolist())} for layer in layers}
+    return layers, Table({}, points)
+
+
+def price(layers, table, integers):
+    total, before = 0.0, False
+    for layer in layers:
+        times, now = table.times(layer), layer.name in integers
+        total += (times.integer if now else times.float) + (times.switch if now is not before else 0.0)
+        before = now
+    return total
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_placement_is_the_cheapest_of_all(seed):
+    layers, table = chain(seed)
+    allowed = [layer.name for layer in layers if layer.name != "l2"]
+    every = [{name for name, taken in zip(allowed, bits, strict=True) if taken} for bits in product((0, 1), repeat=6)]
+    best = min(price(layers, table, integers) for integers in every)
+    found = tuning.cheapest(layers, table, allowed)
+    assert price(layers, table, found) == pytest.approx(best)
+    assert "l2" not in found
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ({"integers": 1.0, "float": 2.0}, "integers"),
+        ({"integers": 1.0, "float": 0.5}, "float"),
+        ({"integers": 1.0, "float": 2.0, "mixed": 0.8}, "mixed"),
+        ({"integers": 1.0, "float": 2.0, "mixed": 0.99}, "integers"),
+        ({"integers": 1.0, "float": 0.9, "mixed": 0.895}, "float"),
+        ({"integers": 1.0, "float": 0.99}, "integers"),
+    ],
+)
+def test_what_is_written_is_slower_than_neither_float_nor_integers(taken, expected):
+    assert tuning.chosen(taken) == expected
+
+
+def test_layers_in_float_keep_their_weights_and_are_told_in_the_record():
+    config = validate(
+        {"Arch": {"name": "CIFARResNet8", "class_num": 3}, "Global": {"image_shape": [3, 8, 8]}}, source="test"
+    )
+    images = paddle.rand([4, 3, 8, 8])
+    context = recipe.Context(lambda: [images])
+    options = SlimOptions(None, QuantOptions(name="ptq"))
+    model, record = recipe.compress(assemble.build_dense(config), options, [[1, 3, 8, 8]], context=context)
+    model.eval()
+    network, told = tuning._partly(config, (model, record), ["stem.conv", "fc"])
+    step = recipe.step_of(told, "quant")
+    assert "stem.conv" not in step["quantized"]
+    assert [item["layer"] for item in step["skipped"]] == ["stem.conv", "fc"]
+    assert step["options"]["skip"] == ["stem.conv", "fc"]
+    assert np.array_equal(network.state_dict()["fc.weight"].numpy(), model.state_dict()["fc.weight"].numpy())
+    assert "fc._fake_quant_input._low" not in network.state_dict()
+    assert recipe.step_of(record, "quant")["skipped"] == []
+    difference = float((network(images) - model(images)).abs().max())
+    assert 0 < difference < 0.5
+    plain, without = tuning._plain((model, record))
+    assert recipe.step_of(without, "quant") is None
+    assert not any("_fake_quant" in name for name in plain.state_dict())
+    assert any("_fake_quant" in name for name in model.state_dict())
