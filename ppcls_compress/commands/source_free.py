@@ -14,6 +14,7 @@ from ppcls_compress.postprocess.base import OUTPUTS
 if TYPE_CHECKING:
     from ppcls_compress.commands.source_free_request import Request
     from ppcls_compress.deploy.compare import Tolerance
+    from ppcls_compress.deploy.imported.network import FloatNetwork
     from ppcls_compress.deploy.imported.quantize import Quantized
 
 _FORMATS = ("onnx-ort", "onnx-openvino")
@@ -107,10 +108,12 @@ def run(args: argparse.Namespace) -> None:
             if not args.overwrite:
                 check_replaceable(directory / kind.folder, str(path), "--output FOLDER")
             check_writable(directory / kind.folder)
-        model = _calibrated(args, asked)
+        network = _opened(args, asked)
+        judged = None if asked.judged is None else judge.listed(network, asked.judged.root, asked.judged.file)
+        model = _calibrated(args, asked, network)
         results = quantize.export_all(model, kinds, directory, _tolerance(args))
-        if asked.judged is not None:
-            shares = judge.evaluate(model, results, asked.preparation, asked.judged.root, asked.judged.file)
+        if judged is not None:
+            shares = judge.evaluate(model, results, asked.preparation, judged)
             judge.tell(shares, str(asked.judged.file))
         if args.benchmark:
             _time(model, directory)
@@ -143,24 +146,33 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--batches: is for a configuration's weights; with --model it is --calibration-images")
 
 
-def _calibrated(args: argparse.Namespace, asked: Request) -> Quantized:
+def _opened(args: argparse.Namespace, asked: Request) -> FloatNetwork:
+    """The model, which answers to the first images as its file does."""
+    import numpy as np
+
+    from ppcls_compress.deploy.imported import network, prepare
+
+    chosen = prepare.drawn(asked.paths, 2)
+    few = chosen if len(chosen) > 1 else chosen * 2
+    sample = np.concatenate(list(prepare.batches_of(few, asked.preparation, "looking")))
+    return network.open_network(asked.source, sample, gives=args.gives, output_name=args.output_name)
+
+
+def _calibrated(args: argparse.Namespace, asked: Request, network: FloatNetwork) -> Quantized:
     """The model, calibrated on some of the images, to be compared on others, or on the same where there are few."""
     import numpy as np
 
-    from ppcls_compress.deploy.imported import network, prepare, quantize
+    from ppcls_compress.deploy.imported import prepare, quantize
     from ppcls_compress.engine.logs import logger
 
     wanted = args.calibration_images or _CALIBRATION
     chosen = prepare.drawn(asked.paths, wanted + (args.check_images or _CHECK))
-    few = chosen[:2] if len(chosen) > 1 else chosen * 2
-    sample = np.concatenate(list(prepare.batches_of(few, asked.preparation, "looking")))
-    opened = network.open_network(asked.source, sample, gives=args.gives, output_name=args.output_name)
-    shape, what = sample.shape[1:], "reading images"
+    shape, what = network.image_shape, "reading images"
     calibrating, checking = chosen[:wanted], chosen[wanted:] or chosen[: args.check_images or _CHECK]
     images = list(prepare.batches_of(calibrating, asked.preparation, what, shape=shape))
     check = np.concatenate(list(prepare.batches_of(checking, asked.preparation, what, shape=shape)))
     logger.info("calibrating on %d images of %s", len(calibrating), asked.where)
-    return quantize.quantize(opened, asked.preparation, asked.options, images, check, asked.where)
+    return quantize.quantize(network, asked.preparation, asked.options, images, check, asked.where)
 
 
 def _tolerance(args: argparse.Namespace) -> Tolerance:

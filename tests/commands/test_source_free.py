@@ -18,6 +18,7 @@ def project(tmp_path):
     (tmp_path / "model.onnx").write_bytes(foreign.model().SerializeToString())
     (tmp_path / "inference.yml").write_text(foreign.PREPROCESS)
     foreign.photos(tmp_path / "photos")
+    (tmp_path / "five.txt").write_text("00.png 4\n")
     return tmp_path
 
 
@@ -52,6 +53,8 @@ def test_an_exported_model_is_quantized_compared_and_evaluated(project, capsys):
         (("--format", "paddle"), "--format: unknown format of exported models 'paddle'"),
         (("--agreement", "1.5"), "--agreement: expected a share from 0 to 1, found 1.5"),
         (("--agreement", "1", "--format", "onnx-openvino", "--list", "{root}/none.txt"), "--list: {root}/none.txt"),
+        (("--list", "{root}/photos.txt", "--gives", "features"), "a model that gives features is judged by eval"),
+        (("--list", "{root}/five.txt"), "{root}/five.txt:1: label 4 is outside 0 .. 3"),
         (("--batches", "3"), "--batches: is for a configuration's weights"),
     ],
 )
