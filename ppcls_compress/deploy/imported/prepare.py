@@ -16,7 +16,7 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.data.transforms import Transform, parse_transforms
 from ppcls_compress.data.transforms.lists import images_at
 from ppcls_compress.data.transforms.values import ToCHWImage
-from ppcls_compress.deploy.artifact import FIVE_BEST, parse_postprocess
+from ppcls_compress.deploy.artifact import parse_postprocess
 from ppcls_compress.engine.infer import read_prepared
 from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import ConfigError, UserError
@@ -32,13 +32,13 @@ class Preparation:
     Attributes:
         ops: from an encoded image to the model's input.
         class_names: by class index; None when they are not known.
-        post_process: what an answer tells.
+        post_process: what an answer tells; None when it is not said.
         model_name: None when it is not known.
     """
 
     ops: tuple[Transform, ...]
     class_names: tuple[str, ...] | None = None
-    post_process: PostProcess = FIVE_BEST
+    post_process: PostProcess | None = None
     model_name: str | None = None
 
 
@@ -55,7 +55,7 @@ def from_description(path: str | Path) -> Preparation:
         raise UserError(f"{path}: has no PreProcess.transform_ops, which says how an image is prepared")
     parsed = parsed_ops(ops, path, "PreProcess.transform_ops")
     answer, named = content.get("PostProcess"), content.get("Global")
-    post_process, names = FIVE_BEST, None
+    post_process, names = None, None
     if isinstance(answer, dict) and len(answer) == 1 and isinstance(next(iter(answer.values())), dict):
         try:
             post_process, names = parse_postprocess(answer)

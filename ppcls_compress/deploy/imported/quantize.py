@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_compress.deploy import compare, extras
-from ppcls_compress.deploy.artifact import Description
+from ppcls_compress.deploy.artifact import FIVE_BEST, Description
 from ppcls_compress.deploy.export import ExportResult, put
 from ppcls_compress.deploy.imported.network import FloatNetwork
 from ppcls_compress.deploy.imported.prepare import Preparation
@@ -23,7 +23,9 @@ from ppcls_compress.deploy.several import tell
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import UserError
-from ppcls_compress.postprocess.base import OUTPUTS
+from ppcls_compress.postprocess.base import OUTPUTS, PostProcess
+from ppcls_compress.postprocess.features import FeatureOutput
+from ppcls_compress.postprocess.labels import MultiLabelThreshOutput
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.record import VERSION, empty_record
 
@@ -32,6 +34,8 @@ LAYOUTS: Mapping[str, str] = {"onnx-ort": "ort", "onnx-openvino": "openvino"}
 FROM_FLOAT = compare.Tolerance(agreement=0.9, mean=0.1)
 """How far integers may be from the float model, which no training has taught to be rounded."""
 KINDS = {"features": "features", "label_probabilities": "labels"}
+_TOLD: Mapping[str, PostProcess] = {"features": FeatureOutput(), "label_probabilities": MultiLabelThreshOutput()}
+"""What is told of an image where nothing says so; of classes the five best."""
 _FOR_RANGES = 32  # batches, as an export of a configuration takes for ranges that no layer reads
 
 
@@ -86,7 +90,7 @@ def quantize(
         output=network.output,
         preprocess=preparation.ops,
         class_names=preparation.class_names,
-        post_process=preparation.post_process,
+        post_process=preparation.post_process or _TOLD.get(network.output, FIVE_BEST),
         model_name=preparation.model_name or network.source.path.stem,
         params=network.params,
         network=network.source.fingerprint(),
