@@ -287,6 +287,8 @@ def _options(slim: Mapping[str, Any] | SlimOptions) -> SlimOptions:
         raise ConfigError("\n".join(explain(error, data, "Slim"))) from None
     if section.distill is not None:
         raise ConfigError("Slim: distill: what a network learns from is a matter of training it; leave it out here")
+    if section.auto is not None:
+        raise ConfigError("Slim: auto: is searched by the command compress, which trains; name prune and quant here")
     return section.options
 
 

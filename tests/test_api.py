@@ -135,6 +135,7 @@ def test_what_a_pruner_of_paddleslims_name_did_is_saved_and_loaded(images, tmp_p
     [
         ({"prunes": {}}, "Slim: unknown key 'prunes'; did you mean 'prune'?"),
         ({"prune": {"pruned_ratio": 2}}, "Slim: prune: pruned_ratio must be in"),
+        ({"auto": {"max_drop": 1, "minimize": "bytes"}}, "Slim: auto: is searched by the command compress"),
         ({"quant": {"name": "pact"}}, "batches"),
         ({"prune": {"name": "taylor"}}, "gradients"),
     ],

@@ -103,7 +103,11 @@ def run(args: argparse.Namespace) -> None:
         asked = source_free_request.read(args)
         path = asked.source.path
         directory = Path(args.output or Path("output", "quantized", path.stem))
-        kinds = quantize.formats_here([formats.get(name) for name in args.format or _FORMATS])
+        kinds = [formats.get(name) for name in args.format or _FORMATS]
+        if args.format is None:
+            kinds = quantize.formats_here(kinds)
+        for kind in kinds:
+            kind.require()
         for kind in kinds:
             if not args.overwrite:
                 check_replaceable(directory / kind.folder, str(path), "--output FOLDER")

@@ -97,10 +97,21 @@ def prepare(workshop: Workshop) -> Ready:
     """
     config = workshop.config
     seen, kept = split.halves(config)
+    split.check_apart(config, kept)
     workshop.identify(_identity(workshop, kept))
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
     return Ready(workshop, seen, kept, dense_costs, _needed(workshop, seen, dense_costs))
+
+
+def check_same(workshop: Workshop) -> None:
+    """Refuse to help a search of another configuration, other weights or another machine's latencies.
+
+    Raises:
+        ConfigError: says what is different.
+        UserError: weights or images cannot be used.
+    """
+    workshop.identify(_identity(workshop, split.halves(workshop.config)[1]))
 
 
 def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:

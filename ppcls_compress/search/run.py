@@ -41,19 +41,19 @@ def lead(workshop: Workshop) -> Outcome:
         board = workshop.board()
         board.note(OVER, False)
         found = _Search(workshop, ready, board).run()
-        outcome = conclude(workshop, ready, found)
-        board.note(OVER, True)
-        return outcome
+        board.note(OVER, True)  # there is nothing left to help with, whether the contract is kept or not
+        return conclude(workshop, ready, found)
 
 
 def work(workshop: Workshop) -> int:
     """Do the jobs that the process which leads the search puts up, until it is over; how many were done.
 
     Raises:
-        UserError: the search was not begun.
+        UserError: the search was not begun, or is another one.
     """
     if not (workshop.folder / "identity.json").exists():
         raise ConfigError(f"--worker: no search was begun in {workshop.folder}; start one without --worker first")
+    preparing.check_same(workshop)
     board, done = workshop.board(), 0
     while True:
         job = board.take()
@@ -217,6 +217,12 @@ def workshop_of(config: Config, base: Mapping[str, Any], *, profile: str | None 
         raise ConfigError("Slim.auto: judges classification; Global.eval_mode or Arch.name is of another kind")
     if config.Arch.together is not None:
         raise ConfigError("Slim.auto: takes one network; DistillationModel trains several")
+    for key in ("early_stopping", "checkpoints"):
+        if getattr(config.Global, key) is not None:
+            raise ConfigError(
+                f"Global.{key}: does not go with Slim.auto, whose trainings start from the dense weights and end "
+                "without evaluations; leave it out"
+            )
     return Workshop(
         run_folder(config).resolve() / "compress", base, config, Path(profile).resolve() if profile else None
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +62,32 @@ def halves(config: Config) -> tuple[Config, Config]:
     order = np.random.default_rng(seed_of(config)).permutation(count)
     seen, kept = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
     return tuple(_with(config, _part(evaluated.dataset, part)) for part in (seen, kept))
+
+
+def check_apart(config: Config, kept: Config) -> None:
+    """Refuse a list `Slim.auto.decide` with images that the search trains on or chooses by.
+
+    Args:
+        kept: with the images that decide, see `halves`.
+
+    Raises:
+        ConfigError: names one of them, and how many there are.
+        UserError: the lists cannot be read.
+    """
+    if config.Slim.auto.decide is None:
+        return
+    deciding = _paths(kept, "Eval")
+    for mode in ("Train", "Eval"):
+        if common := sorted(deciding & _paths(config, mode)):
+            raise ConfigError(
+                f"Slim.auto.decide: {len(common)} of its {len(deciding)} images are in DataLoader.{mode} too, such as "
+                f"{common[0]}; what decides must not have been seen"
+            )
+
+
+def _paths(config: Config, mode: str) -> set[str]:
+    dataset = getattr(config.DataLoader, mode).dataset
+    return set(map(os.path.normpath, dataset.read(class_num=config.Arch.class_num, where=f"DataLoader.{mode}").paths))
 
 
 def seed_of(config: Config) -> int:

@@ -65,6 +65,16 @@ def test_bad_requests_are_one_line_and_leave_nothing(project, capsys, more, expe
     assert not (project / "out").exists()
 
 
+def test_a_format_that_was_named_is_written_or_refused(project, capsys, monkeypatch):
+    from ppcls_compress.deploy import extras
+
+    installed = extras.missing
+    monkeypatch.setattr(extras, "missing", lambda names: [n for n in names if n == "openvino"] or installed(names))
+    assert quantize(project, "--format", "onnx-openvino") == 2
+    assert "openvino" in errors(capsys)[0]
+    assert not (project / "out").exists()
+
+
 def test_a_file_that_is_too_far_from_the_float_model_is_not_kept(project, capsys, monkeypatch):
     from ppcls_compress.deploy import compare
     from ppcls_compress.deploy.imported import quantize as steps

@@ -12,10 +12,11 @@ from support.exporting import export
 from support.project import CLASSES, SIZE, make_project
 
 from ppcls_compress.cli import main
+from ppcls_compress.config.load import load_config
 from ppcls_compress.errors import UserError
 from ppcls_compress.models import build
 from ppcls_compress.report.page import runs, svg, write
-from ppcls_compress.report.page.answers import Answers
+from ppcls_compress.report.page.answers import Answers, ask
 
 VOID = {"meta", "img", "br"}
 
@@ -68,6 +69,31 @@ def test_a_page_of_two_runs_stands_alone(project, tmp_path, capsys):
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     assert titles[:4] == ["Before and after", "Accuracy against latency", "Classes", "Images whose answer changed"]
     assert "0 of 12 images" in text
+
+
+class Bright:
+    """Answers with the brightest channel, which is the class of an image here."""
+
+    def run(self, images):
+        return images.mean(axis=(2, 3))[:, ::-1] if self.swapped else images.mean(axis=(2, 3))
+
+    def __init__(self, *, swapped):
+        self.swapped = swapped
+
+
+def test_answers_stand_beside_their_own_images_in_whatever_order_a_configuration_reads_them(project):
+    options = ["DataLoader.Eval.sampler={name: DistributedBatchSampler, batch_size: 5, shuffle: True, drop_last: True}"]
+    found = ask(load_config(project, options), {"right": Bright(swapped=False), "wrong": Bright(swapped=True)})
+    assert [int(path[-7:-4]) % CLASSES for path in found.paths] == found.labels.tolist()
+    assert len(found.labels) == 12
+    assert (found.top1("right"), found.top1("wrong")) == (1.0, pytest.approx(1 / 3))
+
+
+def test_images_with_several_labels_have_no_such_page(project):
+    config = load_config(project, ["Global.eval_mode=classification"])
+    several = config.model_copy(update={"Global": config.Global.model_copy(update={"use_multilabel": True})})
+    with pytest.raises(UserError, match="--page: shows classes, one for each image"):
+        ask(several, {})
 
 
 def test_a_folder_without_an_exported_model_is_refused(tmp_path, capsys):

@@ -1,12 +1,14 @@
 from types import SimpleNamespace
 
 import pytest
+from support.project import make_project
 
 pytest.importorskip("optuna")
 
 from ppcls_compress.config.auto import Auto
-from ppcls_compress.errors import UserError
-from ppcls_compress.search import board, run
+from ppcls_compress.config.load import load_config, read_overridden
+from ppcls_compress.errors import NotKeptError, UserError
+from ppcls_compress.search import board, preparing, run, split
 from ppcls_compress.search.judge import Costs
 
 AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, budget={"trials": 6, "epochs": 1})
@@ -84,3 +86,43 @@ def test_two_processes_do_not_lead_one_search(tmp_path):
 def test_a_worker_of_no_search_is_told_so(tmp_path):
     with pytest.raises(UserError, match="--worker: no search was begun"):
         run.work(SimpleNamespace(folder=tmp_path))
+
+
+def test_workers_are_told_that_a_search_is_over_where_nothing_keeps_the_contract(tmp_path, monkeypatch):
+    def refused(*_):
+        raise NotKeptError("none keeps the contract")
+
+    shop = Shop()
+    shop.folder, shop.board = tmp_path, lambda: board.Board(str(tmp_path / "study.journal"), "one")
+    monkeypatch.setattr(preparing, "prepare", lambda workshop: READY)
+    monkeypatch.setattr(run, "conclude", refused)
+    with pytest.raises(NotKeptError):
+        run.lead(shop)
+    assert shop.board().noted(run.OVER) is True
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "dense.pdparams").write_bytes(b"weights")
+    return make_project(tmp_path)
+
+
+def workshop(file, *more):
+    overrides = [f"Global.pretrained_model={file.parent / 'dense'}", "Slim.auto={max_drop: 1, minimize: bytes}", *more]
+    base, _ = read_overridden(file, overrides)
+    return run.workshop_of(load_config(file, overrides), base)
+
+
+def test_a_worker_with_another_configuration_is_refused(project):
+    leading = workshop(project)
+    leading.identify(preparing._identity(leading, split.halves(leading.config)[1]))
+    preparing.check_same(workshop(project))
+    with pytest.raises(UserError, match="holds a search with other configuration"):
+        run.work(workshop(project, "Global.seed=8"))
+
+
+@pytest.mark.parametrize("override", ["Global.early_stopping={patience: 2}", "Global.checkpoints=output/latest"])
+def test_what_no_training_of_a_search_could_do_is_refused(project, override):
+    more = ["Global.pretrained_model=null", "Arch.pretrained=True"] if "checkpoints" in override else []
+    with pytest.raises(UserError, match="does not go with Slim.auto"):
+        workshop(project, *more, override)

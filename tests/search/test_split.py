@@ -40,6 +40,22 @@ def test_a_list_of_the_users_decides(file):
         split.halves(contract(file, "Slim.auto.decide=missing.txt"))
 
 
+@pytest.mark.parametrize("mode", ["Train", "Eval"])
+def test_images_that_decide_are_in_no_other_list(file, mode):
+    images = file.parent / "images"
+    (images / "own.txt").write_text("train/../val/003.png 0\ntrain/004.png 1\n")
+    (images / "train.txt").write_text("train/005.png 2\n")
+    left = {"Train": "train.txt", "Eval": "train.txt"} | ({"Eval": "val_list.txt"} if mode == "Eval" else {})
+    left |= {"Train": "train_list.txt"} if mode == "Train" else {}
+    lists = [f"DataLoader.{name}.dataset.cls_label_path={images / list_}" for name, list_ in left.items()]
+    config = contract(file, f"Slim.auto.decide={images / 'own.txt'}", *lists)
+    with pytest.raises(ConfigError, match=rf"1 of its 2 images are in DataLoader.{mode} too, such as .*00[34].png"):
+        split.check_apart(config, split.halves(config)[1])
+    (images / "own.txt").write_text("train/006.png 0\n")
+    if mode == "Eval":
+        split.check_apart(config, split.halves(config)[1])
+
+
 def test_a_recipe_trains_without_looking_at_images_that_decide(file, tmp_path):
     base = {"Global": {"seed": 1}, "Optimizer": {"name": "Momentum", "lr": {"learning_rate": "1e-2", "name": "Cosine"}}}
     found = trial.recipe(base, {"quant": {"name": "pact"}}, tmp_path, epochs=3, rate=0.5)

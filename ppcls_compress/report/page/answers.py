@@ -14,10 +14,11 @@ from ppcls_compress.data import build_loader
 from ppcls_compress.data.images.files import read_image
 from ppcls_compress.data.images.header import open_image
 from ppcls_compress.data.images.pixels import rgb
+from ppcls_compress.data.samplers import DistributedBatchSampler
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import tell_skipped
 from ppcls_compress.engine.progress import track
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import ConfigError, UserError
 
 _PICTURE = 72  # pixels of the longer side
 
@@ -63,12 +64,19 @@ class Answers:
 
 
 def ask(config: Config, predictors: Mapping[str, Predictor]) -> Answers:
-    """Have models classify the images of `DataLoader.Eval`.
+    """Have models classify the images of `DataLoader.Eval`, each once and in the order of their list.
 
     Raises:
+        ConfigError: the images have no classes, or several labels each.
         UserError: an image cannot be read, there are none, or a model gives another number of classes.
     """
-    loader = build_loader(config.DataLoader.Eval, class_num=config.Arch.class_num, seed=0, training=False)
+    if config.Global.eval_mode != "classification" or config.Global.use_multilabel:
+        raise ConfigError("--page: shows classes, one for each image; Global.eval_mode or use_multilabel is otherwise")
+    evaluated = config.DataLoader.Eval
+    in_order = DistributedBatchSampler(batch_size=evaluated.sampler.batch_size, shuffle=False, drop_last=False)
+    loader = build_loader(
+        evaluated.model_copy(update={"sampler": in_order}), class_num=config.Arch.class_num, seed=0, training=False
+    )
     labels, given = [], {name: [] for name in predictors}
     for images, target in track(loader, "classifying"):
         labels.append(target.numpy())

@@ -141,6 +141,19 @@ def test_a_network_loses_less_and_equally_each_time():
     assert all(row.learned < row.nearest for row in done)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_layer_whose_output_never_varies_has_no_share_of_error(centred):
+    options = QuantOptions(name="ptq", reconstruction={"iterations": 2}, bias_correction=centred)
+    model = Network()
+    model.again.weight.set_value(paddle.zeros_like(model.again.weight))
+    model.again.bias.set_value(paddle.full_like(model.again.bias, 0.5))
+    model, _ = quant.prepare(model, options, inputs=[[2, 4, 8, 8]])
+    done = quant.calibrate(model, [images()], reconstruction=options.reconstruction)
+    # The last layer reads a bias alone: its output is not zero, but varies as little.
+    assert [row.layer for row in done] == ["first", "depthwise", *([] if centred else ["last"])]
+    assert np.isfinite(model(images(1)).numpy()).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"weight_quantizer": "AbsmaxQuantizer"}, {"bias_correction": False}, {"placement": "deploy"}],

@@ -20,6 +20,8 @@ from ppcls_compress.slim.quant.quantizers.weights import AbsMaxWeight, ChannelWi
 from ppcls_compress.slim.quant.reconstruction import rounding
 from ppcls_compress.slim.quant.reconstruction.moments import Moments, from_rows, has_patches, patches, places, rows
 
+_CONSTANT = 1e-9
+"""Of the power of an output, what sums in another order leave of none."""
 Shown = Callable[[Sequence[str], str], Iterable[str]]
 """Hands items on one after the other, and tells somebody of it; the text says what is done to them."""
 
@@ -62,7 +64,8 @@ def reconstruct(
         shown: to show progress.
 
     Returns:
-        What was done, in the order of the forward pass.
+        What was done, in the order of the forward pass; nothing of layers whose output is the same whatever they read,
+        such as those with weights of zero, for their error is a share of no power.
     """
     found, exact = layers.quant_layers(model), layers.quant_layers(reference)
     _compute_in_float(reference)
@@ -72,7 +75,8 @@ def reconstruct(
         wanted = [name for name in calls if _is_roundable(found[name])]
         for number, name in enumerate(shown(wanted, "rounding weights")):
             pair = _Pair(name, model, found[name], reference, exact[name], calls[name])
-            done.append(_round(pair, pair.moments(batches, options.positions, number), options))
+            rounded = _round(pair, pair.moments(batches, options.positions, number), options)
+            done += [] if rounded is None else [rounded]
     return done
 
 
@@ -155,7 +159,7 @@ def _inputs(
     return seen
 
 
-def _round(pair: _Pair, moments: Moments, options: Reconstruction) -> Rounded:
+def _round(pair: _Pair, moments: Moments, options: Reconstruction) -> Rounded | None:
     layer, quantizer = pair.layer, pair.layer._fake_quant_weight
     weight = rows(pair.exact, pair.exact.weight.numpy()).astype(np.float64)
     centred = corrects_bias(layer)
@@ -172,5 +176,7 @@ def _round(pair: _Pair, moments: Moments, options: Reconstruction) -> Rounded:
         shift = given - (rounded @ read[:, :, None])[:, :, 0]
         layer.bias.set_value((pair.exact.bias.numpy() + shift.reshape(-1)).astype(np.float32))
     power = moments.power(centred=centred)
+    if power <= _CONSTANT * moments.power(centred=False):
+        return None
     nearest = rounding.nearest(weight, problem.widest(), problem.levels)
     return Rounded(pair.name, *(float(problem.error(value) + power) / power for value in (nearest, rounded)))
