@@ -38,7 +38,8 @@ def examples():
         "paddle": f"from paddle import inference\n{portable}",
         "onednn": f"from paddle import inference\n{integer}",
     }
-    return prepare, {"onnx-ort": ort, "onnx-openvino": openvino, **named}
+    explicit = ort.replace("onnx-ort", "onnx-qdq")  # which TensorRT reads, and ONNX Runtime too
+    return prepare, {"onnx-ort": ort, "onnx-openvino": openvino, "onnx-qdq": explicit, **named}
 
 
 @pytest.fixture(scope="module")

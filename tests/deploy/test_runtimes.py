@@ -158,4 +158,5 @@ def test_the_worker_loads_the_runtime_that_it_is_told(exported, monkeypatch):
 
 def test_own_runtimes_come_first():
     own = {name: kind.runtime().name for name, kind in formats.FORMATS.items()}
-    assert own == {"paddle": "paddle", "onednn": "paddle", "onnx-ort": "onnxruntime", "onnx-openvino": "openvino"}
+    onnx = {"onnx-ort": "onnxruntime", "onnx-openvino": "openvino", "onnx-qdq": "onnxruntime"}
+    assert own == {"paddle": "paddle", "onednn": "paddle", **onnx}

@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 import paddle
 
-from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, ranges
+from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, place_qdq, ranges
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
 from ppcls_compress.engine.progress import step
+from ppcls_compress.errors import UserError
 from ppcls_compress.postprocess.base import NONE, SOFTMAX
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
@@ -106,16 +107,49 @@ def _place_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images:
     if images is None:
         raise ranges.needed()
 
+    return place_ort.place(network, nodes, _observer(network, nodes, images, _pairs))
+
+
+def _observer(
+    network: ir.Model,
+    nodes: Sequence[layers.QuantizedNode],
+    images: _Images,
+    pairs: Callable[[ir.Model, Sequence[layers.QuantizedNode]], None],
+) -> place_ort.Observe:
+    """Observes tensors in the graph that training saw, so that a range that clips does so here as well."""
+
     def observe(names: Sequence[str], by_channel: Collection[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        # In the graph that training saw, so that a range that clips does so here as well.
+        if names and images is None:
+            raise ranges.needed()
         trained, counterparts = layers.counterpart(network, nodes)
-        place_openvino.place(counterparts)
+        pairs(trained, counterparts)
         return ranges.observe(trained, names, images, by_channel)
 
-    return place_ort.place(network, nodes, observe)
+    return observe
 
 
-_PLACE: Mapping[str, _Place] = {"ort": _place_ort, "openvino": _place_openvino}
+def _pairs(network: ir.Model, nodes: Sequence[layers.QuantizedNode]) -> None:
+    place_openvino.place(nodes)
+
+
+def _place_qdq(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    return _explicit(network, nodes, images, _pairs)
+
+
+def _explicit(
+    network: ir.Model,
+    nodes: Sequence[layers.QuantizedNode],
+    images: _Images,
+    pairs: Callable[[ir.Model, Sequence[layers.QuantizedNode]], None],
+) -> list[str]:
+    notes = place_qdq.place(network, nodes, _observer(network, nodes, images, pairs), pairs)
+    broken = place_qdq.check(network)
+    if broken:
+        raise UserError(f"onnx-qdq: breaks rules of TensorRT: {'; '.join(broken[:3])}")
+    return [*notes, "TensorRT: rules checked, not run"]
+
+
+_PLACE: Mapping[str, _Place] = {"ort": _place_ort, "openvino": _place_openvino, "qdq": _place_qdq}
 
 
 def _place_learned_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
@@ -128,7 +162,15 @@ def _place_learned_openvino(network: ir.Model, nodes: Sequence[layers.QuantizedN
     return []
 
 
-_PLACE_LEARNED: Mapping[str, _Place] = {"ort": _place_learned_ort, "openvino": _place_learned_openvino}
+def _place_learned_qdq(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
+    return _explicit(network, nodes, images, place_learned.place_pairs)
+
+
+_PLACE_LEARNED: Mapping[str, _Place] = {
+    "ort": _place_learned_ort,
+    "openvino": _place_learned_openvino,
+    "qdq": _place_learned_qdq,
+}
 
 
 def _append(graph: ir.Graph, ending: str) -> None:

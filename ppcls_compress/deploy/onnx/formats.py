@@ -89,4 +89,18 @@ FORMATS = (
         writes=LAYOUTS["openvino"],
         fixed=True,
     ),
+    Format(
+        name="onnx-qdq",
+        folder="onnx-qdq",
+        files=(MODEL,),
+        runtimes=(_ONNXRUNTIME,),
+        agreement=0.98,
+        mean=0.05,
+        write=_onnx_writer("qdq"),
+        extra=EXTRAS["qdq"],
+        writes=LAYOUTS["qdq"],
+        calibrated=True,
+        fixed=True,
+        any_grid=False,
+    ),
 )

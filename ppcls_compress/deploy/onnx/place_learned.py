@@ -50,14 +50,19 @@ def place_ort(model: ir.Model, nodes: Sequence[QuantizedNode]) -> None:
 
 def place_openvino(model: ir.Model, nodes: Sequence[QuantizedNode]) -> None:
     """For OpenVINO, in place: zero point 0 but at concatenations, biases float; signed where training rounded so."""
+    place_pairs(model, nodes)
+    for node in list(model.graph):
+        if node.op_type == "Add":
+            _keep_roundings(node)
+
+
+def place_pairs(model: ir.Model, nodes: Sequence[QuantizedNode]) -> None:
+    """The pairs alone, in place, without what keeps OpenVINO from leaving some of them out."""
     for item in nodes:
         quantize_weight(item.node, item.integers, item.scale, item.axis)
         if item.shared and len(item.node.inputs) > 2:
             _round_bias(item)
     _round_marks(model, signed="int8")
-    for node in list(model.graph):
-        if node.op_type == "Add":
-            _keep_roundings(node)
 
 
 def _round_by_channel(model: ir.Model, items: channels.Items) -> None:
