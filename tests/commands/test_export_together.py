@@ -74,7 +74,7 @@ def test_a_format_that_fails_does_not_stop_the_others(trained_config, trained, t
     there = {
         name for name, place in formats.places(tmp_path / "inference").items() if (place / "inference.yml").exists()
     }
-    assert there == {"paddle", "onnx-openvino"}
+    assert there == {"paddle", "onnx-openvino", "onnx-qdq"}
 
 
 @pytest.mark.parametrize("reason", ["no form", "float"])

@@ -60,7 +60,7 @@ CASES = {
 @pytest.mark.parametrize(("options", "bound", "coarser"), CASES.values(), ids=CASES)
 def test_the_file_keeps_the_rules_and_computes_what_was_trained(options, bound, coarser, tmp_path):
     model = trained(**options)
-    found = written(model, tmp_path)
+    found = written(model, tmp_path, None if options.get("placement") == "deploy" else IMAGES)
     assert len(found.quantized) == 4
     assert found.notes[-1] == "TensorRT: rules checked, not run"
     assert sum("more coarsely than in training" in note for note in found.notes) == coarser
