@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     for noise in ("No ccache found", "When training, we now always track"):
         warnings.filterwarnings("ignore", message=noise)  # Paddle's, and nothing a user of this command could act on
     parser = argparse.ArgumentParser(prog=_typed(command), description=COMMANDS[command], allow_abbrev=False)
-    module = importlib.import_module(f"ppcls_compress.commands.{command}")
+    with contextlib.nullcontext() if "--quiet" in argv else shown(command):  # what it imports takes its time too
+        module = importlib.import_module(f"ppcls_compress.commands.{command}")
     module.add_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="tell only warnings, errors and results")
     parser.add_argument("--json-log", metavar="FILE", help="add what happens to this file, a line of JSON each")
