@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import paddle
 
 from ppcls_compress import data
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import configured, formats
+from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine import assemble, samples, train
 from ppcls_compress.engine.context import compression_context
@@ -19,7 +21,7 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.logs import logger, logging_to
 from ppcls_compress.engine.trainer import build_trainer
-from ppcls_compress.slim import recipe
+from ppcls_compress.slim import prune, recipe
 
 STEPS = 2
 _UNJUDGED = dict.fromkeys(formats.FORMATS, 0.0)
@@ -67,6 +69,8 @@ def rehearse(
                 trainer.run()
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
+            if assemble.starts_fresh(config):
+                _make_finite(model, check)
             plan = configured.Plan([formats.get("paddle")], check, nursery=nursery)
             configured.export_all(_judged(config, record), model, record, Path(folder), plan)
         logger.info(
@@ -74,6 +78,16 @@ def rehearse(
             config.Global.epochs,
             train.run_folder(config),
         )
+
+
+def _make_finite(model: paddle.nn.Layer, check: samples.Samples) -> None:
+    """Batch statistics of the images that are compared on, where random weights overflow without them.
+
+    Those of a network that is new, 0 and 1, keep nothing small: in deep ones the output grows from layer to layer.
+    """
+    if not np.isfinite(logits_of(model, check.images)).all():
+        logger.info("the random weights overflow on random images: batch norms take the statistics of these")
+        prune.recalibrate(model, [paddle.to_tensor(check.images)])
 
 
 @contextmanager
