@@ -43,6 +43,6 @@ step "5/6 PACT on the pruned network"
 train fpgm_pact "${config}_fpgm_pact.yaml" "$pruned"
 
 step "6/6 results"
-"$python" tools/report.py -c "$config.yaml" --out "$out/summary.json" \
+"$python" tools/report.py -c "$config.yaml" --out "$out/summary.json" --page "$out/report.html" \
     dense="$out/dense/inference" fpgm="$out/fpgm/inference" \
     pact="$out/pact/inference" fpgm_pact="$out/fpgm_pact/inference"
