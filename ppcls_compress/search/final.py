@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppcls_compress import io
+from ppcls_compress.config.load import read_yaml
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure import machine
 from ppcls_compress.engine.logs import logger
@@ -118,8 +119,6 @@ def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> 
 
 def _again(workshop: Workshop, source: Path) -> dict:
     """The configuration that trains the chosen network again, in the folders of the user's own."""
-    from ppcls_compress.config.load import read_yaml
-
     found, base = read_yaml(source / trial.RECIPE), workshop.base.get("Global", {})
     common = {**found["Global"], "output_dir": f"{workshop.config.Global.output_dir}/compressed"}
     common["save_inference_dir"] = base.get("save_inference_dir", workshop.config.Global.save_inference_dir)

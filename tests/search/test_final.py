@@ -1,0 +1,125 @@
+import csv
+import json
+from types import SimpleNamespace
+
+import cv2
+import pytest
+import yaml
+
+from ppcls_compress import cli
+from ppcls_compress.commands import compress
+from ppcls_compress.config.auto import Auto
+from ppcls_compress.errors import NotKeptError
+from ppcls_compress.search import final, judge, preparing, rows
+from ppcls_compress.search.judge import Drop
+from ppcls_compress.search.workshop import Workshop
+
+AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, runtime="onnx-ort")
+
+
+def row(name, points, share):
+    drop = Drop(points, points + 0.4, 100)
+    shares = {"bytes": share, "flops": 1.0, "params": 1.0}
+    return rows.Row(name, int(name[:3]), int(name[4:]), f"candidate {name}", "artifact/onnx-ort", shares, drop, 2.0)
+
+
+FOUND = [
+    row("000-0", 0.1, 0.4),
+    row("001-0", 0.2, 0.5),
+    row("002-0", 0.0, 0.6),
+    rows.Row("003-0", 3, 0, "candidate 003-0", lost="failed: NaN"),
+]
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    common = SimpleNamespace(output_dir="output", save_inference_dir="inference")
+    config = SimpleNamespace(Global=common, Arch=SimpleNamespace(name="LeNet"), Slim=SimpleNamespace(auto=AUTO))
+    shop = Workshop(tmp_path, {"Global": {"save_inference_dir": "mine"}}, config)
+    for each in FOUND[:3]:
+        folder = shop.place_of(each.name)
+        (folder / each.artifact).mkdir(parents=True)
+        (folder / each.artifact / "model.onnx").write_text(each.name)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump({"Global": {"epochs": 3, "output_dir": "x"}, "Slim": {}}))
+    return shop
+
+
+def concluded(workshop, monkeypatch, **bounds):
+    asked = []
+
+    def decide(shop, ready, row, alpha):
+        asked.append((row.name, round(alpha, 4)))
+        return Drop(0.5, bounds[f"n{row.slot}"], 100)
+
+    monkeypatch.setattr(final, "_decided", decide)
+    try:
+        return final.conclude(workshop, SimpleNamespace(seen=workshop.config, kept=None), FOUND), asked
+    except NotKeptError as error:
+        return error, asked
+
+
+def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop, monkeypatch):
+    found, asked = concluded(workshop, monkeypatch, n0=1.2, n1=0.9)
+    assert asked == [("000-0", 0.04), ("001-0", 0.008)]
+    assert (found.row.name, found.folder) == ("001-0", workshop.folder / "result")
+    assert (found.folder / "artifact" / "onnx-ort" / "model.onnx").read_text() == "001-0"
+    recipe = yaml.safe_load((found.folder / "recipe.yaml").read_text())
+    common = {"epochs": 3, "output_dir": "output/compressed", "save_inference_dir": "mine"}
+    assert recipe == {"Global": common, "Slim": {}}
+    assert "output/compressed/LeNet/latest --format onnx-ort" in (found.folder / "recipe.yaml").read_text()
+    assert json.loads((found.folder / "contract.json").read_text())["drop_bound"] == 0.9
+
+
+def test_the_table_tells_of_everything_that_was_tried_why_it_lost(workshop, monkeypatch):
+    found, _ = concluded(workshop, monkeypatch, n0=1.2, n1=0.9)
+    told = {each["name"]: each for each in json.loads((found.folder / "tried.json").read_text())}
+    assert [each["lost"] for each in told.values()] == [
+        "on the 100 images that decide it lost 0.50 points, which may be 1.20, and 1 are allowed",
+        "",
+        "60.0% of the bytes, 50.0% are allowed",
+        "failed: NaN",
+    ]
+    assert [each["pareto"] for each in told.values()] == [True, False, True, False]
+    assert told["001-0"]["deciding_drop_bound"] == 0.9
+    with (found.folder / "tried.csv").open(encoding="utf-8") as stream:
+        assert [line["name"] for line in csv.DictReader(stream)] == list(told)
+    assert cv2.imread(str(found.folder / "tried.png")).shape[0] > 100
+
+
+def test_where_none_passes_there_is_no_artifact_and_what_would_have_to_be_loosened_is_told(workshop, monkeypatch):
+    (workshop.folder / "result").mkdir()
+    found, _ = concluded(workshop, monkeypatch, n0=1.2, n1=1.5)
+    assert isinstance(found, NotKeptError)
+    assert "none of 4 trainings keeps the contract" in str(found)
+    assert "max_drop to 1.20 for 000-0, or max_drop to 1.50 for 001-0, or target.bytes to 0.61 for 002-0" in str(found)
+    assert not (workshop.folder / "result").exists()
+    assert (workshop.folder / "tried.csv").exists()
+
+
+def test_a_drop_that_no_network_could_prove_is_refused(workshop, tmp_path):
+    metric = SimpleNamespace(Eval=(judge.TopkAcc(topk=(1,)),))
+    kept = SimpleNamespace(Metric=metric, Slim=SimpleNamespace(auto=AUTO))
+    answers = {"rank": judge.np.zeros(100, int), "classes": judge.np.full(100, 10)}
+    workshop.dense.mkdir()
+    judge.save(answers, workshop.dense / preparing.DECIDING)
+    with pytest.raises(
+        NotKeptError, match=r"max_drop: 1 points cannot be proven on the 100 images.*less than 2.63 points"
+    ):
+        preparing._check_provable(workshop, kept)
+
+
+def test_a_contract_that_cannot_be_kept_has_an_exit_code_of_its_own(monkeypatch, capsys):
+    def refuse(args):
+        raise NotKeptError("nothing keeps it")
+
+    monkeypatch.setattr(compress, "run", refuse)
+    assert cli.main(["compress", "-c", "some.yaml"]) == 3
+    assert capsys.readouterr().err.endswith("error: nothing keeps it\n")
+
+
+def test_a_configuration_without_a_contract_is_told_what_it_looks_like(tmp_path, capsys):
+    (tmp_path / "some.yaml").write_text("Arch: {name: LeNet}\n")
+    assert cli.main(["compress", "-c", f"{tmp_path}/some.yaml"]) == 2
+    assert (
+        "Slim.auto: this section says what may be lost and what is wanted, such as {max_drop" in capsys.readouterr().err
+    )
