@@ -17,7 +17,8 @@ from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of, measure
 from ppcls_compress.deploy.several import Plan
 from ppcls_compress.engine import assemble
-from ppcls_compress.errors import UserError
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.options import SlimOptions
@@ -71,7 +72,10 @@ def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Pa
     floats = [name for name in step["quantized"] if name not in cheapest(found, table, step["quantized"])]
     variants = {INTEGERS: variant, FLOAT: _plain(variant)}
     if 0 < len(floats) < len(step["quantized"]) and "places" not in step:
-        variants[MIXED] = _partly(config, variant, floats)
+        try:
+            variants[MIXED] = _partly(config, variant, floats)
+        except ConfigError as error:  # a rule of its own for layers that would all be float
+            logger.warning("--tune: integers and float are not mixed: Slim.quant.%s", error)
     taken = _predicted(found, table, variants) if profile else _timed(config, variants, kind, plan)
     choice = chosen(taken)
     notes = _notes(table, taken, choice, floats, elsewhere=profile is not None)

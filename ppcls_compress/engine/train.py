@@ -320,7 +320,8 @@ def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
 def _early_stopping(config: Config) -> EarlyStopping:
     options, main = config.Global.early_stopping, config.Metric.Eval[0]
     metric = options.metric or main.main
-    higher = main.higher_is_better and not metric.lower().endswith("loss")
+    own = next((each for each in config.Metric.Eval if each.main == metric), main)
+    higher = own.higher_is_better and not metric.lower().endswith("loss")
     return EarlyStopping(options.patience, metric, higher_is_better=higher, min_delta=options.min_delta)
 
 

@@ -17,7 +17,7 @@ from ppcls_compress.deploy.measure.layers import Table
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import analysis_run, assemble, sensitivity_run
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import NotKeptError, UserError
+from ppcls_compress.errors import ConfigError, NotKeptError, UserError
 from ppcls_compress.search import judge, shares, split, trial
 from ppcls_compress.search.space import Candidate, slim_section
 from ppcls_compress.search.workshop import Workshop
@@ -96,12 +96,23 @@ def prepare(workshop: Workshop) -> Ready:
         UserError: weights or images cannot be used.
     """
     config = workshop.config
+    _check_profile(workshop)
     seen, kept = split.halves(config)
     split.check_apart(config, kept)
     workshop.identify(_identity(workshop, kept))
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
     return Ready(workshop, seen, kept, dense_costs, _needed(workshop, seen, dense_costs))
+
+
+def _check_profile(workshop: Workshop) -> None:
+    """Refuse latencies that were measured in another runtime than the contract is about."""
+    if workshop.profile is None:
+        return
+    name, runtime = workshop.config.Slim.auto.place
+    wanted, found = formats.get(name).runtime(runtime).name, Table.load(workshop.profile).about.get("runtime")
+    if found != wanted:
+        raise ConfigError(f"--profile: {workshop.profile} is of {found}, and Slim.auto.runtime means {wanted}")
 
 
 def check_same(workshop: Workshop) -> None:

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppcls_compress.config.load import validate
-from ppcls_compress.deploy import tuning
+from ppcls_compress.deploy import formats, tuning
 from ppcls_compress.deploy.measure.layers import Layer, Shape, Table, Times
 from ppcls_compress.engine import assemble
 from ppcls_compress.slim import recipe
@@ -78,3 +78,20 @@ def test_layers_in_float_keep_their_weights_and_are_told_in_the_record():
     assert recipe.step_of(without, "quant") is None
     assert not any("_fake_quant" in name for name in plain.state_dict())
     assert any("_fake_quant" in name for name in model.state_dict())
+
+
+def test_layers_with_a_rule_of_their_own_keep_a_network_from_being_mixed_and_nothing_else(monkeypatch):
+    config = validate(
+        {"Arch": {"name": "CIFARResNet8", "class_num": 3}, "Global": {"image_shape": [3, 8, 8]}}, source="test"
+    )
+    options = QuantOptions(name="ptq", per_layer=({"layers": ("fc",), "weight_bits": 4},))
+    context = recipe.Context(lambda: [paddle.rand([4, 3, 8, 8])])
+    variant = recipe.compress(assemble.build_dense(config), SlimOptions(None, options), [[1, 3, 8, 8]], context=context)
+    compared = []
+    monkeypatch.setattr(tuning, "measure", lambda layers, runtime: Table({}, {}))
+    monkeypatch.setattr(tuning, "cheapest", lambda layers, table, quantized: set(quantized) - {"fc"})
+    monkeypatch.setattr(
+        tuning, "_timed", lambda config, variants, kind, plan: compared.extend(variants) or {"integers": 1, "float": 2}
+    )
+    assert tuning.tune(config, variant, formats.get("onnx-ort"), None, None).record == variant[1]
+    assert compared == ["integers", "float"]

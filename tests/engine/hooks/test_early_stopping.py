@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 from support.training import tiny_trainer
 
-from ppcls_compress.config.load import load_config
+from ppcls_compress.config.load import load_config, validate
+from ppcls_compress.engine import train
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.early_stopping import EarlyStopping
 from ppcls_compress.engine.training import Progress
@@ -45,6 +46,16 @@ def test_a_run_ends_after_so_many_evaluations_that_are_no_better(values, options
 def test_a_loss_is_better_when_it_is_smaller():
     falling = EarlyStopping(2, "loss", higher_is_better=False)
     assert run([3.0, 2.0, 2.5, 2.0, 1.0], falling, name="loss").epoch == 4
+
+
+@pytest.mark.parametrize(("metric", "last"), [("AccuracyScore", 5), ("HammingDistance", 2), (None, 2)])
+def test_what_is_better_is_told_by_the_metric_that_is_watched(metric, last):
+    labels = {"use_multilabel": True, "early_stopping": {"patience": 1, "metric": metric}}
+    arch = {"name": "CIFARResNet8", "class_num": 3}
+    metrics = {"Eval": [{"HammingDistance": None}, {"AccuracyScore": None}]}
+    config = validate({"Global": labels, "Arch": arch, "Metric": metrics}, source="test")
+    found = run([0.1, 0.2, 0.3, 0.4, 0.5], train._early_stopping(config), name=metric or "HammingDistance")
+    assert found.epoch == last
 
 
 def test_epochs_without_an_evaluation_do_not_count():
