@@ -11,9 +11,13 @@ import paddle
 from rich.console import Console
 from rich.table import Table
 
+from ppcls_compress.slim import branches
+from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.cost import counted_parameters, multiply_adds
 from ppcls_compress.slim.graph import capture_or_refuse
 from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.quant.select import select
 from ppcls_compress.slim.record import Record, step_of
 
 _WIDTH = 200
@@ -80,7 +84,7 @@ def layers_of(model: paddle.nn.Layer, inputs: Inputs, record: Record) -> Layers:
     counted = {id(parameter) for parameter in counted_parameters(model)}
     owners = dict(model.named_sublayers(include_self=True))
     before, told = _before(record), _notes(record)
-    bits = _bits(record)
+    bits = _bits(model, record)
     found = []
     for op in graph.ops:
         flops = multiply_adds(op, graph.shapes)
@@ -114,12 +118,17 @@ def _before(record: Record) -> dict[str, tuple[int, ...]]:
     return {row["name"]: tuple(row["before"]["shape"]) for row in rows if row["before"]["shape"]}
 
 
-def _bits(record: Record) -> dict[str, str]:
+def _bits(model: paddle.nn.Layer, record: Record) -> dict[str, str]:
+    """Of weight and input of each quantized layer, as rules and budgets of their own say too."""
     step = step_of(record, "quant")
     if step is None:
         return {}
-    text = f"{step['options']['weight_bits']}/{step['options']['activation_bits']}"
-    return dict.fromkeys(step["quantized"], text)
+    options = QuantOptions.from_dict(step["options"]).with_bits(step.get("bits", {}))
+    if step.get("merged"):
+        model = copied(model)
+        branches.merge_named(model, step["merged"])
+    chosen = select(model, options, step.get("uncalled", ())).chosen
+    return {name: f"{own.weight_bits}/{own.activation_bits}" for name, own in chosen.items()}
 
 
 def _notes(record: Record) -> Mapping[str, list[str]]:

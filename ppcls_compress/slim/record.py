@@ -78,6 +78,9 @@ def _problem_of_step(step: object, where: str) -> str | None:
     for key in _OPTIONAL:
         if not _is_names(step.get(key, [])):
             return f"{where}.{key}: expected a list of names"
+    for key, (fits, expected) in _ADDED.items():
+        if key in step and not fits(step[key]):
+            return f"{where}.{key}: expected {expected}"
     return None
 
 
@@ -108,6 +111,16 @@ def _is_kept(value: object) -> bool:
         _is_mapping(axes) and all(_is_axis(axis) and _list_of(_is_index)(kept) for axis, kept in axes.items())
         for axes in value.values()
     )
+
+
+def _is_bits(value: object) -> bool:
+    return _is_mapping(value) and all(type(bits) is int for bits in value.values())
+
+
+def _is_rounded(value: object) -> bool:
+    if not _is_mapping(value) or not _is_text(value.get("layer")):
+        return False
+    return all(type(value.get(key)) in (int, float) for key in ("nearest", "learned"))
 
 
 def _is_axis(text: str) -> bool:
@@ -144,6 +157,11 @@ _FIELDS: Mapping[str, Mapping[str, tuple[Callable[[object], bool], str]]] = {
 _LEAST = {"options": _OPTIONS}
 """Of a kind of step that checks the rest by itself."""
 _KINDS = (*(field.name for field in fields(SlimOptions)), "fold")
+_ADDED: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "bits": (_is_bits, "{layer: bits}"),
+    "reconstructed": (_list_of(_is_rounded), "a list of objects with layer, nearest and learned"),
+}
+"""What a quantization may have besides."""
 _OPTIONAL = ("merged", "normed", "uncalled")
 """Layers whose branches became one, whose weight no norm computes any more, that no evaluation calls: not every network
 has such."""

@@ -51,3 +51,27 @@ def test_what_was_done_to_each_layer_is_told(found, capsys):
     assert f"{table.flops:,}" in text
     assert " -> " in text
     assert table.plain()["layers"][0]["name"] == table.layers[0].name
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"per_layer": ({"layers": ("fc",), "weight_bits": 4, "activation_bits": 6},)}, {"4/6", "8/8"}),
+        ({"bits": {"target_bytes": 0.15}}, None),
+    ],
+)
+def test_bits_that_a_layer_has_of_its_own_are_told(options, expected):
+    def small():
+        return models.build("CIFARResNet8", class_num=4)
+
+    wanted = SlimOptions(None, QuantOptions(name="ptq", **options))
+    _, record = recipe.compress(
+        small(), wanted, [SHAPE], context=recipe.Context(lambda: [paddle.rand([4, *SHAPE[1:]])])
+    )
+    told = {layer.name: layer.quantized for layer in layers.layers_of(small(), [SHAPE], record).layers}
+    chosen = recipe.step_of(record, "quant").get("bits")
+    if chosen is None:
+        assert (told["fc"], set(told.values())) == ("4/6", expected)
+    else:
+        assert len(set(chosen.values())) > 1
+        assert told == {name: None if bits == 32 else f"{bits}/8" for name, bits in chosen.items()}

@@ -16,6 +16,9 @@ def steps(*steps):
 
 
 def test_records_of_all_kinds_pass():
+    rounded = {"layer": "conv", "nearest": 0.1, "learned": 0}
+    quant = {**QUANT, "bits": {"conv": 4}, "reconstructed": [rounded]}
+    assert compression.check(steps(quant), "a.slim.json") == steps(quant)
     record = json.loads(json.dumps(steps(FOLD, PRUNE, QUANT)))
     assert compression.check(record, "a.slim.json") is record
     assert compression.step_of(record, "quant") == QUANT
@@ -47,6 +50,9 @@ def test_records_of_all_kinds_pass():
         (steps({**QUANT, "folded": [["conv"]]}), "steps[0].folded: expected a list of [convolution, batch norm]"),
         (steps({**QUANT, "quantized": "conv"}), "steps[0].quantized: expected a list of names"),
         (steps({**FOLD, "merged": "conv"}), "steps[0].merged: expected a list of names"),
+        (steps({**QUANT, "bits": ["conv"]}), "steps[0].bits: expected {layer: bits}"),
+        (steps({**QUANT, "bits": {"conv": [8]}}), "steps[0].bits: expected {layer: bits}"),
+        (steps({**QUANT, "reconstructed": [1]}), "steps[0].reconstructed: expected a list of objects with layer,"),
         (steps({**QUANT, "normed": 3}), "steps[0].normed: expected a list of names"),
         *[
             (steps({name: value for name, value in step.items() if name != key}), f"steps[0].{key} is missing")

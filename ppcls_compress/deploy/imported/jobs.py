@@ -94,9 +94,23 @@ def read(path: str | Path, reader: str | Path | None = None) -> Job:
             )
     section = content[name]
     unused = [f"{name}.{key}" for key in section if key not in _TAKEN]
+    unused += _operators_of_their_own(section, name)
     unused += [key for key in content if key not in ("Global", name)]
     found = Job(find(common["model_dir"], **files), _options(section, f"{path}: {name}"), unused=tuple(unused))
     return _with_reader(found, reader) if reader is not None else _with_folder(found, common, path)
+
+
+def _operators_of_their_own(section: Mapping[str, Any], name: str) -> list[str]:
+    """Operators that are no layers, and the one kind of convolution that a list leaves out; here both go together."""
+    key = "quantize_op_types" if "quantize_op_types" in section else "quantizable_op_type"
+    operators = section.get(key)
+    if not isinstance(operators, list):
+        return []
+    found = [f"{name}.{key}: {item}" for item in operators if item not in _LAYERS]
+    both = ("conv2d", "depthwise_conv2d")
+    if sum(kind in operators for kind in both) == 1:
+        found.append(f"{name}.{key} without {next(kind for kind in both if kind not in operators)}")
+    return found
 
 
 def _options(section: Mapping[str, Any], where: str) -> QuantOptions:

@@ -102,3 +102,17 @@ def test_a_file_that_cannot_be_carried_out_is_refused(changed, expected):
 def test_a_reader_must_name_images():
     with pytest.raises(UserError, match=r"reader.yaml: DataLoader.Train.dataset: none does not exist"):
         jobs.read(act(), reader(image_root="none"))
+
+
+@pytest.mark.parametrize(
+    ("operators", "told"),
+    [
+        (["conv2d"], "quantize_op_types without depthwise_conv2d"),
+        (["depthwise_conv2d", "mul"], "quantize_op_types without conv2d"),
+        (["conv2d", "depthwise_conv2d", "elementwise_add"], "quantize_op_types: elementwise_add"),
+        (["matmul_v2"], None),
+    ],
+)
+def test_operators_that_are_quantized_otherwise_than_asked_for_are_told(operators, told):
+    job = jobs.read(act(QuantAware={"quantize_op_types": operators}))
+    assert job.unused == (*([f"QuantAware.{told}"] if told else []), "Distillation", "TrainConfig")
