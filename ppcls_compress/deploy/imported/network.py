@@ -64,7 +64,7 @@ class FloatNetwork:
         """What maps float32 images [N, C, H, W] to logits or features [N, classes], in float by ONNX Runtime."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "float.onnx")
-            path.write_bytes(onnx_graph.to_proto(self.graph.clone()).SerializeToString())
+            path.write_bytes(onnx_graph.to_proto(onnx_graph.copied(self.graph)).SerializeToString())
             return load_runtime(path, "onnxruntime", threads=len(os.sched_getaffinity(0))).run
 
 
@@ -90,7 +90,7 @@ def open_network(
         target = Path(folder, "model.onnx")
         target.write_bytes(proto.SerializeToString())
         model = onnx_graph.load(target)
-        untidied = model.clone()
+        untidied = onnx_graph.copied(model)
         _check_answer(answer, len(images), source.path)
         normalize_products(model)
         try:
@@ -155,7 +155,7 @@ def _check_answer(answer: np.ndarray, count: int, path: Path) -> None:
 
 def _check_same(model: ir.Model, images: np.ndarray, answer: np.ndarray, path: Path, target: Path) -> None:
     """The tidied graph answers as the model, with a batch size of its own."""
-    target.write_bytes(onnx_graph.to_proto(model.clone()).SerializeToString())
+    target.write_bytes(onnx_graph.to_proto(onnx_graph.copied(model)).SerializeToString())
     try:
         found = load_runtime(target, "onnxruntime", threads=1).run(images)
     except Exception as error:  # of the runtime's own kinds, which have no common one

@@ -77,7 +77,7 @@ def quantize(
     Raises:
         UserError: nothing in it can be quantized, or a value is not finite.
     """
-    calibrated = calibrate(network.graph.clone(), network.folded, options, track(images, "calibrating"))
+    calibrated = calibrate(graph.copied(network.graph), network.folded, options, track(images, "calibrating"))
     run = network.runner()
     logits = np.concatenate([run(part) for part in np.array_split(check, max(1, len(check) // 8))])
     if not np.isfinite(logits).all():
@@ -147,7 +147,7 @@ def export_float(model: Quantized, directory: Path) -> None:
 
     def write(folder: Path) -> Written:
         with quiet():
-            built = build.finished(build.Built(model.network.graph.clone()), OUTPUTS[model.network.output])
+            built = build.finished(build.Built(graph.copied(model.network.graph)), OUTPUTS[model.network.output])
             graph.save(built.model, folder / MODEL, {"output": model.network.output})
         return Written()
 

@@ -58,7 +58,7 @@ class Calibrated:
         """
         require(LAYOUTS[layout], EXTRAS[layout])
         with quiet():
-            network = self.model.clone()
+            network = graph.copied(self.model)
             matched = layers.match(network, self.folded, self.names, self.grids, {})
             found = build.laid_out(network, matched, layout, images, ending=OUTPUTS[output])
             graph.save(found.model, folder / MODEL, {"layout": layout, "output": output})

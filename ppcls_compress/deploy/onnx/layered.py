@@ -18,6 +18,7 @@ import paddle
 from ppcls_compress.deploy.onnx.graph import (
     add_constant,
     constant,
+    copied,
     insert_after,
     only_reader,
     redirect,
@@ -109,7 +110,7 @@ def _reader(model: ir.Model, names: list[str]) -> Any:
     """A function of images: the tensors of these names, and the answer."""
     import onnxruntime
 
-    watched = model.clone()
+    watched = copied(model)
     values = ir.convenience.create_value_mapping(watched.graph)
     image, answer = watched.graph.inputs[0].name, watched.graph.outputs[0].name
     inner = [name for name in names if name not in (image, answer)]

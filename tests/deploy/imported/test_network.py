@@ -41,6 +41,19 @@ def test_a_model_for_one_image_answers_as_it_did_for_any_number(tmp_path):
     assert found.params == sum(int(np.prod(shape)) for shape in foreign.SHAPES.values()) + 8  # the bias made for c
 
 
+def test_functions_of_the_file_are_written_out(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]> net (float[n, 3, 16, 16] x) => (float[n, 4] y) {
+        a = own.twice (x)  b = Flatten (a)  y = MatMul (b, w)
+    }
+    <domain: "own", opset_import: ["" : 17]> twice (u) => (v) { v = Add (u, u) }"""
+    proto = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).standard_normal((768, 4)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    written(tmp_path, proto)
+    found = network.open_network(source.find(tmp_path), IMAGES)
+    np.testing.assert_allclose(found.runner()(IMAGES), 2 * IMAGES.reshape(3, -1) @ weight, rtol=1e-3, atol=1e-3)
+
+
 def test_weights_in_a_file_beside_the_model_are_read(tmp_path):
     weight = onnx.numpy_helper.to_array(foreign.model().graph.initializer[0])
     (tmp_path / "weights.bin").write_bytes(b"1234" + weight.tobytes())

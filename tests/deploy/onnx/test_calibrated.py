@@ -11,7 +11,7 @@ from support.onnx_graphs import node, parse, random  # noqa: E402
 
 from ppcls_compress.deploy.onnx import runtime  # noqa: E402
 from ppcls_compress.deploy.onnx.calibrated import calibrate  # noqa: E402
-from ppcls_compress.deploy.onnx.graph import to_proto  # noqa: E402
+from ppcls_compress.deploy.onnx.graph import copied, to_proto  # noqa: E402
 from ppcls_compress.deploy.onnx.layered import layered, normalize_products  # noqa: E402
 from ppcls_compress.deploy.onnx.simplify import simplify  # noqa: E402
 from ppcls_compress.errors import ConfigError, UserError  # noqa: E402
@@ -47,7 +47,7 @@ def graph(body=BODY, weights=WEIGHTS, y=("n", 3)):
 def answers(model, folder, name="onnxruntime", images=IMAGES[0]):
     path = folder / "model.onnx"
     if model is not None:
-        path.write_bytes(to_proto(model.clone()).SerializeToString())
+        path.write_bytes(to_proto(copied(model)).SerializeToString())
     return runtime.load(path, name, threads=1).run(images)
 
 
@@ -61,7 +61,7 @@ def test_each_layer_computes_what_its_node_does():
     import paddle
 
     answer = found.network(paddle.to_tensor(IMAGES[0])).numpy()
-    watched = to_proto(model.clone())
+    watched = to_proto(copied(model))
     for item in found.nodes.values():
         watched.graph.output.append(onnx.helper.make_tensor_value_info(item.outputs[0].name, 1, None))
     expected = onnx.reference.ReferenceEvaluator(watched).run(None, {"x": IMAGES[0]})
