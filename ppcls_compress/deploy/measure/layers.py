@@ -21,7 +21,7 @@ RUNTIMES = ("onnxruntime", "openvino")
 """Those whose files a single layer can be written for."""
 _FRACTIONS = (0.25, 0.5, 1.0)
 _VERSION = 1
-_WORKER = "ppcls_compress.deploy.measure.layers_worker"
+_WORKER = "ppcls_compress.deploy.onnx.layers_worker"
 
 
 @dataclass(frozen=True)
