@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     if args.act is not None and (args.model is not None or args.config is not None):
         raise ConfigError("--act: names the model and how it is quantized; leave --model and -c out")
+    if args.override and args.config is None:
+        raise ConfigError(f"-o: {args.override[0]}: replaces a value of the file that -c names, and there is none")
     if args.reader is not None and args.act is None:
         raise ConfigError("--reader: goes with --act")
     if args.images is not None:

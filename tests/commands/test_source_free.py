@@ -55,6 +55,7 @@ def test_an_exported_model_is_quantized_compared_and_evaluated(project, capsys):
         (("--agreement", "1", "--format", "onnx-openvino", "--list", "{root}/none.txt"), "--list: {root}/none.txt"),
         (("--list", "{root}/photos.txt", "--gives", "features"), "a model that gives features is judged by eval"),
         (("--list", "{root}/five.txt"), "{root}/five.txt:1: label 4 is outside 0 .. 3"),
+        (("-o", "Global.seed=1"), "-o: Global.seed=1: replaces a value of the file that -c names"),
         (("--batches", "3"), "--batches: is for a configuration's weights"),
     ],
 )
