@@ -76,6 +76,20 @@ NET = {"name": "CIFARResNet8"}
             {},
             "Arch.models.0.Teacher.models.1.qk_din: unknown key 'qk_din'; did you mean 'qk_dim'?",
         ),
+        ({"name": "AttentionModel", "models": 3}, {}, "Arch.models.0.Teacher.models: expected a list, found 3"),
+        (
+            attending(NET, {"name": "LinearTransformTeacher"}, freeze_params_list=True),
+            {},
+            "Arch.models.0.Teacher.freeze_params_list: expected a list, found True",
+        ),
+        (
+            attending(NET, {"name": "LinearTransformTeacher"}, pretrained_list=1),
+            {},
+            "Arch.models.0.Teacher.pretrained_list: expected a list, found 1",
+        ),
+        (attending(NET, {"name": ["LinearTransformTeacher"]}), {}, "Arch.models.0.Teacher.models: expected a network"),
+        (None, {"model_name_pair": 3}, "model_name_pair"),
+        (None, {"model_name_pair": [["Student"], "Teacher"]}, "model_name_pair"),
         (None, {"qk_dim": 32}, "Loss.Train.AFDLoss.qk_dim: is 32, but 16 in the AttentionModel Student"),
     ],
 )
@@ -83,3 +97,10 @@ def test_what_does_not_fit_is_told_by_its_key(teacher, loss, told):
     with pytest.raises(ConfigError) as error:
         validate(configured(teacher, **loss), source="x")
     assert told in str(error.value)
+
+
+def test_what_stays_as_it_is_has_to_be_a_list():
+    content = configured()
+    content["Arch"]["freeze_params_list"] = 3
+    with pytest.raises(ConfigError, match=r"Arch\.(freeze_params_list|models)"):
+        validate(content, source="x")

@@ -85,6 +85,8 @@ def calibrate(
             "Slim.quant: an exported model is quantized by calibration alone: name: ptq, placement: layers, no classes "
             f"of your own; found name: {options.name}, placement: {options.placement}"
         )
+    if options.bits is not None:
+        raise ConfigError("Slim.quant.bits: is for networks that a configuration builds; per_layer sets bits by hand")
     found = layered.layered(model, folded)
     if not found.nodes:
         why = "; ".join(found.floats[:3]) or "it has no convolution and no linear layer"

@@ -128,6 +128,8 @@ def test_options_of_training_are_refused():
     model, folded = graph()
     with pytest.raises(ConfigError, match="by calibration alone"):
         calibrate(model, folded, QuantOptions(name="pact"), IMAGES)
+    with pytest.raises(ConfigError, match="Slim.quant.bits: is for networks that a configuration builds"):
+        calibrate(model, folded, replace(PTQ, bits={"target_bytes": 0.2}), IMAGES)
 
 
 def test_rules_go_by_the_names_of_weights():
