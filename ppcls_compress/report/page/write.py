@@ -54,7 +54,7 @@ def _sections(runs: Sequence[Run], answers: Answers, times: Sequence[Row], comma
     yield _cards(runs, answers, times)
     yield _heading("Before and after", _before_and_after(runs, answers, times))
     if len(times) > 1:
-        named = {_label(row): (row.median_ms, 100 * answers.top1(row.name)) for row in times}
+        named = {_label(row, times): (row.median_ms, 100 * answers.top1(row.name)) for row in times}
         drawn = svg.points(named, "milliseconds for one batch", "top-1 %", "accuracy against latency")
         yield _heading("Accuracy against latency", _wide(drawn))
     yield _heading("Classes", _classes(runs, answers))
@@ -116,7 +116,7 @@ def _before_and_after(runs: Sequence[Run], answers: Answers, times: Sequence[Row
             )
     note = (
         f'<p class="soft">top-1 is of the first format of each network, on {len(answers.labels):,} images; ms is the '
-        f"median of a batch of {times[0].batch} with {times[0].threads} threads, all timed in turns; speed-up is to "
+        f"median of a batch of {times[0].batch} with {times[0].threads} thread(s), all timed in turns; speed-up is to "
         "the first network in the same runtime; as trained: the share of images that got the class that the trained "
         "network gives.</p>"
     )
@@ -253,10 +253,9 @@ def _record(run: Run) -> str:
     return _folded(f"Record of {escape(run.name)}{from_where}", _code(json.dumps(run.record, indent=1)))
 
 
-def _label(row: Row) -> str:
-    return f"{row.name}, {row.format}" + (
-        "" if row.runtime.lower().startswith(row.format[:4]) else f" in {row.runtime}"
-    )
+def _label(row: Row, times: Sequence[Row]) -> str:
+    alike = [other for other in times if (other.name, other.format) == (row.name, row.format)]
+    return f"{row.name}, {row.format}" + (f" in {row.runtime}" if len(alike) > 1 else "")
 
 
 def _heading(title: str, content: str) -> str:
