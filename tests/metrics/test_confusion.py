@@ -19,3 +19,15 @@ def test_answers_are_counted_by_class_over_all_batches():
     assert [row["name"] for row in report["per_class"]] == ["a", "b", None, None]
     assert report["per_class"][3] == {"class_id": 3, "name": None, "images": 0, "accuracy": None}
     assert report["per_class"][1]["accuracy"] == np.mean(answers[labels == 1] == 1)
+
+
+def test_many_classes_have_their_answers_and_no_matrix():
+    count = 20_000
+    metrics = WithConfusion([TopkAcc(topk=(1,))])
+    logits = np.zeros((3, count), np.float32)
+    logits[[0, 1, 2], [7, 19_999, 8]] = 1
+    metrics.measure([metrics.keep(logits, np.array([7, 19_999, 7]))])
+    report = metrics.report(None)
+    assert report["confusion_matrix"] is None
+    assert len(report["per_class"]) == count
+    assert [report["per_class"][index]["accuracy"] for index in (7, 19_999, 8)] == [0.5, 1.0, None]

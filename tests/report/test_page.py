@@ -124,6 +124,7 @@ def test_answers_are_counted():
     assert found.top1("old") == found.top1("new") == 0.6
     np.testing.assert_array_equal(found.confusion("old")[:3, :3], [[1, 1, 0], [0, 2, 0], [1, 0, 0]])
     np.testing.assert_array_equal(found.per_class("new")[:3], [1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(found.counts, [2, 2, 1, 0])
     assert np.isnan(found.per_class("new")[3])
     assert found.changed("old", "new").tolist() == [2, 4, 1]  # lost, neither, won
 

@@ -48,11 +48,16 @@ class Answers:
         pairs = self.labels * self.classes + self.given[name]
         return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes)
 
+    @property
+    def counts(self) -> np.ndarray:
+        """How many images each class has, int64 [classes]."""
+        return np.bincount(self.labels, minlength=self.classes)
+
     def per_class(self, name: str) -> np.ndarray:
         """The share of each class's images that are answered rightly, [classes]; not a number without images."""
-        counts = self.confusion(name)
+        right = np.bincount(self.labels[self.labels == self.given[name]], minlength=self.classes)
         with np.errstate(invalid="ignore"):
-            return counts.diagonal() / counts.sum(axis=1)
+            return right / self.counts
 
     def changed(self, first: str, other: str) -> np.ndarray:
         """The positions of images that two models answer differently; those that one loses come first."""

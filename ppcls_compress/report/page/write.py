@@ -126,7 +126,7 @@ def _before_and_after(runs: Sequence[Run], answers: Answers, times: Sequence[Row
 def _classes(runs: Sequence[Run], answers: Answers) -> str:
     names = _class_names(runs, answers)
     shares = {run.name: 100 * answers.per_class(run.name) for run in runs}
-    counts = answers.confusion(runs[0].name).sum(axis=1)
+    counts = answers.counts
     rows = []
     for index in _most_interesting(list(shares.values()), answers.classes):
         found = [values[index] for values in shares.values()]
