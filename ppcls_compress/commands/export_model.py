@@ -96,14 +96,18 @@ def run(args: argparse.Namespace) -> None:
             configured.export_all(config, found.model, found.record, directory, one, class_names=class_names)
 
 
+_TUNED = ("onnx-ort", "onnx-openvino")
+"""Formats that are for the machines that time them; what is for TensorRT is not."""
+
+
 def _check_tune(args: argparse.Namespace, chosen: Sequence[Format]) -> None:
     if args.profile:
         check_path("--profile", args.profile, "file")
         if not args.tune:
             raise ConfigError("--profile: is for --tune, which chooses by it")
     for kind in chosen:
-        if args.tune and not set(kind.runtime().needs) & {"onnxruntime", "openvino"}:
-            raise ConfigError(f"--tune: places the layers of onnx-ort and onnx-openvino, not of {kind.name}")
+        if args.tune and kind.name not in _TUNED:
+            raise ConfigError(f"--tune: places the layers of {' and '.join(_TUNED)}, not of {kind.name}")
 
 
 def _class_names(config: Config, *, optional: bool) -> list[str] | None:

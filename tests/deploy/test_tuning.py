@@ -1,13 +1,16 @@
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
 
+from ppcls_compress.commands import export_model
 from ppcls_compress.config.load import validate
 from ppcls_compress.deploy import formats, tuning
 from ppcls_compress.deploy.measure.layers import Layer, Shape, Table, Times
 from ppcls_compress.engine import assemble
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
@@ -95,3 +98,11 @@ def test_layers_with_a_rule_of_their_own_keep_a_network_from_being_mixed_and_not
     )
     assert tuning.tune(config, variant, formats.get("onnx-ort"), None, None).record == variant[1]
     assert compared == ["integers", "float"]
+
+
+@pytest.mark.parametrize("name", ["onnx-qdq", "paddle"])
+def test_what_is_for_other_machines_or_has_no_layers_of_both_kinds_is_not_tuned(name):
+    args = SimpleNamespace(profile=None, tune=True)
+    export_model._check_tune(args, [formats.get("onnx-ort"), formats.get("onnx-openvino")])
+    with pytest.raises(ConfigError, match=f"--tune: places the layers of onnx-ort and onnx-openvino, not of {name}"):
+        export_model._check_tune(args, [formats.get("onnx-ort"), formats.get(name)])

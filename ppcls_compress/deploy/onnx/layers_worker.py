@@ -1,4 +1,4 @@
-"""The process that times single layers: `python -m ppcls_compress.deploy.measure.layers_worker REQUEST ANSWER`.
+"""The process that times single layers: `python -m ppcls_compress.deploy.onnx.layers_worker REQUEST ANSWER`.
 
 Each layer is an ONNX file of its own, once in float and once with its weight, input and output rounded.
 """
