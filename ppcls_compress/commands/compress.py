@@ -61,7 +61,5 @@ def run(args: argparse.Namespace) -> None:
             logger.info("the search is over; %d trainings were done here", search.work(workshop))
             return
         found = search.lead(workshop)
-        logger.info(
-            "kept by %s, %s: %s", found.row.name, found.row.title, search.told(found.row, config.Slim.auto.cost)
-        )
+        logger.info("kept by %s, %s: %s", found.row.name, found.row.title, found.told(config.Slim.auto.cost))
         logger.info("written: %s", found.folder)

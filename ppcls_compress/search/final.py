@@ -38,6 +38,13 @@ class Outcome:
     drop: judge.Drop
     folder: Path
 
+    def told(self, cost: str) -> str:
+        """What it loses on the images that decide, for they alone say so without bias, and what is left of the cost."""
+        return (
+            f"{self.drop.points:+.2f} points lost on the {self.drop.images} images that decide, less than "
+            f"{self.drop.bound:.2f}, {self.row.shares[cost]:.1%} of the {cost}"
+        )
+
 
 def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
     """Let the deciding images choose among the finalists; write the tables, and the result where there is one.

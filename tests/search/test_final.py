@@ -62,6 +62,8 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
     found, asked = concluded(workshop, monkeypatch, n0=1.2, n1=0.9)
     assert asked == [("000-0", 0.04), ("001-0", 0.008)]
     assert (found.row.name, found.folder) == ("001-0", workshop.folder / "result")
+    # 0.20 points were lost on the images of the search, which chose it.
+    assert found.told("bytes") == "+0.50 points lost on the 100 images that decide, less than 0.90, 50.0% of the bytes"
     assert (found.folder / "artifact" / "onnx-ort" / "model.onnx").read_text() == "001-0"
     recipe = yaml.safe_load((found.folder / "recipe.yaml").read_text())
     common = {"epochs": 3, "output_dir": "output/compressed", "save_inference_dir": "mine"}
