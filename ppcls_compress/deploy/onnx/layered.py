@@ -29,6 +29,8 @@ from ppcls_compress.deploy.onnx.weights import WEIGHTED, Folded
 
 _FATAL_ONLY = 4
 _SPATIAL = {"strides": [1, 1], "dilations": [1, 1], "pads": [0, 0, 0, 0]}
+_BARE = paddle.nn.Layer()
+"""What has the attributes that a layer's name would hide, `training` or `forward`."""
 _SUFFIX = re.compile(r"[._](weight|w_0|kernel|W)(\.turned)?$")
 
 
@@ -136,7 +138,7 @@ def _name(node: ir.Node, origin: Folded | None, taken: Mapping[str, ir.Node]) ->
     stem = _SUFFIX.sub("", weight) if "::" not in weight and not weight.isdecimal() else node.name or weight
     stem = re.sub(r"\W+", "_", stem).strip("_") or node.op_type
     name, number = stem, 1
-    while name in taken:
+    while name in taken or hasattr(_BARE, name):
         name, number = f"{stem}_{number}", number + 1
     return name
 

@@ -110,6 +110,13 @@ def test_rounding_of_weights_can_be_learned(tmp_path):
     assert distances[1] < 0.8 * distances[0]
 
 
+@pytest.mark.parametrize("name", ["forward", "training", "parameters"])
+def test_weights_may_be_called_as_what_every_layer_has(name):
+    model = parse("y = Conv (x, given)", x=X, y=("n", 5, 8, 8), given=random(5, 4, 1, 1))
+    model.graph.initializers["given"].name = f"{name}.weight"
+    assert list(calibrate(model, simplify(model), PTQ, IMAGES).grids) == [f"{name}_1"]
+
+
 def test_nodes_that_have_no_integer_form_stay_float_and_are_named(tmp_path):
     body = 'a = Conv <auto_pad = "SAME_LOWER"> (x, odd_weight)  y = Conv (a, w)'
     model, folded = graph(body, {"odd_weight": random(4, 4, 3, 3), "w": random(5, 4, 1, 1)}, y=("n", 5, 8, 8))
