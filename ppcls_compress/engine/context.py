@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import paddle
-from rich.progress import track
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, SyntheticLoader
@@ -16,7 +15,8 @@ from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.hooks.taking_part import TakingPart
-from ppcls_compress.engine.logs import console, logger
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.progress import track
 from ppcls_compress.engine.together import Companions, around
 from ppcls_compress.engine.trainer import build_trainer, training_loss
 from ppcls_compress.slim.recipe import CALIBRATION_BATCHES, Context, Record
@@ -85,5 +85,4 @@ def compression_context(
 
 def _shown(items: Sequence[str], what: str) -> Iterable[str]:
     logger.info("%s: %d layers, one after the other", what, len(items))
-    hidden = not (console.is_terminal and distributed.is_main())
-    return track(items, what, console=console, transient=True, disable=hidden)
+    return track(items, what)

@@ -85,7 +85,7 @@ class Ready:
         logger.info("sensitivity of each layer to quantization")
         file = self.workshop.folder / "analysis.json"
         found = analysis_run.study(quantized, file, images=_IMAGES // 2, identify=fingerprint)
-        return [row.layer for row in sorted(found, key=lambda row: row.output_db)]
+        return [row.layer for row in sorted(found.rows, key=lambda row: row.output_db)]
 
 
 def prepare(workshop: Workshop) -> Ready:

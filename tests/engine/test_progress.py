@@ -10,7 +10,7 @@ import time
 import pytest
 from rich.console import Console
 
-from ppcls_compress.engine import logs, progress
+from ppcls_compress.engine import context, logs, progress
 from ppcls_compress.engine.logs import logger, logging_to, reporting, tell_event
 from ppcls_compress.engine.progress import Step, shown, step, track
 from ppcls_compress.errors import UserError
@@ -43,6 +43,13 @@ def test_a_terminal_shows_the_innermost_step_and_then_the_outer_one_again(termin
     assert "loss 1.5" in text
     assert "1/3" in text
     assert progress._DISPLAY.get() is None
+
+
+def test_layers_that_compression_goes_through_are_a_step_of_the_one_display(terminal):
+    with shown("train"):
+        for _ in context._shown(["conv"], "rounding weights"):
+            tasks = progress._DISPLAY.get().progress.tasks
+            assert [(task.description, task.total) for task in tasks if task.visible] == [("rounding weights", 1)]
 
 
 def test_a_forked_process_does_not_wait_for_the_lock_of_the_thread_that_draws(terminal, capfd):

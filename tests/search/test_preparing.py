@@ -1,11 +1,16 @@
 from types import SimpleNamespace
 
 import pytest
+from support.project import make_project
 
 from ppcls_compress.config.auto import Auto
+from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy.measure.layers import Table
+from ppcls_compress.engine import assemble, checkpoint
 from ppcls_compress.errors import ConfigError
-from ppcls_compress.search import preparing
+from ppcls_compress.search import preparing, split
+from ppcls_compress.search.space import Candidate
+from ppcls_compress.slim.record import empty_record
 
 
 def test_latencies_of_another_runtime_are_refused(tmp_path):
@@ -17,3 +22,17 @@ def test_latencies_of_another_runtime_are_refused(tmp_path):
         preparing.prepare(workshop)
     Table({"runtime": "onnxruntime"}, {}).save(file)
     preparing._check_profile(workshop)
+
+
+def test_layers_that_quantization_hurts_most_are_spared(tmp_path):
+    prefix = tmp_path / "dense"
+    options = [f"Global.pretrained_model={prefix}", "Slim.auto={max_drop: 1, minimize: bytes}"]
+    config = load_config(make_project(tmp_path), options)
+    checkpoint.save_model(prefix, assemble.build_dense(config), empty_record())
+    seen, kept = split.halves(config)
+    ready = preparing.Ready(SimpleNamespace(folder=tmp_path), seen, kept, None, None)
+    sections = [ready.slim_of(Candidate(spared=count)) for count in (0, 1, 3)]
+    skipped = [section["quant"].get("skip", []) for section in sections]
+    assert [len(set(names)) for names in skipped] == [0, 1, 3]
+    assert skipped[2][:1] == skipped[1]
+    assert all(section["distill"] == {"teacher": str(prefix)} for section in sections)
