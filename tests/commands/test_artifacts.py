@@ -69,7 +69,7 @@ def test_report_puts_artifacts_side_by_side(exported, tmp_path, capsys):
         (["nowhere/at/all"], "report: nowhere/at/all does not exist"),
         (["dense=/nowhere/at/all"], "report: dense: /nowhere/at/all does not exist"),
         (["a={root}/dense/inference", "a={root}/small/inference"], "two artifacts are called 'a'"),
-        (["a={root}/images"], "not a complete exported model"),
+        (["a={root}/images"], "holds no exported model"),
     ],
 )
 def test_bad_artifacts_are_one_line(exported, capsys, artifacts, expected):

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.commands import QUANT, call, errors
 
@@ -119,7 +120,8 @@ def test_what_fails_alike_in_every_format_is_told_once(trained_config, trained, 
 
 def test_calibration_images_are_read_only_where_needed(trained_config, monkeypatch):
     read = []
-    monkeypatch.setattr(samples, "from_split", lambda config, modes, count: read.append(modes[0]) or "images")
+    images = samples.Samples(np.zeros((2, 3, 8, 8), np.float32), None, "images")
+    monkeypatch.setattr(samples, "from_split", lambda config, modes, count: read.append(modes[0]) or images)
     config = load_config(trained_config, ())
 
     def needing(*names, **options):
