@@ -16,6 +16,7 @@ import onnx_ir as ir
 from ppcls_compress.deploy.onnx.graph import add_constant, computed_by, constant
 from ppcls_compress.deploy.onnx.layers import QuantizedNode
 from ppcls_compress.deploy.onnx.marks import MARK
+from ppcls_compress.deploy.onnx.place_ort import MOVING
 from ppcls_compress.deploy.onnx.qdq import Grid, quantize_tensor, shared
 from ppcls_compress.deploy.onnx.weights import WEIGHTED
 
@@ -53,8 +54,29 @@ def place(
             if computed_by(value) != "DequantizeLinear":
                 # A tensor that is zero throughout says nothing of its range; any is exact for it.
                 quantize_tensor(value, Grid(limits[value] / _LEVELS or 1.0, 0, "int8"), [node])
+    for node in [node for node in model.graph if node.op_type in WEIGHTED and _is_rounded(node.inputs[1])]:
+        scale = _moved_scale(node.inputs[0])
+        if scale is not None:
+            quantize_tensor(node.inputs[0], Grid(scale, 0, "int8"), [node])
     told = f"{coarser} tensors are rounded more coarsely than in training, whose zero points were others than 0"
     return [told] if coarser else []
+
+
+def _moved_scale(value: ir.Value) -> float | None:
+    """The scale of what operators made of rounded tensors by moving their elements, the widest; None of other tensors.
+
+    A pair with it rounds to what is there already, and TensorRT looks for it in front of the layer.
+    """
+    pending, scales = [value], []
+    while pending:
+        node = pending.pop().producer()
+        if node is None or (node.op_type not in (*MOVING, "Concat") and node.op_type != PAIR[1]):
+            return None
+        if node.op_type == PAIR[1]:
+            scales.append(float(constant(node.inputs[1])))
+        else:
+            pending += node.inputs[: None if node.op_type == "Concat" else 1]
+    return None if computed_by(value) == PAIR[1] else max(scales)
 
 
 def _make_symmetric(node: ir.Node) -> bool:

@@ -128,3 +128,32 @@ def test_quantized_biases_open_sums_and_wrong_axes_are_told(tmp_path):
     assert "its bias is quantized" in told
     assert "its weight has scales along axis 1; its output channels lie along 0" in told
     assert "which is added to a quantized layer's result, is not quantized" in told
+
+
+class Joined(nn.Layer):
+    """A convolution that reads a rounded tensor beside itself pooled."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.pool = nn.Conv2D(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2D(3, 1, 1)
+        self.mix, self.last = nn.Conv2D(12, 6, 1), nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = self.act(self.first(x))
+        return self.last(self.mix(paddle.concat([x, self.pool(x)], axis=1)).mean(axis=[2, 3]))
+
+
+@pytest.mark.parametrize("placement", ["layers", "deploy"])
+def test_what_is_joined_of_rounded_tensors_is_rounded_in_front_of_the_layer(placement, tmp_path):
+    model, _ = quant.prepare(
+        Joined(), QuantOptions(name="pact", placement=placement, **FOR_TENSORRT), inputs=[[2, 3, 8, 8]]
+    )
+    quant.calibrate(model, [paddle.to_tensor(IMAGES)])
+    model.eval()
+    found = written(model, tmp_path)
+    file = onnx.load(found.path)
+    made = {name: node for node in file.graph.node for name in node.output}
+    convolutions = [node for node in file.graph.node if node.op_type == "Conv"]
+    assert [made[node.input[0]].op_type for node in convolutions] == ["DequantizeLinear"] * 2
+    expected = model(paddle.to_tensor(IMAGES)).numpy()
+    assert np.abs(answers(found.path) - expected).mean() < 0.03 * np.abs(expected).max()
