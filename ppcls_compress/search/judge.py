@@ -123,7 +123,7 @@ def drop(config: Config, dense: Rows, other: Rows, alpha: float = ALPHA) -> Drop
         was, is_ = right(metric, dense), right(metric, other)
         bound = 100 * paired_bound(int((was & ~is_).sum()), int((is_ & ~was).sum()), count, alpha)
     else:
-        bound = resampled_bound(points, count, alpha)
+        bound = 100 * resampled_bound(lambda at: points(at) / 100, count, alpha)
     return Drop(points(whole), bound, count)
 
 
