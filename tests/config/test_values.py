@@ -110,7 +110,7 @@ def test_a_boolean_is_no_option_of_a_network_either():
             "DataLoader.Train.loader=4",
             "DataLoader.Train.loader: expected a section, a dictionary with keys num_workers, use_shared",
         ),
-        ("Slim=fpgm", "Slim: expected a section, a dictionary with keys prune, quant, distill, found 'fpgm'"),
+        ("Slim=fpgm", "Slim: expected a section, a dictionary with keys prune, quant, distill, auto, found 'fpgm'"),
         (
             "Slim.prune=fpgm",
             "Slim.prune: expected a section, a dictionary such as {name: fpgm, pruned_ratio: 0.3}, found 'fpgm'",
