@@ -132,6 +132,7 @@ class Format:
         extra: of this package, which brings `writes`.
         writes: what must be importable to write it, beside this package's own dependencies.
         calibrated: whether quantized networks need calibration images.
+        rounds_more: whether it rounds more than training for deployment does, so that those networks need them too.
         fixed: whether it holds one range for each tensor, so that those need calibration images too whose layers find
             their range anew for each batch.
         companions: formats that are written along with it for a quantized network.
@@ -149,6 +150,7 @@ class Format:
     extra: str = ""
     writes: tuple[str, ...] = ()
     calibrated: bool = False
+    rounds_more: bool = False
     fixed: bool = False
     companions: tuple[str, ...] = ()
     selectable: bool = True

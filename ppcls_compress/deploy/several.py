@@ -64,7 +64,11 @@ def needed(chosen: Sequence[Format], record: Record) -> tuple[list[Format], list
     wanted = [kind for name, kind in formats.FORMATS.items() if name in named]
     anew = options.get("activation_quantize_type") == "abs_max"
     unknown = step is not None and not learned
-    return wanted, [kind.name for kind in wanted if unknown and (kind.calibrated or (kind.fixed and anew))]
+    return wanted, [
+        kind.name
+        for kind in wanted
+        if (unknown and (kind.calibrated or (kind.fixed and anew))) or (step is not None and kind.rounds_more)
+    ]
 
 
 def export_formats(

@@ -136,6 +136,7 @@ def test_calibration_images_are_read_only_where_needed(trained_config, monkeypat
     assert needing("onnx-openvino", activation_quantize_type="abs_max") == ["onnx-openvino"]
     assert needing("onnx-ort", "onnx-openvino") == ["onnx-ort"]
     assert needing("onnx-ort", "onnx-openvino", placement="deploy") == []
+    assert needing("onnx-ort", "onnx-qdq", placement="deploy") == ["onnx-qdq"]
 
 
 def test_a_benchmark_tells_formats_of_different_networks(tmp_path, monkeypatch):

@@ -100,6 +100,7 @@ FORMATS = (
         extra=EXTRAS["qdq"],
         writes=LAYOUTS["qdq"],
         calibrated=True,
+        rounds_more=True,
         fixed=True,
         any_grid=False,
     ),
