@@ -370,6 +370,7 @@ def test_every_native_family(arch, tmp_path):
     for layout in LAYOUTS:
         written = write(model, tmp_path / layout, layout, image_shape=shape, calibration=[images(16, shape)])
         for name in ("onnxruntime", "openvino"):
-            assert difference(written.path, name, expected, data) < 0.05
+            # TensorRT's grids have a zero point of 0 and so are coarser.
+            assert difference(written.path, name, expected, data) < (0.1 if layout == "qdq" else 0.05)
         for done, whole in runtime.integer_share(written.path, "openvino").values():
             assert done == whole
