@@ -64,8 +64,10 @@ def save(model: ir.Model, path: str | Path, metadata: Mapping[str, str] | None =
 
 
 def copied(model: ir.Model) -> ir.Model:
-    """A copy that shares the arrays; what goes in and comes out is known as well as before."""
+    """A copy that shares the arrays; ends are known as well as before, and so is what marks hold."""
     other = model.clone()
+    for node, twin in zip(model.graph, other.graph, strict=True):
+        twin.meta.update(node.meta)  # `onnx_ir` 0.1.14 leaves it out
     ends = zip((*model.graph.inputs, *model.graph.outputs), (*other.graph.inputs, *other.graph.outputs), strict=True)
     for value, twin in ends:
         twin.type, twin.shape = value.type, value.shape  # which `onnx_ir` 0.1.14 leaves out

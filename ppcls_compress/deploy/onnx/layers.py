@@ -11,6 +11,7 @@ import onnx_ir as ir
 import paddle
 
 from ppcls_compress.deploy.notes import binding, some
+from ppcls_compress.deploy.onnx.graph import copied
 from ppcls_compress.deploy.onnx.weights import FOLDING, WEIGHTED, Folded, output_channel_axis
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.quant import quant_layers
@@ -181,6 +182,6 @@ def _dequantized(integers: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarr
 
 def counterpart(model: ir.Model, nodes: Sequence[QuantizedNode]) -> tuple[ir.Model, list[QuantizedNode]]:
     """A copy of the graph, which shares the arrays, and the quantized nodes as they are in it."""
-    other = model.clone()
+    other = copied(model)
     twins = dict(zip(model.graph, other.graph, strict=True))
     return other, [replace(item, node=twins[item.node]) for item in nodes]

@@ -121,7 +121,7 @@ class Moments:
         self._y += wanted.sum(axis=2, dtype=np.float64)
         self._xx += read @ read.transpose(0, 2, 1)
         self._yx += wanted @ read.transpose(0, 2, 1)
-        self._yy += np.square(wanted).sum(axis=2, dtype=np.float64)
+        self._yy += np.square(wanted, dtype=np.float64).sum(axis=2)
 
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Of what is read, [groups, D], and of what should be given, [groups, out]."""
