@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,5 +86,17 @@ def _page(args: argparse.Namespace, named: Mapping[str, str]) -> None:
         given = answers.ask(config, predictors)
         times = benchmark.measure(models, threads=args.threads, batch=args.batch_size, rounds=args.rounds)
         file = Path(args.page or found[-1].folder / PAGE)
-        write.write(file, found, given, times, [shlex.join(["ppcls-compress", "report", *sys.argv[2:]])])
+        write.write(file, found, given, times, [_command(args)])
         logger.info("the page is %s (%.1f MB)", file, file.stat().st_size / 1e6)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """What makes the same page, whichever way it was asked for."""
+    words = ["ppcls-compress", "report", *([] if args.config is None else ["-c", args.config])]
+    for override in args.override:
+        words += ["-o", override]
+    for option in ("images", "page"):
+        words += [] if getattr(args, option) is None else [f"--{option}", getattr(args, option)]
+    for option in ("threads", "batch_size", "rounds"):
+        words += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+    return shlex.join([*words, *args.artifacts])

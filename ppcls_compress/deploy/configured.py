@@ -76,11 +76,7 @@ def export_all(
     *,
     class_names: Sequence[str] | None = None,
 ) -> list[ExportResult]:
-    """Write an artifact of each format, and tell what it holds and how far it is from the model.
-
-    A format that fails keeps none of the others from being written. A companion that has no form for this network, or
-    none for its grids that comes near enough, is left out; one that lies there from an earlier export goes then, for it
-    would be of another network. A companion that fails for any other reason is a failure like that of a format.
+    """`several.export_formats` of a configured network, described as the configuration says.
 
     Args:
         directory: of all formats; some have a sub-folder of it.

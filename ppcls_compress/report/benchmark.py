@@ -217,7 +217,7 @@ def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]
             lines.append(
                 f"{row.name} ({row.format}) in {row.runtime} is slower than float: {row.median_ms:.2f} ms, "
                 f"{fastest.name} in {fastest.runtime} takes {fastest.median_ms:.2f} ms "
-                f"(batch {row.batch}, {_threads(row.threads)})"
+                f"(batch {row.batch}, {threads_told(row.threads)})"
             )
     return lines
 
@@ -228,7 +228,7 @@ def show(rows: Sequence[Row]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)  # a file or a pipe has no width that would cut the columns
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
-        table = Table(title=f"batch {batch}, {_threads(threads)}", title_justify="left")
+        table = Table(title=f"batch {batch}, {threads_told(threads)}", title_justify="left")
         for heading in ("model", "compression", "format", "runtime"):
             table.add_column(heading)
         for heading in ("median ms", "p90 ms", "images/s", "peak MB", "disk MB", "speed-up", "over fastest"):
@@ -242,7 +242,8 @@ def show(rows: Sequence[Row]) -> None:
         console.print(table)
 
 
-def _threads(count: int) -> str:
+def threads_told(count: int) -> str:
+    """`1 thread`, `2 threads`."""
     return f"{count} thread{'s' if count > 1 else ''}"
 
 
@@ -276,7 +277,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         bars = panel.barh(range(len(chosen)), medians, xerr=tails, color=colours, error_kw={"linewidth": 1})
         panel.bar_label(bars, [f"{value:.2f}" for value in medians], padding=3, fontsize="small")
         panel.set_yticks(range(len(chosen)), labels, fontsize="small")
-        panel.set_title(f"batch {batch}, {_threads(threads)}", fontsize="medium")
+        panel.set_title(f"batch {batch}, {threads_told(threads)}", fontsize="medium")
         panel.set_xlabel("milliseconds")
     figure.suptitle(machine.cpu_name())
     with io.atomic(file) as partial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppcls_compress import io
@@ -22,6 +22,7 @@ from ppcls_compress.search.workshop import Workshop
 
 RESULT = "result"
 _NEAREST = 3
+_TIMED = "timed.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
     told: dict[str, judge.Drop] = {}
     finalists = rows.finalists(found, auto)
     for row, alpha in zip(finalists, levels(len(finalists)), strict=True):
+        row = _timed_anew(workshop, row)
+        if rows.over(row, auto) > 0:
+            failed[row.name] = (
+                f"timed anew it takes {row.shares[auto.cost]:.1%} of the dense network's {auto.cost}, and "
+                f"{auto.share:.1%} are allowed"
+            )
+            continue
         told[row.name] = drop = _decided(workshop, ready, row, alpha)
         logger.info("%s on %d images that decide: %+.2f points lost, less than %.2f with %.1f%% confidence", row.name,
                     drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
@@ -77,6 +85,21 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
         shutil.rmtree(workshop.folder / RESULT, ignore_errors=True)
         raise NotKeptError(_refusal(workshop, explained, told, ready))
     return Outcome(chosen, told[chosen.name], _hand_over(workshop, ready, chosen, told[chosen.name]))
+
+
+def _timed_anew(workshop: Workshop, row: Row) -> Row:
+    """The finalist with a latency that did not choose it, measured once; as it is where latency does not count.
+
+    The smallest of many measurements is smaller than what it measured, so it may not be the one that is promised.
+    """
+    if not workshop.timed:
+        return row
+    folder = workshop.place_of(row.name)
+    if not (folder / _TIMED).exists():
+        runtime = workshop.config.Slim.auto.place[1]
+        anew = judge.costs(folder / row.artifact, workshop.dense_artifact, runtime, timed=True)
+        io.write_json(folder / _TIMED, {"latency": anew.latency})
+    return replace(row, shares={**row.shares, **io.read_json(folder / _TIMED)})
 
 
 def _decided(workshop: Workshop, ready: Ready, row: Row, alpha: float) -> judge.Drop:

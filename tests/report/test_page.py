@@ -69,6 +69,9 @@ def test_a_page_of_two_runs_stands_alone(project, tmp_path, capsys):
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     assert titles[:4] == ["Before and after", "Accuracy against latency", "Classes", "Images whose answer changed"]
     assert "0 of 12 images" in text
+    shown = re.search(r'<pre tabindex="0">(ppcls-compress.*?)</pre>', text)[1]
+    assert shown.startswith(f"ppcls-compress report -c {project} --page {file} --threads 1 --batch-size 1 --rounds 2 ")
+    assert shown.endswith(f"small={root / 'small'}&#x27;")
 
 
 class Bright:

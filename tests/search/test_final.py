@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -125,3 +126,24 @@ def test_a_configuration_without_a_contract_is_told_what_it_looks_like(tmp_path,
     assert (
         "Slim.auto: this section says what may be lost and what is wanted, such as {max_drop" in capsys.readouterr().err
     )
+
+
+def test_a_file_that_is_slower_when_it_is_timed_anew_is_not_handed_over(workshop, monkeypatch):
+    auto = Auto(max_drop=1.0, target={"latency": 0.5}, runtime="onnx-ort")
+    workshop.config.Slim.auto = auto
+    found = [replace(each, shares={**each.shares, "latency": 0.45}) for each in FOUND[:2]]
+    measured, asked = {"000-0": 0.52, "001-0": 0.48}, []
+
+    def costs(folder, dense, runtime, *, timed):
+        asked.append(folder.parts[-3])
+        return judge.Costs(1, 1, 1, measured[folder.parts[-3]])
+
+    monkeypatch.setattr(judge, "costs", costs)
+    monkeypatch.setattr(final, "_decided", lambda *_: Drop(0.0, 0.5, 100))
+    ready = SimpleNamespace(seen=workshop.config, kept=None)
+    chosen = final.conclude(workshop, ready, found).row
+    assert (chosen.name, chosen.shares["latency"]) == ("001-0", 0.48)
+    assert final.conclude(workshop, ready, found).row == chosen
+    assert asked == ["000-0", "001-0"]  # once each, so that the same command ends alike
+    reasons = {each["name"]: each["lost"] for each in json.loads((workshop.folder / "tried.json").read_text())}
+    assert "timed anew it takes 52.0% of the dense network's latency, and 50.0% are allowed" in reasons["000-0"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppcls_compress import io
 from ppcls_compress.deploy.measure import machine
-from ppcls_compress.report.benchmark import Row
+from ppcls_compress.report.benchmark import Row, threads_told
 from ppcls_compress.report.page import svg
 from ppcls_compress.report.page.answers import Answers, picture
 from ppcls_compress.report.page.runs import Run, sensitivities
@@ -114,11 +114,11 @@ def _before_and_after(runs: Sequence[Run], answers: Answers, times: Sequence[Row
                     "" if agreement is None else f"{100 * agreement:.2f}%",
                 ]
             )
+    how = f"a batch of {times[0].batch} with {threads_told(times[0].threads)}"
     note = (
         f'<p class="soft">top-1 is of the first format of each network, on {len(answers.labels):,} images; ms is the '
-        f"median of a batch of {times[0].batch} with {times[0].threads} thread(s), all timed in turns; speed-up is to "
-        "the first network in the same runtime; as trained: the share of images that got the class that the trained "
-        "network gives.</p>"
+        f"median of {how}, all timed in turns; speed-up is to the first network in the same runtime; as trained: the "
+        "share of images that got the class that the trained network gives.</p>"
     )
     return _table(head, rows) + note
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from ppcls_compress.errors import ConfigError, shortened, unknown
+from ppcls_compress.errors import ConfigError, shortened
 
 FLOAT = 32
 """The bits of what stays float."""
@@ -48,20 +46,3 @@ class BitBudget:
 
 # It is read by pydantic, which then refuses keys that do not exist.
 BitBudget.__pydantic_config__ = {"extra": "forbid"}
-
-
-def bit_budget(value: Any) -> BitBudget | None:
-    """The options, from what a record or a call gives.
-
-    Raises:
-        ConfigError: `value` is something else.
-    """
-    if value is None or isinstance(value, BitBudget):
-        return value
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"bits: a mapping such as {{target_bytes: 0.2}} is needed, found {shortened(value)}")
-    known = [field.name for field in fields(BitBudget)]
-    for key in value:
-        if key not in known:
-            raise ConfigError(f"bits: {unknown('key', key, known)}")
-    return BitBudget(**value)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
 from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
-from ppcls_compress.slim.options.bits import FLOAT, BitBudget, bit_budget
-from ppcls_compress.slim.options.reconstruction import Reconstruction, reconstruction
-from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, rules
+from ppcls_compress.slim.options.bits import FLOAT, BitBudget
+from ppcls_compress.slim.options.reconstruction import Reconstruction
+from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, nested, rules
 
 WeightType = Literal[
     "abs_max",
@@ -151,8 +151,10 @@ class QuantOptions:
         object.__setattr__(self, "quantizable_layer_type", _layer_types(self.quantizable_layer_type))
         object.__setattr__(self, "skip", names("skip", self.skip))
         object.__setattr__(self, "per_layer", rules(self.per_layer))
-        object.__setattr__(self, "reconstruction", reconstruction(self.reconstruction))
-        object.__setattr__(self, "bits", bit_budget(self.bits))
+        object.__setattr__(
+            self, "reconstruction", nested(Reconstruction, "reconstruction", self.reconstruction, "{iterations: 300}")
+        )
+        object.__setattr__(self, "bits", nested(BitBudget, "bits", self.bits, "{target_bytes: 0.2}"))
         if self.backend == "paddleslim" and (self.name == "pact" or self.weight_preprocess_type):
             object.__setattr__(self, "compat", "paddleslim")
         for key, name in self.classes().items():

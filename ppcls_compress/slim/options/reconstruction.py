@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from ppcls_compress.errors import ConfigError, shortened, unknown
+from ppcls_compress.errors import ConfigError, shortened
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,3 @@ class Reconstruction:
 
 # It is read by pydantic, which then refuses keys that do not exist.
 Reconstruction.__pydantic_config__ = {"extra": "forbid"}
-
-
-def reconstruction(value: Any) -> Reconstruction | None:
-    """The options, from what a record or a call gives.
-
-    Raises:
-        ConfigError: `value` is something else.
-    """
-    if value is None or isinstance(value, Reconstruction):
-        return value
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"reconstruction: a mapping such as {{iterations: 300}} is needed, found {shortened(value)}")
-    known = [field.name for field in fields(Reconstruction)]
-    for key in value:
-        if key not in known:
-            raise ConfigError(f"reconstruction: {unknown('key', key, known)}")
-    return Reconstruction(**value)

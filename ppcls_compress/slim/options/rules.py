@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ppcls_compress.errors import ConfigError, shortened, unknown
 
@@ -52,6 +52,32 @@ class LayerRule:
 
 # It is read by pydantic, which then refuses keys that do not exist.
 LayerRule.__pydantic_config__ = {"extra": "forbid"}
+
+
+Nested = TypeVar("Nested")
+
+
+def nested(kind: type[Nested], key: str, value: Any, example: str) -> Nested | None:
+    """Options that stand under a key of other options, from what a record or a call gives.
+
+    Args:
+        kind: their dataclass.
+        key: for messages.
+        value: None, the options themselves, or a mapping of their keys.
+        example: a mapping as a user writes it, for messages.
+
+    Raises:
+        ConfigError: `value` is something else, or has a key that they do not have.
+    """
+    if value is None or isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}: a mapping such as {example} is needed, found {shortened(value)}")
+    known = [field.name for field in fields(kind)]
+    for name in value:
+        if name not in known:
+            raise ConfigError(f"{key}: {unknown('key', name, known)}")
+    return kind(**value)
 
 
 def names(key: str, value: Any) -> tuple[str, ...]:

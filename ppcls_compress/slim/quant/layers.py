@@ -11,7 +11,7 @@ import copy
 import functools
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -281,6 +281,22 @@ def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+@contextlib.contextmanager
+def watched(
+    found: Mapping[str, paddle.nn.Layer], watcher: Callable[[str], Callable[..., None]], *, after: bool = False
+) -> Iterator[None]:
+    """Within the block each call of a layer is told to `watcher(name)`, before it or after, as to hooks of Paddle."""
+    hooks = [
+        (layer.register_forward_post_hook if after else layer.register_forward_pre_hook)(watcher(name))
+        for name, layer in found.items()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:

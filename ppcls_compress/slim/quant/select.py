@@ -14,7 +14,7 @@ from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.options.rules import LAYER_TYPES
 from ppcls_compress.slim.quant.foreign import ForeignLayer
-from ppcls_compress.slim.quant.layers import QuantLayer, base_type, evaluating, has_own_forward, taken_name
+from ppcls_compress.slim.quant.layers import QuantLayer, base_type, evaluating, has_own_forward, taken_name, watched
 from ppcls_compress.slim.quant.normed import has_weight
 
 _WEIGHTED = (
@@ -95,15 +95,11 @@ def uncalled(model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs) -> l
     def noting(name: str) -> Callable[[paddle.nn.Layer, tuple], None]:
         return lambda layer, given: called.add(name)
 
-    hooks = [layer.register_forward_pre_hook(noting(name)) for name, layer in found.items()]
     try:
-        with evaluating(model), paddle.no_grad():
+        with watched(found, noting), evaluating(model), paddle.no_grad():
             describing.call(model, describing.example(inputs))
     except Exception:  # whatever a user's network raises on images that are noise
         return []
-    finally:
-        for hook in hooks:
-            hook.remove()
     return [name for name in chosen if name not in called]
 
 

@@ -136,12 +136,8 @@ def _places(model: paddle.nn.Layer, found: Mapping[str, paddle.nn.Layer], batch:
 
         return count
 
-    hooks = [layer.register_forward_post_hook(counter(name)) for name, layer in found.items()]
-    try:
+    with layers.watched(found, counter, after=True):
         describing.call(model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return counts
 
 

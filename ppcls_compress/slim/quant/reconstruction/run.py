@@ -100,12 +100,8 @@ def _calls(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer], batch: Any
 
         return count
 
-    hooks = [layer.register_forward_pre_hook(counter(name)) for name, layer in found.items()]
-    try:
+    with layers.watched(found, counter):
         describing.call(model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return counts
 
 
