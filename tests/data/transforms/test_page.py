@@ -1,4 +1,4 @@
-"""The guide lists every transform with its options."""
+"""docs/data.md lists every transform with its options."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 
 from ppcls_compress.data.transforms import BATCH_TRANSFORMS, TRANSFORMS
 
-GUIDE = Path(__file__).parents[3] / "docs" / "guide.md"
+PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 _ENTRY = re.compile(r"`([A-Z]\w+)(?:: \{([\w\s,]+)\})?`")
 _OF_ONE_SAMPLE = {"key", "keys"}  # which parts of a sample Paddle's transforms change; there is one
 
 
 def listed():
-    section = GUIDE.read_text(encoding="utf-8").split("\n## Transforms\n")[1].split("\n`config_str` is")[0]
+    section = PAGE.read_text(encoding="utf-8").split("\n## Transforms\n")[1].split("\n`config_str` is")[0]
     return {name: set(re.findall(r"\w+", keys)) for name, keys in _ENTRY.findall(section) if keys or name in TRANSFORMS}
 
 
