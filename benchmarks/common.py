@@ -94,6 +94,38 @@ def run_child(
     return None, f"exit code {done.returncode}: {reason[:300]}"
 
 
+def every_nth(path: Path, count: int) -> str:
+    """`count` lines from all over a list file, or all if there are fewer, as the text of another one."""
+    listed = path.read_text().splitlines()
+    return "\n".join(listed[:: max(1, len(listed) // count)][:count]) + "\n"
+
+
+def trained(config: Path, folder: Path, arch: str, settings: Mapping[str, object]) -> Path:
+    """Train with the command of this toolkit, from where a killed run stopped; return the prefix of the last weights.
+
+    Args:
+        config: the YAML file.
+        folder: of the run; its file `done` says that it has ended.
+        arch: name of the network.
+        settings: by dotted key, more of what the file says.
+    """
+    last = folder / arch / "latest"
+    if (folder / "done").exists():
+        return last
+    settings = {"Arch.name": arch, "Global.output_dir": folder, **settings}
+    if last.with_suffix(".pdstates").exists():
+        settings = {**settings, "Global.checkpoints": last}
+        settings.pop("Global.pretrained_model", None)
+    overrides = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+    script = Path(__file__).resolve().parent.parent / "tools" / "train.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a") as log:
+        command = [sys.executable, str(script), "-c", str(config), *overrides]
+        subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+    (folder / "done").touch()
+    return last
+
+
 def reset_peak_memory() -> None:
     """Let the kernel forget this process's highest resident size (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")

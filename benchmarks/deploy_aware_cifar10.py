@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from common import machine
+from calibrations import load
+from common import every_nth, machine, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "cifar10" / "resnet20.yaml"
@@ -33,16 +33,7 @@ CALIBRATION_IMAGES, STOCK = 256, "stock"
 
 def train(name: str, options: argparse.Namespace, slim: str | None) -> Path:
     """Train one network with the command of this toolkit; returns the prefix of its last weights."""
-    folder = options.work / name
-    last, log = folder / ARCH / "latest", options.work / f"{name}.log"
-    if (folder / "done").exists():
-        return last
-    images = options.work / f"train_{options.images}.txt"
-    listed = Path(os.environ["CIFAR10_DIR"], "train_list.txt").read_text().splitlines()
-    images.write_text("\n".join(listed[:: max(1, len(listed) // options.images)][: options.images]) + "\n")
     settings = {
-        "Arch.name": ARCH,
-        "Global.output_dir": folder,
         "Global.epochs": options.epochs if slim else options.float_epochs,
         "Global.print_batch_step": 50,
         "Global.eval_during_train": False,
@@ -51,31 +42,12 @@ def train(name: str, options: argparse.Namespace, slim: str | None) -> Path:
         "DataLoader.Train.sampler.batch_size": 64,
     }
     if slim:
+        images = options.work / f"train_{options.images}.txt"
+        images.write_text(every_nth(Path(os.environ["CIFAR10_DIR"], "train_list.txt"), options.images))
         settings["DataLoader.Train.dataset.cls_label_path"] = images
         settings["Slim"] = slim
         settings["Global.pretrained_model"] = options.start or options.work / "float" / ARCH / "latest"
-    if last.with_suffix(".pdstates").exists():
-        settings["Global.checkpoints"] = last
-        settings.pop("Global.pretrained_model", None)
-    overrides = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
-    with log.open("a") as out:
-        command = [sys.executable, str(ROOT / "tools" / "train.py"), "-c", str(CONFIG), *overrides]
-        subprocess.run(command, check=True, stdout=out, stderr=subprocess.STDOUT)
-    (folder / "done").touch()
-    return last
-
-
-def load(prefix: Path):
-    """The model of a checkpoint, in evaluation mode."""
-    from ppcls_compress import io, models
-    from ppcls_compress.engine import checkpoint
-    from ppcls_compress.models import weights
-    from ppcls_compress.slim import recipe
-
-    model = recipe.rebuild(models.build(ARCH, class_num=10), checkpoint.read_record(prefix))
-    weights.load_into(model, io.read_state(Path(f"{prefix}.pdparams")), source=str(prefix))
-    model.eval()
-    return model
+    return trained(CONFIG, options.work / name, ARCH, settings)
 
 
 def split(mode: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,8 +145,8 @@ def measure(prefixes: dict[str, Path], start: Path, options: argparse.Namespace)
     calibration = list(split("train", CALIBRATION_IMAGES)[0].reshape(-1, 64, *SHAPE))
     data, folder, rows = split("val", options.check), options.work / "export", []
     for name, prefix in prefixes.items():
-        rows += compare(name, load(prefix), folder, data, None if name == "deploy" else calibration)
-    plain = load(start)
+        rows += compare(name, load(ARCH, 10, prefix), folder, data, None if name == "deploy" else calibration)
+    plain = load(ARCH, 10, start)
     paths = {"float": folder / "float" / "model.onnx", STOCK: write_stock(plain, folder, calibration)}
     paths |= {name: folder / name / "ort" / "model.onnx" for name in prefixes}
     return {

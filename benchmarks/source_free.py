@@ -11,13 +11,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import date
 from pathlib import Path
 
-import published_model as published
-from common import append, machine, read_results
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import pages
+from calibrations import (
+    FLOAT,
+    PTQ,
+    RUNTIMES,
+    Job,
+    Subject,
+    calibrated,
+    files,
+    float_file,
+    judged,
+    run_jobs,
+    table,
+)
+from common import read_results
+from published_model import published
 
 
 def main() -> None:
@@ -27,40 +38,41 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, required=True, help="folder of make_pages.py")
     parser.add_argument("--work", type=Path, required=True, help="prepared pages, files and finished cells go there")
     args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    published.prepare_pages(args.pages, args.work)
-    cells = args.work / "cells.jsonl"
-    runs = {"float": lambda: published.ours(args, None, "openvino")}
-    for layout in published.RUNTIMES:
-        runs[f"with source, {layout}"] = lambda layout=layout: published.ours(args, published.PTQ, layout)
-    for layout in published.RUNTIMES:
-        runs[f"without source, {layout}"] = lambda layout=layout: without_source(args.work, layout)
-    for name, run in runs.items():
-        if name not in read_results(cells):
-            sys.stderr.write(f"{name}\n")
-            append(cells, {"cell": name, "machine": machine(), "date": str(date.today()), **run()})
+    pages.prepare(args.pages, args.work)
+    subject, cells = published(args.weights, args.work), args.work / "cells.jsonl"
+    jobs = [
+        Job((FLOAT,), lambda: float_file(subject)),
+        Job(
+            tuple(f"with source, {layout}" for layout in RUNTIMES),
+            lambda: files(subject, calibrated(subject, PTQ), "with"),
+        ),
+        Job(
+            tuple(f"without source, {layout}" for layout in RUNTIMES),
+            lambda: [without_source(subject, layout) for layout in RUNTIMES],
+        ),
+    ]
+    run_jobs(jobs, cells, [])
     found = read_results(cells)
-    sys.stdout.write(published.table(args.work, {name: found[name] for name in runs}))
+    names = [name for job in jobs for name in job.cells]
+    sys.stdout.write(table({name: found[name] for name in names}, pages.SPLITS))
 
 
-def without_source(work: Path, layout: str) -> dict:
+def without_source(subject: Subject, layout: str) -> dict:
     """Read the float file, calibrate, write, and run what was written."""
-    import numpy as np
-
     from ppcls_compress.deploy.imported import network, source
     from ppcls_compress.deploy.onnx import runtime
     from ppcls_compress.deploy.onnx.calibrated import calibrate
     from ppcls_compress.slim.options import QuantOptions
 
-    images = [np.ascontiguousarray(batch) for batch in published.batches_of(published.pages(work, "calibration")[0])]
-    read = network.open_network(source.find(work / "float"), images[0][:2])
-    found = calibrate(read.graph, read.folded, QuantOptions(**published.PTQ), images)
-    folder = work / f"without_{layout}"
+    images = subject.calibration()
+    read = network.open_network(source.find(subject.work / FLOAT), images[0][:2])
+    found = calibrate(read.graph, read.folded, QuantOptions(**PTQ), images)
+    folder = subject.work / f"without_{layout}"
     folder.mkdir(exist_ok=True)
     found.write(folder, layout=layout, output="logits", images=images[:8])
-    session = runtime.load(folder / "model.onnx", published.RUNTIMES[layout], threads=1)
+    session = runtime.load(folder / "model.onnx", RUNTIMES[layout], threads=1)
     size = (folder / "model.onnx").stat().st_size
-    return published.judged(work, session.run) | {"runtime": published.RUNTIMES[layout], "bytes": size}
+    return judged(subject.work, subject.splits, session.run) | {"runtime": RUNTIMES[layout], "bytes": size}
 
 
 if __name__ == "__main__":

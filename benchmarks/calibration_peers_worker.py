@@ -1,4 +1,4 @@
-"""One peer of `published_model.py`, in its own environment: python published_model_peers.py WORK NAME."""
+"""A float file quantized by a peer in its own environment: python calibration_peers_worker.py WORK NAME SPLIT..."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from calibrations import batches_of, images, judged
 from common import emit
-from published_model import batches_of, judged, pages
 
 IMAGE = "image"
 
@@ -17,15 +17,15 @@ def quantize_static(work: Path) -> tuple[Path, str]:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    images, _ = pages(work, "calibration")
+    found, _ = images(work, "calibration")
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
-            self._batches = iter(batches_of(images))
+            self._batches = iter(batches_of(found))
 
         def get_next(self) -> dict | None:
             batch = next(self._batches, None)
-            return None if batch is None else {IMAGE: np.ascontiguousarray(batch)}
+            return None if batch is None else {IMAGE: batch}
 
     tidied, path = work / "tidied.onnx", work / "quantize_static.onnx"
     quant_pre_process(str(work / "float" / "model.onnx"), str(tidied), skip_symbolic_shape=True)
@@ -34,17 +34,17 @@ def quantize_static(work: Path) -> tuple[Path, str]:
 
 
 def nncf(work: Path, preset: str, *, fast: bool) -> tuple[Path, str]:
-    """NNCF's post-training quantization of the OpenVINO model, all 512 images."""
+    """NNCF's post-training quantization of the OpenVINO model, all images."""
     import nncf as package
     import openvino
 
-    images, _ = pages(work, "calibration")
+    read, _ = images(work, "calibration")
     model = openvino.Core().read_model(str(work / "float" / "model.onnx"))
     found = package.quantize(
         model,
-        package.Dataset([np.array(image)[None] for image in images]),
+        package.Dataset([np.array(image)[None] for image in read]),
         preset=package.QuantizationPreset(preset),
-        subset_size=len(images),
+        subset_size=len(read),
         fast_bias_correction=fast,
     )
     path = work / "nncf.xml"
@@ -70,13 +70,13 @@ def runner(path: Path, runtime: str):
 
 def main() -> None:
     """Quantize, run, and hand the result to the parent."""
-    work, name = Path(sys.argv[1]), sys.argv[2]
+    work, name, splits = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     if name == "quantize_static":
         path, runtime = quantize_static(work)
     else:
         path, runtime = nncf(work, name.split()[1], fast="slow" not in name)
     weights = path if path.suffix == ".onnx" else path.with_suffix(".bin")
-    emit(judged(work, runner(path, runtime)) | {"runtime": runtime, "bytes": weights.stat().st_size})
+    emit(judged(work, splits, runner(path, runtime)) | {"runtime": runtime, "bytes": weights.stat().st_size})
 
 
 if __name__ == "__main__":
