@@ -40,8 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tune",
-        action="store_true",
-        help="time layers and files here, and let those compute in float that are slower with integers (onnx formats)",
+        nargs="?",
+        type=int,
+        const=1,
+        metavar="BATCH",
+        help="time layers and files here, so many images at a time (default: 1), and let those compute in float that "
+        "are slower with integers (onnx formats)",
     )
     parser.add_argument(
         "--profile", metavar="FILE", help="with --tune: for the machine where tools/profile.py wrote this file"
@@ -83,17 +87,21 @@ def run(args: argparse.Namespace) -> None:
         build = configured.fresh_model if args.synthetic_calibration else assemble.build_model
         model, record = build(config)
         plan = configured.plan(config, chosen, record, speed_only=args.synthetic_calibration)
-        if not args.tune:
+        if args.tune is None:
             configured.export_all(config, model, record, directory, plan, class_names=class_names)
             return
         from ppcls_compress.deploy import tuning
+        from ppcls_compress.deploy.several import each
 
-        for kind in chosen:
+        profile = Path(args.profile) if args.profile else None
+
+        def tuned(kind: Format) -> None:
             one = replace(plan, formats=[kind])
-            profile = Path(args.profile) if args.profile else None
-            found = tuning.tune(config, (model, record), kind, one, profile)
+            found = tuning.tune(config, (model, record), kind, one, profile, batch=args.tune)
             one = replace(one, notes=found.notes)
             configured.export_all(config, found.model, found.record, directory, one, class_names=class_names)
+
+        each(chosen, tuned)
 
 
 _TUNED = ("onnx-ort", "onnx-openvino")
@@ -101,12 +109,14 @@ _TUNED = ("onnx-ort", "onnx-openvino")
 
 
 def _check_tune(args: argparse.Namespace, chosen: Sequence[Format]) -> None:
+    if args.tune is not None and args.tune < 1:
+        raise ConfigError(f"--tune: expected how many images a batch has, from 1, found {args.tune}")
     if args.profile:
         check_path("--profile", args.profile, "file")
-        if not args.tune:
+        if args.tune is None:
             raise ConfigError("--profile: is for --tune, which chooses by it")
     for kind in chosen:
-        if args.tune and kind.name not in _TUNED:
+        if args.tune is not None and kind.name not in _TUNED:
             raise ConfigError(f"--tune: places the layers of {' and '.join(_TUNED)}, not of {kind.name}")
 
 

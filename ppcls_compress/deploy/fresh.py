@@ -7,20 +7,32 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ppcls_compress.errors import UserError
 
+_LOOK = 1.0
 _ROOT = Path(__file__).resolve().parents[2]
 _CHILD = "ppcls_compress.deploy.child"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MARK = re.compile(r"^(ppcls_compress|__main__)[\w.]*Error: |^.*\[ERROR\]\s*")
 
 
+class StoppedError(UserError):
+    """A process that was stopped because nobody wants what it does any more."""
+
+
 def run_module(
-    module: str, *arguments: str | Path, threads: int = 1, timeout: float = 1800, folder: str | Path = ""
+    module: str,
+    *arguments: str | Path,
+    threads: int = 1,
+    timeout: float = 1800,
+    folder: str | Path = "",
+    unwanted: threading.Event | None = None,
 ) -> None:
     """Run `python -m module arguments` and wait for it; it ends with this process.
 
@@ -30,29 +42,49 @@ def run_module(
         threads: for the arithmetic libraries.
         timeout: seconds after which it is stopped.
         folder: a temporary one, which it removes if this process is killed.
+        unwanted: it is stopped within a second when this is set.
 
     Raises:
+        StoppedError: `unwanted` was set.
         UserError: it failed, crashed or took too long; the message ends with the last line it wrote.
     """
+    words = command(_CHILD, str(folder), module, *map(str, arguments))
     try:
-        done = _finish(command(_CHILD, str(folder), module, *map(str, arguments)), environment(threads), timeout)
+        done = _finish(words, environment(threads), timeout, unwanted)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{module}: stopped, because it took longer than {timeout:.0f} seconds") from error
     if done.returncode:
         raise UserError(f"{module}: {failure(done.returncode, done.stderr, done.stdout)}")
 
 
-def _finish(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+def _finish(
+    words: Sequence[str], variables: Mapping[str, str], timeout: float, unwanted: threading.Event | None
+) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run`, but what is stopped ends with all that it started."""
     with _held_open() as held:
         streams = {"stdin": held, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(words, env=variables, **streams, text=True, process_group=0) as process:
             try:
-                output, errors = process.communicate(timeout=timeout)
+                output, errors = _ended(process, timeout, unwanted)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def _ended(process: subprocess.Popen[str], timeout: float, unwanted: threading.Event | None) -> tuple[str, str]:
+    """What a process wrote until it ended by itself."""
+    if unwanted is None:
+        return process.communicate(timeout=timeout)
+    last = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(timeout=_LOOK)
+        except subprocess.TimeoutExpired:
+            if unwanted.is_set():
+                raise StoppedError("stopped: its result is not wanted any more") from None
+            if time.monotonic() > last:
+                raise subprocess.TimeoutExpired(process.args, timeout) from None
 
 
 @contextmanager

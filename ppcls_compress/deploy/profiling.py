@@ -73,14 +73,15 @@ def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
     everything = {layer.name for layer in found}
     for key, quantized in (("float", set()), ("integer", everything)):
         whole = taken[f"1.0-{bool(quantized)}"].median_ms
-        table.rest[key] = whole - table.predicted(found, quantized)
+        alone = table.predicted(found, quantized)
+        table.whole[key] = layers.Whole.of(whole, alone)
         measured, predicted = taken[f"{_HALF}-{bool(quantized)}"].median_ms, table.predicted(fewer, quantized)
         logger.info(
-            "%s: the dense file takes %.3f ms, %.3f of them beyond the sum of its layers; with half of the "
-            "multiply-adds %.3f ms, predicted %.3f: off by %+.0f%%",
+            "%s: the dense file takes %.3f ms, its layers alone %.3f; with half of the multiply-adds %.3f ms, "
+            "predicted %.3f: off by %+.0f%%",
             key,
             whole,
-            table.rest[key],
+            alone,
             measured,
             predicted,
             100 * (predicted / measured - 1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,12 +113,32 @@ def export_formats(
     if failures and results:
         done = ", ".join(f"{item.artifact.description.format} in {item.artifact.directory}" for item in results)
         logger.warning("not written: %s; complete and compared: %s", ", ".join(failures), done)
-    if len(failures) > 1:
-        lines = dict.fromkeys(map(str, failures.values()))  # what fails before the formats differ, fails alike in each
-        raise UserError("\n".join(lines)) from next(iter(failures.values()))
-    for error in failures.values():
-        raise error
+    _raise(list(failures.values()))
     return results
+
+
+def each(formats: Sequence[Format], export_one: Callable[[Format], object]) -> None:
+    """Export to one format after another; one that fails keeps none of the later ones from being written.
+
+    Raises:
+        UserError: some failed, a line for each.
+    """
+    failures = []
+    for kind in formats:
+        try:
+            export_one(kind)
+        except UserError as error:
+            logger.warning("%s: not written", kind.name)
+            failures.append(error)
+    _raise(failures)
+
+
+def _raise(failures: Sequence[UserError]) -> None:
+    if len(failures) > 1:
+        lines = dict.fromkeys(map(str, failures))  # what fails before the formats differ, fails alike in each
+        raise UserError("\n".join(lines)) from failures[0]
+    for error in failures:
+        raise error
 
 
 def _has_no_form(kind: Format, record: Record, error: UserError) -> bool:

@@ -46,7 +46,7 @@ class Tuned:
     notes: tuple[str, ...]
 
 
-def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Path | None) -> Tuned:
+def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Path | None, *, batch: int = 1) -> Tuned:
     """The fastest of a quantized network in integers, in float, and with layers of both kinds.
 
     The layers are chosen by `cheapest` from times of single layers. Here whole files then decide, timed in turns. By
@@ -56,6 +56,7 @@ def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Pa
         variant: the quantized network and its record.
         plan: for calibration images.
         profile: what tools/profile.py wrote on another machine; None times this one.
+        batch: images at a time.
 
     Raises:
         UserError: the network is not quantized, the profile is of other layers, or a file does not run.
@@ -66,9 +67,9 @@ def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Pa
         raise UserError("--tune: chooses between integers and float, and this network is not quantized")
     runtime = kind.runtime().name
     found = layers_of(recipe.rebuild(assemble.build_dense(config), recipe.resized(record)), config.Global.image_shape)
-    table = Table.load(profile) if profile else measure(found, runtime)
-    if profile and table.about.get("runtime") != runtime:
-        raise UserError(f"--profile: {profile} is of {table.about.get('runtime')}, and {kind.name} runs in {runtime}")
+    table = Table.load(profile) if profile else measure(found, runtime, batch=batch)
+    if profile:
+        _check_profile(table, profile, kind, batch)
     floats = [name for name in step["quantized"] if name not in cheapest(found, table, step["quantized"])]
     variants = {INTEGERS: variant, FLOAT: _plain(variant)}
     if 0 < len(floats) < len(step["quantized"]) and "places" not in step:
@@ -76,10 +77,18 @@ def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Pa
             variants[MIXED] = _partly(config, variant, floats)
         except ConfigError as error:  # a rule of its own for layers that would all be float
             logger.warning("--tune: integers and float are not mixed: Slim.quant.%s", error)
-    taken = _predicted(found, table, variants) if profile else _timed(config, variants, kind, plan)
+    taken = _predicted(found, table, variants) if profile else _timed(config, variants, kind, plan, batch)
     choice = chosen(taken)
-    notes = _notes(table, taken, choice, floats, elsewhere=profile is not None)
+    notes = _notes(table, taken, choice, floats, elsewhere=profile is not None, batch=batch)
     return Tuned(*variants[choice], notes)
+
+
+def _check_profile(table: Table, profile: Path, kind: Format, batch: int) -> None:
+    runtime, found = kind.runtime().name, table.about.get("batch", 1)
+    if table.about.get("runtime") != runtime:
+        raise UserError(f"--profile: {profile} is of {table.about.get('runtime')}, and {kind.name} runs in {runtime}")
+    if found != batch:
+        raise UserError(f"--profile: {profile} is of batches of {found}, and --tune asks for {batch}")
 
 
 def cheapest(layers: Sequence[Layer], table: Table, quantized: Collection[str]) -> set[str]:
@@ -144,7 +153,7 @@ def _partly(config: Config, variant: Variant, floats: Sequence[str]) -> Variant:
     return network, record
 
 
-def _timed(config: Config, variants: Mapping[str, Variant], kind: Format, plan: Plan) -> dict[str, float]:
+def _timed(config: Config, variants: Mapping[str, Variant], kind: Format, plan: Plan, batch: int) -> dict[str, float]:
     """Milliseconds of whole files on one thread, in turns."""
     shape = config.Global.image_shape
     calibration = plan.calibration.batches if plan.calibration is not None else None
@@ -153,7 +162,7 @@ def _timed(config: Config, variants: Mapping[str, Variant], kind: Format, plan: 
             about = artifact.Description(shape, format=kind.name)
             export(model, Path(folder) / name, description=about, record=record, calibration=calibration)
         places = {name: Path(folder) / name for name in variants}
-        taken = latency.measure(places, [1, *shape], rounds=_ROUNDS)
+        taken = latency.measure(places, [batch, *shape], rounds=_ROUNDS)
     return {name: found.median_ms for name, found in taken.items()}
 
 
@@ -164,13 +173,14 @@ def _predicted(layers: Sequence[Layer], table: Table, variants: Mapping[str, Var
 
 
 def _notes(
-    table: Table, taken: Mapping[str, float], choice: str, floats: Sequence[str], *, elsewhere: bool
+    table: Table, taken: Mapping[str, float], choice: str, floats: Sequence[str], *, elsewhere: bool, batch: int
 ) -> tuple[str, ...]:
     times = ", ".join(f"{name} {value:.3f} ms" for name, value in taken.items())
     how = "by its profile" if elsewhere else "timed as files"
     about = table.about
     features = " ".join(about.get("instructions", ())) or machine.cpu_name()
-    lines = [f"tuned for {about.get('machine')} ({features}) in {about.get('runtime')}: {choice}; {how}: {times}"]
+    where = f"{about.get('machine')} ({features}) in {about.get('runtime')}, batch {batch}"
+    lines = [f"tuned for {where}: {choice}; {how}: {times}"]
     if choice == MIXED:
         rest = f" and {len(floats) - _SHOWN} more" if len(floats) > _SHOWN else ""
         lines.append(f"in float, for they are faster so: {', '.join(floats[:_SHOWN])}{rest}")

@@ -111,7 +111,13 @@ def study(config: Config, file: Path, *, images: int | None = None) -> Study:
 
 
 def suggest(
-    found: Study, target: str, value: float, file: Path, latency: Callable[[paddle.nn.Layer], float]
+    found: Study,
+    target: str,
+    value: float,
+    file: Path,
+    latency: Callable[[paddle.nn.Layer], float],
+    *,
+    reach: bool = False,
 ) -> dict[str, float]:
     """Ratios at which every layer loses the same, and which together meet a target; written as a `Slim` section.
 
@@ -119,6 +125,7 @@ def suggest(
         target: `target_flops` or `target_params`, a share to keep, or `target_latency_ms`.
         file: YAML.
         latency: milliseconds that a network takes.
+        reach: never remove less than is asked for.
 
     Raises:
         UserError: even the largest measured ratios do not reach the target, the dense network meets it already, or
@@ -148,9 +155,14 @@ def suggest(
     if most < wanted:
         raise UserError(f"{option}: at most {most:.0%} can be removed, {wanted:.0%} is asked for")
     ratios, achieved = bisect(
-        found.measured, wanted, removed, align=lambda ratios: {name: round(r, 3) for name, r in ratios.items()}
+        found.measured,
+        wanted,
+        removed,
+        align=lambda ratios: {name: round(r, 3) for name, r in ratios.items()},
+        reach=reach,
     )
-    if abs(achieved - wanted) > (_TIMING * (1 - wanted) if target == "target_latency_ms" else _TOLERANCE):
+    allowed = _TIMING * (1 - wanted) if target == "target_latency_ms" else _TOLERANCE
+    if abs(achieved - wanted) > allowed or (reach and achieved < wanted):
         raise UserError(
             f"{option}: the nearest that these layers allow removes {achieved:.1%}, {wanted:.1%} is asked for"
         )

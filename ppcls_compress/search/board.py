@@ -6,6 +6,7 @@ one that does not any more loses its trial, which FAILs and is put up again.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -16,17 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppcls_compress.config.auto import secrets_of
 from ppcls_compress.deploy.extras import require
-from ppcls_compress.errors import ConfigError, UserError, first_line
+from ppcls_compress.engine.logs import logger
+from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, first_line
 
 BEAT = 10.0
 """Seconds between two signs of life."""
 PATIENCE = 120.0
 """Seconds without one after which a worker on another machine counts as dead."""
+AGAIN = 5.0
+"""Seconds between two questions to a storage that is away."""
 MOST_TRIES = 3
 NEEDS = ("optuna",)
 FAILED = 1e6
 """The value of a trial that failed, among drops in points."""
+PASSING = "passing"
+"""Of a result: the failure may pass, see `passing.may_pass`."""
+_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""What brings the driver of a database, where it is called otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Job:
         result: plain JSON; None before it is done.
         tries: how many workers died with it.
         owner: of a running one: host, process and its start, see `_me`.
+        leading: whether the owner leads the search.
         beat: how often the owner has told that it lives.
     """
 
@@ -51,7 +61,13 @@ class Job:
     result: Mapping[str, Any] | None = None
     tries: int = 0
     owner: str = ""
+    leading: bool = False
     beat: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Where it is done; another one after a worker that may only have been silent, and may write there still."""
+        return self.what.get("folder", self.name)
 
 
 @dataclass
@@ -69,8 +85,31 @@ class _Watch:
         return now - since
 
 
+def _patiently(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Ask a storage that is away again, for as long as others wait for a sign of life."""
+
+    @functools.wraps(method)
+    def asked(self: Board, *args: Any, **kwargs: Any) -> Any:
+        begun = time.monotonic()
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except self.away as error:
+                told = _harmless(first_line(error), self.storage)
+                if time.monotonic() - begun > PATIENCE:
+                    raise UserError(
+                        f"Slim.auto.storage: does not answer: {told}; the same command goes on when it does"
+                    ) from None
+                logger.warning("Slim.auto.storage: does not answer, and is asked again: %s", told)
+                time.sleep(AGAIN)
+
+    return asked
+
+
 class Board:
     """The jobs of one study.
+
+    A storage that is away for a moment is asked again, for two minutes.
 
     Args:
         storage: a URL that Optuna takes, or the file of a journal (`*.journal`).
@@ -84,7 +123,10 @@ class Board:
     def __init__(self, storage: str, name: str) -> None:
         require(NEEDS, "search")
         import optuna
+        from sqlalchemy.exc import InterfaceError, OperationalError
 
+        self.storage = storage
+        self.away = (optuna.exceptions.StorageInternalError, OperationalError, InterfaceError, OSError)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._watch = optuna, _Watch()
         with _told(storage):
@@ -92,14 +134,17 @@ class Board:
             self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
             self._id = self._storage.get_study_id_from_name(name)
 
+    @_patiently
     def note(self, key: str, value: Any) -> None:
         """Keep something for all who work on the study."""
         self._study.set_user_attr(key, value)
 
+    @_patiently
     def noted(self, key: str) -> Any:
         """What `note` kept; None where there is nothing."""
         return self._study.user_attrs.get(key)
 
+    @_patiently
     def put(self, name: str, what: Mapping[str, Any], choices: Mapping[str, Any], space: Mapping[str, Any]) -> None:
         """Put up a job, unless it is there already.
 
@@ -119,6 +164,7 @@ class Board:
         )
         self._study.add_trial(trial)
 
+    @_patiently
     def jobs(self) -> list[Job]:
         """All jobs, in the order in which they were put up; of one that was put up again, the last."""
         found: dict[str, Job] = {}
@@ -134,13 +180,19 @@ class Board:
         attrs = trial.user_attrs
         if state is None or "job" not in attrs:
             return None
-        told = {key: attrs[key] for key in ("result", "tries", "owner", "beat") if key in attrs}
+        told = {key: attrs[key] for key in ("result", "tries", "owner", "leading", "beat") if key in attrs}
         return Job(attrs["job"], attrs["what"], state, trial.number, **told)
 
-    def take(self) -> Job | None:
-        """The first job that waits, which no other process takes then; None where none waits."""
+    @_patiently
+    def take(self, *, leading: bool = False) -> Job | None:
+        """The first job that waits, which no other process takes then; None where none waits.
+
+        Args:
+            leading: whether this process leads the search.
+        """
         for job in self.jobs():
             if job.state == "waiting" and self._claimed(job):
+                self._set(job, "leading", leading)
                 self._set(job, "owner", _me())
                 return job
         return None
@@ -152,20 +204,22 @@ class Board:
         except exceptions.UpdateFinishedTrialError:
             return False
 
-    def finish(self, job: Job, result: Mapping[str, Any]) -> None:
-        """Keep what came of a job; nothing happens where it was taken from this process meanwhile."""
+    @_patiently
+    def finish(self, job: Job, result: Mapping[str, Any]) -> bool:
+        """Keep what came of a job; whether it was kept, for nothing happens where it was taken over meanwhile."""
         complete = self._optuna.trial.TrialState.COMPLETE
         try:
             self._set(job, "result", dict(result))
             points = result["drop"]["points"] if "drop" in result else FAILED
             self._storage.set_trial_state_values(self._trial(job), complete, [points])
         except self._optuna.exceptions.UpdateFinishedTrialError:
-            return
+            return False
+        return True
 
     @contextmanager
-    def alive(self, job: Job, every: float = BEAT) -> Iterator[None]:
-        """Tell during the block that this process lives."""
-        over = threading.Event()
+    def alive(self, job: Job, every: float = BEAT) -> Iterator[threading.Event]:
+        """Tell during the block that this process lives; what it gives is set when the job was taken over."""
+        over, lost = threading.Event(), threading.Event()
 
         def beat() -> None:
             count = 0
@@ -173,35 +227,58 @@ class Board:
                 count += 1
                 try:
                     self._set(job, "beat", count)
+                except self._optuna.exceptions.UpdateFinishedTrialError:
+                    lost.set()
+                    return
                 except Exception:  # whatever a storage raises that is away for a moment; silence tells the others
                     continue
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
-            yield
+            yield lost
         finally:
             over.set()
             thread.join()
 
+    @_patiently
     def retry_lost(self, *, patience: float = PATIENCE, now: Callable[[], float] = time.monotonic) -> list[Job]:
         """Put up again what dead workers had taken, and give those that were lost too often.
 
-        Only the process that leads a search may do this.
+        Only the process that leads a search may do this. What that process itself was killed with is lost to nobody.
         """
         given_up = []
         for job in self.jobs():
-            if job.state != "running" or not (_dead(job.owner) or self._watch.silent(job, now()) > patience):
+            if job.state != "running":
+                continue
+            dead = _dead(job.owner)
+            if not dead and self._watch.silent(job, now()) <= patience:
                 continue
             trial = self._storage.get_trial(self._trial(job))
             try:
                 self._storage.set_trial_state_values(self._trial(job), self._optuna.trial.TrialState.FAIL)
             except self._optuna.exceptions.UpdateFinishedTrialError:
                 continue
-            self._add(job.name, job.what, trial.params, trial.distributions, tries=job.tries + 1)
-            if job.tries + 1 >= MOST_TRIES:
+            tries = job.tries + (not job.leading)
+            what = dict(job.what) if dead else {**job.what, "folder": f"{job.name}.{job.number}"}
+            self._add(job.name, what, trial.params, trial.distributions, tries=tries)
+            if tries >= MOST_TRIES:
                 given_up.append(next(item for item in self.jobs() if item.name == job.name))
         return given_up
+
+    @_patiently
+    def retry_passing(self) -> list[str]:
+        """Put up again what failed for a reason that may have passed; the names of these jobs.
+
+        Only the process that leads a search may do this, before anything else.
+        """
+        names = []
+        for job in self.jobs():
+            if job.state == "done" and job.result.get(PASSING):
+                trial = self._storage.get_trial(self._trial(job))
+                self._add(job.name, job.what, trial.params, trial.distributions, tries=0)
+                names.append(job.name)
+        return names
 
     def _trial(self, job: Job) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, job.number)
@@ -230,8 +307,33 @@ def _told(storage: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # as many kinds as there are databases and drivers
+        driver = _lacking(error)
+        if driver is not None:
+            raise MissingDependencyError(
+                f"Slim.auto.storage: the driver of this database, {driver}, is not installed; pip install "
+                f"{_DRIVERS.get(driver, driver)} brings it"
+            ) from None
         hint = "expected a URL such as postgresql://user@host/name, or the file of a journal, DIR/study.journal"
-        raise ConfigError(f"Slim.auto.storage: cannot be used: {first_line(error)}; {hint}") from error
+        told = _harmless(first_line(error), storage)
+        # What the driver says besides may hold the password, and a traceback would show it.
+        raise ConfigError(f"Slim.auto.storage: cannot be used: {told}; {hint}") from None
+
+
+def _lacking(error: BaseException) -> str | None:
+    """The module whose absence an error comes from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ModuleNotFoundError) and seen.name:
+            return seen.name.partition(".")[0]
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _harmless(text: str, storage: str) -> str:
+    """A message without the secrets of a storage's URL."""
+    for secret in secrets_of(storage):
+        text = text.replace(secret, "***")
+    return text
 
 
 def _me() -> str:

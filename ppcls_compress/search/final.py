@@ -12,7 +12,7 @@ from ppcls_compress.config.load import read_yaml
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure import machine
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import NotKeptError
+from ppcls_compress.errors import NotKeptError, UserError
 from ppcls_compress.report import pareto as table
 from ppcls_compress.search import judge, rows, trial
 from ppcls_compress.search.bounds import levels
@@ -52,6 +52,7 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
 
     Raises:
         NotKeptError: none keeps the contract.
+        UserError: none does so far, and some failed for a reason that may pass.
     """
     auto, failed, chosen = ready.seen.Slim.auto, {}, None
     told: dict[str, judge.Drop] = {}
@@ -81,8 +82,17 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
         if row["name"] in told:
             row |= {"deciding_drop_points": told[row["name"]].points, "deciding_drop_bound": told[row["name"]].bound}
     table.write(plain, workshop.folder / "tried", cost=auto.cost, share=auto.share, max_drop=auto.max_drop)
+    passing = [row for row in explained if row.passing]
+    if passing:
+        logger.warning(
+            "%d of %d trainings failed for a reason that may pass, and say nothing of their candidates; the same "
+            "command tries them again: %s, %s", len(passing), len(explained), passing[0].name, passing[0].lost
+        )  # fmt: skip
     if chosen is None:
         shutil.rmtree(workshop.folder / RESULT, ignore_errors=True)
+        if passing:
+            raise UserError(f"{passing[0].name}, {passing[0].lost}; nothing else keeps the contract so far, and it "
+                            "may: mend that, and start the same command again")  # fmt: skip
         raise NotKeptError(_refusal(workshop, explained, told, ready))
     return Outcome(chosen, told[chosen.name], _hand_over(workshop, ready, chosen, told[chosen.name]))
 
@@ -94,7 +104,7 @@ def _timed_anew(workshop: Workshop, row: Row) -> Row:
     """
     if not workshop.timed:
         return row
-    folder = workshop.place_of(row.name)
+    folder = workshop.place_of(row.folder)
     if not (folder / _TIMED).exists():
         runtime = workshop.config.Slim.auto.place[1]
         anew = judge.costs(folder / row.artifact, workshop.dense_artifact, runtime, timed=True)
@@ -104,14 +114,14 @@ def _timed_anew(workshop: Workshop, row: Row) -> Row:
 
 def _decided(workshop: Workshop, ready: Ready, row: Row, alpha: float) -> judge.Drop:
     """How much a finalist loses on the images that decide."""
-    folder = workshop.place_of(row.name)
+    folder = workshop.place_of(row.folder)
     answers = judge.answers(ready.kept, folder / row.artifact, ready.kept.Slim.auto.place[1])
     return judge.drop(ready.kept, judge.load(deciding(workshop, ready.kept)), answers, alpha)
 
 
 def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> Path:
     """Write the folder of the result, whole or not at all: artifact, recipe, tables, and what was promised."""
-    auto, source = ready.seen.Slim.auto, workshop.place_of(row.name)
+    auto, source = ready.seen.Slim.auto, workshop.place_of(row.folder)
     target, fresh = workshop.folder / RESULT, workshop.folder / f"{RESULT}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     kind = formats.get(auto.place[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
+from ppcls_compress.config.auto import without_secrets
 from ppcls_compress.config.schema import Config, SlimSection
 from ppcls_compress.deploy import configured, formats
 from ppcls_compress.deploy.measure.layers import Table
@@ -39,6 +40,7 @@ class Ready:
         kept: the same with those that decide.
         dense_costs: of the dense file.
         needed: see `shares.needed`; None where the cost is to be as small as possible.
+        anchors: the measured or predicted files that `needed` comes from; none where the cost is counted.
     """
 
     workshop: Workshop
@@ -46,6 +48,7 @@ class Ready:
     kept: Config
     dense_costs: judge.Costs
     needed: Mapping[str, float] | None
+    anchors: Sequence[shares.Anchor] = ()
     _ratios: dict[float, Mapping[str, float]] = field(default_factory=dict)
 
     def slim_of(self, candidate: Candidate) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class Ready:
         if share not in self._ratios:
             file = self.workshop.folder / "suggested.yaml"
             found = sensitivity_run.suggest(
-                self._pruned, f"target_{counts}", share, file, configured.latency_of(self.seen)
+                self._pruned, f"target_{counts}", share, file, configured.latency_of(self.seen), reach=True
             )
             self._ratios[share] = {layer: ratio for layer, ratio in found.items() if ratio > 0}
         return self._ratios[share]
@@ -102,7 +105,8 @@ def prepare(workshop: Workshop) -> Ready:
     workshop.identify(_identity(workshop, kept))
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
-    return Ready(workshop, seen, kept, dense_costs, _needed(workshop, seen, dense_costs))
+    anchors = _anchors(workshop, seen)
+    return Ready(workshop, seen, kept, dense_costs, _needed(seen, anchors), anchors)
 
 
 def _check_profile(workshop: Workshop) -> None:
@@ -130,6 +134,7 @@ def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:
     config, base = workshop.config, workshop.base
     weights = io.sha256(io.weights_file(assemble.weights_prefix(config, download=True)))
     auto = config.Slim.auto.model_dump(mode="json")
+    auto["storage"] = without_secrets(auto["storage"])
     rest = {key: value for key, value in base.items() if key != "Slim"}
     images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
     found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
@@ -187,7 +192,19 @@ def _check_provable(workshop: Workshop, kept: Config) -> None:
         )
 
 
-def _needed(workshop: Workshop, seen: Config, dense: judge.Costs) -> Mapping[str, float] | None:
+def _anchors(workshop: Workshop, seen: Config) -> list[shares.Anchor]:
+    """What files of a few sizes cost; none where there is no target, or where the cost is counted."""
+    auto = seen.Slim.auto
+    if auto.share is None:
+        return []
+    if workshop.profile is not None:
+        return shares.predicted(seen, Table.load(workshop.profile))
+    if auto.cost in ("bytes", "latency"):
+        return shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json")
+    return []
+
+
+def _needed(seen: Config, anchors: Sequence[shares.Anchor]) -> Mapping[str, float] | None:
     """What pruning has to leave.
 
     Raises:
@@ -196,11 +213,6 @@ def _needed(workshop: Workshop, seen: Config, dense: judge.Costs) -> Mapping[str
     auto = seen.Slim.auto
     if auto.share is None:
         return None
-    anchors: list[shares.Anchor] = []
-    if workshop.profile is not None:
-        anchors = shares.predicted(seen, Table.load(workshop.profile))
-    elif auto.cost in ("bytes", "latency"):
-        anchors = shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json")
     shares.check_reachable(auto.cost, auto.share, anchors)
     needed = shares.needed(auto.cost, auto.share, anchors)
     _check_prunable(seen, min(needed.values()) if auto.cost in ("flops", "params") else max(needed.values()))

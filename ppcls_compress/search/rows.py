@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ppcls_compress.config.auto import Auto
-from ppcls_compress.search.board import FAILED, Job
+from ppcls_compress.search.board import FAILED, PASSING, Job
 from ppcls_compress.search.judge import Costs, Drop
 
 LONGER = 3
 """How many times longer each next round trains, and of how many candidates one goes on (successive halving)."""
 ROUNDS = 3
 MOST_FINALISTS = 3
+TRIALS = "trials"
+"""Where the folders of the jobs are, in that of the search."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Row:
         drop: on the images that the search sees; None where it failed.
         seconds: that it took.
         lost: why it is not the chosen one; empty for that.
+        folder: of its job, see `Job.folder`.
+        passing: whether it failed for a reason that may pass.
     """
 
     name: str
@@ -41,14 +45,18 @@ class Row:
     drop: Drop | None = None
     seconds: float = 0.0
     lost: str = ""
+    folder: str = ""
+    passing: bool = False
 
 
 def row_of(job: Job, dense: Costs) -> Row:
     """The row of a finished job."""
     found, what = job.result, job.what
-    row = Row(job.name, what["slot"], what["round"], what["title"], seconds=found.get("seconds", 0.0))
+    row = Row(
+        job.name, what["slot"], what["round"], what["title"], seconds=found.get("seconds", 0.0), folder=job.folder
+    )
     if "failed" in found:
-        return replace(row, lost=f"failed: {found['failed']}")
+        return replace(row, lost=f"failed: {found['failed']}", passing=found.get(PASSING, False))
     shares, drop = Costs(**found["cost"]).shares(dense), Drop(**found["drop"])
     return replace(row, artifact=found["artifact"], shares=shares, drop=drop)
 
@@ -140,5 +148,6 @@ def plain(row: Row, front: set[str]) -> dict[str, Any]:
     """For a table: flat, plain values."""
     drop = {} if row.drop is None else {"drop_points": row.drop.points, "drop_bound": row.drop.bound}
     shares = {f"{name}_share": share for name, share in row.shares.items()}
-    about = {"name": row.name, "round": row.round, "candidate": row.title, "artifact": row.artifact}
+    file = None if row.artifact is None else f"{TRIALS}/{row.folder}/{row.artifact}"
+    about = {"name": row.name, "round": row.round, "candidate": row.title, "artifact": file}
     return {**about, **drop, **shares, "pareto": row.name in front, "seconds": row.seconds, "lost": row.lost}

@@ -16,8 +16,9 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.train import run_folder
 from ppcls_compress.errors import ConfigError, UserError
-from ppcls_compress.search import preparing, rows, space, split
-from ppcls_compress.search.board import Board, Job
+from ppcls_compress.optim.schedules.decays import ReduceOnPlateau
+from ppcls_compress.search import fitting, preparing, rows, space, split
+from ppcls_compress.search.board import PASSING, Board, Job
 from ppcls_compress.search.final import Outcome, conclude
 from ppcls_compress.search.rows import LONGER, ROUNDS, Row
 from ppcls_compress.search.workshop import Workshop
@@ -40,6 +41,8 @@ def lead(workshop: Workshop) -> Outcome:
         ready = preparing.prepare(workshop)
         board = workshop.board()
         board.note(OVER, False)
+        if again := board.retry_passing():
+            logger.info("tried again, for what they failed with may have passed: %s", ", ".join(again))
         found = _Search(workshop, ready, board).run()
         board.note(OVER, True)  # there is nothing left to help with, whether the contract is kept or not
         return conclude(workshop, ready, found)
@@ -59,8 +62,7 @@ def work(workshop: Workshop) -> int:
         job = board.take()
         if job is not None:
             logger.info("%s: %s", job.name, job.what["title"])
-            workshop.do(board, job)
-            done += 1
+            done += workshop.do(board, job)
         elif board.noted(OVER):
             return done
         else:
@@ -118,13 +120,14 @@ class _Search:
         name = f"{slot:03}-{number}"
         if name in {job.name for job in self.board.jobs()}:
             return name
-        what = {"slot": slot, "round": number, "title": candidate.title, "choices": dict(choices)}
-        what |= {"epochs": self.workshop.config.Slim.auto.budget.epochs, "rate": candidate.rate}
-        what |= {"candidate": asdict(candidate), "slim": None}
+        what: dict[str, Any] = {"slim": None}
         try:
-            what["slim"] = self.ready.slim_of(candidate)
+            candidate, what["slim"] = fitting.fitted(self.ready, candidate)
         except UserError as error:
             what["impossible"] = str(error)
+        what |= {"slot": slot, "round": number, "title": candidate.title, "choices": dict(choices)}
+        what |= {"epochs": self.workshop.config.Slim.auto.budget.epochs, "rate": candidate.rate}
+        what["candidate"] = asdict(candidate)
         self.board.put(name, what, choices, distributions)
         return name
 
@@ -140,13 +143,14 @@ class _Search:
         """Choices and rows of the jobs of these names, once all are done, by this process or by others."""
         while any(self._job(name).state != "done" for name in names):
             for lost in self.board.retry_lost():
-                self.board.finish(lost, {"failed": f"its worker ended {lost.tries} times"})
-            job = self.board.take()
+                self.board.finish(lost, {"failed": f"its worker ended {lost.tries} times", PASSING: True})
+            job = self.board.take(leading=True)
             if job is None:
                 time.sleep(_SLEEP)
                 continue
             self._tell(job)
-            self.workshop.do(self.board, job)
+            if not self.workshop.do(self.board, job):
+                continue
             row = rows.row_of(self._job(job.name), self.ready.dense_costs)
             logger.info("%s: %s", row.name, told(row, self.workshop.config.Slim.auto.cost))
         jobs = [self._job(name) for name in names]
@@ -217,6 +221,11 @@ def workshop_of(config: Config, base: Mapping[str, Any], *, profile: str | None 
         raise ConfigError("Slim.auto: judges classification; Global.eval_mode or Arch.name is of another kind")
     if config.Arch.together is not None:
         raise ConfigError("Slim.auto: takes one network; DistillationModel trains several")
+    if any(isinstance(each.lr, ReduceOnPlateau) for each in config.Optimizer):
+        raise ConfigError(
+            "Optimizer.lr.name: ReduceOnPlateau lowers the rate by what evaluations find, and the trainings of "
+            "Slim.auto have none; choose a schedule that goes by epochs, such as Cosine"
+        )
     for key in ("early_stopping", "checkpoints"):
         if getattr(config.Global, key) is not None:
             raise ConfigError(

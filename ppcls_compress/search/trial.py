@@ -18,6 +18,8 @@ import yaml
 from ppcls_compress import io
 from ppcls_compress.config.load import load_config
 from ppcls_compress.config.schema import Config
+from ppcls_compress.errors import UserError, one_line
+from ppcls_compress.search.passing import may_pass
 
 RECIPE, JOB, ROW, ANSWERS = "recipe.yaml", "job.json", "row.json", "answers.npz"
 
@@ -153,5 +155,19 @@ def _export(config: Config, name: str) -> tuple[Path, dict[str, Any]]:
     return directory / kind.folder, record
 
 
+def main(folder: Path) -> None:
+    """Carry out; what would fail again is kept as the result, what may pass is raised.
+
+    Raises:
+        UserError: see `passing.may_pass`.
+    """
+    try:
+        carry_out(folder)
+    except UserError as error:
+        if may_pass(error):
+            raise
+        io.write_json(folder / ROW, {"failed": one_line(error, 300)})
+
+
 if __name__ == "__main__":
-    carry_out(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

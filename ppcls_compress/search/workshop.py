@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
+from ppcls_compress.config.auto import without_secrets
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import fresh
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError, one_line
 from ppcls_compress.search import trial
-from ppcls_compress.search.board import Board, Job
+from ppcls_compress.search.board import PASSING, Board, Job
+from ppcls_compress.search.rows import TRIALS
 
 _MODULE = "ppcls_compress.search.trial"
 _LONGEST = 7 * 24 * 3600.0
@@ -53,9 +57,9 @@ class Workshop:
 
         return self.dense / "artifact" / formats.get(self.config.Slim.auto.place[0]).folder
 
-    def place_of(self, name: str) -> Path:
-        """The folder of a job."""
-        return self.folder / "trials" / name
+    def place_of(self, folder: str) -> Path:
+        """The folder of a job or row that calls it so."""
+        return self.folder / TRIALS / folder
 
     def board(self) -> Board:
         """The study of this contract and these weights.
@@ -81,37 +85,60 @@ class Workshop:
                 "remove that folder"
             )
         if not file.exists():
-            trial.write_yaml(self.contract, self.base)
+            trial.write_yaml(self.contract, _told(self.base))
             io.write_json(file, dict(identity))
 
-    def do(self, board: Board, job: Job) -> None:
+    def do(self, board: Board, job: Job) -> bool:
         """Carry a job out in a process of its own, and tell the board what came of it.
 
-        A candidate that cannot be trained or exported is a result too.
+        A candidate that cannot be trained or exported is a result too. Where the job was taken over meanwhile, by
+        somebody who thought this process dead, there is none.
+
+        Returns:
+            Whether it was told.
         """
-        folder, what = self.place_of(job.name), job.what
-        if "impossible" in what:
-            board.finish(job, {"failed": what["impossible"]})
-            return
-        name, runtime = self.config.Slim.auto.place
-        epochs, rate = what["epochs"], what["rate"]
-        found = trial.recipe(self.base, what["slim"], folder, epochs=epochs, rate=rate)
-        about = {"contract": str(self.contract), "dense": str(self.dense_artifact), "answers": str(self.dense)}
-        about |= {"format": name, "runtime": runtime, "timed": self.timed}
-        about["profile"] = str(self.profile) if self.profile else None
-        threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
-        with board.alive(job):
-            if not (folder / trial.ROW).exists():
+        if "impossible" in job.what:
+            return board.finish(job, {"failed": job.what["impossible"]})
+        with board.alive(job) as lost:
+            try:
+                result = self._carried_out(job, lost)
+            except fresh.StoppedError:
+                result = None
+        if result is not None and board.finish(job, result):
+            return True
+        logger.warning(
+            "%s: taken over by another worker while this one was silent; what it did here is dropped", job.name
+        )
+        return False
+
+    def _carried_out(self, job: Job, lost: threading.Event) -> Mapping[str, Any]:
+        """The row of a job, which is trained unless that was done."""
+        folder, what = self.place_of(job.folder), job.what
+        if not (folder / trial.ROW).exists():
+            found = trial.recipe(self.base, what["slim"], folder, epochs=what["epochs"], rate=what["rate"])
+            name, runtime = self.config.Slim.auto.place
+            about = {"contract": str(self.contract), "dense": str(self.dense_artifact), "answers": str(self.dense)}
+            about |= {"format": name, "runtime": runtime, "timed": self.timed}
+            about["profile"] = str(self.profile) if self.profile else None
+            threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+            try:
                 trial.prepare(folder, found, about)
-                try:
-                    fresh.run_module(_MODULE, folder, threads=threads, timeout=_LONGEST)
-                except UserError as error:
-                    failed = one_line(error, 300).removeprefix(f"{_MODULE}: ")
-                    io.write_json(folder / trial.ROW, {"failed": failed})
-            result = io.read_json(folder / trial.ROW)
-        board.finish(job, result)
+                fresh.run_module(_MODULE, folder, threads=threads, timeout=_LONGEST, unwanted=lost)
+            except fresh.StoppedError:
+                raise
+            except UserError as error:  # what would fail again is in the row
+                return {"failed": one_line(error, 300).removeprefix(f"{_MODULE}: "), PASSING: True}
+        return io.read_json(folder / trial.ROW)
 
     @property
     def timed(self) -> bool:
         """Whether files are timed: only where latency is what counts."""
         return self.config.Slim.auto.cost == "latency" and self.profile is None
+
+
+def _told(base: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as it may lie in a file."""
+    auto = dict(base["Slim"]["auto"])
+    if auto.get("storage"):
+        auto["storage"] = without_secrets(auto["storage"])
+    return {**base, "Slim": {**base["Slim"], "auto": auto}}

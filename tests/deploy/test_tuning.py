@@ -91,10 +91,12 @@ def test_layers_with_a_rule_of_their_own_keep_a_network_from_being_mixed_and_not
     context = recipe.Context(lambda: [paddle.rand([4, 3, 8, 8])])
     variant = recipe.compress(assemble.build_dense(config), SlimOptions(None, options), [[1, 3, 8, 8]], context=context)
     compared = []
-    monkeypatch.setattr(tuning, "measure", lambda layers, runtime: Table({}, {}))
+    monkeypatch.setattr(tuning, "measure", lambda layers, runtime, **_: Table({}, {}))
     monkeypatch.setattr(tuning, "cheapest", lambda layers, table, quantized: set(quantized) - {"fc"})
     monkeypatch.setattr(
-        tuning, "_timed", lambda config, variants, kind, plan: compared.extend(variants) or {"integers": 1, "float": 2}
+        tuning,
+        "_timed",
+        lambda config, variants, kind, plan, batch: compared.extend(variants) or {"integers": 1, "float": 2},
     )
     assert tuning.tune(config, variant, formats.get("onnx-ort"), None, None).record == variant[1]
     assert compared == ["integers", "float"]
@@ -102,7 +104,7 @@ def test_layers_with_a_rule_of_their_own_keep_a_network_from_being_mixed_and_not
 
 @pytest.mark.parametrize("name", ["onnx-qdq", "paddle"])
 def test_what_is_for_other_machines_or_has_no_layers_of_both_kinds_is_not_tuned(name):
-    args = SimpleNamespace(profile=None, tune=True)
+    args = SimpleNamespace(profile=None, tune=1)
     export_model._check_tune(args, [formats.get("onnx-ort"), formats.get("onnx-openvino")])
     with pytest.raises(ConfigError, match=f"--tune: places the layers of onnx-ort and onnx-openvino, not of {name}"):
         export_model._check_tune(args, [formats.get("onnx-ort"), formats.get(name)])

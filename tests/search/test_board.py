@@ -1,11 +1,13 @@
 import subprocess
 import sys
+import traceback
 
 import pytest
 
 pytest.importorskip("optuna")
 
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError
+from ppcls_compress.search import board as board_module
 from ppcls_compress.search.board import FAILED, MOST_TRIES, Board
 
 
@@ -75,9 +77,78 @@ def test_a_result_that_comes_too_late_changes_nothing(tmp_path):
     late = board.take()
     board._set(late, "owner", "elsewhere 17 4711")
     board.retry_lost(patience=-1)
-    board.finish(late, {"drop": {"points": 9.0}})
+    assert board.finish(late, {"drop": {"points": 9.0}}) is False
     (job,) = board.jobs()
     assert (job.state, job.result) == ("waiting", None)
+
+
+def test_a_silent_worker_is_told_that_its_job_was_taken_over_and_shares_no_folder_with_who_has_it(tmp_path):
+    board = Board(f"{tmp_path}/study.journal", "one")
+    put(board, "a")
+    silent = board.take()
+    board._set(silent, "owner", "elsewhere 17 4711")
+    with board.alive(silent, every=0.01) as lost:
+        board.retry_lost(patience=-1)
+        assert lost.wait(10)
+    assert (silent.folder, board.take().folder) == ("a", "a.0")
+
+
+def test_a_worker_that_keeps_its_job_is_told_nothing(tmp_path):
+    board = Board(f"{tmp_path}/study.journal", "one")
+    put(board, "a")
+    job = board.take()
+    with board.alive(job, every=0.01) as lost:
+        while board.jobs()[0].beat < 2:
+            pass
+    assert not lost.is_set()
+    assert board.finish(job, {"failed": "no"}) is True
+
+
+def test_a_storage_that_is_away_for_a_moment_is_asked_again_and_then_told_of(tmp_path, monkeypatch):
+    found = Board(f"sqlite:///{tmp_path}/study.db", "one")
+    monkeypatch.setattr(board_module, "AGAIN", 0.0)
+    asked = []
+
+    def away(times):
+        def get_trials(**_):
+            asked.append(1)
+            if len(asked) <= times:
+                raise found.away[0]("server closed the connection")
+            return []
+
+        return get_trials
+
+    monkeypatch.setattr(found._study, "get_trials", away(3))
+    assert found.jobs() == []
+    assert len(asked) == 4
+    monkeypatch.setattr(board_module, "PATIENCE", -1)
+    monkeypatch.setattr(found._study, "get_trials", away(9))
+    with pytest.raises(UserError, match="storage: does not answer: .*closed the connection; the same command goes on"):
+        found.jobs()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:s3%20cret@host/db", "postgresql://host/db?user=me&password=s3%20cret"]
+)
+def test_no_message_about_a_storage_tells_its_password(url, monkeypatch):
+    def refused(storage):
+        raise RuntimeError(f"cannot parse {storage} with 's3 cret'")
+
+    monkeypatch.setattr(board_module, "_opened", refused)
+    with pytest.raises(ConfigError) as told:
+        Board(url, "one")
+    text = "".join(traceback.format_exception(told.value))
+    assert "***" in str(told.value)
+    assert "cret" not in str(told.value)
+    assert "cret" not in text.replace(url, "") or told.value.__suppress_context__
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(
+        MissingDependencyError, match="driver of this database, psycopg2, .* pip install psycopg2-binary"
+    ):
+        Board("postgresql+psycopg2://me@host/db", "one")
 
 
 def test_a_storage_that_there_is_not_is_one_line(tmp_path):

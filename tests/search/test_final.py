@@ -10,7 +10,7 @@ import yaml
 from ppcls_compress import cli
 from ppcls_compress.commands import compress
 from ppcls_compress.config.auto import Auto
-from ppcls_compress.errors import NotKeptError
+from ppcls_compress.errors import NotKeptError, UserError
 from ppcls_compress.search import final, judge, preparing, rows
 from ppcls_compress.search.judge import Drop
 from ppcls_compress.search.workshop import Workshop
@@ -21,7 +21,8 @@ AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, runtime="onnx-ort")
 def row(name, points, share):
     drop = Drop(points, points + 0.4, 100)
     shares = {"bytes": share, "flops": 1.0, "params": 1.0}
-    return rows.Row(name, int(name[:3]), int(name[4:]), f"candidate {name}", "artifact/onnx-ort", shares, drop, 2.0)
+    row = rows.Row(name, int(name[:3]), int(name[4:]), f"candidate {name}", "artifact/onnx-ort", shares, drop, 2.0)
+    return replace(row, folder=name)
 
 
 FOUND = [
@@ -83,6 +84,9 @@ def test_the_table_tells_of_everything_that_was_tried_why_it_lost(workshop, monk
         "failed: NaN",
     ]
     assert [each["pareto"] for each in told.values()] == [True, False, True, False]
+    files = [each["artifact"] for each in told.values()]
+    assert all((workshop.folder / file / "model.onnx").exists() for file in files[:3])
+    assert files[3] is None
     assert told["001-0"]["deciding_drop_bound"] == 0.9
     with (found.folder / "tried.csv").open(encoding="utf-8") as stream:
         assert [line["name"] for line in csv.DictReader(stream)] == list(told)
@@ -97,6 +101,15 @@ def test_where_none_passes_there_is_no_artifact_and_what_would_have_to_be_loosen
     assert "max_drop to 1.20 for 000-0, or max_drop to 1.50 for 001-0, or target.bytes to 0.60 for 002-0" in str(found)
     assert not (workshop.folder / "result").exists()
     assert (workshop.folder / "tried.csv").exists()
+
+
+def test_what_failed_for_a_reason_that_may_pass_is_no_refusal(workshop, monkeypatch):
+    passing = replace(FOUND[3], lost="failed: No space left on device", passing=True)
+    monkeypatch.setattr(final, "_decided", lambda *_: Drop(0.5, 1.2, 100))
+    ready = SimpleNamespace(seen=workshop.config, kept=None)
+    with pytest.raises(UserError, match="003-0, failed: No space left on device; nothing else keeps") as told:
+        final.conclude(workshop, ready, [*FOUND[:3], passing])
+    assert not isinstance(told.value, NotKeptError)
 
 
 def test_a_drop_that_no_network_could_prove_is_refused(workshop, tmp_path):

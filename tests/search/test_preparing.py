@@ -5,7 +5,7 @@ from support.project import make_project
 
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import load_config
-from ppcls_compress.deploy.measure.layers import Table
+from ppcls_compress.deploy.measure.layers import Shape, Table, Times
 from ppcls_compress.engine import assemble, checkpoint
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.search import preparing, split
@@ -15,12 +15,13 @@ from ppcls_compress.slim.record import empty_record
 
 def test_latencies_of_another_runtime_are_refused(tmp_path):
     file = tmp_path / "profile.json"
-    Table({"runtime": "openvino"}, {}).save(file)
+    points = {Shape("linear"): {(4, 4): Times(1.0, 1.0, 1.0)}}
+    Table({"runtime": "openvino"}, points).save(file)
     auto = Auto(max_drop=1, target={"latency": 0.5}, runtime="onnx-ort")
     workshop = SimpleNamespace(profile=file, config=SimpleNamespace(Slim=SimpleNamespace(auto=auto)))
     with pytest.raises(ConfigError, match=r"--profile: .*profile.json is of openvino, .* means onnxruntime"):
         preparing.prepare(workshop)
-    Table({"runtime": "onnxruntime"}, {}).save(file)
+    Table({"runtime": "onnxruntime"}, points).save(file)
     preparing._check_profile(workshop)
 
 

@@ -8,7 +8,7 @@ pytest.importorskip("optuna")
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import load_config, read_overridden
 from ppcls_compress.errors import NotKeptError, UserError
-from ppcls_compress.search import board, preparing, run, split
+from ppcls_compress.search import board, fitting, preparing, run, split
 from ppcls_compress.search.judge import Costs
 
 AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, budget={"trials": 6, "epochs": 1})
@@ -18,21 +18,22 @@ DENSE = Costs(1000, 1000, 1000)
 class Shop:
     """Trains nothing: what a candidate loses is a number that follows from its title and how long it is trained."""
 
-    def __init__(self, dies_at=None):
+    def __init__(self, dies_at=None, full=()):
         self.config = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO), Global=SimpleNamespace(seed=3))
-        self.done, self.dies_at = [], dies_at
+        self.done, self.dies_at, self.full = [], dies_at, full
 
     def do(self, jobs, job):
         if len(self.done) == self.dies_at:
             raise KeyboardInterrupt
         self.done.append(job.name)
         if "impossible" in job.what:
-            jobs.finish(job, {"failed": job.what["impossible"]})
-            return
+            return jobs.finish(job, {"failed": job.what["impossible"]})
+        if job.name in self.full:
+            return jobs.finish(job, {"failed": "No space left on device", "passing": True})
         points = (sum(map(ord, job.what["title"])) % 17) / job.what["epochs"]
         cost = {"bytes": 490, "params": 1000, "flops": 1000, "latency": None}
         drop = {"points": points, "bound": points + 0.5, "images": 100}
-        jobs.finish(job, {"artifact": "a", "drop": drop, "cost": cost, "seconds": 1.0})
+        return jobs.finish(job, {"artifact": "a", "drop": drop, "cost": cost, "seconds": 1.0})
 
 
 def slim_of(candidate):
@@ -41,11 +42,21 @@ def slim_of(candidate):
     return {}
 
 
-READY = SimpleNamespace(needed={"pact": 0.6, "lsq": 0.6, "float": 0.4}, dense_costs=DENSE, slim_of=slim_of)
+SEEN = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO))
+READY = SimpleNamespace(needed={"pact": 0.6, "lsq": 0.6, "float": 0.4}, dense_costs=DENSE, slim_of=slim_of, seen=SEEN)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def costs():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "expected", lambda ready, section: 0.49)
+        yield
 
 
 def searched(storage, shop):
-    return run._Search(shop, READY, board.Board(str(storage), "one")).run()
+    jobs = board.Board(str(storage), "one")
+    jobs.retry_passing()
+    return run._Search(shop, READY, jobs).run()
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +87,25 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path, monkeypatch,
     second = Shop()
     assert searched(tmp_path / "study.journal", second) == undisturbed[0]
     assert sorted(first.done + second.done) == sorted(undisturbed[1])
+
+
+def test_however_often_its_leader_is_killed_a_candidate_is_trained(tmp_path, monkeypatch, undisturbed):
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "_me", lambda: f"{board.socket.gethostname()} 999999999 1")
+        for _ in range(board.MOST_TRIES + 2):
+            with pytest.raises(KeyboardInterrupt):
+                searched(tmp_path / "study.journal", Shop(dies_at=0))
+    assert searched(tmp_path / "study.journal", Shop()) == undisturbed[0]
+
+
+def test_what_failed_for_a_full_disk_is_trained_when_the_search_goes_on(tmp_path, undisturbed):
+    first, second = Shop(full={"000-0", "003-0"}), Shop()
+    rows = searched(tmp_path / "study.journal", first)
+    assert {row.name for row in rows if row.passing} == {"000-0", "003-0"}
+    again = {row.name: row for row in searched(tmp_path / "study.journal", second)}
+    assert {"000-0", "003-0"} <= set(second.done)
+    assert not any(row.passing for row in again.values())
+    assert again["000-0"] == next(row for row in undisturbed[0] if row.name == "000-0")
 
 
 def test_two_processes_do_not_lead_one_search(tmp_path):
@@ -119,6 +149,25 @@ def test_a_worker_with_another_configuration_is_refused(project):
     preparing.check_same(workshop(project))
     with pytest.raises(UserError, match="holds a search with other configuration"):
         run.work(workshop(project, "Global.seed=8"))
+
+
+def test_a_rate_that_falls_by_what_evaluations_find_is_refused(project):
+    with pytest.raises(UserError, match=r"Optimizer.lr.name: ReduceOnPlateau lowers .* such as Cosine"):
+        workshop(project, "Optimizer.lr={name: ReduceOnPlateau, learning_rate: 0.1}")
+
+
+def test_a_password_is_in_no_file_and_makes_no_other_search(project):
+    names = [f"Slim.auto.storage=postgresql://me:{word}@host/db?sslmode=require" for word in ("s3cret", "n3w")]
+    first, second = (workshop(project, name) for name in names)
+    first.identify(preparing._identity(first, split.halves(first.config)[1]))
+    preparing.check_same(second)
+    assert first.config.Slim.auto.storage.startswith("postgresql://me:s3cret@")
+    kept = {file.name: file.read_text() for file in first.folder.rglob("*") if file.is_file()}
+    assert set(kept) == {"contract.yaml", "identity.json"}
+    assert not any("s3cret" in text for text in kept.values())
+    assert "postgresql://me@host/db?sslmode=require" in kept["contract.yaml"]
+    with pytest.raises(UserError, match="holds a search with other contract"):
+        preparing.check_same(workshop(project, "Slim.auto.storage=postgresql://me:n3w@elsewhere/db"))
 
 
 @pytest.mark.parametrize("override", ["Global.early_stopping={patience: 2}", "Global.checkpoints=output/latest"])

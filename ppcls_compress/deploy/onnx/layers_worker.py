@@ -30,23 +30,23 @@ def main(request: Path, answer: Path) -> None:
     asked = io.read_json(request)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked["threads"]])
     with tempfile.TemporaryDirectory() as folder:
-        timer = _Timer(Path(folder) / "layer.onnx", asked["runtime"], asked["threads"])
+        timer = _Timer(Path(folder) / "layer.onnx", asked["runtime"], asked["threads"], asked["batch"])
         io.write_json(answer, [timer.times(row) for row in asked["layers"]])
 
 
 class _Timer:
     """Times small networks in one runtime."""
 
-    def __init__(self, file: Path, name: str, threads: int) -> None:
-        self._file, self._name, self._threads = file, name, threads
+    def __init__(self, file: Path, name: str, threads: int, batch: int) -> None:
+        self._file, self._name, self._threads, self._batch = file, name, threads, batch
         self._call = self._taken(_written([helper.make_node("Relu", ["x"], ["y"])], [], [1, 1, 1, 1]), [1, 1, 1, 1])
         self._switches: dict[tuple[int, ...], float] = {}
 
     def times(self, row: dict[str, Any]) -> dict[str, float]:
         """Milliseconds in float, in integers, and of rounding the input."""
-        shape = [1, row["inputs"], *row["size"]]
-        plain = self._taken(_layer(row, integers=False), shape) - self._call
-        rounded = self._taken(_layer(row, integers=True), shape) - self._call
+        shape = [self._batch, row["inputs"], *row["size"]]
+        plain = self._taken(_layer(row, shape, integers=False), shape) - self._call
+        rounded = self._taken(_layer(row, shape, integers=True), shape) - self._call
         switch = self._switch(shape)
         return {
             "float": max(plain, _LEAST),
@@ -75,7 +75,7 @@ class _Timer:
         return min(best)  # whatever else the machine does only adds
 
 
-def _layer(row: dict[str, Any], *, integers: bool) -> onnx.ModelProto:
+def _layer(row: dict[str, Any], shape: list[int], *, integers: bool) -> onnx.ModelProto:
     inputs, outputs, groups = row["inputs"], row["outputs"], row["groups"]
     groups = inputs if row["kind"] == "depthwise" else groups
     held = [outputs, inputs // groups, *row["kernel"]]
@@ -91,14 +91,13 @@ def _layer(row: dict[str, Any], *, integers: bool) -> onnx.ModelProto:
         source = "x.rounded"
     else:
         constants.append(numpy_helper.from_array(weight.astype(np.float32) * 0.01, "w"))
-    (top, left), stride = [size // 2 for size in row["kernel"]], row["stride"]
-    window = {"pads": [top, left, top, left], "strides": [stride, stride], "group": groups}
+    window = {"pads": row["padding"], "strides": row["stride"], "dilations": row["dilation"], "group": groups}
     nodes.append(helper.make_node("Conv", [source, factor, "b"], ["conv"], kernel_shape=row["kernel"], **window))
     nodes.append(helper.make_node("Relu", ["conv"], ["relu" if integers else "y"]))
     if integers:
         more, numbers = _rounding("relu", "y", "out")
         nodes, constants = nodes + more, constants + numbers
-    return _written(nodes, constants, [1, inputs, *row["size"]])
+    return _written(nodes, constants, shape)
 
 
 def _rounding(source: str, target: str, name: str) -> tuple[list[Any], list[Any]]:

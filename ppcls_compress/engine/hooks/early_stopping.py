@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.training import Training
@@ -38,17 +40,22 @@ class EarlyStopping(Hook):
         if self._metric not in progress.metrics:
             raise UserError(f"Global.early_stopping.metric: {unknown('value', self._metric, progress.metrics)}")
         value = progress.metrics[self._metric]
-        if progress.watched is None or self._sign * (value - progress.watched) > self._delta:
+        if self._better(value, progress.watched):
             progress.watched, progress.waited = value, 0
             return
         progress.waited += 1
         if progress.waited >= self._patience and progress.epoch < trainer.epochs:
             progress.stopped = True
             logger.info(
-                "early stopping after epoch %d of %d: %s was %.4f at best, and no better in %d evaluations",
+                "early stopping after epoch %d of %d: %s was %s at best, and no better in %d evaluations",
                 progress.epoch,
                 trainer.epochs,
                 self._metric,
-                progress.watched,
+                "no number" if progress.watched is None else f"{progress.watched:.4f}",
                 progress.waited,
             )
+
+    def _better(self, value: float, best: float | None) -> bool:
+        if math.isnan(value):
+            return False
+        return best is None or math.isnan(best) or self._sign * (value - best) > self._delta

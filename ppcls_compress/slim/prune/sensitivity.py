@@ -269,6 +269,7 @@ def bisect(
     align: Callable[[dict[str, float]], dict[str, float]] = lambda ratios: ratios,
     skip: Iterable[str] = (),
     patient: bool = True,
+    reach: bool = False,
 ) -> tuple[dict[str, float], float]:
     """Ratios under one bound on the loss of each layer, whose removed share of the cost is `target`.
 
@@ -278,6 +279,7 @@ def bisect(
             all pass the bound at once, and return the closest share; otherwise stop as PaddleSlim does, with the first
             share that comes back (to four digits), but not while the bound is above or below all losses, where
             PaddleSlim prunes far too much, or nothing.
+        reach: shares below the target count only where there is none that reaches it.
 
     Returns:
         The ratios and the share that they remove.
@@ -293,14 +295,21 @@ def bisect(
         ratios = align(ratios)
         return ratios, cost_removed(ratios)
 
+    def off(one: tuple[dict[str, float], float]) -> tuple[bool, float]:
+        return reach and one[1] < target, abs(one[1] - target)
+
+    def close(one: tuple[dict[str, float], float]) -> bool:
+        short, distance = off(one)
+        return not short and distance <= _CLOSE
+
     while True:
         bound = (low + high) / 2
         found = ratios_by_loss(sensitivities, bound, skip)
         moved, before = found != before, found
         ratios, removed = tried(found)
-        if best is None or not patient or abs(removed - target) < abs(best[1] - target):
+        if best is None or not patient or off((ratios, removed)) < off(best):
             best = (ratios, removed)
-        enough = abs(removed - target) <= _CLOSE if patient else moved
+        enough = close(best) if patient else moved
         again = enough and round(removed, 4) in seen
         if removed == target or again or high - low < _FINEST:
             break
@@ -309,9 +318,9 @@ def bisect(
             low, fewer = bound, found
         else:
             high, more = bound, found
-    if not patient or abs(best[1] - target) <= _CLOSE:
+    if not patient or close(best):
         return best
-    return min([best, _capped(fewer, more, target, tried)], key=lambda one: abs(one[1] - target))
+    return min([best, *_capped(fewer, more, target, tried)], key=off)
 
 
 def _capped(
@@ -319,8 +328,8 @@ def _capped(
     more: Mapping[str, float],
     target: float,
     tried: Callable[[dict[str, float]], tuple[dict[str, float], float]],
-) -> tuple[dict[str, float], float]:
-    """Ratios between those of two bounds, none above one cap, whose removed share is the nearest to `target`.
+) -> list[tuple[dict[str, float], float]]:
+    """Ratios between those of two bounds, none above one cap, whose removed shares come near `target`.
 
     Where layers lose nothing, or the same at all ratios, no bound lies between all of a layer and none of it.
     """
@@ -330,4 +339,4 @@ def _capped(
         cap = (low + high) / 2
         found.append(tried({name: max(fewer.get(name, 0.0), min(ratio, cap)) for name, ratio in more.items()}))
         low, high = (cap, high) if found[-1][1] < target else (low, cap)
-    return min(found, key=lambda one: abs(one[1] - target))
+    return found

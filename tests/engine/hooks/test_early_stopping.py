@@ -10,6 +10,8 @@ from ppcls_compress.engine.hooks.early_stopping import EarlyStopping
 from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import ConfigError, UserError
 
+NAN = float("nan")
+
 
 class Scores(Hook):
     """An evaluation that gives these values, one after each of the epochs named; all of them by default."""
@@ -35,6 +37,9 @@ def run(values, stopping, *, progress=None, name="top1", epochs=None):
         ([0.1, 0.3, 0.2, 0.3, 0.4, 0.5], {"patience": 2}, 4, True),
         ([0.1, 0.3, 0.2, 0.4, 0.3, 0.5], {"patience": 2}, 6, False),
         ([0.1, 0.2, 0.21, 0.22, 0.23, 0.24], {"patience": 3, "min_delta": 0.05}, 5, True),
+        ([NAN, 0.1, 0.2, 0.3], {"patience": 2}, 4, False),
+        ([0.1, NAN, 0.2, NAN, NAN, 0.3], {"patience": 2}, 5, True),
+        ([NAN, NAN, 0.2], {"patience": 2}, 2, True),
         ([0.1, 0.2, 0.2], {"patience": 1}, 3, False),  # the last epoch ends the run anyway
     ],
 )

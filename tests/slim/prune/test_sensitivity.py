@@ -1,3 +1,4 @@
+import math
 import pickle
 import sys
 from types import ModuleType
@@ -80,6 +81,19 @@ def test_patience_looks_past_a_share_that_comes_back():
 
     shares = {patient: bisect(steps, 0.2, removed, patient=patient)[1] for patient in (True, False)}
     assert abs(shares[True] - 0.2) < abs(shares[False] - 0.2)
+
+
+@pytest.mark.parametrize("target", [0.2, 0.24, 0.31, 0.44])
+def test_a_target_that_must_be_reached_is_not_missed_for_a_nearer_share_below_it(target):
+    line = {"a": {round(0.1 * k, 1): 0.1 * k for k in range(1, 10)}}
+
+    def removed(ratios):  # whole channels
+        return round(10 * ratios.get("a", 0.0)) / 20
+
+    _, nearest = bisect(line, target, removed)
+    _, reached = bisect(line, target, removed, reach=True)
+    assert reached == pytest.approx(math.ceil(20 * target - 1e-9) / 20)
+    assert abs(nearest - target) <= abs(reached - target)
 
 
 ROW = [round(0.1 * step, 1) for step in range(1, 10)]

@@ -1,0 +1,87 @@
+"""Candidates that meet the target before they are trained: what one will cost is counted, and its share lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ppcls_compress.config.schema import SlimSection
+from ppcls_compress.deploy.measure.layers import Table, layers_of
+from ppcls_compress.engine import assemble
+from ppcls_compress.errors import UserError
+from ppcls_compress.search.preparing import Ready
+from ppcls_compress.search.shares import Anchor, counts_of
+from ppcls_compress.search.space import Candidate
+from ppcls_compress.slim import recipe
+
+_TRIES = 5
+_CLOSER = 0.99
+"""A share that cost too much is lowered by so much more than the excess, because counts of channels are whole."""
+_BEYOND_INTEGERS = 3
+"""Bytes that a weight in float has more than one in integers."""
+
+
+def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any]]:
+    """The candidate, pruned as far as the target takes, and its section `Slim`.
+
+    Nothing is trained or exported for it: multiply-adds and parameters are counted, bytes follow from parameters,
+    latencies from the profile where there is one. A latency that is measured here is known for files alone, and stays
+    what the measured files let expect.
+
+    Raises:
+        UserError: the layers' sensitivities allow no such ratios, or no share meets the target.
+    """
+    auto = ready.seen.Slim.auto
+    for _ in range(_TRIES):
+        section = ready.slim_of(candidate)
+        cost = expected(ready, section) if auto.share is not None else 0.0
+        if auto.share is None or cost <= auto.share:
+            return candidate, section
+        candidate = replace(candidate, share=candidate.share * _CLOSER * auto.share / cost)
+    raise UserError(f"{candidate.title}: is to have {cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed")
+
+
+def expected(ready: Ready, section: dict[str, Any]) -> float:
+    """What a file of a section `Slim` is to cost, as a share of the dense one's cost that the contract is about."""
+    seen, cost, dense = ready.seen, ready.seen.Slim.auto.cost, ready.dense_costs
+    model, record = assemble.build_model(seen.model_copy(update={"Slim": None}))
+    if "prune" in section:
+        options = SlimSection(prune=section["prune"]).options
+        model, record = recipe.compress(model, options, [[1, *seen.Global.image_shape]])
+    counted = assemble.cost_of(seen, record)
+    kept = {"params": counted.params / dense.params, "flops": counted.flops / dense.flops}
+    if cost in kept:
+        return kept[cost]
+    if ready.workshop.profile is not None:
+        return _by_profile(ready, model, section)
+    integers = "quant" in section
+    share = _between(ready.anchors, kept[counts_of(cost)], integers=integers)
+    if cost == "bytes" and integers:
+        share += _BEYOND_INTEGERS * _weights(ready, model, section) / dense.bytes
+    return share
+
+
+def _by_profile(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> float:
+    table, shape = Table.load(ready.workshop.profile), ready.seen.Global.image_shape
+    dense, _ = assemble.build_model(ready.seen.model_copy(update={"Slim": None}))
+    layers = layers_of(model, shape)
+    spared = section["quant"].get("skip", ()) if "quant" in section else [layer.name for layer in layers]
+    quantized = {layer.name for layer in layers}.difference(spared)
+    return table.predicted(layers, quantized) / table.predicted(layers_of(dense, shape))
+
+
+def _between(anchors: Sequence[Anchor], kept: float, *, integers: bool) -> float:
+    """The cost of a file, interpolated between measured ones."""
+    points = sorted((anchor.kept, anchor.cost) for anchor in anchors if anchor.integers == integers)
+    return float(np.interp(kept, [share for share, _ in points], np.maximum.accumulate([cost for _, cost in points])))
+
+
+def _weights(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> int:
+    """How many weights stay float beside integers."""
+    spared = section["quant"].get("skip", ())
+    layers = [layer for layer in layers_of(model, ready.seen.Global.image_shape) if layer.name in spared]
+    return sum(layer.weights for layer in layers)

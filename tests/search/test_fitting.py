@@ -1,0 +1,77 @@
+from types import SimpleNamespace
+
+import pytest
+from support.project import make_project
+
+from ppcls_compress.config.auto import Auto
+from ppcls_compress.config.load import load_config
+from ppcls_compress.deploy.measure.layers import Table, Times, layers_of
+from ppcls_compress.engine import assemble, checkpoint
+from ppcls_compress.errors import UserError
+from ppcls_compress.search import fitting, preparing
+from ppcls_compress.search.judge import Costs
+from ppcls_compress.search.shares import Anchor
+from ppcls_compress.search.space import Candidate
+from ppcls_compress.slim.record import empty_record
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitting")
+    config = load_config(make_project(folder), [f"Global.pretrained_model={folder / 'dense'}"])
+    checkpoint.save_model(folder / "dense", assemble.build_dense(config), empty_record())
+    return config
+
+
+def ready(config, target, *, anchors=(), profile=None, noisy=()):
+    auto = Auto(max_drop=1, target=target, runtime="onnx-ort")
+    slim = SimpleNamespace(auto=auto)
+    seen = config.model_copy(update={"Slim": slim})
+    counted = assemble.cost_of(config, empty_record())
+    costs = Costs(4 * counted.params, counted.params, counted.flops)
+    found = preparing.Ready(SimpleNamespace(profile=profile), seen, None, costs, None, anchors)
+    found.__dict__["_noisy"] = noisy
+    return found
+
+
+@pytest.mark.parametrize("ratios", ["uniform", "global"])
+@pytest.mark.parametrize("cost", ["flops", "params"])
+def test_a_candidate_is_pruned_until_it_meets_the_target(config, cost, ratios):
+    found = ready(config, {cost: 0.5})
+    candidate, section = fitting.fitted(found, Candidate(ratios=ratios, share=0.55, quantizer="float"))
+    assert candidate.share < 0.55
+    assert 0.45 < fitting.expected(found, section) <= 0.5
+
+
+def test_layers_that_stay_float_are_made_up_for_by_pruning(config):
+    anchors = [Anchor(True, kept, 0.03 + 0.25 * kept) for kept in (0.1, 0.5, 1.0)]
+    big = "blocks.2.conv1.conv"
+    plain = Candidate(ratios="uniform", share=0.6)
+    found = ready(config, {"bytes": 0.2}, anchors=anchors, noisy=[big])
+    assert fitting.fitted(found, plain)[0].share == 0.6
+    spared, section = fitting.fitted(found, Candidate(ratios="uniform", share=0.6, spared=1))
+    assert section["quant"]["skip"] == [big]
+    assert spared.share < 0.6
+
+
+def test_what_no_share_makes_cheap_enough_is_not_trained(config, monkeypatch):
+    monkeypatch.setattr(fitting, "expected", lambda ready, section: 0.9)
+    with pytest.raises(UserError, match=r"is to have 90.0% of the bytes, and 20.0% are allowed"):
+        fitting.fitted(ready(config, {"bytes": 0.2}), Candidate(ratios="uniform", share=0.6))
+
+
+def test_latencies_of_another_machine_come_from_its_profile(config, tmp_path):
+    layers = layers_of(assemble.build_dense(config), SHAPE)
+    points = {layer.shape: {} for layer in layers}
+    for layer in layers:
+        for count in (1, layer.outputs):
+            points[layer.shape][layer.inputs, count] = Times(1.0 * count, 0.25 * count, 0.1)
+    Table({"runtime": "onnxruntime"}, points).save(tmp_path / "profile.json")
+    found = ready(config, {"latency": 0.4}, profile=tmp_path / "profile.json", noisy=[layers[0].name])
+    whole, spared = Candidate(share=1.0), Candidate(share=1.0, spared=1)
+    assert fitting.expected(found, found.slim_of(whole)) == pytest.approx(0.25)
+    first, total = layers[0].outputs, sum(layer.outputs for layer in layers)
+    expected = (first + 0.25 * (total - first)) / total
+    assert fitting.expected(found, found.slim_of(spared)) == pytest.approx(expected)
