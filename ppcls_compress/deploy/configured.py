@@ -86,7 +86,7 @@ def export_all(
         UserError: some formats could not be written, or disagree with the model, a line for each; what was there
             before of these is as it was.
     """
-    counted = assemble.cost_of(config, record)
+    counted = assemble.cost_of(config, record, model)
     description = artifact.Description(
         image_shape=config.Global.image_shape,
         output=_output(config),

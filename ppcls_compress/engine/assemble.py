@@ -197,15 +197,20 @@ def recorded(config: Config) -> recipe.Record:
     return checkpoint.read_weights(prefix)[1]
 
 
-def cost_of(config: Config, record: recipe.Record) -> cost.Cost:
+def cost_of(config: Config, record: recipe.Record, model: paddle.nn.Layer | None = None) -> cost.Cost:
     """Parameters and multiply-adds of the configured backbone in the structure of a record, as it is deployed.
 
     Branches are merged; quantizers cost nothing.
+
+    Args:
+        model: the backbone with what the record tells, which is counted itself where it is as it is deployed.
     """
-    model = recipe.rebuild(build_dense(config), recipe.resized(record))
-    branches.merge(model)
-    if isinstance(model, NamedOutputs):
-        model.leave_rest_out()
+    resized = recipe.resized(record)
+    if model is None or resized != record or branches.apart(model) or isinstance(model, NamedOutputs):
+        model = recipe.rebuild(build_dense(config), resized)
+        branches.merge(model)
+        if isinstance(model, NamedOutputs):
+            model.leave_rest_out()
     return cost.count(model, [[1, *config.Global.image_shape]])
 
 

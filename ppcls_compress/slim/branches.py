@@ -22,7 +22,7 @@ def merge(model: paddle.nn.Layer) -> list[str]:
     Returns:
         The names of these layers.
     """
-    names = _apart(model)
+    names = apart(model)
     merge_named(model, names)
     return names
 
@@ -44,7 +44,7 @@ def merge_named(model: paddle.nn.Layer, names: Sequence[str]) -> None:
 
 def merged_copy(model: paddle.nn.Layer, record: Mapping[str, Any]) -> tuple[paddle.nn.Layer, dict[str, Any]]:
     """The model as it is deployed, and its record: a copy with a step `fold`, where branches are apart, or the same."""
-    names = _apart(model)
+    names = apart(model)
     if not names:
         return model, dict(record)
     model = copied(model)
@@ -53,6 +53,7 @@ def merged_copy(model: paddle.nn.Layer, record: Mapping[str, Any]) -> tuple[padd
     return model, {**record, "steps": [*record["steps"], step]}
 
 
-def _apart(model: paddle.nn.Layer) -> list[str]:
+def apart(model: paddle.nn.Layer) -> list[str]:
+    """The names of the layers whose branches are not merged."""
     layers = model.named_sublayers(include_self=True)
     return [name for name, layer in layers if hasattr(layer, "re_parameterize") and not layer.is_repped]

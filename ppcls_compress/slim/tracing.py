@@ -11,6 +11,8 @@ import paddle
 from paddle.nn.layer import layers
 from paddle.pir import core
 
+from ppcls_compress.slim.conversion import converted_once
+from ppcls_compress.slim.exchanging import exchanged
 from ppcls_compress.slim.left_behind import without_what_forward_left
 
 try:
@@ -55,18 +57,20 @@ def _forget() -> None:
 
 @contextmanager
 def lean_builder(model: paddle.nn.Layer) -> Iterator[None]:
-    """As `clean_builder`, for programs that are only read: built without what takes time that grows with their square.
+    """As `clean_builder`, without what takes time that grows with the square of the program, or for each layer anew.
 
     At every layer's call Paddle lists all operators so far, to write the layer's class on the new ones, which only its
-    auto-parallel mode reads; at every parameter it copies the table of all parameters so far; and at every operator it
-    asks for the Python stack. Its functions for these are exchanged while a program is built within, and then put back.
+    auto-parallel mode reads; at every parameter it copies the table of all parameters so far; at every operator it
+    asks for the Python stack; and for every layer it converts the code of its class (`converted_once`). Its functions
+    for these are exchanged while a program is built within, and then put back.
     """
     with ExitStack() as stack:
         stack.enter_context(clean_builder(model))
         stack.enter_context(_without_call_stacks())
         if paddle.__version__.startswith(_LEAN_ON):
-            stack.enter_context(_exchanged(layers, "name_struct", nullcontext))
-            stack.enter_context(_exchanged(core, "create_parameter", _by_example(core.create_parameter)))
+            stack.enter_context(converted_once())
+            stack.enter_context(exchanged(layers, "name_struct", nullcontext))
+            stack.enter_context(exchanged(core, "create_parameter", _by_example(core.create_parameter)))
         yield
 
 
@@ -81,16 +85,6 @@ def _without_call_stacks() -> Iterator[None]:
             del sys.tracebacklimit
         else:
             sys.tracebacklimit = limit
-
-
-@contextmanager
-def _exchanged(module: object, name: str, function: Callable[..., object]) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, function)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
 
 
 def _by_example(create: Callable[..., object]) -> Callable[..., object]:
@@ -165,5 +159,5 @@ def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[objec
     from ppcls_compress.slim.position import failures_told  # which traces nothing itself, and imports what does
 
     doing = "saving the network as a program"
-    with clean_builder(model), _exchanged(paddle.nn.functional, "fold", _fold), failures_told(model, doing):
+    with lean_builder(model), exchanged(paddle.nn.functional, "fold", _fold), failures_told(model, doing):
         paddle.jit.save(model, prefix, input_spec=input_spec)

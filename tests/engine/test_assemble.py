@@ -10,6 +10,7 @@ from support.project import make_project
 from ppcls_compress import io
 from ppcls_compress.config.load import validate
 from ppcls_compress.engine import assemble, distributed
+from ppcls_compress.engine.context import compression_context
 from ppcls_compress.errors import ConfigError, UserError
 
 
@@ -130,3 +131,21 @@ def test_a_teacher_of_the_same_network_has_its_decoder_too(tmp_path):
     teacher = assemble.build_teacher(config, config.Slim.distill)
     assert teacher.state_dict().keys() == network.state_dict().keys()
     assert all(parameter.stop_gradient for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "slim"),
+    [
+        ("CIFARResNet8", {}),
+        ("CIFARResNet8", {"prune": {"name": "fpgm", "pruned_ratio": 0.3}}),
+        ("CIFARResNet8", {"quant": {"name": "pact"}}),
+        ("PPLCNetV2_base", {}),  # branches, which are merged when it is deployed
+    ],
+)
+def test_a_network_costs_what_it_costs_when_it_is_built_anew(tmp_path, name, slim):
+    data = copy.deepcopy(project(tmp_path))
+    data["Arch"]["name"] = name
+    config = validate(data | {"Slim": slim}, source="test")
+    context = compression_context(config, lambda: [(paddle.randn([2, *config.Global.image_shape]), None)])
+    model, record = assemble.build_model(config, context=context)
+    assert assemble.cost_of(config, record, model) == assemble.cost_of(config, record)
