@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     module.add_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="tell only warnings, errors and results")
     parser.add_argument("--json-log", metavar="FILE", help="add what happens to this file, a line of JSON each")
+    parser.set_defaults(typed=f"{_typed(command)} {shlex.join(argv)}")
     args, left = parser.parse_known_args(argv)
     if left:
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""

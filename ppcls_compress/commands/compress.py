@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import read_overridden
 from ppcls_compress.config.paths import check_can_train, check_loader
 from ppcls_compress.declare.paths import check_path
-from ppcls_compress.errors import ConfigError
+from ppcls_compress.errors import ConfigError, NotKeptError
+
+if TYPE_CHECKING:
+    from ppcls_compress.report.page.write import Page
+    from ppcls_compress.search.workshop import Workshop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--worker", action="store_true", help="help a search that runs elsewhere, until it is over (Slim.auto.storage)"
     )
+    add_report_argument(parser)
     parser.add_argument(
         "--profile", metavar="FILE", help="latencies of another machine, where tools/profile.py wrote this file"
     )
@@ -60,6 +67,28 @@ def run(args: argparse.Namespace) -> None:
         if args.worker:
             logger.info("the search is over; %d trainings were done here", search.work(workshop))
             return
-        found = search.lead(workshop)
+        try:
+            found = search.lead(workshop)
+        except NotKeptError:
+            if (workshop.folder / "tried.json").is_file():  # or nothing was tried, for no network could keep it
+                leave_page(args, workshop.folder, lambda: _page(args, workshop, kept=False))
+            raise
         logger.info("kept by %s, %s: %s", found.row.name, found.row.title, found.told(config.Slim.auto.cost))
         logger.info("written: %s", found.folder)
+        leave_page(args, workshop.folder, lambda: _page(args, workshop, kept=True))
+
+
+def _page(args: argparse.Namespace, workshop: Workshop, *, kept: bool) -> Page:
+    """What was tried, the dense network, and the one that was found."""
+    from ppcls_compress import io
+    from ppcls_compress.report.page import runs
+    from ppcls_compress.report.page.searched import Search
+    from ppcls_compress.report.page.write import Page
+    from ppcls_compress.search.final import RESULT
+
+    auto, result = workshop.config.Slim.auto, workshop.folder / RESULT
+    promise = io.read_json(result / "contract.json") if kept else None
+    rows = io.read_json(workshop.folder / "tried.json")
+    found = [runs.find("dense", workshop.dense_artifact)]
+    found += [runs.find("compressed", result / "artifact")] if kept else []
+    return Page(found, [args.typed], search=Search(rows, auto.cost, auto.share, auto.max_drop, promise))

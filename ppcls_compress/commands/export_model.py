@@ -6,14 +6,22 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.postprocess import names
+
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.artifact import Artifact
+    from ppcls_compress.deploy.export import ExportResult
+    from ppcls_compress.deploy.several import Plan
+    from ppcls_compress.report.page.write import Page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time layers and files here, so many images at a time (default: 1), and let those compute in float that "
         "are slower with integers (onnx formats)",
     )
+    add_report_argument(parser)
     parser.add_argument(
         "--profile", metavar="FILE", help="with --tune: for the machine where tools/profile.py wrote this file"
     )
@@ -88,20 +97,41 @@ def run(args: argparse.Namespace) -> None:
         model, record = build(config)
         plan = configured.plan(config, chosen, record, speed_only=args.synthetic_calibration)
         if args.tune is None:
-            configured.export_all(config, model, record, directory, plan, class_names=class_names)
-            return
-        from ppcls_compress.deploy import tuning
-        from ppcls_compress.deploy.several import each
+            done = configured.export_all(config, model, record, directory, plan, class_names=class_names)
+        else:
+            done = _tuned(args, config, (model, record), plan, class_names)
+        leave_page(args, directory, lambda: _page(args, config, [result.artifact for result in done]))
 
-        profile = Path(args.profile) if args.profile else None
 
-        def tuned(kind: Format) -> None:
-            one = replace(plan, formats=[kind])
-            found = tuning.tune(config, (model, record), kind, one, profile, batch=args.tune)
-            one = replace(one, notes=found.notes)
-            configured.export_all(config, found.model, found.record, directory, one, class_names=class_names)
+def _tuned(
+    args: argparse.Namespace, config: Config, network: tuple, plan: Plan, class_names: Sequence[str] | None
+) -> list[ExportResult]:
+    """Each format of a network (model, record) with the placement that is fastest here.
 
-        each(chosen, tuned)
+    Raises:
+        UserError: some failed, a line for each.
+    """
+    from ppcls_compress.deploy import configured, tuning
+    from ppcls_compress.deploy.several import each
+
+    directory, done = Path(config.Global.save_inference_dir), []
+    profile = Path(args.profile) if args.profile else None
+
+    def tuned(kind: Format) -> None:
+        one = replace(plan, formats=[kind])
+        found = tuning.tune(config, network, kind, one, profile, batch=args.tune)
+        one = replace(one, notes=found.notes)
+        done.extend(configured.export_all(config, found.model, found.record, directory, one, class_names=class_names))
+
+    each(formats.chosen(args.format), tuned)
+    return done
+
+
+def _page(args: argparse.Namespace, config: Config, exported: Sequence[Artifact]) -> Page:
+    from ppcls_compress.report.page import runs
+    from ppcls_compress.report.page.write import Page
+
+    return Page([runs.of(config.Arch.name, Path(config.Global.save_inference_dir), exported)], [args.typed])
 
 
 _TUNED = ("onnx-ort", "onnx-openvino")

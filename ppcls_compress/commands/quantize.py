@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     require_weights(config)
     from ppcls_compress.engine import assemble, checkpoint
     from ppcls_compress.engine.context import compression_context
+    from ppcls_compress.engine.hooks import distributions
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.samples import still_batches
@@ -63,5 +64,6 @@ def run(args: argparse.Namespace) -> None:
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)
+        distributions.keep(prefix.parent, model, next(iter(still_batches(config, 1))))
         if config.DataLoader.Eval is not None:
             logger.info("evaluation: %s", describe(evaluator(config, model)()))

@@ -1,15 +1,21 @@
-"""`report`: several exported models side by side, evaluated on the same images and timed in one run."""
+"""`report`: exported models side by side, evaluated on the same images and timed in one run; and what runs left."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config, refuse_overrides
 from ppcls_compress.config.paths import check_loader
+from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppcls_compress.report.page.comparison import Measured
+    from ppcls_compress.report.page.runs import Run
 
 PAGE = "report.html"
 
@@ -17,9 +23,7 @@ PAGE = "report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `report`."""
     add_config_arguments(parser, required=False)
-    parser.add_argument(
-        "artifacts", nargs="+", metavar="[NAME=]DIR", help="an exported model, or the output folder of a run with one"
-    )
+    parser.add_argument("artifacts", nargs="+", metavar="[NAME=]DIR", help="an exported model, or the folder of a run")
     parser.add_argument("--page", metavar="FILE", help=f"the HTML page (without -c: {PAGE} in the last DIR)")
     parser.add_argument("--images", metavar="DIR", help="without -c: a folder of images with val_list.txt")
     parser.add_argument("--out", metavar="FILE", help="with -c: write the rows to this JSON file too")
@@ -42,52 +46,79 @@ def run(args: argparse.Namespace) -> None:
         refuse_overrides(args)
         if args.out:
             raise ConfigError("--out: the rows are those of the table, which needs a configuration, -c")
-        _page(args, named)
-        return
-    if args.images:
+    elif args.images:
         raise ConfigError("--images: with -c, DataLoader.Eval says what is evaluated; leave one of them out")
-    config = read_config(args)
-    check_loader(config, "Eval")
-    if args.page:
-        _page(args, named)
+    config = None if args.config is None else read_config(args)
+    if config is not None:
+        check_loader(config, "Eval")
     from ppcls_compress import io
+    from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.report import summary
     from ppcls_compress.report.page import runs
 
-    places = {name: str(runs.find(name, Path(folder)).exported[0].directory) for name, folder in named.items()}
-    rows = summary.summarize(config, places, threads=args.threads, batch_size=args.batch_size, rounds=args.rounds)
+    with logging_to():
+        found = [runs.find(name, Path(folder)) for name, folder in named.items()]
+        if config is None or args.page:
+            measured = _page(args, found, config)
+            rows = [] if measured is None else summary.of_page(measured)
+        else:
+            rows = summary.summarize(config, _places(found), **_timed(args))
+    if config is None:
+        return
     summary.show(rows, threads=args.threads, batch_size=args.batch_size)
     if args.out:
         io.write_json(args.out, rows)
 
 
-def _page(args: argparse.Namespace, named: Mapping[str, str]) -> None:
-    """Evaluate and time every artifact of every folder, and write the page."""
+def _places(found: Sequence[Run]) -> dict[str, str]:
+    """The first exported model of each run.
+
+    Raises:
+        ConfigError: a run has none.
+    """
+    for run in found:
+        if not run.exported:
+            raise ConfigError(f"report: {run.folder} holds no exported model; tools/export_model.py writes one")
+    return {run.name: str(run.exported[0].directory) for run in found}
+
+
+def _timed(args: argparse.Namespace) -> dict[str, int]:
+    return {"threads": args.threads, "batch_size": args.batch_size, "rounds": args.rounds}
+
+
+def _page(args: argparse.Namespace, found: Sequence[Run], config: Config | None) -> Measured | None:
+    """Evaluate and time every artifact of every run, if there are any, and write the page."""
+    from ppcls_compress.engine.logs import logger
+    from ppcls_compress.report.page.write import Page, write
+
+    exported = [run for run in found if run.exported]
+    measured = _measured(args, exported, config) if exported else None
+    file = Path(args.page or found[-1].folder / PAGE)
+    write(file, Page(found, [_command(args)], measured))
+    logger.info("the page is %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    return measured
+
+
+def _measured(args: argparse.Namespace, found: Sequence[Run], config: Config | None) -> Measured:
     import numpy as np
 
     from ppcls_compress.commands.exported import config_of
     from ppcls_compress.deploy.predictor import Predictor
     from ppcls_compress.engine import assemble
-    from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.report import benchmark
-    from ppcls_compress.report.page import answers, runs, write
+    from ppcls_compress.report.page import answers
+    from ppcls_compress.report.page.comparison import Measured
 
-    with logging_to():
-        found = [runs.find(name, Path(folder)) for name, folder in named.items()]
-        models = [entry for each in found for entry in benchmark.entries({each.name: each.exported[0].directory})]
-        predictors = {each.name: Predictor(each.exported[0].directory) for each in found}
-        first = found[0].exported[0]
-        if args.config is None:
-            classes = predictors[found[0].name].run(np.zeros((1, *first.description.image_shape), np.float32)).shape[1]
-            config = config_of(first, classes, args.images)
-        else:
-            config = read_config(args)
-        assemble.start(config)
-        given = answers.ask(config, predictors)
-        times = benchmark.measure(models, threads=args.threads, batch=args.batch_size, rounds=args.rounds)
-        file = Path(args.page or found[-1].folder / PAGE)
-        write.write(file, found, given, times, [_command(args)])
-        logger.info("the page is %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    models = [entry for run in found for entry in benchmark.entries({run.name: run.exported[0].directory})]
+    predictors = {run.name: Predictor(run.exported[0].directory) for run in found}
+    first = found[0].exported[0]
+    if config is None:
+        classes = predictors[found[0].name].run(np.zeros((1, *first.description.image_shape), np.float32)).shape[1]
+        config = config_of(first, classes, args.images)
+    assemble.start(config)
+    given = answers.ask(config, predictors)
+    times = benchmark.measure(models, threads=args.threads, batch=args.batch_size, rounds=args.rounds)
+    return Measured(found, given, times)
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -95,7 +126,7 @@ def _command(args: argparse.Namespace) -> str:
     words = ["ppcls-compress", "report", *([] if args.config is None else ["-c", args.config])]
     for override in args.override:
         words += ["-o", override]
-    for option in ("images", "page"):
+    for option in ("images", "page", "out"):
         words += [] if getattr(args, option) is None else [f"--{option}", getattr(args, option)]
     for option in ("threads", "batch_size", "rounds"):
         words += [f"--{option.replace('_', '-')}", str(getattr(args, option))]

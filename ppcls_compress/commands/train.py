@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ppcls_compress.report.page.write import Page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="build everything, take two steps on synthetic images, compress and export to a temporary folder",
     )
+    add_report_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -66,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     with logging_to(run_folder(config), main=is_main()):
         progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
         tell_outcome(progress, config)
+        if is_main():
+            leave_page(args, run_folder(config), lambda: _page(args, config))
 
 
 def check_rehearsal(config: Config) -> None:
@@ -78,6 +86,14 @@ def check_rehearsal(config: Config) -> None:
     check_can_train(config)
     check_weights(config)
     check_teacher(config)
+
+
+def _page(args: argparse.Namespace, config: Config) -> Page:
+    from ppcls_compress.engine.train import run_folder
+    from ppcls_compress.report.page import runs
+    from ppcls_compress.report.page.write import Page
+
+    return Page([runs.trained(config.Arch.name, run_folder(config))], [args.typed])
 
 
 def _resumed(config: Config, latest: Path) -> Config:

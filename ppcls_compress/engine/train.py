@@ -21,8 +21,10 @@ from ppcls_compress.engine.forward import check_takes
 from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
+from ppcls_compress.engine.hooks.distributions import Distributions
 from ppcls_compress.engine.hooks.early_stopping import EarlyStopping
 from ppcls_compress.engine.hooks.evaluation import Evaluation, describe
+from ppcls_compress.engine.hooks.history import History
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.progressive import ProgressiveDropout
@@ -328,7 +330,8 @@ def _early_stopping(config: Config) -> EarlyStopping:
 def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Request) -> list[Hook]:
     options = config.Global
     metrics = Metrics(config.Metric.Train) if config.Metric.Train else None
-    hooks: list[Hook] = [Messages(options.print_batch_step, metrics), NanGuard(options.print_batch_step)]
+    messages = Messages(options.print_batch_step, metrics)
+    hooks: list[Hook] = [messages, NanGuard(options.print_batch_step)]
     if distributed.world_size() > 1:
         hooks += [TakingPart(), SharedStatistics()]
     if trainer.average is not None:
@@ -368,4 +371,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         request=request,
         safetensors=options.save_format == "safetensors",
     )
-    return [*hooks, checkpoints]
+    kept = [History(run_folder(config), messages, main_metric(config))] if distributed.is_main() else []
+    if kept and quantized is not None:
+        kept.append(Distributions(run_folder(config)))
+    return [*hooks, checkpoints, *kept]

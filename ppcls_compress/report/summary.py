@@ -18,6 +18,7 @@ from ppcls_compress.engine.evaluate import evaluate, tell_skipped
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.metrics.topk import TopkAcc
+from ppcls_compress.report.page.comparison import Measured
 
 Row = dict[str, Any]
 
@@ -53,18 +54,30 @@ def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, bat
             lambda images, logits=predictor.logits: paddle.to_tensor(logits(images.numpy())), loader, metrics
         )
         tell_skipped(loader, told)
-        rows.append(
-            {
-                "name": name,
-                "metric": measured.main,
-                measured.main: round(100 * found[measured.main], 2),
-                "params": model.description.params,
-                "flops": model.description.flops,
-                "bytes": model.bytes,
-                "latency_ms": round(times[name].median_ms, 4),
-            }
-        )
+        rows.append(_row(name, model, measured.main, found[measured.main], times[name].median_ms))
     return rows
+
+
+def of_page(found: Measured) -> list[Row]:
+    """The same rows from what was measured for a page, which times each network's first format among others."""
+    rows = []
+    for run in found.runs:
+        own = run.exported[0].description.format
+        median = next(row.median_ms for row in found.times if (row.name, row.format) == (run.name, own))
+        rows.append(_row(run.name, run.exported[0], "top1", found.answers.top1(run.name), median))
+    return rows
+
+
+def _row(name: str, model: artifact.Artifact, metric: str, value: float, median_ms: float) -> Row:
+    return {
+        "name": name,
+        "metric": metric,
+        metric: round(100 * value, 2),
+        "params": model.description.params,
+        "flops": model.description.flops,
+        "bytes": model.bytes,
+        "latency_ms": round(median_ms, 4),
+    }
 
 
 def show(rows: Sequence[Row], *, threads: int, batch_size: int) -> None:

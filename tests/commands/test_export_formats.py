@@ -40,6 +40,10 @@ def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(trained_co
     assert parity["images"] == "12 images of DataLoader.Eval"
     assert parity["accuracy_artifact"] == parity["accuracy_model"]
     assert described(tmp_path / "inference" / "onednn")["parity"]["bound"] == 0.98
+    assert told.err.splitlines()[-1].endswith(f"as a page: {tmp_path / 'inference' / 'report.html'}")
+    page = (tmp_path / "inference" / "report.html").read_text(encoding="utf-8")
+    assert "12 images of DataLoader.Eval" in page
+    assert "Values on their grids" in page  # which training has left beside the weights
     metrics = []
     for arguments in ([], ["--artifact", str(tmp_path / "inference")]):
         assert (

@@ -4,47 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from support.exporting import export
+from support.outline import outline
 from support.project import CLASSES, SIZE, make_project
 
 from ppcls_compress.cli import main
 from ppcls_compress.config.load import load_config
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import UserError
 from ppcls_compress.models import build
-from ppcls_compress.report.page import runs, svg, write
 from ppcls_compress.report.page.answers import Answers, ask
 
-VOID = {"meta", "img", "br"}
-
-
-class Outline(HTMLParser):
-    """What is open at the end, and every attribute that would load something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.loaded: list[str] = []
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.loaded += [value for name, value in attrs if name in ("src", "href") and not value.startswith("data:")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def outline(text: str) -> Outline:
-    found = Outline()
-    found.feed(text)
-    assert found.open == []
-    return found
+measure = latency.measure
 
 
 @pytest.fixture(scope="module")
@@ -57,21 +31,33 @@ def project(tmp_path_factory):
     return config
 
 
-def test_a_page_of_two_runs_stands_alone(project, tmp_path, capsys):
+def test_a_page_of_two_runs_stands_alone_and_is_measured_once_for_the_table_too(project, tmp_path, capsys, monkeypatch):
     root, file = project.parent, tmp_path / "report.html"
+    asked = []
+    monkeypatch.setattr(latency, "measure", lambda *args, **how: asked.append(how) or measure(*args, **how))
     named = [f"dense={root / 'dense'}", f"<b>small={root / 'small'}"]
-    assert main(["report", "-c", str(project), "--page", str(file), "--rounds", "2", *named]) == 0
+    told = ["--page", str(file), "--out", str(tmp_path / "rows.json"), "--rounds", "2"]
+    assert main(["report", "-c", str(project), *told, *named]) == 0
+    assert len(asked) == 1
+    rows = json.loads((tmp_path / "rows.json").read_text())
     text = file.read_text(encoding="utf-8")
     found = outline(text)
     assert not found.loaded
     assert "script" not in found.tags
     assert "&lt;b&gt;small" in text
-    titles = re.findall(r"<h2>(.*?)</h2>", text)
-    assert titles[:4] == ["Before and after", "Accuracy against latency", "Classes", "Images whose answer changed"]
+    titles = re.findall(r"<h2 .*?>(.*?)</h2>", text)
+    assert titles[:2] == ["Before and after", "Latency"]
+    assert titles[2:5] == ["Accuracy against latency", "Classes", "Images whose answer changed"]
     assert "0 of 12 images" in text
+    assert all(f"<td>{row['top1']:.2f}</td>" in text and f"<td>{row['latency_ms']:.2f}</td>" in text for row in rows)
     shown = re.search(r'<pre tabindex="0">(ppcls-compress.*?)</pre>', text)[1]
-    assert shown.startswith(f"ppcls-compress report -c {project} --page {file} --threads 1 --batch-size 1 --rounds 2 ")
+    assert shown.startswith(
+        f"ppcls-compress report -c {project} --page {file} --out {tmp_path / 'rows.json'} --threads 1"
+    )
     assert shown.endswith(f"small={root / 'small'}&#x27;")
+    pictures = sorted(path.name for path in (tmp_path / "report_pictures").iterdir())
+    assert "01_latency_of_each_file_in_its_runtimes.png" in pictures
+    assert all((tmp_path / "report_pictures" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
 class Bright:
@@ -130,41 +116,3 @@ def test_answers_are_counted():
     np.testing.assert_array_equal(found.counts, [2, 2, 1, 0])
     assert np.isnan(found.per_class("new")[3])
     assert found.changed("old", "new").tolist() == [2, 4, 1]  # lost, neither, won
-
-
-def test_epochs_of_quantizers_are_read_and_damage_is_told(tmp_path):
-    row = {"layer": "conv", "limit": 2.0, "clip_rate": None, "alpha": 2.0}
-    file = tmp_path / "Net" / "quantizers.jsonl"
-    file.parent.mkdir()
-    file.write_text(json.dumps({"epoch": 1, "layers": [row]}) + "\n")
-    assert runs.epochs(tmp_path, None) == [{"epoch": 1, "layers": [("conv", 2.0, 0.0)]}]
-    file.write_text('{"epoch": 1, "layers": 3}\n')
-    with pytest.raises(UserError, match=r"quantizers.jsonl, line 1: not what training writes there"):
-        runs.epochs(tmp_path, None)
-
-
-def test_sections_about_layers_tell_what_the_record_has():
-    layer = {
-        "name": "a&b",
-        "before": {"shape": [16, 3, 3, 3], "flops": 90},
-        "after": {"shape": [9, 3, 3, 3], "flops": 50},
-    }
-    text = write.kept({"layers": [layer, {**layer, "name": "fc", "before": {"shape": [8, 4], "flops": 1}}]})
-    outline(text)
-    assert "a&amp;b" in text
-    assert "9 of 16" in text
-    ranges = write.ranges([{"epoch": 1, "layers": [("conv", 2.5, 0.125)]}])
-    outline(ranges)
-    assert "12.5" in ranges
-    assert "2.5" in ranges
-
-
-def test_drawings_tell_their_numbers():
-    drawn = svg.points({"slow": (40.0, 90.0), "fast": (1.0, 89.0)}, "ms", "top-1 %", "title")
-    outline(drawn)
-    assert "ms (log)" in drawn
-    assert "(log)" not in svg.points({"one": (2.0, 90.0)}, "ms", "top-1 %", "title")
-    cells = svg.shaded(["r"], ["a", "b"], [[50.0, None]], "title")
-    outline(cells)
-    assert cells.count("<rect") == 1
-    assert "r, a: 50 %" in cells

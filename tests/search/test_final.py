@@ -11,6 +11,7 @@ from ppcls_compress import cli
 from ppcls_compress.commands import compress
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.errors import NotKeptError, UserError
+from ppcls_compress.report.page import searched
 from ppcls_compress.search import final, judge, preparing, rows
 from ppcls_compress.search.judge import Drop
 from ppcls_compress.search.workshop import Workshop
@@ -110,6 +111,21 @@ def test_what_failed_for_a_reason_that_may_pass_is_no_refusal(workshop, monkeypa
     with pytest.raises(UserError, match="003-0, failed: No space left on device; nothing else keeps") as told:
         final.conclude(workshop, ready, [*FOUND[:3], passing])
     assert not isinstance(told.value, NotKeptError)
+
+
+def test_the_page_shows_what_was_tried_with_its_limits_and_why_it_lost(workshop, monkeypatch):
+    found, _ = concluded(workshop, monkeypatch, n0=1.2, n1=0.9)
+    tried, promise = (json.loads((found.folder / f"{name}.json").read_text()) for name in ("tried", "contract"))
+    search = searched.Search(tried, "bytes", 0.5, 1.0, promise)
+    text = searched.section(search).html()
+    assert "it lost 0.50 points, which may be 1.20" in text
+    assert "<b>chosen</b>" in text
+    (drawing,) = searched.section(search).drawings()
+    kinds = {shape.told.split(":")[0]: shape.kind for shape in drawing.shapes if hasattr(shape, "told")}
+    assert kinds == {"000-0": "s1", "001-0": "good", "002-0": "s1"}
+    assert sum(getattr(shape, "kind", "") == "bad" for shape in drawing.shapes) == 2
+    assert "+0.50" in searched.headline(search)
+    assert "not kept" in searched.headline(replace(search, promise=None))
 
 
 def test_a_drop_that_no_network_could_prove_is_refused(workshop, tmp_path):

@@ -69,10 +69,12 @@ class Evaluation(Hook):
 
 def describe(metrics: dict[str, float]) -> str:
     """Metrics in words: fractions in percent, losses and what metrics call numbers as they are."""
-    numbers = tuple(number for name in METRICS for number in METRICS.get(name).numbers)
     return ", ".join(
-        f"{name} {value:.4f}"
-        if name.lower().endswith("loss") or name.endswith(numbers)
-        else f"{name} {100 * value:.2f}%"
-        for name, value in metrics.items()
+        f"{name} {100 * value:.2f}%" if is_fraction(name) else f"{name} {value:.4f}" for name, value in metrics.items()
     )
+
+
+def is_fraction(name: str) -> bool:
+    """Whether a value of an evaluation is shown in percent."""
+    numbers = tuple(number for name in METRICS for number in METRICS.get(name).numbers)
+    return not (name.lower().endswith("loss") or name.endswith(numbers))

@@ -23,7 +23,7 @@ _KEPT = 32
 
 
 @dataclass(frozen=True)
-class _Numbers:
+class Numbers:
     """Means over the epoch so far, and how fast it goes."""
 
     loss: float
@@ -41,7 +41,12 @@ class Messages(Hook):
         every: batches between two messages.
         metrics: of the training batches, this process' share, as means over groups of batches; left out where
             labels are mixed.
+
+    Attributes:
+        of_epoch: what the epoch that ended last came to; None before.
     """
+
+    of_epoch: Numbers | None = None
 
     def __init__(self, every: int, metrics: Metrics | None = None) -> None:
         self._every = every
@@ -81,18 +86,20 @@ class Messages(Hook):
                 self._judge()
         where = f"epoch {trainer.progress.epoch + 1}/{trainer.epochs}, batch {batch.index + 1}/{len(trainer.loader)}"
         due = (batch.index + 1) % self._every == 0
-        note = self._note(trainer) if due or self._step.wants_note else None
+        found = self._numbers(trainer) if due or self._step.wants_note else None
+        note = None if found is None else _note(found)
         self._step.advance(what=where, note=note)
         if due:
             if not self._step.is_shown:  # where the same stands already
                 logger.info("%s: %s", where, note)
-            self._tell("batch", trainer, batch=batch.index + 1)
+            tell_event("batch", epoch=trainer.progress.epoch + 1, batch=batch.index + 1, **asdict(found))
 
     def after_epoch(self, trainer: Training) -> None:
         """One line for the epoch, its losses those of all processes; one for each image that was skipped newly."""
         self._merge_losses()
-        logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, self._note(trainer))
-        self._tell("epoch", trainer, epoch=trainer.progress.epoch)
+        self.of_epoch = self._numbers(trainer)
+        logger.info("epoch %d/%d: %s", trainer.progress.epoch, trainer.epochs, _note(self.of_epoch))
+        tell_event("epoch", epoch=trainer.progress.epoch, **asdict(self.of_epoch))
         for path, reason in trainer.loader.bad_images.items():
             if path not in self._told:
                 logger.warning("skipped: %s: %s", path, reason)
@@ -120,10 +127,10 @@ class Messages(Hook):
         self._judged += count
         self._unjudged.clear()
 
-    def _numbers(self, trainer: Training) -> _Numbers:
+    def _numbers(self, trainer: Training) -> Numbers:
         self._judge()
         now = time.perf_counter()
-        return _Numbers(
+        return Numbers(
             loss=float(self._loss_sum) / self._seen_batches,
             terms={name: float(value) / self._seen_batches for name, value in self._term_sums.items()},
             metrics={name: value / self._judged for name, value in self._measured.items()},
@@ -132,14 +139,10 @@ class Messages(Hook):
             seconds_left=(now - self._started) / self._batches * (self._total - self._batches),
         )
 
-    def _note(self, trainer: Training) -> str:
-        found = self._numbers(trainer)
-        parts = ", ".join(f"{name} {value:.4f}" for name, value in found.terms.items())
-        measured = describe(found.metrics)
-        told = f"loss {found.loss:.4f}{f' ({parts})' if parts else ''}{f', {measured}' if measured else ''}"
-        eta = timedelta(seconds=round(found.seconds_left))
-        return f"{told}, lr {found.lr:.3g}, {found.images_per_second:.0f} images/s, {eta} left"
 
-    def _tell(self, event: str, trainer: Training, **where: int) -> None:
-        found = self._numbers(trainer)
-        tell_event(event, **{"epoch": trainer.progress.epoch + 1, **where, **asdict(found)})
+def _note(found: Numbers) -> str:
+    parts = ", ".join(f"{name} {value:.4f}" for name, value in found.terms.items())
+    measured = describe(found.metrics)
+    told = f"loss {found.loss:.4f}{f' ({parts})' if parts else ''}{f', {measured}' if measured else ''}"
+    eta = timedelta(seconds=round(found.seconds_left))
+    return f"{told}, lr {found.lr:.3g}, {found.images_per_second:.0f} images/s, {eta} left"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppcls_compress import io
+from ppcls_compress.engine.epoch_file import EpochFile
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.logs import logger, tell_event
 from ppcls_compress.engine.training import Training
 from ppcls_compress.models.together import deployed
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
-from ppcls_compress.text import read_text
 
 FILE = "quantizers.jsonl"
 """In a run's folder: a line of JSON for each epoch, `{"epoch", "layers": [...]}`, see `quant.statistics`."""
@@ -29,14 +27,11 @@ class Quantizers(Hook):
 
     def __init__(self, options: QuantOptions, folder: Path | None = None) -> None:
         self._options = options
-        self._file = None if folder is None else folder / FILE
-        self._lines: list[str] = []
+        self._file = EpochFile(None if folder is None else folder / FILE)
 
     def before_training(self, trainer: Training) -> None:
         """Go on with the file of a run that is resumed."""
-        if self._file is not None and trainer.progress.epoch and self._file.is_file():
-            lines = read_text(self._file).splitlines()
-            self._lines = [line for line in lines if _epoch_of(line) <= trainer.progress.epoch]
+        self._file.go_on(trainer.progress.epoch)
 
     def before_epoch(self, trainer: Training) -> None:
         """Batch norms and observed ranges, once their time has come."""
@@ -45,7 +40,7 @@ class Quantizers(Hook):
     def after_epoch(self, trainer: Training) -> None:
         """All layers to the file; a line for inputs and one for weights, none for quantizers that learn no range."""
         rows = quant.statistics(deployed(trainer.model))
-        where = "" if self._file is None else f"; all in {self._file}"
+        where = "" if self._file.path is None else f"; all in {self._file.path}"
         told = False
         for what, alpha, clipped in (("alpha", "alpha", "clip_rate"), ("alpha of weights", *_OF_WEIGHTS)):
             found = [row for row in rows if row[alpha] is not None]
@@ -54,22 +49,7 @@ class Quantizers(Hook):
                 told = True
         if told:
             tell_event("quantizers", epoch=trainer.progress.epoch, layers=rows)
-            self._keep(trainer.progress.epoch, rows)
-
-    def _keep(self, epoch: int, rows: Sequence[dict[str, Any]]) -> None:
-        if self._file is None:
-            return
-        self._lines.append(json.dumps({"epoch": epoch, "layers": rows}, ensure_ascii=False))
-        with io.atomic(self._file) as partial:
-            partial.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
-
-
-def _epoch_of(line: str) -> float:
-    """Of a line of the file; never for a line that is none."""
-    try:
-        return float(json.loads(line)["epoch"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+            self._file.keep(trainer.progress.epoch, layers=rows)
 
 
 _OF_WEIGHTS = ("weight_alpha", "weight_clip_rate")

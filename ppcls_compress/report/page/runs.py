@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.engine.hooks.distributions import FILE as DISTRIBUTIONS
+from ppcls_compress.engine.hooks.history import FILE as HISTORY
 from ppcls_compress.engine.hooks.quantizers import FILE as QUANTIZERS
 from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.slim import record as compression
 from ppcls_compress.slim.prune.sensitivity import Status
+from ppcls_compress.slim.quant import Distribution
 from ppcls_compress.slim.record import Record
 from ppcls_compress.text import read_text
 
 _EXPORTS = "inference"
 """The folder in a run's own one that `Global.save_inference_dir` is called in the configurations that come along."""
+_CHECKPOINTS = ("latest", "best_model", "quantized")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What became of an epoch, see `engine.hooks.history`."""
+
+    number: int
+    loss: float
+    lr: float
+    metrics: Mapping[str, float]
+    evaluation: Mapping[str, float]
+    main: str
+    best_epoch: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,19 +45,23 @@ class Run:
     Attributes:
         name: what the user calls it.
         folder: that the user named.
-        exported: the artifacts, at least one.
-        epochs: what its quantizers were like after each epoch, see `quant.statistics`; none where it was not quantized.
+        exported: the artifacts; none where there is only what training left.
+        record: what was done to the network.
+        history: of its epochs; none where it was not trained here.
+        ranges: what its quantizers were like after each epoch, {epoch, layers: [(name, limit, clipped share)]}; none
+            where it was not quantized.
+        histograms: (layer, weight, input) of each quantized layer; none where nobody counted.
+        sensitivities: {parameter: {ratio: share of the score that is lost}}, or nothing.
     """
 
     name: str
     folder: Path
     exported: Sequence[artifact.Artifact]
-    epochs: Sequence[Mapping[str, Any]]
-
-    @property
-    def record(self) -> Record:
-        """What was done to the network."""
-        return self.exported[0].record
+    record: Record
+    history: Sequence[Epoch] = ()
+    ranges: Sequence[Mapping[str, Any]] = ()
+    histograms: Sequence[tuple[str, Distribution | None, Distribution | None]] = ()
+    sensitivities: Mapping[str, Mapping[float, float]] | None = None
 
     @property
     def size(self) -> int:
@@ -47,45 +70,125 @@ class Run:
 
 
 def find(name: str, folder: Path) -> Run:
-    """The run in a folder: one with exported models, or a run's `Global.output_dir` with such a folder in it.
+    """The run in a folder: exported models, a run's `Global.output_dir`, or the folder of checkpoints in that.
 
     Raises:
-        UserError: there is no exported model, or one is damaged.
+        UserError: there is neither an exported model nor what training leaves, or a file is damaged.
     """
-    places = [folder, folder / _EXPORTS]
-    for place in places:
-        homes = [home for home in formats.places(place).values() if (home / artifact.DESCRIPTION).is_file()]
-        if homes:
-            exported = [artifact.load(home) for home in homes]
-            return Run(name, folder, exported, epochs(folder, exported[0].description.source))
-    raise ConfigError(
-        f"report: {folder} holds no exported model, nor does its {_EXPORTS}/; tools/export_model.py writes one"
+    exported = _exported(folder)
+    found = of(name, folder, exported) if exported else trained(name, folder)
+    if not exported and not found.history and not found.record["steps"]:
+        raise ConfigError(
+            f"report: {folder} holds no exported model, nor does its {_EXPORTS}/, and no run that was trained; "
+            "tools/export_model.py writes one"
+        )
+    return found
+
+
+def of(name: str, folder: Path, exported: Sequence[artifact.Artifact]) -> Run:
+    """A network that is exported to a folder, and what is beside the weights that it comes from.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    places = [Path(exported[0].description.source).parent] if exported[0].description.source else []
+    return _run(name, folder, exported, exported[0].record, [*places, *_inside(folder)])
+
+
+def trained(name: str, folder: Path) -> Run:
+    """What training left in a folder, whatever is exported there.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    places = _inside(folder)
+    return _run(name, folder, (), _record(places), places)
+
+
+def _run(name: str, folder: Path, exported: Sequence[artifact.Artifact], record: Record, places: Sequence[Path]) -> Run:
+    quantized = compression.step_of(record, "quant") is not None
+    return Run(
+        name,
+        folder,
+        exported,
+        record,
+        history=_lines(places, HISTORY, _epoch),
+        ranges=_lines(places, QUANTIZERS, _ranges) if quantized else (),
+        histograms=_histograms(places) if quantized else (),
+        sensitivities=_sensitivities(places),
     )
 
 
-def epochs(folder: Path, source: str | None) -> list[Mapping[str, Any]]:
-    """The quantizers' file beside the weights that were exported, or else in the folder."""
-    beside = [] if not source else [Path(source).parent / QUANTIZERS]
-    for file in (*beside, *sorted(folder.glob(f"*/{QUANTIZERS}"))):
-        if file.is_file():
-            return [_epoch(line, file, number) for number, line in enumerate(read_text(file).splitlines(), 1)]
+def _exported(folder: Path) -> list[artifact.Artifact]:
+    for place in (folder, folder / _EXPORTS):
+        homes = [home for home in formats.places(place).values() if (home / artifact.DESCRIPTION).is_file()]
+        if homes:
+            return [artifact.load(home) for home in homes]
     return []
 
 
-def _epoch(line: str, file: Path, number: int) -> Mapping[str, Any]:
+def _inside(folder: Path) -> list[Path]:
+    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+
+
+def _file(places: Sequence[Path], name: str) -> Path | None:
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _record(places: Sequence[Path]) -> Record:
+    """Of the first checkpoint there is; without steps where there is none."""
+    found = (_file(places, f"{name}.slim.json") for name in _CHECKPOINTS)
+    path = next((path for path in found if path is not None), None)
+    return compression.empty_record() if path is None else compression.check(io.read_json(path), path)
+
+
+def _lines(places: Sequence[Path], name: str, parse: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    """What stands in a file with a line of JSON for each epoch."""
+    file, found = _file(places, name), []
+    for number, line in enumerate(read_text(file).splitlines() if file else (), 1):
+        try:
+            found.append(parse(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{file}, line {number}: not what training writes there: {error}") from error
+    return found
+
+
+def _epoch(found: Mapping[str, Any]) -> Epoch:
+    metrics, evaluation = ({str(k): float(v) for k, v in found[key].items()} for key in ("metrics", "evaluation"))
+    chosen = (str(found["main"]), int(found["best_epoch"]))
+    return Epoch(int(found["epoch"]), float(found["loss"]), float(found["lr"]), metrics, evaluation, *chosen)
+
+
+def _ranges(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    layers = [(row["layer"], float(row["limit"] or 0), float(row["clip_rate"] or 0)) for row in found["layers"]]
+    return {"epoch": int(found["epoch"]), "layers": layers}
+
+
+def _histograms(places: Sequence[Path]) -> list[tuple[str, Distribution | None, Distribution | None]]:
+    file = _file(places, DISTRIBUTIONS)
     try:
-        found = json.loads(line)
-        layers = [(row["layer"], float(row["limit"] or 0), float(row["clip_rate"] or 0)) for row in found["layers"]]
-        return {"epoch": int(found["epoch"]), "layers": layers}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{file}, line {number}: not what training writes there: {error}") from error
+        rows = [] if file is None else io.read_json(file)
+        return [(str(row["layer"]), *(_distribution(row[key]) for key in ("weight", "input"))) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not what training writes there: {error}") from error
 
 
-def sensitivities(folder: Path) -> Mapping[str, Mapping[float, float]]:
-    """What `sensitivity` measured for a run, {parameter: {ratio: share of the score that is lost}}, or nothing.
+def _distribution(found: Mapping[str, Any] | None) -> Distribution | None:
+    if found is None:
+        return None
+    counts = tuple(int(count) for count in found["counts"])
+    numbers = {key: float(found[key]) for key in ("start", "end", "limit", "clipped")}
+    whole = {key: int(found[key]) for key in ("low", "high", "bits")}
+    if not counts or numbers["end"] <= numbers["start"] or whole["high"] <= whole["low"]:
+        raise ValueError("a histogram without a width")
+    return Distribution(counts, **numbers, **whole)
+
+
+def _sensitivities(places: Sequence[Path]) -> Mapping[str, Mapping[float, float]]:
+    """What `sensitivity` measured.
 
     Raises:
         UserError: the file is damaged.
     """
-    files = sorted(folder.glob("*/sensitivity/sensitivity.json"))
-    return Status(files[0], "fpgm").sensitivies if files else {}
+    file = _file([place / "sensitivity" for place in places], "sensitivity.json")
+    return {} if file is None else Status(file, "fpgm").sensitivies

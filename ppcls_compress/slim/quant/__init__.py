@@ -9,6 +9,7 @@ model = apply_record(fresh, record)   # elsewhere: the same structure, ready for
 
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate
+from ppcls_compress.slim.quant.distributions import Distribution, distributions
 from ppcls_compress.slim.quant.fold import fold_batch_norms
 from ppcls_compress.slim.quant.foreign import native
 from ppcls_compress.slim.quant.inference import LayerGrid, grids, to_inference
@@ -28,6 +29,7 @@ from ppcls_compress.slim.quant.quantizers.weights import WeightGrid
 
 __all__ = [
     "CustomParts",
+    "Distribution",
     "InputGrid",
     "LayerGrid",
     "WeightGrid",
@@ -35,6 +37,7 @@ __all__ = [
     "apply_record",
     "calibrate",
     "convert",
+    "distributions",
     "fold_batch_norms",
     "fold_step",
     "freeze_batch_norms",

@@ -1,0 +1,44 @@
+"""What became of each epoch, kept for the page that the run leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppcls_compress.engine.epoch_file import EpochFile
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.hooks.messages import Messages
+from ppcls_compress.engine.training import Training
+
+FILE = "history.jsonl"
+"""In a run's folder, a line of JSON for each epoch: `epoch, loss, metrics, lr, evaluation, main, best_epoch`."""
+
+
+class History(Hook):
+    """Keeps loss, metrics and learning rate of every epoch; it stands behind the evaluation.
+
+    `metrics` are those of the training batches, `evaluation` those of the validation images, empty where there was no
+    evaluation after this epoch.
+
+    Args:
+        folder: where `FILE` is kept.
+        messages: that have added them up.
+        main: the value of an evaluation that chooses the best epoch.
+    """
+
+    def __init__(self, folder: Path, messages: Messages, main: str) -> None:
+        self._file, self._messages, self._main = EpochFile(folder / FILE), messages, main
+        self._seen: dict[str, float] = {}
+
+    def before_training(self, trainer: Training) -> None:
+        """Go on with the file of a run that is resumed."""
+        self._file.go_on(trainer.progress.epoch)
+        self._seen = trainer.progress.metrics
+
+    def after_epoch(self, trainer: Training) -> None:
+        """A line more."""
+        found, progress = self._messages.of_epoch, trainer.progress
+        evaluation = {} if progress.metrics is self._seen else dict(progress.metrics)
+        self._seen = progress.metrics
+        chosen = {"main": self._main, "best_epoch": progress.best_epoch}
+        trained = {"loss": found.loss, "metrics": found.metrics, "lr": found.lr}
+        self._file.keep(progress.epoch, **trained, evaluation=evaluation, **chosen)

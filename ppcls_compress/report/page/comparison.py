@@ -1,0 +1,199 @@
+"""Networks side by side: numbers before and after, accuracy against latency, classes, images whose answer changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_compress.report.benchmark import Row, threads_told
+from ppcls_compress.report.page.answers import Answers, picture
+from ppcls_compress.report.page.charts import Frame, Mark, Scale, Timed, points, shaded, times
+from ppcls_compress.report.page.drawing import Drawing
+from ppcls_compress.report.page.html import Part, Section, cards, count, note, table
+from ppcls_compress.report.page.palette import series
+from ppcls_compress.report.page.runs import Run
+
+_MOST_CLASSES = 30
+_MOST_PICTURES = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of exported networks for the page.
+
+    Attributes:
+        runs: those that have exported models; the first is what the others are compared with.
+        answers: of each, by its name.
+        times: of every artifact, by the run's name.
+    """
+
+    runs: Sequence[Run]
+    answers: Answers
+    times: Sequence[Row]
+
+    def colour(self, name: str) -> str:
+        """Of a network."""
+        return series([run.name for run in self.runs].index(name))
+
+    def label(self, row: Row) -> str:
+        """Of a file in a runtime."""
+        alike = [other for other in self.times if (other.name, other.format) == (row.name, row.format)]
+        return f"{row.name}, {row.format}" + (f" in {row.runtime}" if len(alike) > 1 else "")
+
+
+def headline(found: Measured) -> str:
+    """The numbers that matter most."""
+    first, last, answers = found.runs[0], found.runs[-1], found.answers
+    right = (f"{100 * answers.top1(last.name):.2f}%", f"top-1 on {len(answers.labels):,} images")
+    if len(found.runs) == 1:
+        return cards([right, (f"{first.size / 1e6:.2f} MB", "on disk")])
+    change = 100 * (answers.top1(last.name) - answers.top1(first.name))
+    fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in (first, last)}
+    return cards(
+        [
+            right,
+            (f"{change:+.2f}", f"points against {first.name}"),
+            (f"{last.size / first.size:.0%}", f"of the bytes, {last.size / 1e6:.2f} MB"),
+            (f"{fastest[first.name] / fastest[last.name]:.2f}x", f"as fast, {fastest[last.name]:.2f} ms"),
+        ]
+    )
+
+
+def sections(found: Measured) -> Iterator[Section]:
+    """All that was measured."""
+    yield Section("Before and after", _before_and_after(found))
+    latencies = [
+        Timed(f"{found.label(row)}{'' if row.runtime in found.label(row) else f' in {row.runtime}'}", row.median_ms,
+              row.p90_ms, found.colour(row.name)) for row in found.times
+    ]  # fmt: skip
+    yield Section("Latency", [times(latencies, "latency of each file in its runtimes")])
+    if len(found.times) > 1:
+        frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
+        top1 = {run.name: 100 * found.answers.top1(run.name) for run in found.runs}
+        marks = [Mark(found.label(row), row.median_ms, top1[row.name], found.colour(row.name)) for row in found.times]
+        yield Section("Accuracy against latency", [points(marks, frame)])
+    yield Section("Classes", _classes(found))
+    if len(found.runs) > 1:
+        yield Section("Images whose answer changed", _changed(found))
+
+
+def _before_and_after(found: Measured) -> list[Part]:
+    texts = ("network", "format", "runtime", "top-1 %", "parameters", "multiply-adds")
+    rows = []
+    for run in found.runs:
+        by_format = {item.description.format: item.description for item in run.exported}
+        for row in (row for row in found.times if row.name == run.name):
+            description = by_format[row.format]
+            agreement = (description.parity or {}).get("agreement")
+            rows.append(
+                [
+                    f"{escape(run.name)} <small>{row.compression}</small>",
+                    row.format,
+                    escape(row.runtime),
+                    f"{100 * found.answers.top1(run.name):.2f}",
+                    count(description.params),
+                    count(description.flops),
+                    f"{row.disk_mb:.2f}",
+                    f"{row.median_ms:.2f}",
+                    "" if row.speedup is None else f"{row.speedup:.2f}x",
+                    "" if agreement is None else f"{100 * agreement:.2f}%",
+                ]
+            )
+    how = f"a batch of {found.times[0].batch} with {threads_told(found.times[0].threads)}"
+    told = (
+        f"top-1 is of the first format of each network, on {len(found.answers.labels):,} images; ms is the median of "
+        f"{how}, all timed in turns; speed-up is to the first network in the same runtime; as trained: the share of "
+        "images that got the class that the trained network gives."
+    )
+    return [table((*texts, "MB", "ms", "speed-up", "as trained"), rows), note(told)]
+
+
+def _classes(found: Measured) -> list[Part]:
+    answers, names, several = found.answers, class_names(found), len(found.runs) > 1
+    shares = {run.name: 100 * answers.per_class(run.name) for run in found.runs}
+    chosen = _most_interesting(list(shares.values()), answers.classes)
+    rows = []
+    for index in chosen:
+        values = [share[index] for share in shares.values()]
+        change = values[-1] - values[0]
+        kind = "" if abs(change) < 0.005 else ' class="good"' if change > 0 else ' class="bad"'
+        cells = ["" if np.isnan(value) else f"{value:.1f}" for value in values]
+        last = [f"<span{kind}>{change:+.1f}</span>" if not np.isnan(change) else ""] if several else []
+        rows.append([escape(names[index]), f"{answers.counts[index]}", *cells, *last])
+    head = ("class", "images", *(f"{name} %" for name in shares), *(["change"] if several else []))
+    parts: list[Part] = [table(head, rows)]
+    if answers.classes > _MOST_CLASSES:
+        parts.append(note(f"The {len(rows)} of {answers.classes} classes that changed most."))
+    matrices = {run.name: _confusion(answers, run.name, chosen) for run in found.runs}
+    shown = [names[index] for index in chosen]
+    for name, matrix in matrices.items():
+        parts.append(f"<h3>{escape(name)}: what each class (row) was taken for, %</h3>")
+        parts.append(shaded(shown, shown, _cells(matrix), f"confusion of {name}", Scale(most=100.0)))
+    if several:
+        first, *_, last = matrices
+        parts.append(f"<h3>{escape(last)} less {escape(first)}: where the two differ, points</h3>")
+        parts.append(_difference(matrices[last] - matrices[first], shown, f"{last} less {first}"))
+    return parts
+
+
+def _difference(change: np.ndarray, names: Sequence[str], title: str) -> Drawing | str:
+    """Green where it is better: more on the diagonal, less beside it."""
+    off = ~np.eye(len(change), dtype=bool)
+    cells = _cells(np.where(off, -change, change))
+    if not any(value is not None for row in cells for value in row):
+        return "<p>They take every class for the same.</p>"
+    return shaded(names, names, cells, title, Scale("points better", signed=True))
+
+
+def _confusion(answers: Answers, name: str, chosen: Sequence[int]) -> np.ndarray:
+    """Percent of the images of some classes (rows) that were taken for some, [n, n]; not a number without images."""
+    counts = answers.confusion(name)
+    with np.errstate(invalid="ignore"):
+        return (100 * counts / counts.sum(axis=1, keepdims=True))[np.ix_(chosen, chosen)]
+
+
+def _cells(matrix: np.ndarray) -> list[list[float | None]]:
+    return [[None if np.isnan(value) or not value else float(value) for value in row] for row in matrix]
+
+
+def _most_interesting(shares: Sequence[np.ndarray], classes: int) -> Sequence[int]:
+    if classes <= _MOST_CLASSES:
+        return range(classes)
+    change = np.nan_to_num(np.abs(shares[-1] - shares[0]), nan=-1.0)
+    return np.argsort(-change, kind="stable")[:_MOST_CLASSES].tolist()
+
+
+def class_names(found: Measured) -> list[str]:
+    """By class index; the index where nobody knows more."""
+    known = found.runs[0].exported[0].description.class_names
+    return [str(known[i]) if known and i < len(known) else str(i) for i in range(found.answers.classes)]
+
+
+def _changed(found: Measured) -> list[Part]:
+    answers, first, last = found.answers, found.runs[0].name, found.runs[-1].name
+    positions, names = answers.changed(first, last), class_names(found)
+    lost = int((answers.given[first] == answers.labels)[positions].sum())
+    won = int((answers.given[last] == answers.labels)[positions].sum())
+    told = (
+        f"<p>{len(positions)} of {len(answers.labels):,} images: {lost} that only {escape(first)} answers rightly, "
+        f"{won} that only {escape(last)} does, {len(positions) - lost - won} that neither does.</p>"
+    )
+    figures = []
+    for position in positions[:_MOST_PICTURES]:
+        source = picture(answers.paths[position])
+        if source is None:
+            continue
+        right, before, after = (
+            escape(names[given[position]]) for given in (answers.labels, answers.given[first], answers.given[last])
+        )
+        kind = "bad" if before == right else "good" if after == right else "soft"
+        name = escape(Path(answers.paths[position]).name)
+        figures.append(
+            f'<figure><img src="{source}" alt="{right}"><figcaption><b>{right}</b><br>'
+            f'<span class="{kind}">{before} → {after}</span><br><span class="soft">{name}</span></figcaption></figure>'
+        )
+    return [told, f'<div class="pictures">{"".join(figures)}</div>']

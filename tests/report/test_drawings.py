@@ -1,0 +1,149 @@
+"""Drawings tell their numbers, fit names of any length, and stay small for networks of a hundred layers and more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.outline import outline
+
+from ppcls_compress.report.benchmark import Row
+from ppcls_compress.report.page import about, charts, grids
+from ppcls_compress.report.page.answers import Answers
+from ppcls_compress.report.page.axis import Axis, around
+from ppcls_compress.report.page.comparison import Measured
+from ppcls_compress.report.page.drawing import Box, Drawing, Text
+from ppcls_compress.report.page.runs import Epoch, Run
+from ppcls_compress.report.page.write import Page, write
+from ppcls_compress.slim.quant import Distribution
+
+LAYERS = [f"backbone.stages.{index // 8}.blocks.{index % 8}.depthwise_convolution.conv" for index in range(120)]
+
+
+def texts(drawing):
+    return [shape.content for shape in drawing.shapes if isinstance(shape, Text)]
+
+
+def test_names_of_layers_keep_what_tells_them_apart():
+    values = [[1.0 * ratio for ratio in range(9)] for _ in LAYERS]
+    drawn = charts.shaded(LAYERS, [f"{ratio}0%" for ratio in range(1, 10)], values, "sensitivities")
+    names = [text for text in texts(drawn) if ".blocks." in text]
+    assert len(set(names)) == len(LAYERS)
+    assert all(len(name) <= 46 for name in names)
+    assert "14.blocks.7" in names
+    rows = sorted(shape.y for shape in drawn.shapes if isinstance(shape, Text) and ".blocks." in shape.content)
+    assert min(np.diff(rows)) >= 12  # units of a letter's height
+
+
+def test_cells_tell_their_numbers_and_gains_and_losses_have_colours():
+    drawn = charts.shaded(["r"], ["a", "b"], [[50.0, None]], "title")
+    outline(drawn.svg())
+    assert drawn.svg().count("<rect") == 1
+    assert "r, a: 50 %" in drawn.svg()
+    signed = charts.shaded(["r"], ["a", "b"], [[5.0, -5.0]], "title", charts.Scale(signed=True))
+    assert [shape.kind for shape in signed.shapes if isinstance(shape, Box)] == ["good", "bad"]
+
+
+def test_axes_are_logarithmic_where_values_span_and_have_round_numbers():
+    frame = charts.Frame("title", "ms", "top-1 %", log_across=True)
+    wide = charts.points([charts.Mark("slow", 40.0, 90.0), charts.Mark("fast", 1.0, 89.0)], frame)
+    assert "ms (logarithmic)" in texts(wide)
+    assert "ms" in texts(charts.points([charts.Mark("one", 2.0, 90.0)], frame))
+    assert Axis(0.0, 1.0, 0, 1).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert Axis(1.0, 1000.0, 0, 1, log=True).ticks() == [1, 10, 100, 1000]
+    assert around([3.0, 3.0], 0, 10)(3.0) == pytest.approx(5.0)
+    assert len(around([1e-9, 1.0], 0, 1, log=True).ticks()) <= 10
+
+
+def test_times_have_a_whisker_to_the_p90_and_say_so():
+    drawn = charts.times([charts.Timed("int8", 1.0, 1.5, "s1"), charts.Timed("float", 2.0, 2.0, "s0")], "latency")
+    assert "int8: median 1 ms, p90 1.5 ms" in drawn.svg()
+    assert any(text.startswith("up to p90") for text in texts(drawn))
+
+
+def test_what_lies_beyond_a_grid_has_another_colour():
+    found = Distribution((1, 5, 2), -3.0, 3.0, -1, 1, 8, 0.5, 0.25)
+    drawn = grids.histograms([("conv", None, found)], "title").svg()
+    assert 'class="bad"' in drawn
+    assert "beyond it: 25.00% of the input" in drawn
+
+
+def test_sections_about_layers_tell_what_the_record_has():
+    layer = {
+        "name": "a&b",
+        "before": {"shape": [16, 3, 3, 3], "flops": 90},
+        "after": {"shape": [9, 3, 3, 3], "flops": 50},
+    }
+    drawn, folded = about.kept({"layers": [layer, {**layer, "name": "fc", "before": {"shape": [8, 4], "flops": 1}}]})
+    assert "a&amp;b" in drawn.svg()
+    assert "9 of 16" in texts(drawn)
+    assert "16 x 3 x 3 x 3" in folded.parts[0]
+    (_, clipped, _, alpha) = about.ranges([{"epoch": 1, "layers": [("conv", 2.5, 0.125)]}])
+    assert "12.5" in texts(clipped)
+    assert "2.5" in texts(alpha)
+
+
+def test_a_picture_shows_what_the_page_does(tmp_path):
+    shapes = [Box(10, 10, 20, 20, "strong"), Text(60, 60, "up", turned=True), Text(5, 90, "text")]
+    Drawing(100, 100, "title", shapes).write_png(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png").convert("RGB")
+    assert image.size == (200, 200)
+    red, _, blue = image.getpixel((40, 40))
+    assert blue > red + 100
+    assert image.crop((100, 60, 130, 125)).getextrema()[0][0] < 200  # the turned text
+    assert image.getpixel((190, 10)) == (255, 255, 255)
+
+
+def large() -> Page:
+    """A network of 120 layers, pruned and quantized in 90 epochs, before and after, on 1,000 classes."""
+    rng = np.random.default_rng(0)
+    whole, cut = {"shape": [512, 512, 3, 3], "flops": 10**8}, {"shape": [384, 384, 3, 3], "flops": 10**7}
+    kept = {f"{name}.weight": {"0": list(range(0, 512, 2)), "1": list(range(100, 484))} for name in LAYERS}
+    prune = {"kind": "prune", "layers": [{"name": name, "before": whole, "after": cut} for name in LAYERS]}
+    prune |= {key: {"params": 10**8 + size, "flops": 10**9 + size} for key, size in (("before", 10**8), ("after", 0))}
+    prune |= {"kept": kept, "pinned": [{"layer": name, "op": "conv2d", "reason": "why " * 9} for name in LAYERS]}
+    quant = {"kind": "quant", "options": {"weight_bits": 8, "activation_bits": 8}, "quantized": LAYERS, "skipped": []}
+    bell = Distribution(tuple(rng.integers(0, 10**6, 48).tolist()), -190.0, 190.0, -127, 127, 8, 1.234, 0.0123)
+    epochs = range(1, 91)
+    run = Run(
+        "small",
+        Path("small"),
+        [],
+        {"version": 1, "steps": [prune, quant]},
+        [Epoch(epoch, 1 / epoch, 0.1, {"top1": 0.5}, {"top1": 0.6, "loss": 1.0}, "top1", 90) for epoch in epochs],
+        [{"epoch": epoch, "layers": [(name, epoch / 7, 0.01) for name in LAYERS]} for epoch in epochs],
+        [(name, bell, bell) for name in LAYERS],
+        {f"{name}.weight": {ratio / 10: ratio / 13 for ratio in range(1, 10)} for name in LAYERS},
+    )
+    return Page([run], ["command"])
+
+
+def test_the_page_of_a_large_network_stays_below_5_megabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(Drawing, "write_png", lambda drawing, file: None)
+    write(tmp_path / "page.html", large())
+    size = (tmp_path / "page.html").stat().st_size
+    assert 100_000 < size < 5_000_000
+    outline((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+def test_of_many_classes_those_are_shown_that_changed(monkeypatch):
+    monkeypatch.setattr("ppcls_compress.report.page.comparison.class_names", lambda found: list(map(str, range(1000))))
+    monkeypatch.setattr("ppcls_compress.report.page.comparison.picture", lambda path: None)
+    labels = np.arange(4000) % 1000
+    given = {"old": labels, "new": np.where(labels < 5, 7, labels)}
+    networks = [Run(name, Path(name), [], {"version": 1, "steps": []}) for name in given]
+    rows = [Row(name, "dense", "paddle", "Paddle", 1, 1, 2.0, 3.0, 1.0, 1.0, 1.0, 1.0, 1.0) for name in given]
+    found = Measured(networks, Answers(["x"] * 4000, labels, given, 1000), rows)
+    section = next(each for each in comparison_sections(found) if each.title == "Classes")
+    assert len(section.html()) < 1_000_000
+    assert "The 30 of 1000 classes that changed most." in section.html()
+    difference = list(section.drawings())[-1]
+    assert {shape.kind for shape in difference.shapes if isinstance(shape, Box)} == {"bad"}
+
+
+def comparison_sections(found):
+    from ppcls_compress.report.page import comparison
+
+    yield comparison.Section("Classes", comparison._classes(found))

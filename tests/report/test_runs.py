@@ -1,0 +1,93 @@
+"""What training leaves in a folder, the page about it, and that such a page never fails the work it is about."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.outline import outline
+from support.project import make_project
+
+from ppcls_compress.cli import main
+from ppcls_compress.errors import UserError
+from ppcls_compress.report.page import runs, write
+
+SLIM = "Slim={prune: {name: fpgm, pruned_ratio: 0.3}, quant: {name: pact}}"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    config = make_project(root)
+    assert main(["train", "-c", str(config), "-o", SLIM, "--json-log", str(root / "events.jsonl")]) == 0
+    return root
+
+
+def test_a_run_ends_with_a_page_of_what_it_has_kept_and_says_where_it_is(trained):
+    folder = trained / "output" / "CIFARResNet8"
+    events = [json.loads(line) for line in (trained / "events.jsonl").read_text().splitlines()]
+    *_, last = (event["message"] for event in events if event["event"] == "message")
+    assert last == f"what came of it, as a page: {folder / 'report.html'}"
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert not outline(text).loaded
+    for shown in ("Training", "Channels kept", "Learned ranges", "Values on their grids", "top1 in epoch", "8/8 bits"):
+        assert shown in text
+    assert f"train -c {trained / 'config.yaml'}" in text
+    assert any("grids" in path.name for path in (folder / "report_pictures").glob("*.png"))
+
+
+def test_epochs_are_kept_with_what_evaluation_found(trained):
+    found = runs.trained("run", trained / "output")
+    assert [epoch.number for epoch in found.history] == [1, 2]
+    assert all(epoch.evaluation.keys() == {"top1", "top2", "loss"} for epoch in found.history)
+    assert found.history[0].loss > found.history[1].loss
+    assert found.history[-1].main == "top1"
+    assert len(found.histograms) == len(found.ranges[-1]["layers"]) == 8
+
+
+def test_a_resumed_run_goes_on_with_its_epochs(trained):
+    latest = trained / "output" / "CIFARResNet8" / "latest"
+    options = ["-o", SLIM, "-o", f"Global.checkpoints={latest}", "-o", "Global.epochs=3", "--no-report"]
+    folder = trained / "output" / "CIFARResNet8"
+    before = (folder / "report.html").read_bytes()
+    assert main(["train", "-c", str(trained / "config.yaml"), *options]) == 0
+    assert [epoch.number for epoch in runs.trained("run", folder).history] == [1, 2, 3]
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_training_alone_has_a_page_too(trained, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert main(["report", str(trained / "output"), "--page", str(page)]) == 0
+    assert "Training" in page.read_text(encoding="utf-8")
+
+
+def test_a_page_that_fails_is_a_warning_and_the_run_is_done(tmp_path, monkeypatch, capsys):
+    config = make_project(tmp_path)
+
+    def broken(*args):
+        raise ZeroDivisionError("in a drawing")
+
+    monkeypatch.setattr(write, "write", broken)
+    assert main(["train", "-c", str(config), "-o", "Global.epochs=1"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "report.html" in line]
+    assert len(told) == 1
+    assert "WARNING no page" in told[0]
+    assert "in a drawing" in told[0]
+
+
+def test_what_is_damaged_is_told_by_file_and_line(tmp_path):
+    folder = tmp_path / "Net"
+    folder.mkdir()
+    (folder / "history.jsonl").write_text('{"epoch": 1, "loss": "much"}\n')
+    with pytest.raises(UserError, match=r"history.jsonl, line 1: not what training writes there"):
+        runs.trained("net", tmp_path)
+
+
+def test_epochs_of_quantizers_are_read_and_damage_is_told(tmp_path):
+    row = {"layer": "conv", "limit": 2.0, "clip_rate": None, "alpha": 2.0}
+    file = tmp_path / "quantizers.jsonl"
+    file.write_text(json.dumps({"epoch": 1, "layers": [row]}) + "\n")
+    assert runs._lines([tmp_path], file.name, runs._ranges) == [{"epoch": 1, "layers": [("conv", 2.0, 0.0)]}]
+    file.write_text('{"epoch": 1, "layers": 3}\n')
+    with pytest.raises(UserError, match=r"quantizers.jsonl, line 1: not what training writes there"):
+        runs._lines([tmp_path], file.name, runs._ranges)
