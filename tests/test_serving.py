@@ -38,8 +38,13 @@ def examples():
         "paddle": f"from paddle import inference\n{portable}",
         "onednn": f"from paddle import inference\n{integer}",
     }
-    explicit = ort.replace("onnx-ort", "onnx-qdq")  # which TensorRT reads, and ONNX Runtime too
-    return prepare, {"onnx-ort": ort, "onnx-openvino": openvino, "onnx-qdq": explicit, **named}
+    explicit = {
+        name: ort.replace("onnx-ort", name) for name in ("onnx-qdq", "onnx-rknn")
+    }  # ONNX Runtime reads them too
+    lite = portable.replace("inference/inference.json", "inference/paddle-lite/inference.pdmodel")
+    lite = lite.replace("inference/inference.pdiparams", "inference/paddle-lite/inference.pdiparams")
+    lite = lite.replace("config.enable_mkldnn()", "config.disable_mkldnn()")
+    return prepare, {"onnx-ort": ort, "onnx-openvino": openvino, "paddle-lite": lite, **explicit, **named}
 
 
 @pytest.fixture(scope="module")

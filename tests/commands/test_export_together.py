@@ -75,7 +75,7 @@ def test_a_format_that_fails_does_not_stop_the_others(trained_config, trained, t
     there = {
         name for name, place in formats.places(tmp_path / "inference").items() if (place / "inference.yml").exists()
     }
-    assert there == {"paddle", "onnx-openvino", "onnx-qdq"}
+    assert there == {"paddle", "paddle-lite", "onnx-openvino", "onnx-qdq", "onnx-rknn"}
 
 
 @pytest.mark.parametrize("reason", ["no form", "float"])

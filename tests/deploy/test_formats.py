@@ -82,9 +82,9 @@ def test_every_format_runs_in_a_fresh_process(name, tmp_path):
     export_all(model, record, formats.FORMATS.values(), tmp_path)
     for (kind, runtime), found in answers(tmp_path, formats.FORMATS.values(), trained).items():
         report = compare.compare(trained, found, verify.default_tolerance(kind, quantized=True))
-        # Untrained networks amplify what ONNX Runtime's graph rounds besides: 15% and 18% were measured. TensorRT's
-        # rounds what is added: 17%, and 13% on the grids that it takes.
-        allowed = {"onnx-ort": 0.3, "onnx-qdq": 0.2}.get(kind, 0.05)
+        # Untrained networks amplify what ONNX Runtime's graph rounds besides: 15% and 18% were measured. TensorRT's and
+        # RKNN's round what is added: 17%, and 13% on the grids that they take. Paddle Lite's grids have a sign.
+        allowed = {"onnx-ort": 0.3, "onnx-qdq": 0.2, "onnx-rknn": 0.2, "paddle-lite": 0.1}.get(kind, 0.05)
         assert report.mean_difference < allowed * report.largest_logit, (kind, runtime)
 
 
@@ -200,7 +200,7 @@ def test_only_concatenations_keep_a_shifted_zero_point(tmp_path):
     assert kinds == {("int8", 0), ("uint8", 128)}
 
 
-def test_what_paddle_lite_takes_is_symmetric_and_signed(tmp_path, monkeypatch):
+def test_the_program_for_onednn_is_symmetric_and_its_weights_are_int8(tmp_path, monkeypatch):
     held, constant = {}, Program.constant
 
     def keep(self, name, value):

@@ -158,5 +158,6 @@ def test_the_worker_loads_the_runtime_that_it_is_told(exported, monkeypatch):
 
 def test_own_runtimes_come_first():
     own = {name: kind.runtime().name for name, kind in formats.FORMATS.items()}
-    onnx = {"onnx-ort": "onnxruntime", "onnx-openvino": "openvino", "onnx-qdq": "onnxruntime"}
-    assert own == {"paddle": "paddle", "onednn": "paddle", **onnx}
+    onnx = {"onnx-ort": "onnxruntime", "onnx-openvino": "openvino"}
+    elsewhere = {"onnx-qdq": "onnxruntime", "onnx-rknn": "onnxruntime", "paddle-lite": "paddle"}
+    assert own == {"paddle": "paddle", "onednn": "paddle", **onnx, **elsewhere}

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 import paddle
 
-from ppcls_compress.deploy.onnx import convert, layers, place_learned, place_openvino, place_ort, place_qdq, ranges
+from ppcls_compress.deploy.onnx import (
+    convert,
+    layers,
+    place_learned,
+    place_openvino,
+    place_ort,
+    place_qdq,
+    ranges,
+    targets,
+)
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
 from ppcls_compress.engine.progress import step
-from ppcls_compress.errors import UserError
 from ppcls_compress.postprocess.base import NONE, SOFTMAX
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
@@ -46,7 +54,8 @@ def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, image
     with step("converting to ONNX"):
         network = convert.float_graph(model, image_shape)
         simplify(network)
-    return finished(Built(network), ending)
+    built = finished(Built(network), ending)
+    return replace(built, notes=targets.keep(network, layout))
 
 
 def laid_out(
@@ -69,10 +78,12 @@ def laid_out(
         learned: whether marks tell every place that is rounded.
 
     Raises:
-        UserError: calibration images are missing, or what they give is not finite.
+        UserError: calibration images are missing, what they give is not finite, or the graph breaks rules of what the
+            layout is for.
     """
     notes = [*matched.notes, *(_PLACE_LEARNED if learned else _PLACE)[layout](network, matched.nodes, images)]
-    return finished(Built(network, list(dict.fromkeys(item.name for item in matched.nodes)), notes), ending)
+    built = finished(Built(network, list(dict.fromkeys(item.name for item in matched.nodes))), ending)
+    return replace(built, notes=[*notes, *targets.keep(network, layout)])
 
 
 def finished(built: Built, ending: str) -> Built:
@@ -142,14 +153,15 @@ def _explicit(
     images: _Images,
     pairs: Callable[[ir.Model, Sequence[layers.QuantizedNode]], None],
 ) -> list[str]:
-    notes = place_qdq.place(network, nodes, _observer(network, nodes, images, pairs), pairs)
-    broken = place_qdq.check(network)
-    if broken:
-        raise UserError(f"onnx-qdq: breaks rules of TensorRT: {'; '.join(broken[:3])}")
-    return [*notes, "TensorRT: rules checked, not run"]
+    return place_qdq.place(network, nodes, _observer(network, nodes, images, pairs), pairs)
 
 
-_PLACE: Mapping[str, _Place] = {"ort": _place_ort, "openvino": _place_openvino, "qdq": _place_qdq}
+_PLACE: Mapping[str, _Place] = {
+    "ort": _place_ort,
+    "openvino": _place_openvino,
+    "qdq": _place_qdq,
+    "rknn": _place_qdq,
+}
 
 
 def _place_learned_ort(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:
@@ -170,6 +182,7 @@ _PLACE_LEARNED: Mapping[str, _Place] = {
     "ort": _place_learned_ort,
     "openvino": _place_learned_openvino,
     "qdq": _place_learned_qdq,
+    "rknn": _place_learned_qdq,
 }
 
 

@@ -40,11 +40,11 @@ def export(
         model: float or fake-quantized, maps [N, C, H, W] images to [N, classes]; not changed.
         out_dir: the folder; created if missing.
         image_shape: (C, H, W).
-        layout: `ort`, `openvino` or `qdq`; the same graph for a float model.
+        layout: `ort`, `openvino`, `qdq` or `rknn`; the same graph for a float model, of a batch of one for `rknn`.
         output: what it is to give, a name in `postprocess.base.OUTPUTS`; the file's metadata says so.
-        calibration: preprocessed images, float32 [N, C, H, W] each, some hundred in all; for the layouts `ort` and
-            `qdq` of a quantized model, unless it was trained with `placement: deploy`, and for layers that find their
-            range anew for each batch.
+        calibration: preprocessed images, float32 [N, C, H, W] each, some hundred in all; of a quantized model for all
+            layouts but `openvino`, unless it was trained with `placement: deploy`, and for layers that find their range
+            anew for each batch.
 
     Raises:
         MissingDependencyError: a package is missing; says which extra brings it.

@@ -13,7 +13,8 @@ LAYOUTS: Mapping[str, tuple[str, ...]] = {
     "ort": (*TO_ONNX, "onnxruntime"),  # which finds the ranges of tensors
     "openvino": TO_ONNX,
     "qdq": (*TO_ONNX, "onnxruntime"),
+    "rknn": (*TO_ONNX, "onnxruntime"),
 }
 """How an integer graph is laid out -> what must be importable to write it."""
-EXTRAS: Mapping[str, str] = {"ort": "onnx", "openvino": "openvino", "qdq": "onnx"}
+EXTRAS: Mapping[str, str] = {"ort": "onnx", "openvino": "openvino", "qdq": "onnx", "rknn": "onnx"}
 """Which extra of this package brings that."""

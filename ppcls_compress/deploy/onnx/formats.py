@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ def _onnx_opener(runtime: str) -> Callable[[Path, int], Session]:
     return load
 
 
+def _open_one_by_one(folder: Path, threads: int) -> Session:
+    from ppcls_compress.deploy.onnx import runtime as onnx_runtime
+
+    return onnx_runtime.OneByOne(onnx_runtime.load(folder / MODEL, "onnxruntime", threads=threads))
+
+
 def _onnx_kernels(runtime: str) -> Callable[[Path], dict[str, tuple[int, int]]]:
     def count(folder: Path) -> dict[str, tuple[int, int]]:
         from ppcls_compress.deploy.onnx import runtime as onnx_runtime
@@ -55,6 +62,7 @@ _ONNXRUNTIME = Runtime(
     extra="onnx",
     needs=("onnxruntime",),
 )
+_ONE_BY_ONE = replace(_ONNXRUNTIME, open=_open_one_by_one)
 _OPENVINO = Runtime(
     name="openvino",
     title="OpenVINO",
@@ -99,6 +107,21 @@ FORMATS = (
         write=_onnx_writer("qdq"),
         extra=EXTRAS["qdq"],
         writes=LAYOUTS["qdq"],
+        calibrated=True,
+        rounds_more=True,
+        fixed=True,
+        any_grid=False,
+    ),
+    Format(
+        name="onnx-rknn",
+        folder="onnx-rknn",
+        files=(MODEL,),
+        runtimes=(_ONE_BY_ONE,),
+        agreement=0.98,
+        mean=0.05,
+        write=_onnx_writer("rknn"),
+        extra=EXTRAS["rknn"],
+        writes=LAYOUTS["rknn"],
         calibrated=True,
         rounds_more=True,
         fixed=True,

@@ -103,6 +103,17 @@ class OpenVinoSession:
         return self.compiled[shape].infer({0: images}, share_inputs=True)[0].copy()
 
 
+class OneByOne:
+    """Images one after the other, for a file whose batch is one image."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
+        return np.concatenate([self._session.run(images[place : place + 1]) for place in range(len(images))])
+
+
 def integer_share(path: str | Path, runtime: str) -> dict[str, tuple[int, int]]:
     """How many of a runtime's kernels compute with integers, and how many there are, by kind of layer.
 

@@ -58,6 +58,19 @@ def _onednn_kernels(folder: Path) -> dict[str, tuple[int, int]]:
     return onednn_kernels.count(folder)
 
 
+def _write_lite(job: Job, folder: Path) -> Written:
+    from ppcls_compress.deploy.paddle import lite
+
+    return lite.export(job.model, folder, image_shape=job.image_shape, ending=job.ending)
+
+
+def _open_lite(folder: Path, threads: int) -> Session:
+    from ppcls_compress.deploy.paddle import lite
+    from ppcls_compress.deploy.paddle.inference import PaddleSession
+
+    return PaddleSession(lite.create(folder, threads))
+
+
 FORMATS = (
     Format(
         name="paddle",
@@ -78,6 +91,16 @@ FORMATS = (
         mean=0.05,
         write=_write_onednn,
         selectable=False,
+        any_grid=False,
+    ),
+    Format(
+        name="paddle-lite",
+        folder="paddle-lite",
+        files=OLDER_PROGRAM,
+        runtimes=(Runtime("paddle", "Paddle Inference", _open_lite),),
+        agreement=0.98,
+        mean=0.05,
+        write=_write_lite,
         any_grid=False,
     ),
 )

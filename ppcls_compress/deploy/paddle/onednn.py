@@ -39,20 +39,42 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
         UserError: a layer is not calibrated, or the network's forward pass fails.
     """
     learned = quant.grids(model)
-    onednn_lower.check(learned)
-    given = {name: grid.plain() for name, grid in learned.items()}
-    grids = {f"network.{name}": grid for name, grid in given.items()}
+    lowering, output = lowered(model, learned, image_shape, ending, onednn_lower.Lowering)
+    lowering.program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
+    return Written(lowering.layers(), [*symmetric(learned), *_notes(model, learned)])
+
+
+def lowered(
+    model: paddle.nn.Layer,
+    learned: Mapping[str, quant.LayerGrid],
+    image_shape: Sequence[int],
+    ending: str,
+    kind: type[onednn_lower.Lowering],
+) -> tuple[onednn_lower.Lowering, str]:
+    """A model as a program that is not saved yet.
+
+    Args:
+        model: as in `export`.
+        learned: grids of its layers; the program has the symmetric ones that hold the same values.
+        kind: how it is written.
+
+    Returns:
+        What wrote it, and the name of its output.
+
+    Raises:
+        NoFormError: a layer or operator has no form; says which.
+        UserError: the network's forward pass fails.
+    """
+    onednn_lower.check(learned, kind.target)
+    grids = {f"network.{name}": grid.plain() for name, grid in learned.items()}
     network = Deployed(quant.convert(copied(quant.native(model))), ending=ending)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
-    program = Program(_INPUT, image_shape)
-    lowering = onednn_lower.Lowering(graph, grids, program)
-    output = onednn_ops.write(lowering)
-    program.save(output, Path(folder) / NETWORK, Path(folder) / PARAMETERS)
-    names = dict.fromkeys(name.removeprefix("network.") for name in lowering.quantized)
-    return Written(list(names), [*_symmetric(learned), *_notes(model, given)])
+    lowering = kind(graph, grids, Program(_INPUT, image_shape))
+    return lowering, onednn_ops.write(lowering)
 
 
-def _symmetric(grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+def symmetric(grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+    """A line for the user where grids are others than in training; none where they are the same."""
     changed = [name for name, grid in grids.items() if grid.input != grid.input.plain()]
     if not changed:
         return []
@@ -62,9 +84,21 @@ def _symmetric(grids: Mapping[str, quant.LayerGrid]) -> list[str]:
     ]
 
 
+def clipped(grids: Mapping[str, quant.LayerGrid]) -> list[str]:
+    """A line for each layer whose input is clipped to another range than its grid's."""
+    given = {name: grid.plain().input for name, grid in grids.items()}
+    return [binding(name, grid.clip, grid.limit) for name, grid in given.items() if grid.clip is not None]
+
+
+def left_float(model: paddle.nn.Layer) -> list[str]:
+    """A line for the user where training rounded more than the inputs of layers."""
+    if not quant.is_placed(model):
+        return []
+    return ["only inputs of layers are rounded; the sums and other tensors that placement: deploy rounds are not"]
+
+
 def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list[str]:
-    clips = [(name, grid.input) for name, grid in grids.items() if grid.input.clip is not None]
-    notes = [binding(name, grid.clip, grid.limit) for name, grid in clips]
+    notes = clipped(grids)
     again = [name for name, grid in grids.items() if not _survives(grid.weight)]
     if again:
         others = f" and {len(again) - 1} more layers" if again[1:] else ""
@@ -72,11 +106,7 @@ def _notes(model: paddle.nn.Layer, grids: Mapping[str, quant.LayerGrid]) -> list
             f"{again[0]}{others}: Paddle's passes round the weights of each channel once more, to the grid of its "
             "largest one, which is not 127 steps here"
         )
-    if quant.is_placed(model):
-        notes.append(
-            "only inputs of layers are rounded; the sums and other tensors that placement: deploy rounds are not"
-        )
-    return notes
+    return [*notes, *left_float(model)]
 
 
 def _survives(weight: quant.WeightGrid) -> bool:

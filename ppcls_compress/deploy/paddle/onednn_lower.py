@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,8 +49,11 @@ class Lowering:
         program: what to write into.
 
     Attributes:
+        target: what the program is for.
         quantized: names of the layers that were written with integers.
     """
+
+    target: ClassVar[str] = "oneDNN"
 
     def __init__(self, graph: Graph, grids: Mapping[str, LayerGrid], program: Program) -> None:
         self.graph = graph
@@ -80,6 +84,10 @@ class Lowering:
             seen[layer] += 1
         return numbers
 
+    def layers(self) -> list[str]:
+        """The layers that were written with integers, as the model calls them, each once."""
+        return list(dict.fromkeys(name.removeprefix("network.") for name in self.quantized))
+
     def pending(self, op: Op) -> bool:
         """Whether an operator is still to be written; some were folded into one before them."""
         return op.index not in self._done
@@ -106,7 +114,9 @@ class Lowering:
             if array is None:
                 maker = self.graph.makers[value]
                 layer = maker.owner.removeprefix("network").removeprefix(".") or "the network"
-                raise NoFormError(f"operator {maker.name} in {layer}: has no form for oneDNN where it is used here")
+                raise NoFormError(
+                    f"operator {maker.name} in {layer}: has no form for {self.target} where it is used here"
+                )
             self._names[value] = self.program.constant(f"constant_{len(self._names)}", array.astype(np.float32))
         return self._names[value]
 
@@ -153,8 +163,8 @@ class Lowering:
         """A convolution with integer weights [out, in / groups, height, width] on the rounded `value`."""
         layer = self.layer_of(op)
         scale = np.broadcast_to(weight.scale * weight.levels, [weight.integers.shape[0]]).astype(np.float32)
-        filters = self._dequantized(layer, weight.integers, scale)
-        source = self._round(value, self.grid(op).input)
+        filters = self.rounded_weight(layer, weight.integers, scale)
+        source = self.rounded_input(value, self.grid(op).input)
         result = self.emit("conv2d", {"Input": source, "Filter": filters}, "Output", **attributes)
         self._integer.add(result)
         self.quantized.append(layer)
@@ -176,7 +186,8 @@ class Lowering:
         layer = self.layer_of(op)
         return None if layer is None else self._grids[layer].at(self._calls[op.index])
 
-    def _dequantized(self, layer: str, integers: np.ndarray, limits: np.ndarray) -> str:
+    def rounded_weight(self, layer: str, integers: np.ndarray, limits: np.ndarray) -> str:
+        """The tensor of a weight, [out, in / groups, height, width]: its integers times `limits` / 127, [out]."""
         operands = {
             "X": self.program.constant(f"{layer}.weight", integers),
             "Scale": self.program.constant(f"{layer}.weight_limit", limits),
@@ -184,7 +195,8 @@ class Lowering:
         }
         return self.emit("dequantize_linear", operands, "Y", **_quantizer(axis=0))
 
-    def _round(self, value: str, grid: InputGrid) -> str:
+    def rounded_input(self, value: str, grid: InputGrid) -> str:
+        """The tensor of a value on its grid; one for all who read it so."""
         key = (value, grid)
         if key not in self._rounded:
             source = self.name(value)
@@ -214,8 +226,8 @@ class Lowering:
         return self.emit("clip", {"X": source}, min=0.0 if grid.unsigned else -high, max=high)
 
 
-def check(grids: Mapping[str, LayerGrid]) -> None:
-    """Check that oneDNN has integers for every quantized layer.
+def check(grids: Mapping[str, LayerGrid], target: str) -> None:
+    """Check that a target, by its name, has integers for every quantized layer.
 
     Raises:
         NoFormError: says which layers it has none for, and why.
@@ -223,16 +235,16 @@ def check(grids: Mapping[str, LayerGrid]) -> None:
     own = [name for name, grid in grids.items() if grid.input is None or grid.weight is None]
     if own:
         raise NoFormError(
-            f"{some(own)}: quantized by a class of your own, which oneDNN does not know; leave it out by skip"
+            f"{some(own)}: quantized by a class of your own, which {target} does not know; leave it out by skip"
         )
     wide = [name for name, grid in grids.items() if (grid.input.bits, grid.weight.bits) != (_BITS, _BITS)]
     if wide:
         bits = sorted({(grids[name].weight.bits, grids[name].input.bits) for name in wide})
         found = ", ".join(f"{weight}-bit weights and {inputs}-bit activations" for weight, inputs in bits)
-        raise NoFormError(f"{some(wide)}: {found}; oneDNN computes with 8-bit integers only")
+        raise NoFormError(f"{some(wide)}: {found}; {target} computes with 8-bit integers only")
     anew = [name for name, grid in grids.items() if grid.input.limit is None]
     if anew:
-        raise NoFormError(f"{some(anew)}: finds the range of its input anew for each batch; oneDNN needs a fixed one")
+        raise NoFormError(f"{some(anew)}: finds the range of its input anew for each batch; {target} needs a fixed one")
 
 
 def _quantizer(axis: int) -> dict[str, int]:

@@ -32,26 +32,26 @@ def write(lowering: Lowering) -> str:
 
 def _write_one(lowering: Lowering, op: Op) -> None:
     if op.name not in RULES:
-        raise _no_form(op)
+        raise _no_form(lowering, op)
     try:
         RULES.get(op.name)(lowering, op)
     except NoFormError:
         raise
     except (KeyError, IndexError, ValueError, RuntimeError) as error:  # of Paddle's checks of what is added, for one
-        raise NoFormError(f"{_no_form(op)} as it is used here: {first_line(error)}") from error
+        raise NoFormError(f"{_no_form(lowering, op)} as it is used here: {first_line(error)}") from error
 
 
-def _no_form(op: Op, what: str = "") -> NoFormError:
+def _no_form(lowering: Lowering, op: Op, what: str = "") -> NoFormError:
     layer = op.owner.removeprefix("network").removeprefix(".")
     where = f" in layer {layer}" if layer else ""
-    return NoFormError(f"operator {op.name}{what}{where}: has no form for oneDNN")
+    return NoFormError(f"operator {op.name}{what}{where}: has no form for {lowering.target}")
 
 
 def _ints(lowering: Lowering, op: Op, position: int) -> list[int]:
     """Integers that an operator reads, which must be the same for every input."""
     found = lowering.graph.ints(op.inputs[position])
     if found is None:
-        raise _no_form(op, " by computed axes or sizes")
+        raise _no_form(lowering, op, " by computed axes or sizes")
     return found
 
 
@@ -59,7 +59,7 @@ def _number(lowering: Lowering, op: Op, position: int) -> float:
     """A number that an operator reads, which must be the same for every input."""
     found = lowering.constant(op.inputs[position])
     if found is None:
-        raise _no_form(op, " by a computed number")
+        raise _no_form(lowering, op, " by a computed number")
     return float(found.reshape(-1)[0])
 
 
@@ -112,7 +112,7 @@ def _filled(lowering: Lowering, like: str, shape: list[int], value: float) -> st
 def _convolution(lowering: Lowering, op: Op) -> None:
     weight = lowering.constant(op.inputs[1])
     if weight is None or op.attrs["data_format"] != "NCHW":
-        raise _no_form(op, " with images last" if weight is not None else " with a computed weight")
+        raise _no_form(lowering, op, " with images last" if weight is not None else " with a computed weight")
     factor, bias, output = _affine_after(lowering, op, weight.shape[0])
     keys = ("strides", "paddings", "dilations", "padding_algorithm", "groups", "data_format")
     attributes = {key: op.attrs[key] for key in keys}
@@ -132,13 +132,13 @@ def _linear(lowering: Lowering, op: Op) -> None:
     grid = lowering.grid(op)
     if grid is None:
         if len(shape) == 4:  # its kernel in Paddle 3.3.1 misreads what a convolution writes
-            raise _no_form(op, " of images")
+            raise _no_form(lowering, op, " of images")
         x, y = (lowering.name(value) for value in op.inputs)
         turned = {"trans_x": op.attrs["transpose_x"], "trans_y": op.attrs["transpose_y"]}
         lowering.put(op.outputs[0], lowering.emit("matmul_v2", {"X": x, "Y": y}, **turned, **_FLOAT))
         return
     if len(shape) != 2:
-        raise _no_form(op, f", quantized, on {len(shape)} dimensions")
+        raise _no_form(lowering, op, f", quantized, on {len(shape)} dimensions")
     _, bias, output = _affine_after(lowering, op, weight.shape[1], bias_only=True)
     value = op.inputs[0]
     flattened = lowering.maker(value)
@@ -266,7 +266,7 @@ def _dropout(lowering: Lowering, op: Op) -> None:
 @_rule("pool2d")
 def _pool(lowering: Lowering, op: Op) -> None:
     if op.attrs["data_format"] != "NCHW":
-        raise _no_form(op, " with images last")
+        raise _no_form(lowering, op, " with images last")
     keys = ("strides", "paddings", "pooling_type", "ceil_mode", "exclusive", "data_format", "global_pooling")
     attributes = {key: op.attrs[key] for key in (*keys, "adaptive", "padding_algorithm")}
     size = _ints(lowering, op, 1)
@@ -278,7 +278,7 @@ def _pool(lowering: Lowering, op: Op) -> None:
 def _mean(lowering: Lowering, op: Op) -> None:
     axes = _axes(lowering, op, _ints(lowering, op, 1))
     if not axes or 0 in axes:  # no axes mean all of them
-        raise _no_form(op, " across images")
+        raise _no_form(lowering, op, " across images")
     attributes = {"dim": axes, "keep_dim": bool(op.attrs["keepdim"])}
     lowering.put(op.outputs[0], lowering.emit("reduce_mean", {"X": lowering.name(op.inputs[0])}, **attributes))
 
@@ -292,7 +292,7 @@ def _reshape(lowering: Lowering, op: Op) -> None:
     if _is_view(lowering, op):
         return
     if shape[0] != lowering.batch:
-        raise _no_form(op, " across images")
+        raise _no_form(lowering, op, " across images")
     source = {"X": lowering.name(op.inputs[0])}
     written = lowering.emit("reshape2", source, shape=[0, *shape[1:]], unused=["XShape"], **_FLOAT)
     lowering.put(op.outputs[0], written)
@@ -326,7 +326,7 @@ def _split(lowering: Lowering, op: Op) -> None:
 def _slice(lowering: Lowering, op: Op) -> None:
     bounds = [lowering.graph.ints(value) for value in op.inputs[1:]]
     if any(bound is None for bound in bounds) or list(op.attrs.get("decrease_axis", [])):
-        raise _no_form(op, " by computed or single positions")
+        raise _no_form(lowering, op, " by computed or single positions")
     attributes = dict(zip(("starts", "ends", "strides"), bounds, strict=False))
     axes = [int(axis) for axis in op.attrs["axes"]]
     source, known = {"Input": lowering.name(op.inputs[0])}, {"infer_flags": [1] * len(axes)}
@@ -339,7 +339,7 @@ def _pad(lowering: Lowering, op: Op) -> None:
     value = _number(lowering, op, 1)
     source = lowering.name(op.inputs[0])
     if any(amounts[:2]) or any(amounts[4:]):
-        raise _no_form(op, " along other axes than the channels")
+        raise _no_form(lowering, op, " along other axes than the channels")
     # Concatenated: oneDNN's own `pad` writes past its memory when it pads channels (Paddle 3.3.1).
     sides = [_filled(lowering, source, [0, amount, *shape[2:]], value) if amount else None for amount in amounts[2:4]]
     parts = [part for part in (sides[0], source, sides[1]) if part is not None]
@@ -350,7 +350,7 @@ def _pad(lowering: Lowering, op: Op) -> None:
 def _pad3d(lowering: Lowering, op: Op) -> None:
     amounts = lowering.graph.ints(op.inputs[1])
     if amounts is None or any(amounts[4:]):
-        raise _no_form(op, " along channels, or by computed amounts")
+        raise _no_form(lowering, op, " along channels, or by computed amounts")
     attributes = {"paddings": amounts, "mode": op.attrs["mode"], "data_format": op.attrs["data_format"]}
     source = {"X": lowering.name(op.inputs[0])}
     value = float(op.attrs["pad_value"])

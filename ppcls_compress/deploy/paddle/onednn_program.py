@@ -51,6 +51,7 @@ class Program:
         output: str = "Out",
         *,
         unused: Sequence[str] = (),
+        also: Mapping[str, str] | None = None,
         number: int = 1,
         **attributes: Attribute,
     ) -> list[str]:
@@ -61,13 +62,14 @@ class Program:
             inputs: names of tensors by slot.
             output: slot of the results.
             unused: further output slots that the operator insists on.
+            also: tensors that it writes into as well, by slot.
             number: how many tensors the slot holds.
 
         Returns:
             Names of the results.
         """
         results = [self._declare(self._unique(f"{kind}_out"), (), "float32").name() for _ in range(number)]
-        outputs = {output: results}
+        outputs = {output: results, **{slot: [name] for slot, name in (also or {}).items()}}
         for slot in unused:
             outputs[slot] = [self._declare(self._unique(f"{kind}_{slot}"), (), "float32").name()]
         operands = {slot: [names] if isinstance(names, str) else list(names) for slot, names in inputs.items()}
@@ -75,6 +77,14 @@ class Program:
         op.infer_var_type(self._block)
         op.infer_shape(self._block)
         return results
+
+    def operators(self) -> list[core.OpDesc]:
+        """What it consists of, in order; to be read while the program is there."""
+        return [self._block.op(place) for place in range(self._block.op_size())]
+
+    def value(self, name: str) -> np.ndarray | None:
+        """A parameter's value; None of other tensors."""
+        return self._constants.get(name)
 
     def save(self, output: str, network: Path, parameters: Path) -> None:
         """Write both files; `output` is what the program gives."""

@@ -50,6 +50,12 @@ def answers(path) -> np.ndarray:
     return runtime.load(path, "onnxruntime", threads=1).run(IMAGES)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A file that keeps the rules."""
+    return written(trained(name="pact", **FOR_TENSORRT), tmp_path_factory.mktemp("kept")).path
+
+
 CASES = {
     "pact": ({"name": "pact", **FOR_TENSORRT}, 0.03, 0),
     "ptq on any grids": ({"name": "ptq"}, 0.08, 1),
@@ -102,23 +108,23 @@ def _tensor(array):
         (1, _no_scale, "its scale is not above 0"),
     ],
 )
-def test_a_broken_pair_is_told(place, change, told, tmp_path):
+def test_a_broken_pair_is_told(place, change, told, kept):
     from ppcls_compress.deploy.onnx import graph, place_qdq
 
-    model = graph.load(written(trained(name="pact", **FOR_TENSORRT), tmp_path).path)
+    model = graph.load(kept)
     assert place_qdq.check(model) == []
     pair = next(node for node in model.graph if node.op_type == "QuantizeLinear")
     change(model.graph, pair.inputs[place])
     assert any(told in line for line in place_qdq.check(model))
 
 
-def test_quantized_biases_open_sums_and_wrong_axes_are_told(tmp_path):
+def test_quantized_biases_open_sums_and_wrong_axes_are_told(kept):
     import onnx_ir as ir
 
     from ppcls_compress.deploy.onnx import graph, place_qdq
     from ppcls_compress.deploy.onnx.qdq import quantize_bias
 
-    model = graph.load(written(trained(name="pact", **FOR_TENSORRT), tmp_path).path)
+    model = graph.load(kept)
     conv = next(node for node in model.graph if node.op_type == "Conv")
     quantize_bias(conv, np.full(8, 1e-4))
     conv.inputs[1].producer().attributes["axis"] = ir.AttrInt64("axis", 1)
