@@ -31,6 +31,7 @@ ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 # OpenVINO 2025.0 and the libopenvino inside the paddlepaddle wheel share a library name: only one of them loads.
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]
 VISUALDL = ["visualdl>=2.5.3"]
+TENSORBOARD = ["tensorboardX>=2.6.2.2"]  # writes what `tensorboard` shows, without TensorFlow
 DOCS = ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"]  # `mkdocs build`; not in `all`
 SEARCH = ["optuna>=4.5.0"]
 TEST = [
@@ -74,10 +75,11 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "visualdl": VISUALDL,
+        "tensorboard": TENSORBOARD,
         "docs": DOCS,
         "search": SEARCH,
         "test": TEST,
-        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *SEARCH, *TEST}),
+        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TENSORBOARD, *SEARCH, *TEST}),
         "paddleslim": PADDLESLIM,
     },
     entry_points={"console_scripts": ["ppcls-compress = ppcls_compress.cli:main"]},

@@ -124,6 +124,7 @@ class Global(Options):
     infer_imgs: str | None = None
     print_batch_step: Count = 10
     use_visualdl: bool = False
+    use_tensorboard: bool = False
     image_shape: tuple[Count, Count, Count] = (3, 224, 224)
     image_channel: Count | None = None
     save_inference_dir: str = "./inference"

@@ -18,6 +18,7 @@ from ppcls_compress.engine.doubts.classes import check_main_metric
 from ppcls_compress.engine.doubts.lists import check_numbering
 from ppcls_compress.engine.evaluate import evaluate_model, tell_skipped
 from ppcls_compress.engine.forward import check_takes
+from ppcls_compress.engine.hooks import scalars
 from ppcls_compress.engine.hooks.averaging import Averaging
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
@@ -74,6 +75,7 @@ def train(
     finished = _finished(config) if config.Global.checkpoints else None
     if finished is not None:
         return finished
+    curves = _curves(config)
     # Paddle numbers layers per process; names that start from zero make optimizer state portable between runs.
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
@@ -104,7 +106,7 @@ def train(
         if resumed:
             _resume(config, trainer)
         with dead_workers_told(), postponed() as request:
-            trainer.hooks = [*_hooks(config, trainer, record, request), *extra_hooks]
+            trainer.hooks = [*_hooks(config, trainer, record, request), *curves, *extra_hooks]
             return trainer.run()
 
 
@@ -327,6 +329,22 @@ def _early_stopping(config: Config) -> EarlyStopping:
     return EarlyStopping(options.patience, metric, higher_is_better=higher, min_delta=options.min_delta)
 
 
+def _curves(config: Config) -> list[Hook]:
+    """What writes curves, opened before anything takes its time.
+
+    Raises:
+        MissingDependencyError: what they are for is not installed.
+    """
+    if not distributed.is_main():
+        return []
+    folder, hooks = run_folder(config), []
+    if config.Global.use_visualdl:
+        hooks.append(scalars.visualdl(folder / "vdl"))
+    if config.Global.use_tensorboard:
+        hooks.append(scalars.tensorboard(folder / "tensorboard"))
+    return hooks
+
+
 def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Request) -> list[Hook]:
     options = config.Global
     metrics = Metrics(config.Metric.Train) if config.Metric.Train else None
@@ -356,10 +374,6 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         )
         if options.early_stopping is not None:
             hooks.append(_early_stopping(config))
-    if options.use_visualdl and distributed.is_main():
-        from ppcls_compress.engine.hooks.visualdl import VisualDL
-
-        hooks.append(VisualDL(run_folder(config) / "vdl"))
     every = options.save_every
     checkpoints = Checkpoints(
         run_folder(config),
