@@ -17,6 +17,7 @@ from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import try_out
 from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.nursery import Nursery
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.progress import step
 from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.models.named_outputs import as_deployed
@@ -89,7 +90,17 @@ def export(
 
     told = () if told is None else (told,)
     description = replace(description, notes=(*description.notes, *told))
-    return put(directory, write, description, record=record, reference=reference, tolerance=tolerance, nursery=nursery)
+    explain = None if kind.explain is None or job.quantization is None else partial(kind.explain, job)
+    return put(
+        directory,
+        write,
+        description,
+        record=record,
+        reference=reference,
+        tolerance=tolerance,
+        nursery=nursery,
+        explain=explain,
+    )
 
 
 def put(
@@ -101,12 +112,14 @@ def put(
     reference: compare.Reference | None = None,
     tolerance: compare.Tolerance | None = None,
     nursery: Nursery | None = None,
+    explain: Callable[[Path, np.ndarray], str | None] | None = None,
 ) -> ExportResult:
     """Put an artifact into its folder, complete and compared, or not at all; the arguments are those of `export`.
 
     Args:
         write: writes the network files of the format into a folder.
         record: the compression record.
+        explain: asked, with the folder and images, which layer explains a comparison that failed.
 
     Raises:
         UserError: the folder cannot be written, `write` fails, or the comparison failed.
@@ -122,13 +135,30 @@ def put(
         artifact.write_description(staging, description)
         if reference is not None:
             with step(f"{description.format}: comparing on {reference.source}"):
-                description, report = _settled(reference, staging, description, tolerance, nursery)
+                try:
+                    description, report = _settled(reference, staging, description, tolerance, nursery)
+                except verify.ParityError as error:
+                    raise verify.ParityError(f"{error}{_explained(explain, staging, reference)}") from error
                 elsewhere = verify.parity_elsewhere(reference, staging, tolerance=tolerance)
             found = report.plain()
             if elsewhere:
                 found[sessions.ELSEWHERE] = {name: item.plain() for name, item in elsewhere.items()}
             artifact.write_description(staging, replace(description, parity=found))
     return ExportResult(artifact.load(directory), report, elsewhere)
+
+
+def _explained(
+    explain: Callable[[Path, np.ndarray], str | None] | None, folder: Path, reference: compare.Reference
+) -> str:
+    """What a failed comparison is told with besides, as the end of its message."""
+    if explain is None or reference.synthetic:
+        return ""
+    try:
+        told = explain(folder, reference.images)
+    except Exception as error:  # what cannot be explained is refused all the same
+        logger.debug("no explanation: %s", one_line(error))
+        return ""
+    return "" if told is None else f"; {told}"
 
 
 def _settled(

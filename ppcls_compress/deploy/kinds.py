@@ -138,6 +138,8 @@ class Format:
         companions: formats that are written along with it for a quantized network.
         selectable: whether a user may ask for it; what is a companion only, may not.
         any_grid: whether its kernels know zero points other than 0 and ranges per channel.
+        explain: the files of a quantized network that is not what was trained, and images [N, C, H, W], to words on the
+            layer whose ranges explain it, or None; None where nobody can tell.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Format:
     companions: tuple[str, ...] = ()
     selectable: bool = True
     any_grid: bool = True
+    explain: Callable[[Job, Path, np.ndarray], str | None] | None = None
 
     def require(self) -> None:
         """Check that the packages are there that an export takes, which writes the format and runs it to compare.

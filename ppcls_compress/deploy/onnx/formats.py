@@ -11,6 +11,8 @@ from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
 from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppcls_compress.deploy.notes import Written
 
 
@@ -43,6 +45,12 @@ def _open_one_by_one(folder: Path, threads: int) -> Session:
     from ppcls_compress.deploy.onnx import runtime as onnx_runtime
 
     return onnx_runtime.OneByOne(onnx_runtime.load(folder / MODEL, "onnxruntime", threads=threads))
+
+
+def _explain(job: Job, folder: Path, images: np.ndarray) -> str | None:
+    from ppcls_compress.deploy.onnx.explaining import explain
+
+    return explain(folder / MODEL, job.model, images)
 
 
 def _onnx_kernels(runtime: str) -> Callable[[Path], dict[str, tuple[int, int]]]:
@@ -84,6 +92,7 @@ FORMATS = (
         writes=LAYOUTS["ort"],
         calibrated=True,
         fixed=True,
+        explain=_explain,
     ),
     Format(
         name="onnx-openvino",
@@ -96,6 +105,7 @@ FORMATS = (
         extra=EXTRAS["openvino"],
         writes=LAYOUTS["openvino"],
         fixed=True,
+        explain=_explain,
     ),
     Format(
         name="onnx-qdq",

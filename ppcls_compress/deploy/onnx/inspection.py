@@ -31,6 +31,8 @@ ASTRAY = 25.0
 """Below so many decibels a tensor of the file is another one, if rounding alone does not bring it there."""
 _BEYOND_ROUNDING, _SAME, _EXACT = 6.0, 20.0, 200.0
 _SCALE_SLACK, _ALIKE = 0.005, 0.05
+OTHER = "other arithmetic"
+"""The kind of a fault that is none of those that are known."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,16 @@ class Tensor:
         rounded: the float network's and the fake-quantized one's.
         file: the fake-quantized network's and the runtime's.
         both: the float network's and the runtime's.
+        reach: the largest magnitude that it reads in float.
+        limit: where its range ends; None where that is found for each batch.
     """
 
     layer: str
     rounded: float
     file: float
     both: float
+    reach: float
+    limit: float | None
 
     @property
     def is_astray(self) -> bool:
@@ -85,20 +91,21 @@ def inspect(
         UserError: the file is no ONNX model, or holds none of the network's layers.
     """
     network, known = editing.load(path), grids(model)
-    nodes = _nodes(network, known)
+    nodes = nodes_of(network, known)
     if not nodes:
         raise UserError(f"{path}: holds none of this network's quantized layers; it was exported from other weights")
     exact, rounded = (_read(model, images, quantizing) for quantizing in (False, True))
     order = [name for name in exact if name in nodes and len(exact[name]) == 1]
     found = dict(
-        zip(order, _run(network, [nodes[name] for name in order], images if given is None else given), strict=True)
+        zip(order, run(network, [nodes[name] for name in order], images if given is None else given), strict=True)
     )
     tensors, seen = [], {}
     for name in order:
-        wanted, factors = rounded[name][0], known[name].input and known[name].input.factors
-        seen[name] = _undivided(found[name], wanted, factors)
+        wanted, grid = rounded[name][0], known[name].input
+        seen[name] = _undivided(found[name], wanted, grid and grid.factors)
         pairs = ((exact[name][0], wanted), (wanted, seen[name]), (exact[name][0], seen[name]))
-        tensors.append(Tensor(name, *(_decibels(*pair) for pair in pairs)))
+        reach = float(np.abs(exact[name][0]).max())
+        tensors.append(Tensor(name, *(_decibels(*pair) for pair in pairs), reach, grid and grid.limit))
     astray = next((tensor.layer for tensor in tensors if tensor.is_astray), None)
     faults = _epsilons(model, images, nodes, known)
     if astray is not None and not faults:
@@ -107,7 +114,7 @@ def inspect(
     return Inspection(tensors, astray, faults)
 
 
-def _nodes(network: ir.Model, known: Mapping[str, LayerGrid]) -> dict[str, ir.Node]:
+def nodes_of(network: ir.Model, known: Mapping[str, LayerGrid]) -> dict[str, ir.Node]:
     """The node of each layer whose integers the file holds."""
     free = []
     for node in network.graph:
@@ -153,7 +160,7 @@ def _read(model: paddle.nn.Layer, images: np.ndarray, quantizing: bool) -> dict[
     return seen
 
 
-def _run(network: ir.Model, nodes: Sequence[ir.Node], images: np.ndarray) -> list[np.ndarray]:
+def run(network: ir.Model, nodes: Sequence[ir.Node], images: np.ndarray) -> list[np.ndarray]:
     """What the nodes read in ONNX Runtime."""
     import onnxruntime
 
@@ -204,7 +211,7 @@ def _fault(node: ir.Node, grid: InputGrid | None, wanted: np.ndarray, given: np.
         told = f"it is given {factor:.3g} times what training read, plus {offset:.3g}" if fits else "other images"
         return Cause("wrong preprocessing", told, "the transforms of DataLoader.Eval in inference.yml: export again")
     told = "what lies between it and the layers before gives other numbers than the network"
-    return Cause("other arithmetic", told, "the epsilon of a normalization, or a converter: export again, --verbose")
+    return Cause(OTHER, told, "the epsilon of a normalization, or a converter: export again, --verbose")
 
 
 def _of_pair(node: ir.Node, grid: InputGrid | None) -> Cause | None:

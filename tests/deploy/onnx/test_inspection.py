@@ -4,7 +4,9 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from support.exporting import export
 
+from ppcls_compress.deploy import verify
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.copying import copied
@@ -125,3 +127,30 @@ def test_a_file_of_other_weights_is_refused(sound):
     quant.calibrate(net, [paddle.to_tensor(IMAGES)])
     with pytest.raises(UserError, match="exported from other weights"):
         inspected(sound, net)
+
+
+def test_the_layer_that_explains_a_difference_is_named(sound, model, tmp_path):
+    from ppcls_compress.deploy.onnx.explaining import explain
+
+    assert explain(sound, model, IMAGES) is None
+
+    def narrower(constants, pair):
+        scale = constants[pair.input[1]]
+        scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(0.3), scale.name))
+
+    assert "depthwise explains it: wrong scale" in explain(changed(sound, tmp_path, narrower), model, IMAGES)
+
+
+def test_a_comparison_that_fails_names_the_layer_whose_ranges_explain_it(model, tmp_path, monkeypatch):
+    answers = np.zeros((len(IMAGES), 5), np.float32)
+    monkeypatch.setattr(verify, "run_fresh", lambda directory, images, runtime=None: (answers, {}))
+    _, record = quant.prepare(Network(), QuantOptions(name="qat", asymmetric=True), inputs=[[2, 3, 8, 8]])
+    steps = {"version": 1, "steps": [record]}
+    narrow = {"calibration": [0.02 * IMAGES], "images": IMAGES, "record": steps, "format": "onnx-ort"}
+    with pytest.raises(verify.ParityError) as error:
+        export(model, tmp_path / "narrow", image_shape=IMAGES.shape[1:], output="logits", **narrow)
+    assert "what depthwise reads explains it: before it the file rounds what training left in float" in str(error.value)
+    assert "to a range that ends at" in str(error.value)
+    monkeypatch.setattr("ppcls_compress.deploy.onnx.explaining.explain", lambda *args: 1 / 0)
+    with pytest.raises(verify.ParityError, match=r"takes it as it is$|explain it$"):
+        export(model, tmp_path / "narrow", image_shape=IMAGES.shape[1:], output="logits", **narrow)
