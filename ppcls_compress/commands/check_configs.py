@@ -73,8 +73,11 @@ def run(args: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # the cores are shared by processes
     if rest and not args.read_only:
         with shown("loading PaddlePaddle"):  # once, before the processes fork
-            from ppcls_compress.commands import dry_run  # noqa: F401
+            from ppcls_compress.commands import dry_run, train  # noqa: F401
             from ppcls_compress.deploy.paddle import inference  # noqa: F401
+            from ppcls_compress.slim import conversion
+
+            conversion.prepare()
     found = _told(known, rest, args, workers, kept)
     sys.stdout.write("\n".join(totals(found.values())) + "\n")
     bad = [outcome for outcome in found.values() if outcome.status != "ok"]

@@ -28,6 +28,11 @@ def converted_once() -> Iterator[None]:
         yield
 
 
+def prepare() -> None:
+    """Have Paddle list the functions of other packages now, and not in each of the processes that are forked later."""
+    convert_call_func.is_unsupported(prepare)
+
+
 class _ByFunction(program_translator.FunctionCache):
     """As Paddle's cache of converted functions, which it asks for all but methods."""
 
