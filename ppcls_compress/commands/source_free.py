@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ppcls_compress.deploy.imported.network import FloatNetwork
     from ppcls_compress.deploy.imported.quantize import Quantized
 
-_FORMATS = ("onnx-ort", "onnx-openvino")
+_FORMATS = ("onnx-ort", "onnx-openvino", "onnx-qdq", "onnx-rknn")
+_USUAL = _FORMATS[:2]
 _CALIBRATION, _CHECK, _ROUNDS = 512, 256, 51
 _ONLY_HERE = (
     "reader",
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--list", metavar="FILE", help="evaluate on these images: lines `path label`, below --images")
     group.add_argument("--gives", metavar="WHAT", help=f"what it gives: {', '.join(OUTPUTS)} (default: it tells)")
     group.add_argument("--output-name", metavar="NAME", help="which of the model's outputs, where it has several")
-    group.add_argument("--format", nargs="+", metavar="FORMAT", help=f"of {', '.join(_FORMATS)} (default: both)")
+    group.add_argument(
+        "--format", nargs="+", metavar="FORMAT", help=f"of {', '.join(_FORMATS)} (default: the first two)"
+    )
     act = ("--act", "--compression_config_path", "--config_path")
     group.add_argument(
         *act, dest="act", metavar="FILE", help="a YAML of PaddleSlim's auto compression, for all of these"
@@ -103,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         asked = source_free_request.read(args)
         path = asked.source.path
         directory = Path(args.output or Path("output", "quantized", path.stem))
-        kinds = [formats.get(name) for name in args.format or _FORMATS]
+        kinds = [formats.get(name) for name in args.format or _USUAL]
         if args.format is None:
             kinds = quantize.formats_here(kinds)
         for kind in kinds:
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
             if not args.overwrite:
                 check_replaceable(directory / kind.folder, str(path), "--output FOLDER")
             check_writable(directory / kind.folder)
-        network = _opened(args, asked)
+        network = opened(args, asked)
         judged = None if asked.judged is None else judge.listed(network, asked.judged.root, asked.judged.file)
         model = _calibrated(args, asked, network)
         results = quantize.export_all(model, kinds, directory, _tolerance(args))
@@ -152,8 +155,16 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--batches: is for a configuration's weights; with --model it is --calibration-images")
 
 
-def _opened(args: argparse.Namespace, asked: Request) -> FloatNetwork:
-    """The model, which answers to the first images as its file does."""
+def opened(args: argparse.Namespace, asked: Request) -> FloatNetwork:
+    """The model that is asked for, which answers to the first images as its file does.
+
+    Args:
+        args: with `gives` and `output_name`.
+        asked: what `source_free_request.read` made of them.
+
+    Raises:
+        UserError: the model or an image cannot be used.
+    """
     import numpy as np
 
     from ppcls_compress.deploy.imported import network, prepare

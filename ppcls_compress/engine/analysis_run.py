@@ -23,6 +23,8 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.quant.analysis import NOISY, Cause, Row, analyze, remedy
 
+AGREEMENT = "classes as in float"
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -62,13 +64,38 @@ def study(config: Config, file: Path, *, images: int, identify: Callable[[paddle
         "network": identify(model),
         "options": recipe.step_of(record, "quant")["options"],
     }
+    return Study(model, looked_at, measured(model, looked_at.batches, file, about))
+
+
+def measured(
+    model: paddle.nn.Layer,
+    batches: Sequence[np.ndarray],
+    file: Path,
+    about: Mapping[str, Any],
+    *,
+    score: Callable[[paddle.nn.Layer], float] | None = None,
+    metric: str = AGREEMENT,
+) -> list[Row]:
+    """A row for every quantized layer, each told and kept; what `file` holds already is not repeated.
+
+    Args:
+        model: calibrated or trained.
+        batches: float32 [N, C, H, W] each.
+        file: JSON, written after every layer.
+        about: plain values that are the same for the same weights, ranges and images only.
+        score: judges the model, from 0 to 1; None takes the share of classes that stay as in float.
+        metric: what that is, in words.
+
+    Raises:
+        UserError: `file` is of another `about`.
+    """
     rows = _kept(file, about)
-    tensors = [paddle.to_tensor(batch) for batch in looked_at.batches]
-    for row in track(analyze(model, tensors, done=[row.layer for row in rows]), "analyzing layers"):
+    tensors = [paddle.to_tensor(batch) for batch in batches]
+    for row in track(analyze(model, tensors, done=[row.layer for row in rows], score=score), "analyzing layers"):
         rows.append(row)
         io.write_json(file, {**about, "layers": [asdict(item) for item in rows]})
-        logger.info("%s", told(row))
-    return Study(model, looked_at, rows)
+        logger.info("%s", told(row, metric))
+    return rows
 
 
 def _kept(file: Path, about: Mapping[str, Any]) -> list[Row]:
@@ -93,12 +120,12 @@ def _json(value: Any) -> Any:
     return [_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def told(row: Row) -> str:
-    """A line for the user."""
+def told(row: Row, metric: str = AGREEMENT) -> str:
+    """A line for the user; `metric` says what `alone` and `without` are."""
     causes = "; ".join(f"{cause.kind}: {cause.found} ({cause.help})" for cause in row.causes)
     return (
         f"{row.layer}: output {row.output_db:.1f} dB, input {row.input_db:.1f}, weight {row.weight_db:.1f}; "
-        f"classes as in float: {100 * row.alone:.1f}% with it alone rounded, {100 * row.without:.1f}% with all others"
+        f"{metric}: {100 * row.alone:.1f}% with it alone rounded, {100 * row.without:.1f}% with all others"
         f"{'; ' + causes if causes else ''}"
     )
 

@@ -1,14 +1,42 @@
-"""What quantization does to each layer, as a picture: decibels of weight, input and output, and classes that stay."""
+"""What quantization does to each layer, in files: what helps, a picture, and what an exported file makes of it."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppcls_compress import io
+from ppcls_compress.engine.analysis_run import suggest
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.slim.quant.analysis import NOISY, Row
 
+if TYPE_CHECKING:
+    from ppcls_compress.deploy.onnx.inspection import Inspection
+
 _SHOWN = {"weight_db": "weight", "input_db": "input", "output_db": "output"}
+
+
+def write(rows: Sequence[Row], folder: Path) -> None:
+    """Write what helps (`suggested.yaml`), and a picture where matplotlib is installed (`analysis.png`)."""
+    suggest(rows, folder / "suggested.yaml")
+    if importlib.util.find_spec("matplotlib") is not None:
+        plot(rows, folder / "analysis.png")
+
+
+def write_inspection(seen: Inspection, folder: Path) -> None:
+    """Write what each layer reads in an exported file (`artifact.json`), and tell it."""
+    io.write_json(folder / "artifact.json", asdict(seen))
+    for tensor in seen.tensors:
+        logger.info(
+            "%s reads: fake-quantized %.1f dB of float, the file %.1f dB of fake-quantized, %.1f of float",
+            *(tensor.layer, tensor.rounded, tensor.file, tensor.both),
+        )
+    logger.info("the first layer that goes astray in the file: %s", seen.astray or "none")
+    for layer, cause in seen.faults.items():
+        logger.warning("%s: %s: %s (%s)", layer, cause.kind, cause.found, cause.help)
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:

@@ -15,9 +15,8 @@ from ppcls_compress.deploy.imported.network import FloatNetwork
 from ppcls_compress.deploy.imported.prepare import Preparation
 from ppcls_compress.deploy.kinds import Format
 from ppcls_compress.deploy.notes import Written
-from ppcls_compress.deploy.onnx import build, graph
+from ppcls_compress.deploy.onnx import build, files, graph
 from ppcls_compress.deploy.onnx.calibrated import Calibrated, calibrate
-from ppcls_compress.deploy.onnx.files import MODEL
 from ppcls_compress.deploy.onnx.quiet import quiet
 from ppcls_compress.deploy.several import tell
 from ppcls_compress.engine.logs import logger
@@ -29,7 +28,7 @@ from ppcls_compress.postprocess.labels import MultiLabelThreshOutput
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.record import VERSION, empty_record
 
-LAYOUTS: Mapping[str, str] = {"onnx-ort": "ort", "onnx-openvino": "openvino"}
+LAYOUTS: Mapping[str, str] = {f"onnx-{layout}": layout for layout in files.LAYOUTS}
 """The formats that a graph is written in, and their layouts."""
 FROM_FLOAT = compare.Tolerance(agreement=0.9, mean=0.1)
 """How far integers may be from the float model, which no training has taught to be rounded."""
@@ -148,7 +147,7 @@ def export_float(model: Quantized, directory: Path) -> None:
     def write(folder: Path) -> Written:
         with quiet():
             built = build.finished(build.Built(graph.copied(model.network.graph)), OUTPUTS[model.network.output])
-            graph.save(built.model, folder / MODEL, {"output": model.network.output})
+            graph.save(built.model, folder / files.MODEL, {"output": model.network.output})
         return Written()
 
     put(directory, write, replace(model.description, format="onnx-ort"), record=empty_record())

@@ -65,13 +65,44 @@ class Calibrated:
         return Written(found.quantized, [*self.notes, *found.notes])
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The layers of a float graph with their ranges.
+
+    Attributes:
+        layered: the graph's nodes as layers.
+        network: these, quantized and calibrated, their biases corrected.
+        folded: what `simplify` returned, of the quantized layers; what is folded into a weight is the layer's own here.
+        names: layer by the name of its weight.
+        step: of the compression record.
+    """
+
+    layered: layered.Layered
+    network: paddle.nn.Layer
+    folded: Mapping[str, Folded]
+    names: Mapping[str, str]
+    step: Mapping[str, Any]
+
+
 def calibrate(
     model: ir.Model, folded: Mapping[str, Folded], options: QuantOptions, batches: Iterable[np.ndarray]
 ) -> Calibrated:
-    """Find the grids of a graph's layers from images.
+    """Find the grids of a graph's layers from images; the arguments are those of `fit`, which biases are corrected in.
+
+    Raises:
+        UserError: as `fit` does.
+    """
+    found = fit(model, folded, options, batches)
+    found.layered.take_biases()
+    known = inference.grids(found.network)
+    return Calibrated(model, found.folded, found.names, known, found.step, found.layered.floats)
+
+
+def fit(model: ir.Model, folded: Mapping[str, Folded], options: QuantOptions, batches: Iterable[np.ndarray]) -> Fitted:
+    """Calibrate the layers of a graph on images.
 
     Args:
-        model: that `simplify` tidied; biases are corrected in place.
+        model: that `simplify` tidied; not changed.
         folded: what `simplify` returned.
         options: of `name: ptq`; `skip` and `per_layer` go by the names of weights, or of nodes, without their ending.
         batches: preprocessed images, float32 [N, C, H, W] each.
@@ -94,11 +125,10 @@ def calibrate(
     with paddle.no_grad():
         network, step = quant.prepare(found.network, replace(options, fuse_conv_bn=False))
         quant.calibrate(network, map(paddle.to_tensor, batches), reconstruction=options.reconstruction)
-    found.take_biases()
     chosen = {found.nodes[name].inputs[1].name: name for name in step["quantized"]}
-    # What is folded into a weight stands in it already: it is the layer's own.
+    # What is folded into a weight stands in it already.
     whole = {
         weight: replace(folded[weight], parameter=weight, factor=np.ones_like(folded[weight].factor))
         for weight in chosen
     }
-    return Calibrated(model, whole, chosen, inference.grids(network), step, found.floats)
+    return Fitted(found, network, whole, chosen, step)

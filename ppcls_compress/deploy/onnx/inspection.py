@@ -18,6 +18,7 @@ import onnx_ir as ir
 import paddle
 
 from ppcls_compress.deploy.onnx import graph as editing
+from ppcls_compress.deploy.onnx.quiet import quiet
 from ppcls_compress.deploy.onnx.weights import WEIGHTED
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import inputs as describing
@@ -90,7 +91,8 @@ def inspect(
     Raises:
         UserError: the file is no ONNX model, or holds none of the network's layers.
     """
-    network, known = editing.load(path), grids(model)
+    with quiet():
+        network, known = editing.load(path), grids(model)
     nodes = nodes_of(network, known)
     if not nodes:
         raise UserError(f"{path}: holds none of this network's quantized layers; it was exported from other weights")

@@ -53,7 +53,7 @@ class Layered:
         layers = dict(self.network.named_sublayers())
         for name, node in self.nodes.items():
             if layers[name].bias is not None:
-                _set_bias(node, layers[name].bias.numpy())
+                set_bias(node, layers[name].bias.numpy())
 
 
 def layered(model: ir.Model, folded: Mapping[str, Folded]) -> Layered:
@@ -197,7 +197,8 @@ def _convolution(node: ir.Node, shape: tuple[int, ...], biased: bool) -> paddle.
     return paddle.nn.Conv2DTranspose(shape[0], shape[1] * groups, output_padding=extra, **settings)
 
 
-def _set_bias(node: ir.Node, bias: np.ndarray) -> None:
+def set_bias(node: ir.Node, bias: np.ndarray) -> None:
+    """Give a node a bias, float32 [channels], in place of its own."""
     if node.op_type != "MatMul":
         node.resize_inputs(3)
         node.replace_input_with(2, add_constant(node.graph, f"{node.inputs[1].name}.corrected", bias))
