@@ -81,6 +81,19 @@ def identities(labels: Any) -> Any:
     return labels if labels.ndim == 1 else labels[:, 0]
 
 
+def cameras(labels: Any) -> Any:
+    """The cameras [N] of labels [N, k], whose second column they are.
+
+    Raises:
+        UserError: the labels tell none.
+    """
+    if not are_indices(labels) or labels.ndim == 1:
+        raise UserError(
+            "this loss needs the camera of each image, and the labels tell none; a data set like Market1501 does"
+        )
+    return labels[:, 1]
+
+
 def class_labels(labels: Any) -> Any:
     """Class indices [N], or the share of each class [N, C] where labels are mixed."""
     return identities(labels) if are_indices(labels) else labels

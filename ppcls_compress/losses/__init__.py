@@ -13,6 +13,7 @@ from ppcls_compress.losses import (  # noqa: F401  they declare
     cross_entropy,
     distilled_features,
     distilled_logits,
+    domains,
     hashing,
     multilabel,
     triplet,

@@ -45,9 +45,17 @@ def hardest(distance: paddle.Tensor, same: paddle.Tensor) -> tuple[paddle.Tensor
 
     Where a batch has no other identity, that is further than any.
     """
-    furthest = paddle.where(same, distance, paddle.full_like(distance, -_FAR)).max(axis=1)
-    nearest = paddle.where(same, paddle.full_like(distance, _FAR), distance).min(axis=1)
-    return furthest, nearest
+    return furthest(distance, same, least=-_FAR), nearest(distance, ~same)
+
+
+def furthest(distance: paddle.Tensor, allowed: paddle.Tensor, *, least: float) -> paddle.Tensor:
+    """The largest distance [N] of those [N, M] that are allowed, bool [N, M], and at least a number."""
+    return paddle.where(allowed, distance, paddle.full_like(distance, least)).max(axis=1)
+
+
+def nearest(distance: paddle.Tensor, allowed: paddle.Tensor) -> paddle.Tensor:
+    """The smallest distance [N] of those that are allowed; further than any where none is."""
+    return paddle.where(allowed, distance, paddle.full_like(distance, _FAR)).min(axis=1)
 
 
 def groups(features: paddle.Tensor, *, batch_size: int, size: int, loss: str) -> paddle.Tensor:

@@ -56,6 +56,7 @@ class ScheduleOptions(Options):
     Attributes:
         by_epoch: change the rate once an epoch instead of once a step.
         last_epoch: where the schedule starts: one position after this one.
+        epochs: without effect; `Global.epochs` counts, as in PaddleClas.
         step_each_epoch: without effect; the steps of an epoch are counted.
         verbose: without effect; the log tells the rate.
     """
@@ -64,6 +65,7 @@ class ScheduleOptions(Options):
     warmup_start_lr: NonNegative = 0.0
     by_epoch: bool = False
     last_epoch: Annotated[int, Field(ge=-1, le=LARGEST)] = -1
+    epochs: Number | None = None
     step_each_epoch: Number | None = None
     verbose: bool = False
 
@@ -82,6 +84,8 @@ class ScheduleOptions(Options):
 
     def inert(self) -> Iterator[tuple[str, str]]:
         """Options that are set in vain, with the reason."""
+        if self.epochs is not None:
+            yield "epochs", "Global.epochs counts"
         if self.step_each_epoch is not None:
             yield "step_each_epoch", "the steps of an epoch are counted"
         if self.verbose:
