@@ -71,7 +71,7 @@ def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Pa
     if profile:
         _check_profile(table, profile, kind, batch)
     floats = [name for name in step["quantized"] if name not in cheapest(found, table, step["quantized"])]
-    variants = {INTEGERS: variant, FLOAT: _plain(variant)}
+    variants = {INTEGERS: variant, FLOAT: in_float(variant)}
     if 0 < len(floats) < len(step["quantized"]) and "places" not in step:
         try:
             variants[MIXED] = _partly(config, variant, floats)
@@ -123,7 +123,7 @@ def chosen(taken: Mapping[str, float]) -> str:
     return fastest if taken[fastest] <= _WORTH * taken[INTEGERS] else INTEGERS
 
 
-def _plain(variant: Variant) -> Variant:
+def in_float(variant: Variant) -> Variant:
     """Without quantization."""
     model, record, _ = recipe.keep_wanted(copied(variant[0]), SlimOptions(), variant[1])
     model.eval()

@@ -77,7 +77,7 @@ def test_layers_in_float_keep_their_weights_and_are_told_in_the_record():
     assert recipe.step_of(record, "quant")["skipped"] == []
     difference = float((network(images) - model(images)).abs().max())
     assert 0 < difference < 0.5
-    plain, without = tuning._plain((model, record))
+    plain, without = tuning.in_float((model, record))
     assert recipe.step_of(without, "quant") is None
     assert not any("_fake_quant" in name for name in plain.state_dict())
     assert any("_fake_quant" in name for name in model.state_dict())
