@@ -119,11 +119,7 @@ _PAGES = (
 
 def main() -> None:
     """Read the arguments; run each case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--digits", type=Path)
-    parser.add_argument("--cifar10", type=Path)
-    parser.add_argument("--pages", nargs=2, metavar=("PAGES", "FILE"))
+    parser = arguments(__doc__)
     parser.add_argument("--dense-only", action="store_true", help="train the dense networks, and no more")
     args = parser.parse_args()
     for case in cases(args):
@@ -133,6 +129,16 @@ def main() -> None:
             continue
         code, seconds = searched(case, folder, config)
         keep(case.name, {**report(case, folder, config), "code": code, "hours": round(seconds / 3600, 2)})
+
+
+def arguments(about: str) -> argparse.ArgumentParser:
+    """What tells of the cases."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="what is trained goes there")
+    parser.add_argument("--digits", type=Path)
+    parser.add_argument("--cifar10", type=Path)
+    parser.add_argument("--pages", nargs=2, metavar=("PAGES", "FILE"))
+    return parser
 
 
 def keep(name: str, found: dict[str, Any]) -> None:
@@ -179,7 +185,9 @@ def dense(case: Case, folder: Path) -> list[str]:
             f"Global.output_dir={folder / 'dense'}",
         ]
         extra += [f"Optimizer.lr.learning_rate={case.rate}", "Global.save_interval=0"]
-        _run("train", [*words, *(part for text in extra for part in ("-o", text)), "--resume"], folder / "dense.log")
+        run_tool(
+            "train", [*words, *(part for text in extra for part in ("-o", text)), "--resume"], folder / "dense.log"
+        )
     # What the teacher of a search is, and what it starts from, is the same file.
     return [*words, "-o", f"Global.pretrained_model={str(weights).removesuffix('.pdparams')}",
             "-o", f"Optimizer.lr.learning_rate={case.rate / 5:g}", "-o", "Optimizer.lr.warmup_epoch=0"]  # fmt: skip
@@ -189,11 +197,12 @@ def searched(case: Case, folder: Path, config: list[str]) -> tuple[int, float]:
     """Search, or go on; the exit code, and the seconds of all trainings and of this call."""
     auto = {**case.auto, "decide": str(folder / "decide.txt")}
     begun = time.monotonic()
-    code = _run("compress", [*config, "-o", f"Slim.auto={json.dumps(auto)}"], folder / "search.log", CONTRACT_CODES)
+    code = run_tool("compress", [*config, "-o", f"Slim.auto={json.dumps(auto)}"], folder / "search.log", CONTRACT_CODES)
     return code, time.monotonic() - begun
 
 
-def _run(command: str, words: list[str], log: Path, codes: tuple[int, ...] = (0,)) -> int:
+def run_tool(command: str, words: list[str], log: Path, codes: tuple[int, ...] = (0,)) -> int:
+    """Run a command of tools/; its exit code, and the end of this program where that is none of `codes`."""
     with log.open("a", encoding="utf-8") as stream:
         done = subprocess.run(
             [sys.executable, str(ROOT / "tools" / f"{command}.py"), *words], stderr=stream, check=False
