@@ -15,7 +15,7 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import configured, formats
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.nursery import Nursery
-from ppcls_compress.engine import assemble, samples, train
+from ppcls_compress.engine import assemble, samples, together, train
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
@@ -63,10 +63,7 @@ def rehearse(
         )
         model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
         if config.Loss is not None:
-            trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
-            trainer.hooks = [Messages(1), NanGuard(1)]
-            with _put_back(model) if assemble.starts_fresh(config) else nullcontext():
-                trainer.run()
+            _train(config, model, loader, companions)
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
             if assemble.starts_fresh(config):
@@ -78,6 +75,18 @@ def rehearse(
             config.Global.epochs,
             train.run_folder(config),
         )
+
+
+def _train(
+    config: Config, model: paddle.nn.Layer, loader: data.SyntheticLoader, companions: together.Companions
+) -> None:
+    """An epoch of a few steps. Of it nothing but weights is left: gradients and momenta are twice as large again."""
+    trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
+    trainer.hooks = [Messages(1), NanGuard(1)]
+    with _put_back(model) if assemble.starts_fresh(config) else nullcontext():
+        trainer.run()
+    for parameter in model.parameters():
+        parameter.clear_gradient(set_to_zero=False)
 
 
 def _make_finite(model: paddle.nn.Layer, check: samples.Samples) -> None:
