@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppcls_compress.commands import source_free_analysis
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("Slim.quant: this section says what is analyzed, such as -o 'Slim.quant={name: ptq}'")
     check_loader(config, "Train")
     require_weights(config)
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.deploy.network import fingerprint
     from ppcls_compress.engine import analysis_run, assemble

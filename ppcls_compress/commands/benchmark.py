@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config, refuse_overrides
+from ppcls_compress.commands.common import (
+    add_config_arguments,
+    load_paddle,
+    named_folders,
+    read_config,
+    refuse_overrides,
+)
 from ppcls_compress.errors import ConfigError
 
 
@@ -47,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     cores = len(machine.cores())
     if max(args.threads) > cores:
         raise ConfigError(f"--threads: this process may use only {cores} cores, found {max(args.threads)}")
+    load_paddle()
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import benchmark

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ppcls_compress.config.load import load_config
 from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
+from ppcls_compress.engine.progress import step
 from ppcls_compress.errors import ConfigError, one_line, unknown
 from ppcls_compress.models import catalog
 
@@ -75,6 +77,12 @@ def require_weights(config: Config) -> None:
     if not (config.Global.pretrained_model or config.Arch.pretrained):
         raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
     check_weights(config)
+
+
+def load_paddle() -> None:
+    """Import PaddlePaddle, which takes a second or more: a terminal is told so meanwhile."""
+    with step("loading PaddlePaddle"):
+        importlib.import_module("paddle")
 
 
 def read_config(args: argparse.Namespace) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import read_overridden
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     formats.get(name).require()
     formats.get(name).runtime(runtime).require()
     require(NEEDS, "search")
+    load_paddle()
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.search import run as search

@@ -10,6 +10,7 @@ from ppcls_compress.commands.common import (
     add_config_arguments,
     add_runtime_argument,
     check_runtime,
+    load_paddle,
     read_config,
     refuse_overrides,
     require_weights,
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
         check_loader(config, "Eval")
         if not args.artifact:
             require_weights(config)
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed, doubts

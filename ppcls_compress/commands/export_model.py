@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
     for kind in chosen:
         kind.require()
     _check_tune(args, chosen)
+    load_paddle()
     from ppcls_compress.deploy import artifact, configured
     from ppcls_compress.deploy.replacing import check_replaceable
     from ppcls_compress.engine import assemble

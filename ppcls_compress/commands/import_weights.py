@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS
 
     require(LAYOUTS["ort"], EXTRAS["ort"])
+    load_paddle()
     import numpy as np
     from paddle.utils import unique_name
 

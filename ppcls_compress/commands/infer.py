@@ -13,6 +13,7 @@ from ppcls_compress.commands.common import (
     add_config_arguments,
     add_runtime_argument,
     check_runtime,
+    load_paddle,
     read_config,
     refuse_overrides,
     require_weights,
@@ -102,6 +103,7 @@ def _configured(args: argparse.Namespace) -> tuple[str, _Answers]:
 
 
 def _trained(config: Config, paths: list[Path], failed: _Failed) -> Iterator[dict[str, Any]]:
+    load_paddle()
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.doubts.preparation import shape_made

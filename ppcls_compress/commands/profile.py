@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
 from ppcls_compress.config.auto import place
 from ppcls_compress.errors import ConfigError
 
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise ConfigError(f"--runtime: {error}") from error
     config = read_config(args)
+    load_paddle()
     from ppcls_compress.deploy import formats, profiling
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logger, logging_to

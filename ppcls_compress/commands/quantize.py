@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands import source_free
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--batches: expected 1 or more, found {batches}")
     check_loader(config, "Train")
     require_weights(config)
+    load_paddle()
     from ppcls_compress.engine import assemble, checkpoint
     from ppcls_compress.engine.context import compression_context
     from ppcls_compress.engine.hooks import distributions

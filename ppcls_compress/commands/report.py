@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, named_folders, read_config, refuse_overrides
+from ppcls_compress.commands.common import (
+    add_config_arguments,
+    load_paddle,
+    named_folders,
+    read_config,
+    refuse_overrides,
+)
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
@@ -51,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     config = None if args.config is None else read_config(args)
     if config is not None:
         check_loader(config, "Eval")
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.report import summary

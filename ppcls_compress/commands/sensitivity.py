@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_can_train, check_loader
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
         check_can_train(config)
         check_loader(config, "Train")
     require_weights(config)
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine import assemble, sensitivity_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
 from ppcls_compress.config.paths import check_weights
 
 
@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     """
     config = read_config(args)
     check_weights(config)
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logger, logging_to

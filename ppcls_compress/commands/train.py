@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, read_config
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
     config = read_config(args)
     profiler = parse_profiler(args.profiler) if args.profiler else None
     if args.dry_run:
+        load_paddle()
         from ppcls_compress.commands.dry_run import rehearse
 
         check_rehearsal(config)
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--resume: goes on from the run's own folder; leave it out with Global.checkpoints")
     _check_trains(config)
     check_training(config)
+    load_paddle()
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine.distributed import is_main
     from ppcls_compress.engine.logs import logging_to

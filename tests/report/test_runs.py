@@ -26,6 +26,7 @@ def trained(tmp_path_factory):
 def test_a_run_ends_with_a_page_of_what_it_has_kept_and_says_where_it_is(trained):
     folder = trained / "output" / "CIFARResNet8"
     events = [json.loads(line) for line in (trained / "events.jsonl").read_text().splitlines()]
+    assert next(event["what"] for event in events if event["event"] == "started") == "loading PaddlePaddle"
     *_, last = (event["message"] for event in events if event["event"] == "message")
     assert last == f"what came of it, as a page: {folder / 'report.html'}"
     text = (folder / "report.html").read_text(encoding="utf-8")
