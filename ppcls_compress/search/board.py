@@ -20,7 +20,7 @@ from typing import Any
 from ppcls_compress.config.auto import secrets_of
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, first_line
+from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, one_line
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -95,7 +95,7 @@ def _patiently(method: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return method(self, *args, **kwargs)
             except self.away as error:
-                told = _harmless(first_line(error), self.storage)
+                told = _harmless(error, self.storage)
                 if time.monotonic() - begun > PATIENCE:
                     raise UserError(
                         f"Slim.auto.storage: does not answer: {told}; the same command goes on when it does"
@@ -314,23 +314,30 @@ def _told(storage: str) -> Iterator[None]:
                 f"{_DRIVERS.get(driver, driver)} brings it"
             ) from None
         hint = "expected a URL such as postgresql://user@host/name, or the file of a journal, DIR/study.journal"
-        told = _harmless(first_line(error), storage)
+        told = _harmless(error, storage)
         # What the driver says besides may hold the password, and a traceback would show it.
         raise ConfigError(f"Slim.auto.storage: cannot be used: {told}; {hint}") from None
 
 
-def _lacking(error: BaseException) -> str | None:
-    """The module whose absence an error comes from."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it comes from."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ModuleNotFoundError) and seen.name:
-            return seen.name.partition(".")[0]
+        yield seen
         seen = seen.__cause__ or seen.__context__
-    return None
 
 
-def _harmless(text: str, storage: str) -> str:
-    """A message without the secrets of a storage's URL."""
+def _lacking(error: BaseException) -> str | None:
+    """The module whose absence an error comes from."""
+    names = (each.name for each in _causes(error) if isinstance(each, ModuleNotFoundError) and each.name)
+    return next((name.partition(".")[0] for name in names), None)
+
+
+def _harmless(error: BaseException, storage: str) -> str:
+    """What an error says, by the driver where it is of one, without the secrets of a storage's URL."""
+    drivers = (each.orig for each in _causes(error) if getattr(each, "orig", None) is not None)
+    said = next(drivers, error)
+    text = one_line(f"{type(said).__name__}: {said}", 300)
     for secret in secrets_of(storage):
         text = text.replace(secret, "***")
     return text
