@@ -41,7 +41,7 @@ from common import read_results, trained
 
 ARCH = "PPLCNet_x1_0"
 LEARNED_ON = 128
-"""Pages that learned rounding sees; it looks at each of them once for every layer."""
+"""Images that learned rounding sees; it looks at each of them once for every layer."""
 OURS = {
     "as it was": {"activation_quantizer": "KLQuantizer", "asymmetric": False, "depthwise_ranges": "tensor"},
     "asymmetric": {"depthwise_ranges": "tensor"},
@@ -88,6 +88,14 @@ TRAININGS = {
 }
 
 
+REFERENCES = {
+    FLOAT: (FLOAT, "ours", *PEERS),
+    "trained": ("trained", "pruned"),
+    "ours, default, openvino": ("PACT", "LSQ"),
+}
+"""What rows are compared with: how their names begin."""
+
+
 def main() -> None:
     """Run what is not done yet, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,12 +112,11 @@ def main() -> None:
     cells, subject = args.work / "cells.jsonl", published(args.weights, args.work)
     run_jobs(plan(args, subject), cells, args.only)
     found = read_results(cells)
-    known = [name for job in plan(args, subject) for name in job.cells if name in found]
-    if FLOAT in found:
-        sys.stdout.write(table({name: found[name] for name in known}, pages.SPLITS))
-    if "trained" in found:
-        after = [name for name in known if name.startswith(tuple(TRAININGS))]
-        sys.stdout.write("\n" + table({name: found[name] for name in after}, pages.SPLITS, "trained"))
+    known = {name: found[name] for job in plan(args, subject) for name in job.cells if name in found}
+    for reference, rows in REFERENCES.items():
+        if reference in known:
+            chosen = {name: cell for name, cell in known.items() if name.startswith(rows)}
+            sys.stdout.write("\n" + table(chosen, pages.SPLITS, reference))
     if args.latency:
         sys.stdout.write(latency(subject))
 
@@ -196,14 +203,15 @@ def latency(subject: Subject) -> str:
 
 def timed(subject: Subject, grid: str, layout: str) -> Path:
     """A file of the network, calibrated on a few images; one that is there is taken."""
-    folder = subject.work / f"timed_{layout}_{list(GRIDS).index(grid)}"
-    if not (folder / "model.onnx").exists():
+    number = list(GRIDS).index(grid)
+    if not (subject.work / f"timed_{layout}_{number}" / "model.onnx").exists():
         from ppcls_compress.deploy.onnx.export import export
 
-        few = subject.calibration(16)
-        model = calibrated(subject, PTQ | GRIDS[grid], 16)
-        export(model, folder, image_shape=few[0].shape[1:], layout=layout, output="logits", calibration=few)
-    return folder / "model.onnx"
+        few, model = subject.calibration(16), calibrated(subject, PTQ | GRIDS[grid], 16)
+        for each in RUNTIMES:
+            folder, shape = subject.work / f"timed_{each}_{number}", few[0].shape[1:]
+            export(model, folder, image_shape=shape, layout=each, output="logits", calibration=few)
+    return subject.work / f"timed_{layout}_{number}" / "model.onnx"
 
 
 if __name__ == "__main__":

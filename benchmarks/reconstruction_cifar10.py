@@ -13,9 +13,11 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from calibrations import load
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -52,26 +54,26 @@ def main() -> None:
 
 def network(args: argparse.Namespace):
     """The float network with its weights."""
-    import paddle
-
-    from ppcls_compress import models
-    from ppcls_compress.models.weights import load_into
-
-    net = models.build(args.arch, class_num=10)
-    load_into(net, paddle.load(str(args.weights), return_numpy=True), source=str(args.weights))
-    net.eval()
-    return net
+    return load(args.arch, 10, args.weights.with_suffix(""))
 
 
-def quantized(args: argparse.Namespace, bits: int, reconstruction: dict | None, images: np.ndarray):
-    """Calibrated, with weights of so many bits and activations of 8."""
+def quantized(
+    args: argparse.Namespace,
+    bits: int,
+    reconstruction: dict | None,
+    images: np.ndarray,
+    prepared: Callable = lambda model: None,
+    **more: object,
+):
+    """Calibrated, with weights of so many bits and activations of 8; `prepared` is shown the model before."""
     import paddle
 
     from ppcls_compress.slim import quant
     from ppcls_compress.slim.options import QuantOptions
 
-    options = QuantOptions(name="ptq", weight_bits=bits, reconstruction=reconstruction)
+    options = QuantOptions(name="ptq", weight_bits=bits, reconstruction=reconstruction, **more)
     net, _ = quant.prepare(network(args), options, inputs=[[1, 3, 32, 32]])
+    prepared(net)
     batches = [paddle.to_tensor(batch) for batch in np.split(images, range(BATCH, len(images), BATCH))]
     quant.calibrate(net, batches, reconstruction=options.reconstruction)
     net.eval()
