@@ -79,7 +79,9 @@ def round_for_float(value: ir.Value, grid: Grid, items: Items) -> None:
     """
     factors = np.asarray(grid.factors, np.float64)
     _scale_weights(value.producer(), factors, items)
-    _multiplied(quantize_tensor(value, replace(grid, factors=None)), factors)
+    rounded = quantize_tensor(value, replace(grid, factors=None))
+    rounded.shape, rounded.type = value.shape, value.type
+    _multiplied(rounded, factors)
 
 
 def _given_divided(value: ir.Value, grid: Grid, items: Items) -> ir.Value | None:
@@ -119,10 +121,28 @@ def _multiplied(value: ir.Value, factors: np.ndarray) -> ir.Value:
     """The tensor times a factor per channel, for its only reader."""
     reader = only_reader(value)
     stored = add_constant(reader.graph, f"{value.name}.factors", factors.astype(np.float32).reshape(1, -1, 1, 1))
-    product = insert_after(value, "Mul", [value, stored], f"{value.name}.by_channel")
+    rows = _a_row_long(value, stored)
+    product = insert_after(value if rows is stored else rows, "Mul", [value, rows], f"{value.name}.by_channel")
     product.shape, product.type = value.shape, value.type
     redirect(value, product, [reader])
     return product
+
+
+def _a_row_long(value: ir.Value, stored: ir.Value) -> ir.Value:
+    """The factors, once for each place in a row of the tensor, if its width is known.
+
+    With the channels last, ONNX Runtime multiplies as many numbers at a time as the factors have, and of few channels
+    that takes several times as long. It computes the rows once, when the file is loaded.
+    """
+    width = None if value.shape is None or len(value.shape) != 4 else value.shape[3]
+    if not isinstance(width, int):
+        return stored
+    shape = np.array([1, stored.shape[1], 1, width], np.int64)
+    rows = insert_after(
+        value, "Expand", [stored, add_constant(stored.graph, f"{value.name}.row", shape)], f"{value.name}.rows"
+    )
+    rows.shape, rows.type = ir.Shape(shape.tolist()), stored.type
+    return rows
 
 
 def _is_conv(value: ir.Value) -> bool:
