@@ -36,9 +36,9 @@ def wrong_in(monkeypatch, *settings, crashing=()):
 
 @pytest.mark.parametrize(("crashing", "why"), [((), "does not compute what the trained one does"), (("",), "SIGSEGV")])
 def test_the_first_setting_that_answers_rightly_is_kept_told_and_used(tmp_path, monkeypatch, crashing, why):
-    tried = wrong_in(monkeypatch, "", "fused", crashing=crashing)
+    tried = wrong_in(monkeypatch, "", "apart", "fused", crashing=crashing)
     result = export(linear(), tmp_path, image_shape=SHAPE, output="logits", images=IMAGES)
-    assert tried == ["", "fused", "plain"]
+    assert tried == ["", "apart", "fused", "plain"]
     description = result.artifact.description
     assert description.setting == "plain"
     (note,) = description.notes
@@ -52,16 +52,16 @@ def test_the_first_setting_that_answers_rightly_is_kept_told_and_used(tmp_path, 
 
 
 def test_one_that_answers_rightly_as_usual_has_no_setting(tmp_path, monkeypatch):
-    tried = wrong_in(monkeypatch, "fused", "plain")
+    tried = wrong_in(monkeypatch, "apart", "fused", "plain")
     description = export(linear(), tmp_path, image_shape=SHAPE, images=IMAGES).artifact.description
     assert (tried, description.setting, description.notes) == ([""], "", ())
 
 
 def test_a_network_that_was_written_wrongly_fails_in_each(tmp_path, monkeypatch):
-    tried = wrong_in(monkeypatch, "", "fused", "plain")
+    tried = wrong_in(monkeypatch, "", "apart", "fused", "plain")
     with pytest.raises(UserError, match="does not compute what the trained one does"):
         export(linear(), tmp_path, image_shape=SHAPE, images=IMAGES)
-    assert tried == ["", "fused", "plain"]
+    assert tried == ["", "apart", "fused", "plain"]
     assert not (tmp_path / artifact.DESCRIPTION).exists()
 
 

@@ -30,6 +30,11 @@ def _paddle_opener(onednn: OneDNN) -> Opener:
 
 _SAFER = (
     Setting(
+        "apart",
+        _paddle_opener("apart"),
+        'products are not fused with the sums after them (elsewhere config.delete_pass("matmul_add_act_fuse_pass"))',
+    ),
+    Setting(
         "fused",
         _paddle_opener("fused"),
         "oneDNN computes convolutions and what it fuses with them alone (elsewhere "

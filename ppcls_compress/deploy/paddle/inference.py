@@ -28,8 +28,12 @@ class PaddleSession:
         return self._output.copy_to_cpu()
 
 
-OneDNN = Literal["all", "fused", "off"]
-"""What runs on oneDNN: what has a kernel there, only convolutions and what is fused with them, or nothing."""
+OneDNN = Literal["all", "apart", "fused", "off"]
+"""What runs on oneDNN: what has a kernel there, the same with products and sums apart, only what is fused, or nothing.
+
+In Paddle 3.3.1 a product that is fused with the sum after it takes all axes but the first for one, which ends windowed
+attention as in Swin.
+"""
 
 
 def create(folder: Path, threads: int, onednn: OneDNN = "all") -> inference.Predictor:
@@ -49,6 +53,8 @@ def create(folder: Path, threads: int, onednn: OneDNN = "all") -> inference.Pred
         config.disable_mkldnn()
         return inference.create_predictor(config)
     config.enable_mkldnn()
+    if onednn == "apart":
+        config.delete_pass("matmul_add_act_fuse_pass")
     if onednn == "fused" or _kept_off_onednn(folder):
         config.delete_pass("onednn_placement_pass")
     if leaks(folder):

@@ -11,6 +11,7 @@ from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.paddle import export as paddle_export
 from ppcls_compress.deploy.paddle import inference as paddle_inference
+from ppcls_compress.models.swin_transformer import SwinTransformer
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
 
@@ -57,7 +58,15 @@ def test_what_onednn_may_run(tmp_path, monkeypatch, network, off):
     assert deleted == (["onednn_placement_pass"] if off else [])
 
 
-@pytest.mark.parametrize(("onednn", "told"), [("all", []), ("fused", ["onednn_placement_pass"]), ("off", ["off"])])
+@pytest.mark.parametrize(
+    ("onednn", "told"),
+    [
+        ("all", []),
+        ("apart", ["matmul_add_act_fuse_pass"]),
+        ("fused", ["onednn_placement_pass"]),
+        ("off", ["off"]),
+    ],
+)
 def test_less_runs_on_onednn_when_told(tmp_path, monkeypatch, onednn, told):
     paddle_export.write(Job(models.build("PPLCNet_x0_25", class_num=5), SHAPE, "logits", None), tmp_path)
     done = []
@@ -75,6 +84,16 @@ def test_everything_on_onednn_computes_the_same(tmp_path, name):
     session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
     for count in (2, 5):
         np.testing.assert_allclose(session.run(images(count)), logits_of(model, images(count)), rtol=1e-3, atol=1e-4)
+
+
+def test_attention_in_windows_runs_on_onednn_with_products_and_sums_apart(tmp_path):
+    paddle.seed(0)
+    model = SwinTransformer(8, (2,), 2, 2)
+    paddle_export.write(Job(model, (3, 16, 16), "logits", None), tmp_path)
+    session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1, "apart"))
+    for count in (2, 5):
+        given = np.random.default_rng(count).standard_normal((count, 3, 16, 16), np.float32)
+        np.testing.assert_allclose(session.run(given), logits_of(model, given), rtol=1e-4, atol=1e-6)
 
 
 ON_ONEDNN = """
