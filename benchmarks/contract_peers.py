@@ -66,7 +66,7 @@ class Bench:
         """The configuration with one of the four lists as `DataLoader.Eval`."""
         from ppcls_compress.config.load import load_config
 
-        file = f"DataLoader.Eval.dataset.cls_label_path={self.folder / name}.txt"
+        file = f"DataLoader.Eval.dataset.cls_label_path={self.folder.parent / self.case.dealt / name}.txt"
         return load_config(self.config[1], [*self.config[3::2], f"Slim.auto={json.dumps(self.case.auto)}", file])
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     for case in cases(args):
         folder = (args.work / case.name).resolve()
-        bench = Bench(case, folder, dense(case, folder), args.nncf)
+        bench = Bench(case, folder, dense(case, args.work.resolve()), args.nncf)
         if not (bench.place / "result").exists():
             sys.exit(f"{case.name}: contracts.py has chosen nothing in {bench.place}")
         for name, recipe in RECIPES.items():

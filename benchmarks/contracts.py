@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +41,7 @@ class Case:
 
     Attributes:
         name: of its folder.
+        dealt: of the folder of its lists and its dense network.
         images: folder with `train_list.txt` and `val_list.txt`.
         config: of the dense network.
         counts: images to train on, to search by, to decide on, and unseen; all lists together are dealt out where
@@ -53,6 +54,7 @@ class Case:
     """
 
     name: str
+    dealt: str
     images: Path
     config: str
     counts: tuple[int, int, int, int]
@@ -63,19 +65,18 @@ class Case:
     weights: Path | None = None
     pooled: bool = False
     arch: str = "CIFARResNet20"
-    loaders: dict[str, str] = field(default_factory=dict)
 
 
 def cases(args: argparse.Namespace) -> list[Case]:
     """The contracts whose images are given."""
     found = []
     if args.digits:
-        auto = {"max_drop": 0.5, "target": {"latency": 0.6}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 4, "epochs": 2, "hours": 2}
-        config = "configs/quick_start/digits_resnet.yaml"
-        found.append(
-            Case("digits", args.digits, config, (597, 200, 800, 200), auto, _named(args.digits), 40, pooled=True)
-        )
+        config, counts = "configs/quick_start/digits_resnet.yaml", (597, 200, 800, 200)
+        for name, target in (("digits_bytes", {"bytes": 0.15}), ("digits", {"latency": 0.6})):
+            auto = {"max_drop": 0.5, "target": target, "runtime": "openvino"}
+            auto["budget"] = {"trials": 4, "epochs": 2, "hours": 2}
+            more = _named(args.digits)
+            found.append(Case(name, "digits", args.digits, config, counts, auto, more, 40, pooled=True))
     if args.cifar10:
         auto = {"max_drop": 1.0, "target": {"bytes": 0.15}, "runtime": "openvino"}
         auto["budget"] = {"trials": 3, "epochs": 1, "hours": 2}
@@ -87,14 +88,14 @@ def cases(args: argparse.Namespace) -> list[Case]:
             *_named(args.cifar10),
         )
         config, counts = "configs/cifar10/resnet20.yaml", (5000, 1000, 3000, 1000)
-        found.append(Case("cifar", args.cifar10, config, counts, auto, more, 30, arch="CIFARMobileNetV3"))
+        found.append(Case("cifar", "cifar", args.cifar10, config, counts, auto, more, 30, arch="CIFARMobileNetV3"))
     if args.pages:
         pages, weights = map(Path, args.pages)
         auto = {"max_drop": 0.5, "target": {"flops": 0.5}, "runtime": "openvino"}
         auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
         config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 900, 300)
-        found.append(Case("pages", pages, config, counts, auto, _PAGES, 0, 0.05, weights, arch="PPLCNet_x1_0"))
-    return found
+        found.append(Case("pages", "pages", pages, config, counts, auto, _PAGES, 0, 0.05, weights, arch="PPLCNet_x1_0"))
+    return [case for case in found if not args.only or case.name in args.only]
 
 
 def _named(images: Path) -> tuple[str, str]:
@@ -124,17 +125,18 @@ def main() -> None:
     args = parser.parse_args()
     for case in cases(args):
         folder = (args.work / case.name).resolve()
-        config = dense(case, folder)
+        config = dense(case, args.work.resolve())
         if args.dense_only:
             continue
         code, seconds = searched(case, folder, config)
-        keep(case.name, {**report(case, folder, config), "code": code, "hours": round(seconds / 3600, 2)})
+        keep(case.name, {**report(case, args.work.resolve(), config), "code": code, "hours": round(seconds / 3600, 2)})
 
 
 def arguments(about: str) -> argparse.ArgumentParser:
     """What tells of the cases."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="what is trained goes there")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="digits_bytes, digits, cifar, pages")
     parser.add_argument("--digits", type=Path)
     parser.add_argument("--cifar10", type=Path)
     parser.add_argument("--pages", nargs=2, metavar=("PAGES", "FILE"))
@@ -167,11 +169,12 @@ def deal(case: Case, folder: Path) -> dict[str, Path]:
     return lists
 
 
-def dense(case: Case, folder: Path) -> list[str]:
+def dense(case: Case, work: Path) -> list[str]:
     """Train the dense network; the arguments of all commands from then on."""
+    folder = work / case.dealt
     lists = deal(case, folder)
     words = ["-c", str(ROOT / case.config)]
-    overrides = [f"Global.output_dir={folder}", *case.overrides]
+    overrides = [f"Global.output_dir={work / case.name}", *case.overrides]
     for split, name in (("Train", "train"), ("Eval", "search")):
         overrides += [f"DataLoader.{split}.dataset.image_root={case.images}"]
         overrides += [f"DataLoader.{split}.dataset.cls_label_path={lists[name]}"]
@@ -195,7 +198,8 @@ def dense(case: Case, folder: Path) -> list[str]:
 
 def searched(case: Case, folder: Path, config: list[str]) -> tuple[int, float]:
     """Search, or go on; the exit code, and the seconds of all trainings and of this call."""
-    auto = {**case.auto, "decide": str(folder / "decide.txt")}
+    folder.mkdir(parents=True, exist_ok=True)
+    auto = {**case.auto, "decide": str(folder.parent / case.dealt / "decide.txt")}
     begun = time.monotonic()
     code = run_tool("compress", [*config, "-o", f"Slim.auto={json.dumps(auto)}"], folder / "search.log", CONTRACT_CODES)
     return code, time.monotonic() - begun
@@ -212,17 +216,19 @@ def run_tool(command: str, words: list[str], log: Path, codes: tuple[int, ...] =
     return done.returncode
 
 
-def report(case: Case, folder: Path, config: list[str]) -> dict[str, Any]:
+def report(case: Case, work: Path, config: list[str]) -> dict[str, Any]:
     """What is in the table of a search, whether its files say the same, and what the chosen one loses unseen."""
     from ppcls_compress.config.load import load_config
     from ppcls_compress.search import judge
 
     overrides = [*config[3::2], f"Slim.auto={json.dumps(case.auto)}"]
     loaded = {
-        name: load_config(config[1], [*overrides, f"DataLoader.Eval.dataset.cls_label_path={folder / name}.txt"])
+        name: load_config(
+            config[1], [*overrides, f"DataLoader.Eval.dataset.cls_label_path={work / case.dealt / name}.txt"]
+        )
         for name in ("search", "unseen")
     }
-    place = folder / case.arch / "compress"
+    place = work / case.name / case.arch / "compress"
     rows = json.loads((place / "tried.json").read_text(encoding="utf-8"))
     runtime = loaded["search"].Slim.auto.place[1]
     dense_artifact = next((place / "dense" / "artifact").iterdir())

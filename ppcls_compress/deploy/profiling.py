@@ -21,29 +21,33 @@ _IMAGES = 16
 _HALF = 0.5
 
 
-def sized(config: Config, kept: float, counts: str, *, integers: bool) -> tuple[paddle.nn.Layer, recipe.Record]:
-    """The configured network with a share of its multiply-adds or parameters left, calibrated on random images.
+def rehearsed(config: Config, options: SlimOptions) -> tuple[paddle.nn.Layer, recipe.Record]:
+    """The configured network compressed as the options say, calibrated on random images and not trained."""
+    images = paddle.to_tensor(samples.random(config, _IMAGES).images)
+    model, _ = assemble.build_model(config.model_copy(update={"Slim": None}), download=False)
+    context = recipe.Context(lambda: [images])
+    return recipe.compress(model, options, [[1, *config.Global.image_shape]], context=context)
+
+
+def write_rehearsed(config: Config, folder: Path, kind: Format, options: SlimOptions) -> None:
+    """An artifact of `rehearsed`, as large and as fast as one that is trained; its answers mean nothing."""
+    model, record = rehearsed(config, options)
+    counted = assemble.cost_of(config.model_copy(update={"Slim": None}), record)
+    about = artifact.Description(
+        config.Global.image_shape, format=kind.name, params=counted.params, flops=counted.flops
+    )
+    calibration = samples.random(config, _IMAGES).batches if options.quant and kind.calibrated else None
+    export(model, folder, description=about, record=record, calibration=calibration)
+
+
+def sized(kept: float, counts: str, *, integers: bool) -> SlimOptions:
+    """What leaves a share of a network's multiply-adds or parameters.
 
     Args:
         counts: `flops` or `params`.
     """
     prune = PruneOptions(**{f"target_{counts}": kept}, verify=False) if kept < 1 else None
-    images = paddle.to_tensor(samples.random(config, _IMAGES).images)
-    model, _ = assemble.build_model(config.model_copy(update={"Slim": None}), download=False)
-    slim = SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
-    context = recipe.Context(lambda: [images])
-    return recipe.compress(model, slim, [[1, *config.Global.image_shape]], context=context)
-
-
-def write_sized(config: Config, folder: Path, kind: Format, kept: float, counts: str, *, integers: bool) -> None:
-    """An artifact of `sized`; its answers mean nothing."""
-    model, record = sized(config, kept, counts, integers=integers)
-    counted = assemble.cost_of(config.model_copy(update={"Slim": None}), record)
-    about = artifact.Description(
-        config.Global.image_shape, format=kind.name, params=counted.params, flops=counted.flops
-    )
-    calibration = samples.random(config, _IMAGES).batches if integers and kind.calibrated else None
-    export(model, folder, description=about, record=record, calibration=calibration)
+    return SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
 
 
 def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
@@ -56,18 +60,18 @@ def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
     """
     shape = config.Global.image_shape
     name = kind.runtime(runtime).name
-    dense, _ = sized(config, 1.0, "flops", integers=False)
+    dense, _ = rehearsed(config, sized(1.0, "flops", integers=False))
     found = layers.layers_of(dense, shape)
     logger.info("timing %d layers of %s in %s, with several numbers of channels", len(found), config.Arch.name, name)
     table = layers.measure(found, name)
-    half, _ = sized(config, _HALF, "flops", integers=False)
+    half, _ = rehearsed(config, sized(_HALF, "flops", integers=False))
     fewer = layers.layers_of(half, shape)
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for kept in (1.0, _HALF):
             for integers in (False, True):
                 place = Path(folder) / f"{kept}-{integers}"
-                write_sized(config, place, kind, kept, "flops", integers=integers)
+                write_rehearsed(config, place, kind, sized(kept, "flops", integers=integers))
                 files[f"{kept}-{integers}"] = latency.Candidate(place, runtime=runtime)
         taken = latency.measure(files, [1, *shape])
     everything = {layer.name for layer in found}

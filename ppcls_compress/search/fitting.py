@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from paddle import nn
 
 from ppcls_compress.config.schema import SlimSection
+from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure.layers import Table, layers_of
+from ppcls_compress.deploy.profiling import write_rehearsed
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
+from ppcls_compress.search import judge
 from ppcls_compress.search.preparing import Ready
 from ppcls_compress.search.shares import Anchor, counts_of
 from ppcls_compress.search.space import Candidate
@@ -28,9 +33,8 @@ _BEYOND_INTEGERS = 3
 def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any]]:
     """The candidate, pruned as far as the target takes, and its section `Slim`.
 
-    Nothing is trained or exported for it: multiply-adds and parameters are counted, bytes follow from parameters,
-    latencies from the profile where there is one. A latency that is measured here is known for files alone, and stays
-    what the measured files let expect.
+    Nothing is trained for it: multiply-adds and parameters are counted, bytes follow from parameters, latencies from
+    the profile. Where this machine's latency counts, which files alone have, one is written and timed.
 
     Raises:
         UserError: the layers' sensitivities allow no such ratios, or no share meets the target.
@@ -48,6 +52,8 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
 def expected(ready: Ready, section: dict[str, Any]) -> float:
     """What a file of a section `Slim` is to cost, as a share of the dense one's cost that the contract is about."""
     seen, cost, dense = ready.seen, ready.seen.Slim.auto.cost, ready.dense_costs
+    if ready.workshop.timed:
+        return _timed(ready, section)
     model, record = assemble.build_model(seen.model_copy(update={"Slim": None}))
     if "prune" in section:
         options = SlimSection(prune=section["prune"]).options
@@ -72,6 +78,14 @@ def _by_profile(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> float
     spared = section["quant"].get("skip", ()) if "quant" in section else [layer.name for layer in layers]
     quantized = {layer.name for layer in layers}.difference(spared)
     return table.predicted(layers, quantized) / table.predicted(layers_of(dense, shape))
+
+
+def _timed(ready: Ready, section: dict[str, Any]) -> float:
+    name, runtime = ready.seen.Slim.auto.place
+    options = SlimSection(**{key: value for key, value in section.items() if key != "distill"}).options
+    with tempfile.TemporaryDirectory() as folder:
+        write_rehearsed(ready.seen, Path(folder), formats.get(name), options)
+        return judge.costs(Path(folder), ready.workshop.dense_artifact, runtime, timed=True).latency
 
 
 def _between(anchors: Sequence[Anchor], kept: float, *, integers: bool) -> float:

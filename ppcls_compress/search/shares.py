@@ -12,7 +12,7 @@ from ppcls_compress import io
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure.layers import Table, layers_of
-from ppcls_compress.deploy.profiling import sized, write_sized
+from ppcls_compress.deploy.profiling import rehearsed, sized, write_rehearsed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NotKeptError
 from ppcls_compress.search import judge
@@ -56,7 +56,8 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
             if any((each.integers, each.kept) == (integers, kept) for each in anchors):
                 continue
             folder = file.parent / "anchor"
-            write_sized(config, folder, formats.get(name), kept, counts_of(cost), integers=integers)
+            options = sized(kept, counts_of(cost), integers=integers)
+            write_rehearsed(config, folder, formats.get(name), options)
             own = judge.costs(folder, dense, runtime, timed=cost == "latency")
             anchors.append(Anchor(integers, kept, own.shares(reference)[cost]))
             io.write_json(file, [vars(each) for each in anchors])
@@ -74,7 +75,7 @@ def predicted(config: Config, table: Table) -> list[Anchor]:
     """
     anchors, dense = [], 0.0
     for kept in KEPT:
-        model, _ = sized(config, kept, "flops", integers=False)
+        model, _ = rehearsed(config, sized(kept, "flops", integers=False))
         found = layers_of(model, config.Global.image_shape)
         dense = dense or table.predicted(found)
         for quantized in ((), {layer.name for layer in found}):

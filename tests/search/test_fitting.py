@@ -31,7 +31,8 @@ def ready(config, target, *, anchors=(), profile=None, noisy=()):
     seen = config.model_copy(update={"Slim": slim})
     counted = assemble.cost_of(config, empty_record())
     costs = Costs(4 * counted.params, counted.params, counted.flops)
-    found = preparing.Ready(SimpleNamespace(profile=profile), seen, None, costs, None, anchors)
+    shop = SimpleNamespace(profile=profile, timed=auto.cost == "latency" and profile is None, dense_artifact="dense")
+    found = preparing.Ready(shop, seen, None, costs, None, anchors)
     found.__dict__["_noisy"] = noisy
     return found
 
@@ -60,6 +61,21 @@ def test_what_no_share_makes_cheap_enough_is_not_trained(config, monkeypatch):
     monkeypatch.setattr(fitting, "expected", lambda ready, section: 0.9)
     with pytest.raises(UserError, match=r"is to have 90.0% of the bytes, and 20.0% are allowed"):
         fitting.fitted(ready(config, {"bytes": 0.2}), Candidate(ratios="uniform", share=0.6))
+
+
+def test_where_latency_counts_the_file_of_a_candidate_is_timed_before_it_is_trained(config, monkeypatch):
+    found = ready(config, {"latency": 0.5})
+
+    def costs(folder, dense, runtime, *, timed):
+        return SimpleNamespace(latency=0.6 if len(written) == 1 else 0.45)
+
+    written = []
+    monkeypatch.setattr(fitting.judge, "costs", costs)
+    monkeypatch.setattr(fitting, "write_rehearsed", lambda config, folder, kind, options: written.append(options))
+    candidate, section = fitting.fitted(found, Candidate(ratios="uniform", share=0.8, placement="deploy"))
+    assert candidate.share == pytest.approx(0.8 * 0.99 * 0.5 / 0.6)
+    assert [round(options.prune.target_flops, 2) for options in written] == [0.8, 0.66]
+    assert written[1].quant.placement == section["quant"]["placement"] == "deploy"
 
 
 def test_latencies_of_another_machine_come_from_its_profile(config, tmp_path):
