@@ -18,6 +18,7 @@ from ppcls_compress.commands.common import (
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
+from ppcls_compress.passwords import hidden
 
 if TYPE_CHECKING:
     from ppcls_compress.report.page.comparison import Measured
@@ -137,4 +138,4 @@ def _command(args: argparse.Namespace) -> str:
         words += [] if getattr(args, option) is None else [f"--{option}", getattr(args, option)]
     for option in ("threads", "batch_size", "rounds"):
         words += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
-    return shlex.join([*words, *args.artifacts])
+    return hidden(shlex.join([*words, *args.artifacts]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import unquote
 
 from pydantic import Field, field_validator, model_validator
 
@@ -112,25 +110,6 @@ class Auto(Options):
     def place(self) -> tuple[str, str | None]:
         """The format, and the runtime, None for its own."""
         return place(self.runtime)
-
-
-_PASSWORD = re.compile(r"^([\w+.-]+://[^:/?#]*):.*@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"(?<=[?&])(\w*(?:pass|secret|token)\w*|pwd)=[^&]*&?", re.IGNORECASE)
-
-
-def without_secrets(storage: str | None) -> str | None:
-    """The URL of a storage without password, as it may be told and kept."""
-    if storage is None:
-        return None
-    return _SECRET_OPTION.sub("", _PASSWORD.sub(r"\1@", storage)).rstrip("?&")
-
-
-def secrets_of(storage: str) -> list[str]:
-    """What of a storage's URL must be told nowhere, as it is written there and as it is meant."""
-    password = _PASSWORD.match(storage)
-    found = [password[0][len(password[1]) + 1 : -1]] if password else []
-    found += [option[0].partition("=")[2].rstrip("&") for option in _SECRET_OPTION.finditer(storage)]
-    return [text for secret in found if secret for text in (secret, unquote(secret))]
 
 
 def place(text: str) -> tuple[str, str | None]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppcls_compress.config.auto import secrets_of
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, one_line
+from ppcls_compress.passwords import secrets_of
 
 BEAT = 10.0
 """Seconds between two signs of life."""

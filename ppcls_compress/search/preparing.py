@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
-from ppcls_compress.config.auto import without_secrets
 from ppcls_compress.config.schema import Config, SlimSection
 from ppcls_compress.deploy import configured, formats
 from ppcls_compress.deploy.measure.layers import Table
@@ -19,6 +18,7 @@ from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import analysis_run, assemble, sensitivity_run
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, NotKeptError, UserError
+from ppcls_compress.passwords import without_secrets
 from ppcls_compress.search import judge, shares, split, trial
 from ppcls_compress.search.space import Candidate, slim_section
 from ppcls_compress.search.workshop import Workshop

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
-from ppcls_compress.config.auto import without_secrets
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import fresh
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, UserError, one_line
+from ppcls_compress.passwords import without_secrets
 from ppcls_compress.search import trial
 from ppcls_compress.search.board import PASSING, Board, Job
 from ppcls_compress.search.rows import TRIALS

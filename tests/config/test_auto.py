@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ppcls_compress.config.auto import Auto, secrets_of, without_secrets
+from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import validate
 from ppcls_compress.errors import ConfigError
 
@@ -45,24 +45,6 @@ def test_what_is_searched_is_not_chosen_by_hand_too():
     slim = {"auto": {"max_drop": 1, "minimize": "flops"}, "prune": {"name": "fpgm"}}
     with pytest.raises(ConfigError, match=r"Slim.auto: chooses prune itself"):
         validate({"Arch": {"name": "LeNet"}, "Slim": slim}, source="file")
-
-
-@pytest.mark.parametrize(
-    ("storage", "told"),
-    [
-        (None, None),
-        ("DIR/study.journal", "DIR/study.journal"),
-        ("sqlite:////tmp/a.db", "sqlite:////tmp/a.db"),
-        ("postgresql://me@host/db", "postgresql://me@host/db"),
-        ("postgresql://me:p:4/@y@host:5432/db", "postgresql://me@host:5432/db"),
-        ("postgresql+psycopg://:p4@host/db", "postgresql+psycopg://@host/db"),
-        ("mysql://h/db?passwd=s3a&charset=utf8&pwd=s3b", "mysql://h/db?charset=utf8"),
-        ("postgresql://h/db?sslpassword=s3c", "postgresql://h/db"),
-    ],
-)
-def test_a_storage_is_told_without_its_password(storage, told):
-    assert without_secrets(storage) == told
-    assert all(secret not in (told or "") for secret in secrets_of(storage or ""))
 
 
 def test_a_contract_is_frozen():
