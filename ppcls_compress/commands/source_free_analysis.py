@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppcls_compress.commands.common import load_paddle
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.postprocess.base import OUTPUTS
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS
 
     require(LAYOUTS["ort"], EXTRAS["ort"])
+    load_paddle()
     from ppcls_compress import io
     from ppcls_compress.commands import source_free, source_free_request
     from ppcls_compress.deploy.imported.study import study

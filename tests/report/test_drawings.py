@@ -80,7 +80,8 @@ def test_sections_about_layers_tell_what_the_record_has():
     assert "a&amp;b" in drawn.svg()
     assert "9 of 16" in texts(drawn)
     assert "16 x 3 x 3 x 3" in folded.parts[0]
-    (_, clipped, _, alpha) = about.ranges([{"epoch": 1, "layers": [("conv", 2.5, 0.125)]}])
+    _, shown = about.ranges([{"epoch": 1, "layers": [("conv", 2.5, 0.125)]}])
+    clipped, alpha = shown.drawings
     assert "12.5" in texts(clipped)
     assert "2.5" in texts(alpha)
 

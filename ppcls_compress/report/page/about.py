@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from ppcls_compress.report.page import charts, grids
-from ppcls_compress.report.page.html import Folded, Part, Section, code, count, note, shape, table
+from ppcls_compress.report.page.drawing import Drawing
+from ppcls_compress.report.page.html import Beside, Folded, Part, Section, code, count, note, shape, table
 from ppcls_compress.report.page.runs import Run
 from ppcls_compress.slim.record import step_of
 
@@ -23,8 +24,6 @@ def sections(run: Run, *, named: bool) -> Iterator[Section]:
     """One for each thing that is known of a network; `named` says of which in its title."""
     of = f": {run.name}" if named else ""
     prune, quant = step_of(run.record, "prune"), step_of(run.record, "quant")
-    if run.exported:
-        yield Section(f"Exported files{of}", [exported(run)])
     if prune is not None:
         yield Section(f"Channels kept{of}", kept(prune))
     if run.ranges:
@@ -42,8 +41,8 @@ def sections(run: Run, *, named: bool) -> Iterator[Section]:
         yield Section(f"What stayed whole or float{of}", [content])
 
 
-def exported(run: Run) -> str:
-    """The comparison of each file with the network that was trained."""
+def exported(run: Run, *, named: bool) -> Section:
+    """The comparison of each file with the network that was trained, and what to know of each."""
     rows = []
     for item in run.exported:
         parity = item.description.parity
@@ -57,11 +56,14 @@ def exported(run: Run) -> str:
                 f"{parity['mean_difference']:.2g}" if "mean_difference" in parity else "",
                 "" if layers is None else str(layers),
                 f"{item.bytes / 1e6:.2f}",
-                "<br>".join(escape(line) for line in item.description.notes),
             ]
         )
     head = ("format", "compared on", "same answer", "right, trained", "right, exported", "logits differ by")
-    return table((*head, "integer layers", "MB", "to know"), rows)
+    known = [(item.description.format, line) for item in run.exported for line in item.description.notes]
+    told = "".join(f"<li><b>{escape(name)}</b>: {escape(line)}</li>" for name, line in known)
+    title = f"Exported files: {run.name}" if named else "Exported files"
+    notes = [f'<ul class="notes">{told}</ul>'] if told else []
+    return Section(title, [table((*head, "integer layers", "MB"), rows), *notes])
 
 
 def kept(step: Mapping) -> list[Part]:
@@ -85,7 +87,7 @@ def ranges(epochs: Sequence[Mapping]) -> list[Part]:
     shown = _some(epochs)
     names = [name for name, _, _ in epochs[-1]["layers"]]
     columns = [f"{entry['epoch']}" for entry in shown]
-    parts: list[Part] = []
+    drawings: list[Drawing] = []
     for title, place, factor, unit in (
         ("clipped share by layer and epoch, %", 2, 100, "%"),
         ("alpha, the end of the range, by layer and epoch", 1, 1, ""),
@@ -93,9 +95,10 @@ def ranges(epochs: Sequence[Mapping]) -> list[Part]:
         by_name = [{row[0]: row[place] for row in entry["layers"]} for entry in shown]
         cells = [[factor * found[name] if name in found else None for found in by_name] for name in names]
         drawn = charts.shaded(names, columns, cells, title, charts.Scale(unit))
-        parts.append(f"<h3>{escape(title[:1].upper() + title[1:])}</h3>")
-        parts.append(drawn if len(names) <= _LONG else Folded(f"Drawing of {len(names)} layers", [drawn]))
-    return parts
+        drawings.append(drawn)
+    explained = note("The share of values that were clipped, in percent, and where the range ends, by layer and epoch.")
+    shown = Beside(drawings)
+    return [explained, shown if len(names) <= _LONG else Folded(f"Drawings of {len(names)} layers", [shown])]
 
 
 def _some(epochs: Sequence[Mapping]) -> Sequence[Mapping]:
@@ -123,7 +126,7 @@ def sensitivities(lost: Mapping[str, Mapping[float, float]]) -> list[Part]:
     """What the score loses where a layer alone is pruned, the layers in their order."""
     ratios = sorted({ratio for row in lost.values() for ratio in row})
     cells = [[100 * max(0.0, row[ratio]) if ratio in row else None for ratio in ratios] for row in lost.values()]
-    drawn = charts.shaded(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "sensitivities")
+    drawn = charts.shaded(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "score lost, %")
     return [note("Percent of the score that is lost, by the share of the layer's filters that is removed."), drawn]
 
 

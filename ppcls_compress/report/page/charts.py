@@ -10,7 +10,7 @@ from ppcls_compress.report.page.axis import Axis, around
 from ppcls_compress.report.page.drawing import Box, Boxes, Dot, Drawing, Line, Point, Shape, Text
 from ppcls_compress.report.page.palette import series
 
-_LETTER = 6.6
+_LETTER = 7.2
 _ROW = 18
 _NAME = 46
 """Letters of a name; the middle of a longer one is left out, if it can be told from the others then."""
@@ -71,15 +71,17 @@ def shaded(
     title: str,
     scale: Scale | None = None,
 ) -> Drawing:
-    """A table of shaded cells, the darker the larger; numbers stand in cells that are wide enough."""
+    """A table of shaded cells below its title, the darker the larger; numbers stand in cells that are wide enough."""
     scale = scale or Scale()
     names = readable(rows)
     label = label_width(names)
     wide = 46.0 if len(columns) <= 14 else max(8.0, 640 / len(columns))
     most = scale.most or max((abs(v) for row in values for v in row if v is not None), default=0.0) or 1.0
     shapes, head = _column_names(columns, label, wide)
+    shapes.append(Text(4, 14, title))
     shapes += [Text(label - 8, head + line * _ROW + 13, name, "end") for line, name in enumerate(names)]
-    size = Drawing(label + wide * len(columns) + 12, head + len(rows) * _ROW + 4, title, shapes)
+    width = max(label + wide * len(columns) + 12, 8 + _LETTER * len(title))
+    size = Drawing(width, head + len(rows) * _ROW + 4, title, shapes)
     cells = [
         (label + index * wide, head + line * _ROW, value, f"{name}, {columns[index]}: {value:.4g} {scale.unit}")
         for line, (name, row) in enumerate(zip(rows, values, strict=True))
@@ -112,17 +114,21 @@ def _shade(value: float, scale: Scale) -> str:
 
 
 def _column_names(columns: Sequence[str], left: float, wide: float) -> tuple[list[Shape], float]:
-    """The names over the columns, upright where these are narrow and names long, and the height that they take."""
+    """The names over the columns, upright where these are narrow and names long, and where the cells begin."""
     longest = max(map(len, columns))
     upright = longest * _LETTER > wide
     every = math.ceil(13 / wide)
-    head = 12 + _LETTER * min(longest, 18) if upright else 22.0
+    head = _TITLE + (12 + _LETTER * min(longest, 18) if upright else 22)
     shapes = []
     for index, name in list(enumerate(columns))[::every]:
         x = left + (index + 0.5) * wide
-        anchor, x, y = ("start", x + 4, head - 6) if upright else ("middle", x, 14.0)
-        shapes.append(Text(x, y, shortened(name, 18), anchor, "small", turned=upright))
+        anchor, x = ("start", x + 4) if upright else ("middle", x)
+        shapes.append(Text(x, head - 8, shortened(name, 18), anchor, "small", turned=upright))
     return shapes, head
+
+
+_TITLE = 20.0
+"""The height of a title."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +163,19 @@ def curves(found: Mapping[str, Sequence[Point]], frame: Frame) -> Drawing:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a chart; its name stands beside it."""
+    """A point of a chart, called so to a mouse; its label stands above it."""
 
     name: str
     x: float
     y: float
     kind: str = "s1"
+    label: str = ""
 
 
 def points(marks: Sequence[Mark], frame: Frame, limits: tuple[float | None, float | None] = (None, None)) -> Drawing:
-    """Named points; `limits` are lines at an x and a y that may not be passed."""
+    """Points; `limits` are lines at an x and a y that may not be passed."""
     width, height, left, top = 760.0, 340.0, 64.0, 36.0
-    right, bottom = width - 190, height - 42
+    right, bottom = width - 100, height - 42
     limit_x, limit_y = limits
     across = around([*(m.x for m in marks), *([] if limit_x is None else [limit_x])], left, right, log=frame.log_across)
     up = around([*(m.y for m in marks), *([] if limit_y is None else [limit_y])], bottom, top, margin=0.1)
@@ -179,13 +186,14 @@ def points(marks: Sequence[Mark], frame: Frame, limits: tuple[float | None, floa
         shapes.append(Line([(left, up(limit_y)), (right, up(limit_y))], "bad", 1.0))
     shapes += [Dot(across(m.x), up(m.y), m.kind, f"{m.name}: {m.x:.4g}, {m.y:.4g}") for m in marks]
     taken: list[Point] = []
-    for mark in sorted(marks, key=lambda mark: up(mark.y)):
-        x, y = across(mark.x), up(mark.y) + 4
-        while any(abs(y - other) < 13 and abs(x - far) < 190 for far, other in taken):
-            y += 13
+    for mark in sorted((mark for mark in marks if mark.label), key=lambda mark: -up(mark.y)):
+        label = shortened(mark.label, 40)
+        x, y, long = across(mark.x) - 4, up(mark.y) - 9, _LETTER * len(label)
+        while any(abs(y - other) < 13 and abs(x - far) < long for far, other in taken):
+            y -= 13
         taken.append((x, y))
-        shapes.append(Text(x + 9, y, shortened(mark.name, 34), kind="mark"))
-    return Drawing(width, max([height, *(y + 8 for _, y in taken)]), frame.title, shapes)
+        shapes.append(Text(x, y, label, kind="mark"))
+    return Drawing(width, height, frame.title, shapes)
 
 
 @dataclass(frozen=True)
@@ -218,12 +226,13 @@ def times(found: Sequence[Timed], title: str) -> Drawing:
         shapes += _whisker(x, end, y)
         shapes.append(Dot(x, y, item.kind, f"{item.name}: median {item.median:.4g} ms, p90 {item.p90:.4g} ms"))
         shapes.append(Text(label + full + 12, y + 4, f"{item.median:.2f}", kind="mark"))
-    told = "milliseconds, logarithmic axis" if across.log else "milliseconds"
+    told = "milliseconds, logarithmic" if across.log else "milliseconds"
+    shapes.append(Text(label + full + 12, 16, told, kind="small"))
     shapes.append(Dot(label + 5, bottom + 20, "s0", radius=4.0))
     shapes.append(Text(label + 14, bottom + 24, "median", kind="small"))
-    shapes += _whisker(label + 66, label + 86, bottom + 20)
-    shapes.append(Text(label + 94, bottom + 24, f"up to p90, below which nine of ten stay; {told}", kind="small"))
-    return Drawing(label + full + 70, bottom + 34, title, shapes)
+    shapes += _whisker(label + 70, label + 90, bottom + 20)
+    shapes.append(Text(label + 98, bottom + 24, "up to p90, below which nine of ten stay", kind="small"))
+    return Drawing(label + full + 180, bottom + 34, title, shapes)
 
 
 def _whisker(start: float, end: float, y: float) -> list[Shape]:

@@ -12,8 +12,7 @@ import numpy as np
 from ppcls_compress.report.benchmark import Row, threads_told
 from ppcls_compress.report.page.answers import Answers, picture
 from ppcls_compress.report.page.charts import Frame, Mark, Scale, Timed, points, shaded, times
-from ppcls_compress.report.page.drawing import Drawing
-from ppcls_compress.report.page.html import Part, Section, cards, count, note, table
+from ppcls_compress.report.page.html import Beside, Part, Section, cards, count, note, table
 from ppcls_compress.report.page.palette import series
 from ppcls_compress.report.page.runs import Run
 
@@ -74,8 +73,19 @@ def sections(found: Measured) -> Iterator[Section]:
     if len(found.times) > 1:
         frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
         top1 = {run.name: 100 * found.answers.top1(run.name) for run in found.runs}
-        marks = [Mark(found.label(row), row.median_ms, top1[row.name], found.colour(row.name)) for row in found.times]
-        yield Section("Accuracy against latency", [points(marks, frame)])
+        fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in found.runs}
+        marks = [
+            Mark(
+                found.label(row),
+                row.median_ms,
+                top1[row.name],
+                found.colour(row.name),
+                f"{row.name}, {row.format}" if row.median_ms == fastest[row.name] else "",
+            )
+            for row in found.times
+        ]
+        told = note("A point for each file in each runtime; its label says which is the fastest of a network.")
+        yield Section("Accuracy against latency", [points(marks, frame), told])
     yield Section("Classes", _classes(found))
     if len(found.runs) > 1:
         yield Section("Images whose answer changed", _changed(found))
@@ -128,25 +138,26 @@ def _classes(found: Measured) -> list[Part]:
     parts: list[Part] = [table(head, rows)]
     if answers.classes > _MOST_CLASSES:
         parts.append(note(f"The {len(rows)} of {answers.classes} classes that changed most."))
-    matrices = {run.name: _confusion(answers, run.name, chosen) for run in found.runs}
-    shown = [names[index] for index in chosen]
-    for name, matrix in matrices.items():
-        parts.append(f"<h3>{escape(name)}: what each class (row) was taken for, %</h3>")
-        parts.append(shaded(shown, shown, _cells(matrix), f"confusion of {name}", Scale(most=100.0)))
-    if several:
-        first, *_, last = matrices
-        parts.append(f"<h3>{escape(last)} less {escape(first)}: where the two differ, points</h3>")
-        parts.append(_difference(matrices[last] - matrices[first], shown, f"{last} less {first}"))
-    return parts
+    return [*parts, *_confusions(found, chosen, [names[index] for index in chosen])]
 
 
-def _difference(change: np.ndarray, names: Sequence[str], title: str) -> Drawing | str:
-    """Green where it is better: more on the diagonal, less beside it."""
-    off = ~np.eye(len(change), dtype=bool)
-    cells = _cells(np.where(off, -change, change))
+def _confusions(found: Measured, chosen: Sequence[int], names: Sequence[str]) -> list[Part]:
+    """What each network took some classes for, and where the last differs from the first."""
+    matrices = {run.name: _confusion(found.answers, run.name, chosen) for run in found.runs}
+    drawn = [
+        shaded(names, names, _cells(matrix), f"{name}: what each class (row) was taken for, %", Scale(most=100.0))
+        for name, matrix in matrices.items()
+    ]
+    if len(matrices) == 1:
+        return drawn
+    first, *_, last = matrices
+    change = matrices[last] - matrices[first]
+    beside = ~np.eye(len(change), dtype=bool)
+    cells = _cells(np.where(beside, -change, change))  # more on the diagonal is better, and less beside it
     if not any(value is not None for row in cells for value in row):
-        return "<p>They take every class for the same.</p>"
-    return shaded(names, names, cells, title, Scale("points better", signed=True))
+        return [Beside(drawn), "<p>The first and the last take every class for the same.</p>"]
+    title = f"{last} less {first}: points better (green) or worse (red)"
+    return [Beside([*drawn, shaded(names, names, cells, title, Scale("points better", signed=True))])]
 
 
 def _confusion(answers: Answers, name: str, chosen: Sequence[int]) -> np.ndarray:

@@ -93,7 +93,7 @@ class Drawing:
 
     def svg(self) -> str:
         """As an element of the page, which shrinks with it as far as its texts can be read."""
-        style = f"max-width:{self.width:.0f}px;min-width:{_READABLE * self.width:.0f}px"
+        style = f"width:{self.width:.0f}px;min-width:{_READABLE * self.width:.0f}px"
         shapes = "".join(_svg(shape) for shape in self.shapes)
         return (
             f'<svg viewBox="0 0 {self.width:.0f} {self.height:.0f}" style="{style}" role="img" '

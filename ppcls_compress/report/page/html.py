@@ -75,8 +75,16 @@ def cards(found: Sequence[tuple[str, str]]) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of cells that are HTML."""
     titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    lines = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return wide(f"<table><thead><tr>{titles}</tr></thead><tbody>\n{lines}\n</tbody></table>")
+
+
+def _cell(content: str) -> str:
+    """Sentences are broken into lines, numbers are not."""
+    return f'<td class="text">{content}</td>' if len(content) > _SENTENCE and " " in content else f"<td>{content}</td>"
+
+
+_SENTENCE = 40
 
 
 def wide(content: str) -> str:

@@ -51,7 +51,7 @@ def headline(search: Search) -> str:
 def section(search: Search) -> Section:
     """A chart of cost and loss, and a table with why each was not chosen."""
     marks = [
-        Mark(row["name"], 100 * row[f"{search.cost}_share"], row["drop_points"], _kind(row))
+        Mark(row["name"], 100 * row[f"{search.cost}_share"], row["drop_points"], _kind(row), row["name"])
         for row in search.rows
         if "drop_points" in row
     ]

@@ -48,11 +48,13 @@ class Page:
             yield searched.section(self.search)
         if self.measured is not None:
             yield from comparison.sections(self.measured)
+        named = len(self.runs) > 1
+        yield from (about.exported(run, named=named) for run in self.runs if run.exported)
         trained = curves.section(self.runs)
         if trained is not None:
             yield trained
         for run in self.runs:
-            yield from about.sections(run, named=len(self.runs) > 1)
+            yield from about.sections(run, named=named)
         yield Section("How this was made", [code("\n".join(self.commands)), *map(about.record, self.runs)])
 
     def headline(self) -> str:
