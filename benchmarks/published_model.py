@@ -79,13 +79,16 @@ class Training:
     rate: float = 0.01
 
 
+FITTING = "asymmetric: auto, depthwise_ranges: channel"
+"""Grids as calibration has them by default."""
 TRAININGS = {
     "trained": Training(3),
     **{
         f"pruned to {kept}%": Training(3, f"{{prune: {{name: fpgm, target_flops: 0.{kept}}}}}") for kept in (50, 70, 30)
     },
-    "PACT": Training(1, "{quant: {name: pact}}", quantizes=True),
-    "LSQ": Training(1, "{quant: {name: lsq}}", quantizes=True),
+    "PACT": Training(1, f"{{quant: {{name: pact, {FITTING}}}}}", quantizes=True, rate=0.001),
+    "LSQ": Training(1, f"{{quant: {{name: lsq, {FITTING}}}}}", quantizes=True, rate=0.001),
+    "PACT on symmetric grids": Training(1, "{quant: {name: pact}}", quantizes=True),
 }
 
 
