@@ -84,6 +84,18 @@ def required_quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
     return found
 
 
+def lopsided(model: paddle.nn.Layer) -> list[str]:
+    """What a calibrated model rounds on a grid with its zero point in the middle, though it lies far more on one side.
+
+    Returns:
+        Names of the layers that read it, or with `placement: deploy` that give it.
+    """
+    inputs = [layer._fake_quant_input for layer in layers.quant_layers(model).values()]
+    parts = [each for part in inputs if part is not None for each in placement.quantizers(part)]
+    parts += [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
+    return [part.layer_name for part in parts if isinstance(part, ActivationQuantizer) and part.lopsided]
+
+
 class Observation:
     """Collects what quantizers round, then sets their ranges.
 

@@ -13,7 +13,7 @@ from ppcls_compress.slim.options.bits import FLOAT
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.budget.choose import choose
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
-from ppcls_compress.slim.quant.calibrate import calibrate
+from ppcls_compress.slim.quant.calibrate import calibrate, lopsided
 from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
 from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
@@ -45,6 +45,8 @@ def _take(
     )
     if rounded:
         step["reconstructed"] = [asdict(item) for item in rounded]
+    if options.asymmetric is False and options.unsigned is not False and (found := lopsided(model)):
+        step["lopsided"] = found
     return model, with_step(record, step)
 
 
@@ -79,7 +81,19 @@ def _describe(step: Record) -> list[str]:
     branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
     normed = step.get("normed", ())
     plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
-    return [*branches, first, *some(skipped), *plain, *places, *some(unlearned), *_bits(step), *_reconstructed(step)]
+    told = [*some(unlearned), *_lopsided(step), *_bits(step), *_reconstructed(step)]
+    return [*branches, first, *some(skipped), *plain, *places, *told]
+
+
+def _lopsided(step: Record) -> list[str]:
+    found = step.get("lopsided", ())
+    if not found:
+        return []
+    names = ", ".join(found if len(found) <= _NAMED else [*found[:_NAMED], f"... ({len(found)} layers)"])
+    return [
+        f"  what {names} read lies mostly on one side of zero and is rounded on both: asymmetric: auto gives it finer "
+        "steps, and depthwise_ranges: channel what depthwise convolutions read"
+    ]
 
 
 def _bits(step: Record) -> list[str]:

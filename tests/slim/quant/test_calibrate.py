@@ -7,8 +7,8 @@ import paddle
 import pytest
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim import quant
-from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim import quant, recipe
+from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
 nn = paddle.nn
 IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
@@ -44,6 +44,19 @@ def test_fewer_bits_take_a_narrower_range():
         quant.calibrate(model, [IMAGES])
         limits.append(model[0]._fake_quant_input.limit())
     assert limits[0] > limits[1] > limits[2] > 0
+
+
+@pytest.mark.parametrize("name", ["pact", "lsq", "qat"])
+def test_what_lies_on_one_side_of_zero_and_is_rounded_on_both_is_told(name):
+    for asymmetric in (False, "auto"):
+        model = nn.Sequential(nn.Conv2D(3, 8, 1), nn.Hardswish(), nn.Conv2D(8, 8, 3, groups=8))
+        model[0].weight.set_value(4 * np.random.default_rng(1).standard_normal((8, 3, 1, 1), np.float32))
+        options = SlimOptions(quant=QuantOptions(name=name, asymmetric=asymmetric))
+        _, record = recipe.compress(model, options, [[1, 3, 8, 8]], context=recipe.Context(lambda: [IMAGES]))
+        (step,) = record["steps"]
+        told = "what 2 read lies mostly on one side of zero and is rounded on both: asymmetric: auto"
+        assert step.get("lopsided", []) == ([] if asymmetric else ["2"])
+        assert (told in "\n".join(recipe.describe(step))) is (asymmetric is False)
 
 
 def test_moving_average_of_the_batches_alone():

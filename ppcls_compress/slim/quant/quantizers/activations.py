@@ -42,6 +42,7 @@ class _ObservedActivation(_OneSided):
     def calibrate(self, seen: HistogramPerBatch) -> None:
         """Start from the batches alone."""
         self.start_from([batch.largest for batch in seen.batches])
+        self.lopsided = not self.unsigned and two_ended.is_lopsided(seen.batches, self.bits)
 
     def _start(self, x: paddle.Tensor) -> None:
         raise self._uncalibrated()

@@ -70,10 +70,12 @@ class ActivationQuantizer(Quantizer):
         quantizing: False lets a layer's output pass as it is, as calibration needs; for what a layer reads, the layer's
             own flag says so.
         placed: whether it belongs to `placement: deploy`.
+        lopsided: whether calibration found a grid with its zero point in the middle, and values far more on one side.
     """
 
     quantizing: bool = True
     placed: bool = False
+    lopsided: bool = False
 
     @property
     def corrects_bias(self) -> bool:

@@ -19,6 +19,7 @@ from ppcls_compress.slim.quant.quantizers.base import (
     start_average,
 )
 from ppcls_compress.slim.quant.quantizers.histogram import Histogram
+from ppcls_compress.slim.quant.quantizers.two_ended import is_lopsided
 
 # The most that a range may change from one training step to the next, as a fraction. A single large gradient can then
 # not throw it so far above the data that no gradient ever reaches it again.
@@ -89,6 +90,7 @@ class LearnedRange(CountsClipped, ActivationQuantizer):
         """Choose the form and the range."""
         total = Histogram.merged(seen.batches)
         unsigned = self._one_sided(total)
+        self.lopsided = not unsigned and is_lopsided(seen.batches, self.bits)
         # An input that was zero throughout says nothing of its range; any positive one is exact for it.
         self.set_range(self._choose(total, unsigned) or 1.0, unsigned)
 

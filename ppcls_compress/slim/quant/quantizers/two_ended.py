@@ -7,6 +7,7 @@ Integer-Arithmetic-Only Inference", CVPR 2018, section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,10 +17,13 @@ from paddle import _C_ops
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.quantizers import fake_quant, ranges
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
+from ppcls_compress.slim.quant.quantizers.histogram import Histogram
 
 ONE_SIDED, SYMMETRIC, ASYMMETRIC = 1, 2, 3
 # `auto` keeps a zero point in the middle, which every runtime has a kernel for, where it costs no more than this.
 _WORTH = 1.1
+# A range from -1 to 2 is as wide as this; one that is told of is wider on one side, as what a hard-swish gives.
+_LOPSIDED = 4 / 3
 _TINY = 1e-12
 
 
@@ -30,8 +34,19 @@ def sides_for(low: float, high: float, options: QuantOptions) -> int:
         return ONE_SIDED
     if not asymmetric or options.unsigned is False:
         return SYMMETRIC
-    middle, free = (max(end) - min(end) for end in (symmetric_ends(low, high, bits), (low, max(high, 0.0))))
-    return SYMMETRIC if asymmetric == "auto" and middle <= _WORTH * free else ASYMMETRIC
+    return SYMMETRIC if asymmetric == "auto" and _coarser(low, high, bits) <= _WORTH else ASYMMETRIC
+
+
+def is_lopsided(batches: Sequence[Histogram], bits: int) -> bool:
+    """Whether values below zero and above it lie so unevenly that a zero point in the middle wastes much of a grid."""
+    low, high = min(batch.lowest for batch in batches), max(batch.highest for batch in batches)
+    return low < 0 and _coarser(low, high, bits) > _LOPSIDED
+
+
+def _coarser(low: float, high: float, bits: int) -> float:
+    """By how much the step of a grid grows, if its zero point is to lie in the middle."""
+    ends = symmetric_ends(low, high, bits)
+    return (ends[1] - ends[0]) / (max(high, 0.0) - low)
 
 
 def symmetric_ends(low: float, high: float, bits: int) -> tuple[float, float]:
