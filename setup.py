@@ -32,7 +32,7 @@ ONNX = [*TO_ONNX, "onnxruntime>=1.22.0"]
 OPENVINO = [*TO_ONNX, "openvino>=2025.1.0"]
 VISUALDL = ["visualdl>=2.5.3"]
 TENSORBOARD = ["tensorboardX>=2.6.2.2"]  # writes what `tensorboard` shows, without TensorFlow
-DOCS = ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"]  # `mkdocs build`; not in `all`
+DOCS = ["mkdocs-material>=9.8.2", "mkdocstrings[python]>=1.0.8"]  # `mkdocs build`
 SEARCH = ["optuna>=4.5.0"]
 TEST = [
     "pytest>=8.0.0",
@@ -79,7 +79,7 @@ setup(
         "docs": DOCS,
         "search": SEARCH,
         "test": TEST,
-        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TENSORBOARD, *SEARCH, *TEST}),
+        "all": sorted({*ONNX, *OPENVINO, *VISUALDL, *TENSORBOARD, *SEARCH, *DOCS, *TEST}),
         "paddleslim": PADDLESLIM,
     },
     entry_points={"console_scripts": ["ppcls-compress = ppcls_compress.cli:main"]},

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import gc
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support import forking
 from support.skips import grouped
+
+from ppcls_compress.deploy import fresh
 
 
 class FileHandler(BaseHTTPRequestHandler):
@@ -21,6 +25,26 @@ class FileHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def pytest_collection_finish():
+    """What the tests are made of stays to the end; the garbage collector need not look through it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_processes():
+    """What exports and benchmarks start is forked, which spares loading Paddle each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fresh, "command", forking.command)
+        yield
+
+
+@pytest.fixture
+def started_processes(monkeypatch):
+    """As users have them, each loads what it needs."""
+    monkeypatch.setattr(fresh, "command", forking.started)
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +57,16 @@ def test_commands_and_scripts_exist(name):
 def test_every_page_is_in_the_navigation():
     listed = [path for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for path in entry.values()]
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("material", "mkdocstrings"))), reason="the extra docs is not installed"
+)
+def test_the_site_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pc.compress" in (tmp_path / "site/reference/index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["docs/migrating.md", "docs/choosing.md"])

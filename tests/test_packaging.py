@@ -73,7 +73,7 @@ def _outside_functions(node):
 def test_extras(declared):
     extras = declared["extras_require"]
     assert set(extras) == {"onnx", "openvino", "visualdl", "tensorboard", "search", "docs", "test", "all", "paddleslim"}
-    parts = ("onnx", "openvino", "visualdl", "tensorboard", "search", "test")
+    parts = ("onnx", "openvino", "visualdl", "tensorboard", "search", "docs", "test")
     assert set(extras["all"]) == {line for part in parts for line in extras[part]}
     assert {"six", "requests", "decorator", "numpy<2"} < set(extras["paddleslim"])
 

@@ -154,7 +154,8 @@ def resolve(pretrained: str | Literal[True], arch: str, *, use_ssld: bool = Fals
     try:
         return fetch(url, _kept(url), checksum=checksum)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        without = f"; {where}: False trains from random weights" if pretrained is True else ""
+        raise UserError(f"{where}: {error}{without}") from error
 
 
 def needs_download(

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from support.onnx_extras import needs_onnx
 from support.project import make_project
 
 from ppcls_compress.config.load import load_config
-from ppcls_compress.deploy import artifact, compare, configured, formats, verify
+from ppcls_compress.deploy import artifact, compare, configured, formats, fresh, verify
 from ppcls_compress.errors import UserError
 
 OPTIONAL = ("paddle2onnx", "onnx", "onnxruntime", "openvino")
@@ -175,27 +174,10 @@ def test_an_unwritable_folder_is_one_line(trained_config, trained, tmp_path, cap
 
 def test_a_killed_export_leaves_the_old_artifact(tmp_path):
     """The old one until the renames begin that put the new files in place; between them, none."""
-    put = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from ppcls_compress.deploy import artifact\n"
-        "folder, at = sys.argv[1:]\n"
-        "replace, done = os.replace, []\n"
-        "def killing(source, target):\n"
-        "    if len(done) == int(at):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    done.append(replace(source, target))\n"
-        "os.replace = killing\n"
-        "with artifact.staged(folder, ['a', 'b']) as staging:\n"
-        "    for name in ('a', 'b'):\n"
-        "        (staging / name).write_text(f'{name} {at}')\n"
-        "    artifact.write_description(staging, artifact.Description((3, 8, 8)))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def export(at):
-        done = subprocess.run([sys.executable, "-c", put, str(tmp_path), str(at)], env=environment, check=False)
-        return done.returncode
+        command = fresh.command("support.killed_export", str(tmp_path), str(at))
+        return subprocess.run(command, env=fresh.environment(1), check=False).returncode
 
     def found():
         try:
@@ -289,6 +271,7 @@ def test_a_runtime_that_cannot_be_meant_is_one_line(trained_config, trained, cap
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started_processes")
 def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trained, tmp_path, capsys):
     assert call("export_model", trained_config, *trained, arguments=["--format", "all"]) == 0
     assert "stays as it is" not in capsys.readouterr().err

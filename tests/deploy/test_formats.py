@@ -1,8 +1,4 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,7 +8,7 @@ from support.exporting import export
 from support.onnx_extras import MISSING, REASON, needs_onnx
 
 from ppcls_compress import models
-from ppcls_compress.deploy import compare, formats, verify
+from ppcls_compress.deploy import compare, formats, fresh, verify
 from ppcls_compress.deploy.paddle.onednn_program import Program
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
@@ -23,14 +19,6 @@ SHAPE = (3, 32, 32)
 THOROUGH = ("CIFARMobileNetV3", "CIFARResNet8", "MobileNetV3_small_x0_35", "PPHGNet_tiny", "PPLCNet_x0_25", "ResNet18",
             "ResNet18_vd", "shufflenet_v2_x0_25")  # fmt: skip
 """Networks that have, between them, what the layouts have rules for, written in all formats."""
-RUN = """
-import json, sys
-import numpy as np
-from ppcls_compress.deploy.predictor import Predictor
-
-for folder, runtime in json.load(open(sys.argv[1])):
-    np.save(f"{folder}/{runtime}.npy", Predictor(folder, threads=1, runtime=runtime).logits(np.load(sys.argv[2])))
-"""
 
 
 def images(count, shape=SHAPE):
@@ -60,9 +48,7 @@ def answers(folder, kinds, trained):
     pairs = [(kind.name, runtime.name) for kind in kinds for runtime in kind.runtimes]
     (folder / "wanted.json").write_text(json.dumps([(str(folder / name), runtime) for name, runtime in pairs]))
     np.save(folder / "images.npy", trained.images)
-    command = [sys.executable, "-c", RUN, str(folder / "wanted.json"), str(folder / "images.npy")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run(command, env=environment, check=True, timeout=600)
+    fresh.run_module("support.answering", folder / "wanted.json", folder / "images.npy")
     return {(name, runtime): np.load(folder / name / f"{runtime}.npy") for name, runtime in pairs}
 
 

@@ -184,6 +184,7 @@ def test_output_that_is_not_finite(exported, monkeypatch, value):
         verify.parity(trained, exported / "one", tolerance=compare.ANY)
 
 
+@pytest.mark.usefixtures("started_processes")
 def test_error_in_the_fresh_process_is_told(exported, tmp_path):
     with pytest.raises(UserError, match=r"deploy\.verify: failed: .*nowhere: no such folder"):
         verify.run_fresh(tmp_path / "nowhere", images())

@@ -7,7 +7,7 @@ import pytest
 from ppcls_compress import io, models
 from ppcls_compress.download import cache_path
 from ppcls_compress.errors import UserError
-from ppcls_compress.models import catalog
+from ppcls_compress.models import catalog, weights
 from ppcls_compress.models.weights import load_into, needs_download, resolve
 
 
@@ -183,6 +183,16 @@ def test_a_url_goes_through_the_cache(file_server, tmp_path, state):
     assert needs_download(file_server.url + "/plain?v=1", "CIFARResNet8") is None
     with pytest.raises(UserError, match=r"Arch\.pretrained: .*cannot be downloaded.*put it at"):
         resolve(file_server.url + "/b.pdparams", "CIFARResNet8")
+
+
+def test_what_does_without_published_weights_is_told(monkeypatch):
+    def lost(*_, **__):
+        raise UserError("cannot be downloaded")
+
+    monkeypatch.setattr(weights, "fetch", lost)
+    told = r"^Arch\.pretrained: cannot be downloaded; Arch\.pretrained: False trains from random weights$"
+    with pytest.raises(UserError, match=told):
+        resolve(True, "ResNet50_vd")
 
 
 def test_published_weights(monkeypatch, tmp_path):

@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 
 import numpy as np
 import paddle
@@ -22,15 +20,6 @@ from ppcls_compress.slim.options import PruneOptions, QuantOptions
 
 # Only values next to a rounding boundary differ. A range in the wrong place makes more than ten times as much.
 EXACT = 5e-3
-_RUN = """
-import sys
-import numpy as np
-from ppcls_compress.deploy.paddle import onednn
-from ppcls_compress.deploy.paddle.inference import PaddleSession
-folder = sys.argv[1]
-images = np.load(folder + "/images.npy")
-np.save(folder + "/outputs.npy", PaddleSession(onednn.create(folder, 1)).run(images))
-"""
 
 
 def images(count=8, size=SIZE, seed=0):
@@ -63,8 +52,7 @@ def exported(model, folder, size=SIZE):
 def in_child(folder, batch):
     """Outputs from a fresh process."""
     np.save(folder / "images.npy", batch)
-    command = [sys.executable, "-W", "ignore", "-c", _RUN, str(folder)]
-    subprocess.run(command, env=fresh.environment(1), capture_output=True, check=True, timeout=300)
+    fresh.run_module("support.onednn_child", folder)
     return np.load(folder / "outputs.npy")
 
 
