@@ -30,6 +30,7 @@ DISTRIBUTION = {
     "paddle": "paddlepaddle",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",
+    "sqlalchemy": "optuna",
     "yaml": "pyyaml",
 }
 
