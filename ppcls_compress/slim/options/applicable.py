@@ -79,6 +79,8 @@ def in_training(options: Given) -> dict[str, Any]:
             found["alpha_percentile"] = 99.99
     if not options.compat and (options.name == "lsq" or found.get("grid") == "alpha" or _observes_ends(options, kind)):
         found |= {"asymmetric": False, "depthwise_ranges": "tensor"}
+    if _observes_ends(options, kind) or _observes_weight(options, weight):
+        found["observed_range"] = "auto"
     if "moving_average_abs_max" in (kind, weight):
         found["moving_rate"] = 0.9
     if "range_abs_max" in (kind, weight):
@@ -90,6 +92,11 @@ def in_training(options: Given) -> dict[str, Any]:
 
 def _observes_ends(options: Given, kind: str | None) -> bool:
     return options.name == "qat" and kind == "moving_average_abs_max" and options.backend == "native"
+
+
+def _observes_weight(options: Given, kind: str) -> bool:
+    alone = not options.weight_preprocess_type and not options.compat and options.backend == "native"
+    return alone and kind in ("channel_wise_abs_max", "abs_max")
 
 
 def _pact(options: Given) -> dict[str, Any]:

@@ -30,6 +30,8 @@ ActivationRule = Literal[
     "PercentileQuantizer",
     "MSEQuantizer",
 ]
+FEW_BITS = 4
+"""Up to so many, an observed range holds a share of what was observed by default."""
 CLASSES = ("weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize")
 """The options that name a class of the user's own."""
 
@@ -61,6 +63,10 @@ class QuantOptions:
         activation_quantize_type: qat, and pact in place of `grid`. How the range of an activation is found.
         weight_preprocess_type: `PACT` clips the weights to a trained range before they are quantized. Not for ptq.
         activation_preprocess_type: `PACT`, which is what `name: pact` means.
+        observed_range: how much of what was observed a grid holds, of the moving average of qat and of weights by
+            their largest magnitude. `largest`: all of it, as PaddleSlim does; `mse`: the share with the least squared
+            error, found by calibration; activations that are never negative then have a one-sided grid. `auto` is
+            `mse` up to 4 bits, where the largest value would round nearly all others to zero.
         moving_rate: decay of the moving average.
         window_size: how many batches `range_abs_max` looks back on.
         dtype: `int8`, the only stored type that PaddleSlim knows too; 9 to 16 bits are stored as int16.
@@ -114,6 +120,7 @@ class QuantOptions:
     activation_quantize_type: Literal["abs_max", "range_abs_max", "moving_average_abs_max"] | None = None
     weight_preprocess_type: Literal["PACT"] | None = None
     activation_preprocess_type: Literal["PACT"] | None = None
+    observed_range: Literal["auto", "largest", "mse"] | None = None
     moving_rate: float | None = None
     window_size: int | None = None
     dtype: Literal["int8"] = "int8"
@@ -169,6 +176,8 @@ class QuantOptions:
             raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
         if self.unsigned is True and bits == 16:
             raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
+        if self.observed_range == "mse" and bits == 16 and self.name == "qat":
+            raise ConfigError("observed_range: mse has at most 15 bits, and activation_bits is 16")
         _check_asymmetric(self)
         for key in ("weight_preprocess", "weight_quantize"):
             if self.bits and getattr(self, key):
@@ -193,6 +202,10 @@ class QuantOptions:
         """The classes of the user's own, by option."""
         return {key: getattr(self, key) for key in CLASSES if getattr(self, key) is not None}
 
+    def holds_share(self, bits: int) -> bool:
+        """Whether an observed range on so many bits holds a share of what was observed; else all of it."""
+        return self.observed_range == "mse" or (self.observed_range == "auto" and bits <= FEW_BITS)
+
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
         return asdict(self)
@@ -209,8 +222,11 @@ class QuantOptions:
             if key not in known:
                 raise ConfigError(unknown("quantization option", key, known))
         options = cls(**values)
-        # Records from before these options were of symmetric grids, one for each tensor.
-        return options if "asymmetric" in values else replace(options, **_before_asymmetric(options))
+        # Records from before an option were made without what it does.
+        former = {key: value for key, value in _BEFORE.items() if key not in values}
+        if "asymmetric" not in values:
+            former |= _BEFORE_ASYMMETRIC
+        return replace(options, **{key: value for key, value in former.items() if getattr(options, key) is not None})
 
     def with_rule(self, rule: LayerRule) -> QuantOptions:
         """The options of a layer that a rule of `per_layer` is for.
@@ -237,11 +253,6 @@ class QuantOptions:
 
 # It is read by pydantic, which then refuses keys that do not exist.
 QuantOptions.__pydantic_config__ = {"extra": "forbid"}
-
-
-def _before_asymmetric(options: QuantOptions) -> dict[str, Any]:
-    former = {"asymmetric": False, "depthwise_ranges": "tensor"}
-    return {key: value for key, value in former.items() if getattr(options, key) is not None}
 
 
 def _layer_types(value: Any) -> tuple[str, ...]:
@@ -338,6 +349,8 @@ _CHOICES = {key: values for key, hint in get_type_hints(QuantOptions).items() if
 _SITUATIONAL = tuple(
     field.name for field in fields(QuantOptions) if field.default is None and field.name not in CLASSES
 )
+_BEFORE: dict[str, Any] = {"observed_range": "largest"}
+_BEFORE_ASYMMETRIC: dict[str, Any] = {"asymmetric": False, "depthwise_ranges": "tensor"}
 _NUMBER = (int, float)
 _RANGES: dict[str, tuple[str, Any, Any]] = {
     "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),

@@ -55,7 +55,8 @@ class QAT:
 
     Args:
         config: PaddleSlim's keys, what is left out keeping PaddleSlim's value, and those of `QuantOptions` (`name`,
-            `grid`, `skip`, `per_layer`, ...). `name` follows from `activation_preprocess_type` if it is left out.
+            `grid`, `skip`, `per_layer`, ...). `name` follows from `activation_preprocess_type` if it is left out, and
+            `observed_range` is `largest`, whatever the bits.
         weight_preprocess: a layer class in place of `weight_preprocess_type`.
         act_preprocess: a layer class in place of `activation_preprocess_type`.
         weight_quantize: a layer class in place of `weight_quantize_type`.
@@ -136,5 +137,7 @@ def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
     effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
     # PaddleSlim's clip has two sides, whatever the data says; other methods find out, as from YAML.
     upstream = options.name == "pact" and options.grid == "moving_average" and options.unsigned is not None
-    two_sided = {"unsigned": False} if upstream and "unsigned" not in given else {}
-    return replace(options, **{key: given[key] for key in effective}, **two_sided)
+    own: dict[str, Any] = {"unsigned": False} if upstream and "unsigned" not in given else {}
+    if options.observed_range is not None and "observed_range" not in given:
+        own["observed_range"] = "largest"
+    return replace(options, **{key: given[key] for key in effective}, **own)

@@ -160,6 +160,8 @@ def build(layer_name: str, options: QuantOptions) -> ActivationQuantizer:
     if options.grid == "moving_average" and not options.compat:
         return learned.LearnedAlphaMovingAverage(layer_name, options)
     bits = options.activation_bits
+    if _observes_share(options):
+        return two_ended.ShareOfAverageEnds(layer_name, options)
     if options.activation_quantize_type == "abs_max":
         return AbsMax(layer_name, bits)
     if options.activation_quantize_type == "range_abs_max":
@@ -173,7 +175,14 @@ def _two_ended(layer_name: str, options: QuantOptions) -> two_ended.TwoEnded:
         return two_ended.FixedEnds(layer_name, options)
     if options.name == "lsq":
         return learned_ends.LsqEnds(layer_name, options)
-    return (two_ended.AverageEnds if options.name == "qat" else learned_ends.LearnedClip)(layer_name, options)
+    if options.name == "pact":
+        return learned_ends.LearnedClip(layer_name, options)
+    return (two_ended.ShareOfAverageEnds if _observes_share(options) else two_ended.AverageEnds)(layer_name, options)
+
+
+def _observes_share(options: QuantOptions) -> bool:
+    observes = options.name == "qat" and options.activation_quantize_type == "moving_average_abs_max"
+    return observes and options.holds_share(options.activation_bits)
 
 
 def build_for_depthwise(layer_name: str, options: QuantOptions, channels: int) -> ActivationQuantizer:

@@ -108,6 +108,83 @@ class AbsMaxWeight(WeightQuantizer):
         return fake_quant.round_by_abs_max(weight, self.bits)[0]
 
 
+def least_squares_shares(rows: np.ndarray, levels: int) -> np.ndarray:
+    """The share of each row's largest magnitude whose grid has the least squared error, float32 [rows].
+
+    Args:
+        rows: float32 [rows, values]; a row of zeros has a share of 1.
+        levels: the integer that stands for the range.
+    """
+    magnitudes = np.abs(rows)
+    largest = magnitudes.max(axis=1, keepdims=True)
+    unit = np.where(largest > 0, largest, 1.0) / levels
+    found, least = np.ones(len(rows), np.float32), np.full(len(rows), np.inf)
+    for share in _SHARES:
+        step = unit * share
+        error = np.square(np.minimum(np.rint(magnitudes / step), levels) * step - magnitudes).sum(axis=1)
+        better = error < least
+        found[better], least[better] = share, error[better]
+    return found
+
+
+_SHARES = np.linspace(1.0, 0.05, 39, dtype=np.float32)
+
+
+class ShareOfLargestWeight(WeightQuantizer):
+    """Range: a share of the largest magnitude, of the whole weight or of each output channel.
+
+    The share is the one with the least squared error for the first weight that it sees, and stays. On 2 bits, whose
+    levels are -1, 0 and 1, the largest of some hundred values rounds nine of ten of the others to zero.
+
+    State: `_share`, float32 [1] or [channels]; 0 throughout before it is known.
+    """
+
+    def __init__(self, layer_name: str, bits: int, channels: int | None) -> None:
+        super().__init__(layer_name, bits)
+        self._whole, self._known = channels is None, False
+        self.register_buffer("_share", paddle.zeros([channels or 1]))
+
+    def forward(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """Round `weight`; the gradient passes straight through, to what lies beyond the range as well."""
+        return fake_quant.straight_through(weight, self._rounded_to_share)
+
+    def forget(self) -> None:
+        """Look again whether the share has a value."""
+        self._known = False
+
+    def limits(self, weight: paddle.Tensor) -> paddle.Tensor:
+        """The range, [1] or [channels]."""
+        if not self._known:
+            self.start(weight)
+        if self._whole:
+            return super().limits(weight) * self._share
+        return fake_quant.round_weight(weight, self.bits, self.axis)[1] * self._share
+
+    def start(self, weight: paddle.Tensor) -> None:
+        """Find the share, unless it has a value."""
+        if not self.stored("_share").any():
+            if not paddle.in_dynamic_mode():
+                raise self._not_started()
+            values = weight.numpy()
+            rows = values if self._whole else np.moveaxis(values, self.axis, 0)
+            self._share.set_value(
+                least_squares_shares(rows.reshape(len(self._share), -1), fake_quant.levels(self.bits))
+            )
+        self._known = True
+
+    def _rounded_to_share(self, weight: paddle.Tensor) -> paddle.Tensor:
+        limit = self.limits(weight)
+        if not self._whole:
+            shape = [1] * weight.ndim
+            shape[self.axis] = -1
+            limit = limit.reshape(shape)
+        held = paddle.maximum(paddle.minimum(weight, limit), -limit)
+        # The largest magnitude of what is cut off is the range itself.
+        if self._whole:
+            return fake_quant.round_by_abs_max(held, self.bits)[0]
+        return fake_quant.round_weight(held, self.bits, self.axis)[0]
+
+
 class _ObservedWeight(WeightQuantizer):
     """An observed range of a weight: it can always start from the weight itself."""
 
@@ -205,7 +282,10 @@ def build(layer_name: str, options: QuantOptions, weight: paddle.Tensor, axis: i
     kind = options.weight_quantize_type or _BY_PTQ_NAME[options.weight_quantizer]
     bits = options.weight_bits
     quantizer: WeightQuantizer
-    if kind == "channel_wise_abs_max":
+    if kind in ("channel_wise_abs_max", "abs_max") and options.holds_share(bits):
+        channels = weight.shape[axis] if kind == "channel_wise_abs_max" else None
+        quantizer = ShareOfLargestWeight(layer_name, bits, channels)
+    elif kind == "channel_wise_abs_max":
         quantizer = ChannelWiseAbsMaxWeight(layer_name, bits)
     elif kind == "abs_max":
         quantizer = AbsMaxWeight(layer_name, bits)

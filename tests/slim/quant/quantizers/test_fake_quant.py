@@ -110,7 +110,8 @@ def test_gradients_of_the_clip_agree_between_the_kernels_of_cpu_and_gpu(monkeypa
 
 @pytest.mark.parametrize("bits", BITS)
 def test_moving_average(bits):
-    quantizer = activations.build("layer", QuantOptions(name="qat", activation_bits=bits))
+    options = QuantOptions(name="qat", activation_bits=bits, observed_range="largest")
+    quantizer = activations.build("layer", options)
     accum = state = 1.0
     for _ in range(3):
         values, grad = activation()
@@ -179,7 +180,7 @@ SHAPES = {0: (6, 3, 3, 3), 1: (6, 4)}
 
 def weight_quantizer(kind: str, bits: int, axis: int, **options):
     values = RNG.normal(size=SHAPES[axis]).astype("float32")
-    chosen = QuantOptions(name="qat", weight_quantize_type=kind, weight_bits=bits, **options)
+    chosen = QuantOptions(name="qat", weight_quantize_type=kind, weight_bits=bits, observed_range="largest", **options)
     return values, weights.build("layer", chosen, paddle.to_tensor(values), axis)
 
 
