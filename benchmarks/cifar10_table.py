@@ -24,121 +24,29 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "configs" / "cifar10" / "resnet20.yaml"
-ARCHS = {"resnet8": "CIFARResNet8", "resnet20": "CIFARResNet20"}
-FLOAT_EPOCHS = {"resnet8": 3, "resnet20": 2}
-ENDS = "per_layer: [{layers: [first, last], weight_bits: 8, activation_bits: 8}]"
-TEACHER = "{teacher: START, weight: 0.5, temperature: 4.0}"
-BETTER_TEACHER = "{teacher: RESNET20, arch: CIFARResNet20, weight: 0.5, temperature: 4.0}"
+from cifar10_cells import ARCHS, CONFIG, PAPERS, ROOT, Cell, Runs, cells, command
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One row of the table.
-
-    Attributes:
-        network: `resnet8` or `resnet20`.
-        name: the row's name there.
-        slim: the `Slim` section in YAML, or None; `START` in it stands for the prefix of the network's float weights,
-            `RESNET20` for that of ResNet-20's after as many epochs as it gets.
-        start: whether it begins with the network's float weights.
-        tool: the command: `train` or `quantize`.
-    """
-
-    network: str
-    name: str
-    slim: str | None
-    start: bool = True
-    tool: str = "train"
-
-    @property
-    def key(self) -> str:
-        """How the cell is called on the command line, and its folder."""
-        return f"{self.network}/{self.name}"
-
-
-def low_bits(quantizer: str, bits: int) -> str:
-    """The `Slim.quant` mapping of a quantizer at one width, first and last layer at 8 bits."""
-    return f"{{{quantizer}, weight_bits: {bits}, activation_bits: {bits}, {ENDS}}}"
-
-
-def cells() -> list[Cell]:
-    """Every row, the ones that others start from first."""
-    rows = [Cell("resnet8", "float", None, start=False), Cell("resnet8", "float_on", None)]
-    quantizers = {"pact": "name: pact", "qat": "name: qat", "lsq": "name: lsq"}
-    for bits in (4, 8, 2, 3):
-        rows += [
-            Cell("resnet8", f"{name}_w{bits}a{bits}", f"{{quant: {low_bits(quantizer, bits)}}}")
-            for name, quantizer in quantizers.items()
-        ]
-    upstream = "name: pact, compat: paddleslim"
-    rows += [
-        Cell("resnet8", "ptq_w8a8", "{quant: {name: ptq}}", tool="quantize"),
-        Cell("resnet8", "pact_distill_w4a4", f"{{quant: {low_bits('name: pact', 4)}, distill: {TEACHER}}}"),
-        Cell("resnet8", "pact_upstream_w4a4", f"{{quant: {low_bits(upstream, 4)}}}"),
-        Cell("resnet8", "pact_upstream_w8a8", f"{{quant: {low_bits(upstream, 8)}}}"),
-    ]
-    for kept in (50, 70):
-        rows += [
-            Cell("resnet8", f"{criterion}_flops{kept}", f"{{prune: {{name: {criterion}, target_flops: 0.{kept}}}}}")
-            for criterion in ("fpgm", "l1_norm")
-        ]
-    rows += [
-        Cell("resnet8", "fpgm_flops50_pact_w8a8", "{prune: {name: fpgm, target_flops: 0.5}, quant: {name: pact}}"),
-        Cell("resnet20", "float", None, start=False),
-        Cell("resnet20", "pact_w4a4", f"{{quant: {low_bits('name: pact', 4)}}}"),
-        Cell("resnet20", "pact_w8a8", f"{{quant: {low_bits('name: pact', 8)}}}"),
-        Cell("resnet20", "fpgm_flops50", "{prune: {name: fpgm, target_flops: 0.5}}"),
-        Cell("resnet20", "float_on", None),
-        Cell("resnet8", "pact_distill20_w4a4", f"{{quant: {low_bits('name: pact', 4)}, distill: {BETTER_TEACHER}}}"),
-    ]
-    return rows
-
-
-def command(cell: Cell, work: Path) -> list[str]:
-    """What a user would type for the cell."""
-    start = f"{work}/{cell.network}/float/{ARCHS[cell.network]}/latest"
-    epochs, rate = (1, 0.01) if cell.start else (FLOAT_EPOCHS[cell.network], 0.1)
-    settings = {
-        "Arch.name": ARCHS[cell.network],
-        "Global.output_dir": work / cell.key,
-        "Global.epochs": epochs,
-        "Global.print_batch_step": 100,
-        "Optimizer.lr.learning_rate": rate,
-        "Optimizer.lr.warmup_epoch": 0 if cell.start else 0.25,
-        "DataLoader.Train.sampler.batch_size": 64,
-    }
-    if cell.slim:
-        better = f"{work}/resnet20/float_on/{ARCHS['resnet20']}/latest"
-        settings["Slim"] = cell.slim.replace("START", start).replace("RESNET20", better)
-    if (own := work / cell.key / ARCHS[cell.network] / "latest.pdstates").exists():
-        settings["Global.checkpoints"] = own.with_suffix("")
-    elif cell.start:
-        settings["Global.pretrained_model"] = start
-    options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
-    return [sys.executable, str(ROOT / "tools" / f"{cell.tool}.py"), "-c", str(CONFIG), *options]
-
-
-def run(cell: Cell, work: Path) -> None:
+def run(cell: Cell, runs: Runs) -> None:
     """Train or calibrate the cell, then predict in a fresh process; each of its files says that a step is done."""
+    work = runs.work
     folder = work / cell.key
     folder.mkdir(parents=True, exist_ok=True)
+    given = not cell.start and runs.float_weights(cell.network) == runs.start
     with (folder / "log.txt").open("a") as log:
-        if not (folder / "trained.json").exists():
-            made = command(cell, work)
+        if not given and not (folder / "trained.json").exists():
+            made = command(cell, runs)
             begun = time.perf_counter()
             subprocess.run(made, check=True, stdout=log, stderr=subprocess.STDOUT)
             described = [part.replace(str(work), "DIR").replace(f"{ROOT}/", "") for part in made[1:]]
             seconds = round(time.perf_counter() - begun, 1)
             write(folder / "trained.json", {**asdict(cell), "seconds": seconds, "command": ["python", *described]})
         name = "quantized" if cell.tool == "quantize" else "latest"
-        prefix = folder / ARCHS[cell.network] / name
+        prefix = runs.start if given else folder / ARCHS[cell.network] / name
         predict = [sys.executable, __file__, "--work", str(work), "--predict", cell.key, "--weights", str(prefix)]
         subprocess.run(predict, check=True, stdout=log, stderr=subprocess.STDOUT)
 
@@ -183,9 +91,10 @@ def paired(right: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
 def table(work: Path) -> str:
     """All finished cells in Markdown."""
     lines = [
-        "| network | cell | top-1 % | against `float_on` | multiply-adds | parameters | minutes |",
-        "|---" * 7 + "|",
+        "| network | cell | top-1 % | against `float_on` | paper % | multiply-adds | parameters | minutes |",
+        "|---" * 8 + "|",
     ]
+    sources: dict[str, list[str]] = {}
     for cell in cells():
         folder = work / cell.key
         if not (folder / "cost.json").exists():
@@ -193,20 +102,47 @@ def table(work: Path) -> str:
         right = np.load(folder / "right.npy")
         base = work / cell.network / "float_on" / "right.npy"
         against = "{:+.2f} ± {:.2f}".format(*paired(right, np.load(base))) if base.exists() else ""
-        spent = json.loads((folder / "trained.json").read_text())["seconds"] / 60
+        trained = folder / "trained.json"
+        spent = f"{json.loads(trained.read_text())['seconds'] / 60:.1f}" if trained.exists() else ""
+        paper, source = PAPERS.get(cell.name, (None, None)) if cell.network == "resnet20" else (None, None)
+        if source is not None:
+            sources.setdefault(source.split(":")[0], []).append(cell.name)
         size = json.loads((folder / "cost.json").read_text())
         lines.append(
-            f"| {cell.network} | {cell.name} | {100 * right.mean():.2f} | {against} | {size['flops']:,} "
-            f"| {size['params']:,} | {spent:.1f} |"
+            f"| {cell.network} | {cell.name} | {100 * right.mean():.2f} | {against} | {paper or ''} "
+            f"| {size['flops']:,} | {size['params']:,} | {spent} |"
         )
-    return "\n".join(lines) + "\n"
+    told = [f"{source}: {', '.join(names)}" for source, names in sources.items()]
+    return "\n".join([*lines, "", *told]) + "\n"
+
+
+def images_in(data: Path, work: Path) -> Path:
+    """The folder of images and lists, written to `work` where `data` has the official archive."""
+    if (data / "train_list.txt").is_file():
+        return data
+    from ppcls_compress.data.cifar10 import write_cifar10
+
+    write_cifar10(work / "images", [data])
+    return work / "images"
+
+
+def some_of(listed: Path, count: int, work: Path) -> Path:
+    """A list of so many images, evenly taken from a list of all."""
+    lines = listed.read_text().splitlines()
+    chosen = [lines[index * len(lines) // count] for index in range(count)] if count < len(lines) else lines
+    path = work / f"train_{count}.txt"
+    path.write_text("\n".join(chosen) + "\n")
+    return path
 
 
 def main() -> None:
     """Run what is left to do, or print the table."""
     sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the images and their lists, or of the official archive")
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--start", type=Path, help="float weights of ResNet-20, .pdparams, in place of training them")
+    parser.add_argument("--train-images", type=int, help="train the cells after the float start on so many; else all")
     parser.add_argument("--only", default="*", help="glob over <network>/<cell>")
     parser.add_argument("--list", action="store_true", help="print the cells that are still to do, and stop")
     parser.add_argument("--table", action="store_true", help="print the finished cells, and stop")
@@ -220,18 +156,24 @@ def main() -> None:
     if options.predict:
         predict(next(cell for cell in cells() if cell.key == options.predict), options.weights, work)
         return
-    if "CIFAR10_DIR" not in os.environ:
-        sys.exit("CIFAR10_DIR is not set; make the images with python -m ppcls_compress.data.cifar10 --out DIR")
+    if options.data is None:
+        parser.error("--data is needed: what python -m ppcls_compress.data.cifar10 --out DIR writes")
     todo = [
         cell
         for cell in cells()
         if fnmatch.fnmatch(cell.key, options.only) and not (work / cell.key / "cost.json").exists()
     ]
+    work.mkdir(parents=True, exist_ok=True)
+    data = images_in(options.data.resolve(), work)
+    os.environ["CIFAR10_DIR"] = str(data)
+    images = some_of(data / "train_list.txt", options.train_images, work) if options.train_images else None
+    start = options.start.resolve().with_suffix("") if options.start else None
+    runs = Runs(work, start, images)
     for cell in todo:
         sys.stdout.write(f"{cell.key}\n")
         sys.stdout.flush()
         if not options.list:
-            run(cell, work)
+            run(cell, runs)
 
 
 if __name__ == "__main__":
