@@ -2,7 +2,9 @@
 
     python benchmarks/peer_env.py paddleslim DIR             PaddleSlim 2.6.0 on the PaddlePaddle it was made for
     python benchmarks/peer_env.py paddleslim-paddle3 DIR     the same on PaddlePaddle 3.3.1, for `backend: paddleslim`
-    python benchmarks/peer_env.py torch-pruning DIR          Torch-Pruning 1.6.1
+    python benchmarks/peer_env.py torch-pruning DIR          Torch-Pruning 1.6.1, and torch for `cifar10_start.py`
+    python benchmarks/peer_env.py paddleclas DIR             PaddleClas' engine of 2021, as paddlex 2.1.0 has it
+    python benchmarks/peer_env.py nncf DIR                   NNCF 3.4.0, OpenVINO and ONNX Runtime
 
 DIR is created (an existing environment is kept and checked) and should lie outside the work tree. Needs Python 3.11.
 The last line printed is the interpreter to hand to the other scripts.
@@ -30,11 +32,13 @@ class Recipe:
         packages: installed with their dependencies.
         bare: installed without dependencies.
         check: run by the new interpreter; prints the versions.
+        path: folder in site-packages whose packages are to be importable.
     """
 
     packages: tuple[str, ...]
     bare: tuple[str, ...]
     check: str
+    path: str | None = None
 
 
 # cv2 and sklearn come first: PaddlePaddle 2.6.2 loaded before them segfaults in their OpenMP runtime.
@@ -51,6 +55,18 @@ from importlib.metadata import version
 print("torch-pruning", version("torch-pruning"), "torch", torch.__version__)
 """
 
+# Of PaddleClas itself, the registry has models only, without the engine; paddlex carries all of it.
+_CHECK_PADDLECLAS = """
+import cv2, sklearn, numpy, paddle
+from ppcls.engine.engine import Engine
+print("PaddleClas", "paddle", paddle.__version__, "numpy", numpy.__version__)
+"""
+
+_CHECK_NNCF = """
+import nncf, onnxruntime, openvino
+print("nncf", nncf.__version__, "openvino", openvino.__version__, "onnxruntime", onnxruntime.__version__)
+"""
+
 RECIPES = {
     "paddleslim": Recipe(("paddlepaddle==2.6.2", *UNDECLARED, *DECLARED), ("paddleslim==2.6.0",), _CHECK_PADDLESLIM),
     "paddleslim-paddle3": Recipe(
@@ -58,6 +74,13 @@ RECIPES = {
         ("paddleslim==2.6.0",),
         _CHECK_PADDLESLIM,
     ),
+    "paddleclas": Recipe(
+        ("paddlepaddle==3.3.1", "visualdl==2.5.3", "easydict", "ujson", "prettytable", "scipy", *UNDECLARED, *DECLARED),
+        ("paddleslim==2.6.0", "paddlex==2.1.0"),
+        _CHECK_PADDLECLAS,
+        "PaddleClas",
+    ),
+    "nncf": Recipe(("nncf==3.4.0", "openvino==2026.4.1", "onnxruntime==1.32.0", "onnx"), (), _CHECK_NNCF),
     "torch-pruning": Recipe(("torch==2.13.0", "numpy"), ("torch-pruning==1.6.1",), _CHECK_TORCH),
 }
 
@@ -75,8 +98,54 @@ def install(recipe: Recipe, directory: Path) -> Path:
     subprocess.run([*pip, *recipe.packages], check=True)
     if recipe.bare:
         subprocess.run([*pip, "--no-deps", *recipe.bare], check=True)
+    if recipe.path:
+        packages = next((directory / "lib").glob("python*/site-packages"))
+        (packages / "peer.pth").write_text(f"{packages / recipe.path}\n")
     subprocess.run([str(python), "-W", "ignore", "-c", recipe.check], check=True)
     return python
+
+
+class Missing(Exception):
+    """What a row needs and was not given."""
+
+
+class Peers:
+    """Interpreters of the peers' environments, set up when they are asked for.
+
+    Args:
+        folder: where environments are made; None makes none.
+        given: interpreters that are there already, by name.
+    """
+
+    def __init__(self, folder: Path | None, given: dict[str, str]) -> None:
+        self._folder, self._known = folder, dict(given)
+
+    def __getitem__(self, name: str) -> str:
+        """The interpreter of a peer.
+
+        Raises:
+            Missing: there is no environment, and no folder to make one in.
+        """
+        if name not in self._known:
+            if self._folder is None:
+                raise Missing(f"--peers DIR, or --python {name}=PATH")
+            python = self._folder / name / "bin" / "python"
+            recipe = RECIPES[name]
+            check = [str(python), "-W", "ignore", "-c", recipe.check]
+            if not python.exists() or subprocess.run(check, capture_output=True, check=False).returncode:
+                sys.stderr.write(f"{name}: setting up {self._folder / name}\n")
+                python = install(recipe, self._folder / name)
+            self._known[name] = str(python)
+        return self._known[name]
+
+    def packages(self, name: str) -> Path:
+        """The folder that a peer's packages are in.
+
+        Raises:
+            Missing: as above.
+        """
+        ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        return Path(subprocess.run([self[name], "-c", ask], capture_output=True, text=True, check=True).stdout.strip())
 
 
 def main() -> int:

@@ -1,12 +1,12 @@
 """Images per second of training, ours beside PaddleClas' engine: the same YAML, images and PaddlePaddle, in one run.
 
     python benchmarks/peer_env.py paddleclas ~/peers/paddleclas
-    python benchmarks/train_speed.py --paddleclas ~/peers/paddleclas/bin/python [--turns 3] [--network ...] [--json FILE]
+    python benchmarks/train_speed.py --paddleclas ~/peers/paddleclas/bin/python [--turns 3] [--json FILE]
 
-Both train MobileNetV3_small at 224 px on 500 x 375 JPEGs, crop and flip, batches of 32, with one thread, metrics and log
-lines included, evaluation and saving not. The sides take turns, each time in a process of its own. Counted is the time
-from one optimizer step to a later one, so that imports and the first batches are left out: on a busy machine that of the
-processor says more than that of the clock.
+Both train MobileNetV3_small at 224 px on 500 x 375 JPEGs, crop and flip, batches of 32, with one thread, metrics and
+log lines included, evaluation and saving not. The sides take turns, each time in a process of its own. Counted is the
+time from one optimizer step to a later one, so that imports and the first batches are left out: on a busy machine that
+of the processor says more than that of the clock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from common import emit, machine, run_child
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +101,7 @@ def ours(path: Path) -> None:
     sys.path.insert(0, str(ROOT))
     from ppcls_compress.commands.train import main
 
-    if main(["-c", str(path), "--no-report"]):
+    if main(["-c", str(path)]):
         raise SystemExit("training failed")
 
 
@@ -180,5 +179,4 @@ def show(args: argparse.Namespace, found: dict[str, list[dict[str, float]]]) -> 
 
 
 if __name__ == "__main__":
-    np.random.seed(0)
     main()

@@ -32,6 +32,7 @@ class InputRange:
         clip: a narrower range that the input is clipped to before it is rounded, or None.
         zero_point: on which of the integers 0 .. 2^bits - 1 zero lies, if neither on the lowest nor in the middle.
         factors: what the grid is multiplied by for each channel, the largest 1; None for one grid.
+        full_range: whether a symmetric grid has the lowest integer too, -8 of 4 bits.
     """
 
     limit: float
@@ -40,6 +41,7 @@ class InputRange:
     clip: float | None
     zero_point: int | None = None
     factors: tuple[float, ...] | None = None
+    full_range: bool = False
 
     @property
     def levels(self) -> int:
@@ -66,7 +68,8 @@ class InputRange:
         if self.bits == _STORED_BITS and self.clip is None:
             return None
         if self.clip is None:
-            return self.lowest, self.limit
+            below = self.full_range and not self.unsigned and self.zero_point is None
+            return self.lowest - below * self.scale, self.limit
         return (0.0 if self.unsigned else -self.clip), self.clip
 
 
@@ -150,7 +153,7 @@ def match(
             continue
         own = marked(node) or grid.input
         limit = observed[name] if own.limit is None else own.limit
-        inputs = InputRange(limit, own.bits, own.unsigned, own.clip, own.zero_point, own.factors)
+        inputs = InputRange(limit, own.bits, own.unsigned, own.clip, own.zero_point, own.factors, own.full_range)
         if inputs.clip is not None:
             notes.append(binding(name, inputs.clip, limit))
         axis, shared = output_channel_axis(node), len(grid.calls) > 1

@@ -206,6 +206,10 @@ class QuantOptions:
         """Whether an observed range on so many bits holds a share of what was observed; else all of it."""
         return self.observed_range == "mse" or (self.observed_range == "auto" and bits <= FEW_BITS)
 
+    def holding_largest(self) -> QuantOptions:
+        """The options with observed ranges that hold the largest value, as PaddleSlim's do on any bits."""
+        return self if self.observed_range is None else replace(self, observed_range="largest")
+
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
         return asdict(self)

@@ -137,7 +137,6 @@ def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
     effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
     # PaddleSlim's clip has two sides, whatever the data says; other methods find out, as from YAML.
     upstream = options.name == "pact" and options.grid == "moving_average" and options.unsigned is not None
-    own: dict[str, Any] = {"unsigned": False} if upstream and "unsigned" not in given else {}
-    if options.observed_range is not None and "observed_range" not in given:
-        own["observed_range"] = "largest"
-    return replace(options, **{key: given[key] for key in effective}, **own)
+    two_sided = {"unsigned": False} if upstream and "unsigned" not in given else {}
+    options = replace(options, **{key: given[key] for key in effective}, **two_sided)
+    return options if "observed_range" in given else options.holding_largest()

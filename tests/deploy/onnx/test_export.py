@@ -260,6 +260,8 @@ def test_the_libraries_that_edit_graphs_tell_nothing(tmp_path, caplog):
         {"name": "lsq"},
         {"name": "ptq"},
         {"weight_bits": 4, "activation_bits": 4},
+        {"name": "lsq", "weight_bits": 3, "activation_bits": 3},
+        {"name": "qat", "weight_bits": 3, "activation_bits": 3},
     ],
     ids=lambda options: " ".join(map(str, options.values())),
 )
