@@ -100,8 +100,11 @@ def demo(folder: str) -> dict[str, list[str]]:
         "analyze": configured("analyze", dense, dense, *ptq),
         "sensitivity": configured("sensitivity", dense, dense, "--images", "60"),
         "export_model": configured("export_model", pact, pact, "--format", "all"),
+        "export_model, float": configured("export_model", dense, dense),
         "infer": [*start, "infer", "--artifact", f"output/{pact}/inference", "--images", "dataset/digits/images/7"],
         "benchmark": [*start, "benchmark", "--artifacts", f"output/{pact}/inference", "--rounds", "9"],
+        "report": [*start, "report", f"dense=output/{dense}", f"int8=output/{pact}", "--rounds", "9"],
+        "profile": configured("profile", dense, None, "--runtime", "onnx-ort"),
         "check_configs": [*start, "check_configs", f"{ROOT}/configs/quick_start"],
     }
 

@@ -73,18 +73,19 @@ def cards(found: Sequence[tuple[str, str]]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    lines = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    """A table of cells that are HTML; columns of sentences are broken into lines, those of numbers are not."""
+    texts = {i for row in rows for i, cell in enumerate(row) if len(cell) > _SENTENCE and " " in cell}
+    kinds = [' class="text"' if i in texts else "" for i in range(len(head))]
+    titles = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(head, kinds, strict=True))
+    lines = "\n".join(f"<tr>{''.join(map(_cell, row, kinds))}</tr>" for row in rows)
     return wide(f"<table><thead><tr>{titles}</tr></thead><tbody>\n{lines}\n</tbody></table>")
 
 
-def _cell(content: str) -> str:
-    """Sentences are broken into lines, numbers are not."""
-    return f'<td class="text">{content}</td>' if len(content) > _SENTENCE and " " in content else f"<td>{content}</td>"
-
-
 _SENTENCE = 40
+
+
+def _cell(content: str, kind: str) -> str:
+    return f"<td{kind}>{content}</td>"
 
 
 def wide(content: str) -> str:

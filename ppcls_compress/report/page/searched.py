@@ -11,6 +11,8 @@ from ppcls_compress.report.page.charts import Frame, Mark, points
 from ppcls_compress.report.page.html import Folded, Part, Section, cards, table
 
 _LONG = 20
+_FAR = 8
+"""So many times the points that may be lost are drawn."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,21 @@ def headline(search: Search) -> str:
 
 def section(search: Search) -> Section:
     """A chart of cost and loss, and a table with why each was not chosen."""
-    marks = [
-        Mark(row["name"], 100 * row[f"{search.cost}_share"], row["drop_points"], _kind(row), row["name"])
-        for row in search.rows
-        if "drop_points" in row
-    ]
-    parts: list[Part] = [f"<p>{_explained(search)}</p>"]
-    if marks:
+    tried = [row for row in search.rows if "drop_points" in row]
+    near = [row for row in tried if row["drop_points"] <= _FAR * max(search.max_drop, 0.5) or not row["lost"]]
+    parts: list[Part] = [f"<p>{_explained(search, len(tried) - len(near))}</p>"]
+    if near:
+        near.sort(key=lambda row: not row["lost"])  # the chosen one on top
+        shares = [100 * row[f"{search.cost}_share"] for row in near]
+        pairs = zip(near, shares, strict=True)
+        marks = [Mark(row["name"], share, row["drop_points"], _kind(row), _label(row)) for row, share in pairs]
         frame = Frame("what was tried", f"{search.cost}, % of the dense network's", "points lost on images that choose")
         limit = None if search.share is None else 100 * search.share
         parts.append(points(marks, frame, (limit, search.max_drop)))
     rows = [
         [
             escape(str(row["name"])),
-            escape(str(row.get("title", ""))),
+            escape(str(row.get("candidate", ""))),
             f"{row['drop_points']:+.2f}" if "drop_points" in row else "",
             f"{row[f'{search.cost}_share']:.1%}" if f"{search.cost}_share" in row else "",
             escape(str(row["lost"])) or "<b>chosen</b>",
@@ -75,9 +78,14 @@ def section(search: Search) -> Section:
     return Section("What was tried", parts)
 
 
-def _explained(search: Search) -> str:
+def _explained(search: Search, left_out: int) -> str:
     chosen = ", in green the one that was chosen" if search.promise else ""
-    return f"The red lines may not be passed{chosen}; in blue those that no other betters in both."
+    far = f" Not drawn: {left_out} that lost more than {_FAR} times what is allowed." if left_out else ""
+    return f"The red lines may not be passed{chosen}; in blue those that no other betters in both.{far}"
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    return row["name"] if row["pareto"] or not row["lost"] else ""
 
 
 def _kind(row: Mapping[str, Any]) -> str:
