@@ -19,7 +19,41 @@ def project(tmp_path):
     (tmp_path / "inference.yml").write_text(foreign.PREPROCESS)
     foreign.photos(tmp_path / "photos")
     (tmp_path / "five.txt").write_text("00.png 4\n")
+    (tmp_path / "no_images").mkdir()
+    (tmp_path / "no_images" / "00.png").write_bytes(b"no picture")
     return tmp_path
+
+
+def _two_inputs():
+    return foreign.model(("photo)", "photo, float[1, 4] more)"), ("Softmax <axis = 1> (g)", "Add (g, more)"))
+
+
+def _larger():
+    return foreign.model(("3, 16, 16", "3, 32, 32"))
+
+
+def _without_layers():
+    return foreign.onnx.parser.parse_model(
+        """<ir_version: 7, opset_import: ["" : 13]> net (float[1, 3, 16, 16] photo) => (float[1, 3] scores) {
+            a = GlobalAveragePool (photo)  scores = Flatten (a)
+        }"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (_two_inputs, "takes 2 inputs (photo, more); a model of one image is needed"),
+        (_larger, "takes images [3, 32, 32], its preprocessing gives [3, 16, 16]"),
+        (_without_layers, "nothing in the model can be quantized: it has no convolution and no linear layer"),
+    ],
+)
+def test_models_that_cannot_be_quantized_are_one_line_and_leave_nothing(project, capsys, model, expected):
+    (project / "model.onnx").write_bytes(model().SerializeToString())
+    assert quantize(project) == 2
+    (line,) = errors(capsys)
+    assert expected in line
+    assert not (project / "out").exists()
 
 
 def quantize(root, *more):
@@ -47,6 +81,7 @@ def test_an_exported_model_is_quantized_compared_and_evaluated(project, capsys):
     [
         (("--images", "{root}/none"), "--images: {root}/none does not exist"),
         (("--images", "{root}/model.onnx"), "{root}/model.onnx: not an image"),
+        (("--images", "{root}/no_images"), "00.png: "),
         (("--preprocess", "{root}/photos.txt"), "photos.txt: "),
         (("--model", "{root}/photos"), "{root}/photos: holds no model"),
         (("--gives", "label_probabilities"), "--gives: label_probabilities asked for, but the model ends in Softmax"),

@@ -105,7 +105,7 @@ def open_network(
 
 def _from_onnx(source: Source, images: np.ndarray, name: str | None, folder: Path) -> tuple[Any, np.ndarray]:
     original = foreign.read(source.path)
-    found = foreign.common_form(original, source.path, name)
+    found = foreign.common_form(original, source.path, name, in_rows=True)
     foreign.sized(found, images.shape[1:], source.path)
     return found, _original_answer(original, found, images, source.path)
 
@@ -124,6 +124,7 @@ def _original_answer(original: Any, found: Any, images: np.ndarray, path: Path) 
         taken = session.get_inputs()[0]
         size = taken.shape[0] if isinstance(taken.shape[0], int) else len(images)
         repeated = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
+        repeated = repeated.reshape(len(repeated), -1) if len(taken.shape) == 2 else repeated
         parts = [
             session.run([name], {taken.name: repeated[start : start + size]})[0]
             for start in range(0, len(repeated), size)

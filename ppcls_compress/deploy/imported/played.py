@@ -49,7 +49,7 @@ class Played(paddle.nn.Layer):
         watched = [name for name, layer in self._found.items() if layer._forward_pre_hooks]
         answer, read = self._sessions[rounded](watched, images.numpy())
         for name in watched:
-            self._found[name](paddle.to_tensor(read[name]))
+            layered.show(self._found[name], read[name])
         return paddle.to_tensor(answer)
 
     def _session(self, rounded: Collection[str]) -> _Session:

@@ -82,13 +82,14 @@ def _tensors(graph: Any) -> list[Any]:
     return found
 
 
-def common_form(model: Any, path: Path, output: str | None = None) -> Any:
+def common_form(model: Any, path: Path, output: str | None = None, *, in_rows: bool = False) -> Any:
     """A copy with one image in and one answer out, a free batch size, and a known operator set.
 
     Args:
         model: that `read` gave.
         path: for messages.
         output: the name of the answer, where there are several.
+        in_rows: whether it may also take the values of an image in a row.
 
     Raises:
         UserError: it has two inputs, takes or gives anything else, or is quantized already.
@@ -101,7 +102,7 @@ def common_form(model: Any, path: Path, output: str | None = None) -> Any:
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise UserError(f"{path}: takes {len(inputs)} inputs ({names}); a model of one image is needed")
-    _check_input(inputs[0], path)
+    _check_input(inputs[0], path, (2, 4) if in_rows else (4,))
     answer = _answer(graph, path, output)
     del graph.output[:]
     graph.output.append(answer)
@@ -113,12 +114,13 @@ def common_form(model: Any, path: Path, output: str | None = None) -> Any:
     return found
 
 
-def _check_input(value: Any, path: Path) -> None:
+def _check_input(value: Any, path: Path, ranks: Sequence[int]) -> None:
     kind, sizes = value.type.tensor_type, dimensions(value)
-    if kind.elem_type != _FLOAT or sizes is None or len(sizes) != 4:
+    if kind.elem_type != _FLOAT or sizes is None or len(sizes) not in ranks:
         element = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
         shown = "of unknown shape" if sizes is None else [size or "?" for size in sizes]
-        raise UserError(f"{path}: takes {element} {shown}; float images [N, C, H, W] are needed")
+        rows = ", or their values in rows [N, C x H x W]," if 2 in ranks else ""
+        raise UserError(f"{path}: takes {element} {shown}; float images [N, C, H, W]{rows} are needed")
 
 
 def dimensions(value: Any) -> list[int] | None:
@@ -182,7 +184,7 @@ def _free_batch(model: Any) -> None:
 
 
 def sized(model: Any, image_shape: Sequence[int], path: Path) -> None:
-    """Write down the size of an image, in place.
+    """Write down the size of an image, in place; one whose values are taken in a row is flattened first.
 
     Raises:
         UserError: the model takes another one.
@@ -190,6 +192,9 @@ def sized(model: Any, image_shape: Sequence[int], path: Path) -> None:
     (image,) = (
         value for value in model.graph.input if value.name not in {tensor.name for tensor in model.graph.initializer}
     )
+    if len(dimensions(image)) == 2:
+        _flatten_first(model.graph, image, image_shape, path)
+        (image,) = model.graph.input
     taken = dimensions(image)[1:]
     if any(size not in (0, given) for size, given in zip(taken, image_shape, strict=True)):
         shown = ", ".join(str(size or "?") for size in taken)
@@ -201,6 +206,21 @@ def sized(model: Any, image_shape: Sequence[int], path: Path) -> None:
         dim.ClearField("dim_param")
         dim.dim_value = size
     _check_tensors(model, path)
+
+
+def _flatten_first(graph: Any, rows: Any, image_shape: Sequence[int], path: Path) -> None:
+    """Let an image be the input of a graph that takes rows of values, the only one left."""
+    (taken,), count = dimensions(rows)[1:], math.prod(image_shape)
+    if taken not in (0, count):
+        raise UserError(
+            f"{path}: takes {taken} values in a row, its preprocessing gives {list(image_shape)}, which are {count}; "
+            "name the right one with --preprocess or -c"
+        )
+    name = f"{rows.name}_image"
+    image = onnx.helper.make_tensor_value_info(name, _FLOAT, [None, None, None, None])
+    del graph.input[:]
+    graph.input.append(image)
+    graph.node.insert(0, onnx.helper.make_node("Flatten", [name], [rows.name], axis=1))
 
 
 def _check_tensors(model: Any, path: Path) -> None:

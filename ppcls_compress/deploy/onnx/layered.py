@@ -6,6 +6,7 @@ layer what it reads. Here ONNX Runtime computes the graph, with what its weighte
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,8 +105,26 @@ class _Fed(paddle.nn.Layer):
         """Images [N, C, H, W]; what the graph answers to them in float."""
         read, answer = self._run(images.numpy())
         for name, tensor in self._reads.items():
-            getattr(self, name)(paddle.to_tensor(read[tensor]))
+            show(getattr(self, name), read[tensor])
         return paddle.to_tensor(answer)
+
+
+class _ShownError(Exception):
+    """All who watch a layer have seen its input; what it gives, the graph has computed already."""
+
+
+def show(layer: paddle.nn.Layer, x: np.ndarray) -> None:
+    """Let those who watch a layer, by hooks before its forward pass, see its input, without computing the layer."""
+
+    def stop(*_: Any) -> None:
+        raise _ShownError
+
+    last = layer.register_forward_pre_hook(stop)
+    try:
+        with contextlib.suppress(_ShownError):
+            layer(paddle.utils.dlpack.from_dlpack(x.__dlpack__()))  # without the copy that to_tensor makes
+    finally:
+        last.remove()
 
 
 def _reader(model: ir.Model, names: list[str]) -> Any:

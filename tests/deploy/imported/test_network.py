@@ -54,6 +54,16 @@ def test_functions_of_the_file_are_written_out(tmp_path):
     np.testing.assert_allclose(found.runner()(IMAGES), 2 * IMAGES.reshape(3, -1) @ weight, rtol=1e-3, atol=1e-3)
 
 
+def test_a_model_that_takes_values_in_rows_is_given_images(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 768] x) => (float[n, 4] y) { y = MatMul (x, w) }"""
+    proto = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).standard_normal((768, 4)).astype(np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    written(tmp_path, proto)
+    found = network.open_network(source.find(tmp_path), IMAGES)
+    np.testing.assert_allclose(found.runner()(IMAGES), IMAGES.reshape(3, -1) @ weight, rtol=1e-3, atol=1e-3)
+
+
 def test_weights_in_a_file_beside_the_model_are_read(tmp_path):
     weight = onnx.numpy_helper.to_array(foreign.model().graph.initializer[0])
     (tmp_path / "weights.bin").write_bytes(b"1234" + weight.tobytes())
@@ -86,7 +96,8 @@ def test_weights_elsewhere_are_not_read(tmp_path, facts, expected):
     ("changes", "expected"),
     [
         ([("photo)", "photo, float[1, 4] more)"), ("Softmax <axis = 1> (g)", "Add (g, more)")], "takes 2 inputs"),
-        ([("float[1, 3, 16, 16]", "float[1, 768]")], r"takes float \[1, 768\]; float images"),
+        ([("float[1, 3, 16, 16]", "float[1, 3, 768]")], r"takes float \[1, 3, 768\]; float images"),
+        ([("float[1, 3, 16, 16]", "float[1, 64]")], r"takes 64 values in a row, its preprocessing gives \[3, 16, 16\]"),
         ([("float[1, 3, 16, 16]", "float16[1, 3, 16, 16]")], "takes float16"),
         ([("scores) {", "scores, float[1, 8, 1, 1] e) {")], r"gives 2 outputs \(scores, e\); name the one"),
         ([("float[1, 4] scores", "float[1, 8, 1, 1] e")], "class scores, attributes or features"),

@@ -54,13 +54,18 @@ def answers(model, folder, name="onnxruntime", images=IMAGES[0]):
 def test_each_layer_computes_what_its_node_does():
     model, folded = graph()
     found = layered(model, folded)
-    outputs = {}
-    for name, layer in found.network.named_sublayers():
-        layer.register_forward_post_hook(lambda layer, given, got, name=name: outputs.update({name: got.numpy()}))
+    read = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given, name=name: read.update({name: given[0]}))
+        for name, layer in found.network.named_sublayers()
+    ]
     import onnx
     import paddle
 
     answer = found.network(paddle.to_tensor(IMAGES[0])).numpy()
+    for hook in hooks:
+        hook.remove()
+    outputs = {name: getattr(found.network, name)(x).numpy() for name, x in read.items()}
     watched = to_proto(copied(model))
     for item in found.nodes.values():
         watched.graph.output.append(onnx.helper.make_tensor_value_info(item.outputs[0].name, 1, None))

@@ -49,10 +49,8 @@ class Histogram:
         largest = max(-lowest, highest)
         # Powers of two as upper edges: two histograms then merge by adding neighbouring bins, exactly.
         top = float(2.0 ** np.ceil(np.log2(largest))) if largest > 0 else 0.0
-        # An odd stride does not fall in step with rows whose length is a power of two.
-        stride = flat.size // SAMPLES | 1
-        thinned = flat[::stride]
-        above, below = (_counted(part, top) for part in (thinned, -thinned[thinned < 0]))
+        few = thinned(flat, SAMPLES)
+        above, below = (counted(part, BINS, top) for part in (few[few >= 0], -few[few < 0]))
         return cls(above + below, below, top, lowest, highest)
 
     @classmethod
@@ -118,6 +116,12 @@ class Histogram:
         return np.concatenate([merged, np.zeros(BINS - merged.size)])
 
 
-def _counted(values: np.ndarray, top: float) -> np.ndarray:
-    """Counts of the values from 0 to `top`; what is below zero is left out."""
-    return np.histogram(values, bins=BINS, range=(0.0, top or 1.0))[0].astype(np.float64)
+def thinned(values: np.ndarray, count: int) -> np.ndarray:
+    """About `count` of the values, from all over the array, or all of fewer, [n]."""
+    # An odd stride does not fall in step with rows whose length is a power of two.
+    return values.reshape(-1)[:: values.size // count | 1]
+
+
+def counted(magnitudes: np.ndarray, bins: int, top: float) -> np.ndarray:
+    """Counts of magnitudes from 0 to `top` in equal bins, float64 [bins]."""
+    return np.histogram(magnitudes, bins=bins, range=(0.0, top or 1.0))[0].astype(np.float64)
