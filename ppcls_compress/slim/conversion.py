@@ -34,11 +34,16 @@ def prepare() -> None:
 
 
 class _ByFunction(program_translator.FunctionCache):
-    """As Paddle's cache of converted functions, which it asks for all but methods."""
+    """As Paddle's cache of converted functions, which it asks for all but methods.
+
+    A converted function holds the globals of its module as they were, so that methods are converted anew for each
+    program; what source text becomes is Paddle's to keep.
+    """
 
     def __init__(self, cache: program_translator.FunctionCache) -> None:
         super().__init__()
         self._cache = cache
+        self._code_to_ast_caches = cache._code_to_ast_caches
         self._methods: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     def convert_with_cache(self, func: Callable[..., Any]) -> Callable[..., Any]:

@@ -53,6 +53,14 @@ class Decorated(Block):
         return x + self.scale
 
 
+FACTOR = 2
+
+
+class ReadsGlobals(nn.Layer):
+    def forward(self, x):
+        return x * FACTOR
+
+
 @pytest.fixture
 def net():
     blocks = nn.Sequential(Block(2, 1), Block(3, 2), Other(5, 1), Decorated(7, 1), Block(2, 3), Decorated(2, 1))
@@ -66,6 +74,14 @@ def test_layers_of_one_class_are_written_as_they_are(net, tmp_path):
     for count in (1, 3):
         x = paddle.randn([count, 4])
         np.testing.assert_allclose(saved(x).numpy(), net(x).numpy(), rtol=1e-5)
+
+
+def test_globals_count_as_they_are_when_a_program_is_built(tmp_path, monkeypatch):
+    x = paddle.ones([1, 4])
+    for factor in (2, 3):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        save_program(nn.Sequential(ReadsGlobals()), str(tmp_path / "net"), [InputSpec([None, 4], "float32")])
+        assert paddle.jit.load(str(tmp_path / "net"))(x).numpy().tolist() == [[factor] * 4]
 
 
 def test_each_function_is_converted_once(net, tmp_path, monkeypatch):
