@@ -49,7 +49,7 @@ class Case:
         auto: `Slim.auto`.
         overrides: of the configuration.
         dense_epochs: of the dense training; 0 for `weights`.
-        rate: the learning rate of dense training; the search takes a fifth of it.
+        rate: the learning rate of dense training; the search takes half of it.
         weights: of the dense network.
     """
 
@@ -193,7 +193,7 @@ def dense(case: Case, work: Path) -> list[str]:
         )
     # What the teacher of a search is, and what it starts from, is the same file.
     return [*words, "-o", f"Global.pretrained_model={str(weights).removesuffix('.pdparams')}",
-            "-o", f"Optimizer.lr.learning_rate={case.rate / 5:g}", "-o", "Optimizer.lr.warmup_epoch=0"]  # fmt: skip
+            "-o", f"Optimizer.lr.learning_rate={case.rate / 2:g}", "-o", "Optimizer.lr.warmup_epoch=0"]  # fmt: skip
 
 
 def searched(case: Case, folder: Path, config: list[str]) -> tuple[int, float]:
