@@ -124,6 +124,8 @@ def place(text: str) -> tuple[str, str | None]:
         return next(kind.name for kind in formats.values() if kind.runtimes[0].name == name), None
     if name not in formats:
         raise ValueError(unknown("format or runtime", name, dict.fromkeys((*formats, *RUNTIMES))))
+    if formats[name].elsewhere:
+        raise ValueError(f"{name} is for {formats[name].elsewhere}, whose times no machine here tells")
     names = [item.name for item in formats[name].runtimes]
     if at and runtime not in names:
         raise ValueError(f"{name} does not run in {runtime!r}; it runs in {' and '.join(names)}")

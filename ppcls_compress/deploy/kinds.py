@@ -140,6 +140,7 @@ class Format:
         any_grid: whether its kernels know zero points other than 0 and ranges per channel.
         explain: the files of a quantized network that is not what was trained, and images [N, C, H, W], to words on the
             layer whose ranges explain it, or None; None where nobody can tell.
+        elsewhere: what it is meant for, where that does not run here: its runtimes compare it only, and time nothing.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Format:
     selectable: bool = True
     any_grid: bool = True
     explain: Callable[[Job, Path, np.ndarray], str | None] | None = None
+    elsewhere: str = ""
 
     def require(self) -> None:
         """Check that the packages are there that an export takes, which writes the format and runs it to compare.

@@ -49,7 +49,7 @@ class Entry:
         """What runs it, and in which precision where there is a choice; one for a format and its companions."""
         kind = formats.get(self.format)
         kind = next((other for other in formats.FORMATS.values() if kind.name in other.companions), kind)
-        title = kind.runtime(self.within).title
+        title = kind.runtime(self.within).title + (f", in place of {kind.elsewhere}" if kind.elsewhere else "")
         return f"{title}, own precision" if self.reduced else title
 
     @property

@@ -29,6 +29,7 @@ def test_a_runtime_names_a_format_or_what_runs_it(text, place):
         ({"target": {"speed": 0.5}}, "Slim.auto.target: unknown key 'speed'"),
         ({"runtime": "openvimo"}, "Slim.auto.runtime: unknown format or runtime 'openvimo'; did you mean 'openvino'?"),
         ({"runtime": "onnx-openvino@onnxruntime"}, "Slim.auto.runtime: onnx-openvino does not run in 'onnxruntime'"),
+        ({"runtime": "onnx-rknn"}, "Slim.auto.runtime: onnx-rknn is for RKNN, whose times no machine here tells"),
         ({"budget": {"trials": 0}}, "Slim.auto.budget.trials: expected greater than or equal to 1, found 0"),
         ({"minimise": "bytes"}, "Slim.auto: unknown key 'minimise'; did you mean 'minimize'?"),
     ],

@@ -123,6 +123,7 @@ FORMATS = (
         rounds_more=True,
         fixed=True,
         any_grid=False,
+        elsewhere="TensorRT",
     ),
     Format(
         name="onnx-rknn",
@@ -138,5 +139,6 @@ FORMATS = (
         rounds_more=True,
         fixed=True,
         any_grid=False,
+        elsewhere="RKNN",
     ),
 )

@@ -107,5 +107,6 @@ FORMATS = (
         mean=0.05,
         write=_write_lite,
         any_grid=False,
+        elsewhere="Paddle Lite",
     ),
 )
