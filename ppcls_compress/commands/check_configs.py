@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> None:
         with shown("loading PaddlePaddle"):  # once, before the processes fork
             from ppcls_compress.commands import dry_run, train  # noqa: F401
             from ppcls_compress.deploy.paddle import inference  # noqa: F401
-            from ppcls_compress.slim import conversion
+            from ppcls_compress.slim import tracing
 
-            conversion.prepare()
+            tracing.prepare()
     found = _told(known, rest, args, workers, kept)
     sys.stdout.write("\n".join(totals(found.values())) + "\n")
     bad = [outcome for outcome in found.values() if outcome.status != "ok"]

@@ -11,7 +11,6 @@ import paddle
 from paddle.nn.layer import layers
 from paddle.pir import core
 
-from ppcls_compress.slim.conversion import converted_once
 from ppcls_compress.slim.exchanging import exchanged
 from ppcls_compress.slim.left_behind import without_what_forward_left
 
@@ -67,11 +66,25 @@ def lean_builder(model: paddle.nn.Layer) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(clean_builder(model))
         stack.enter_context(_without_call_stacks())
-        if paddle.__version__.startswith(_LEAN_ON):
+        if _is_known():
+            from ppcls_compress.slim.conversion import converted_once  # which needs what these versions have inside
+
             stack.enter_context(converted_once())
             stack.enter_context(exchanged(layers, "name_struct", nullcontext))
             stack.enter_context(exchanged(core, "create_parameter", _by_example(core.create_parameter)))
         yield
+
+
+def prepare() -> None:
+    """Have Paddle list what it lists once in a process, before processes are forked that build programs."""
+    if _is_known():
+        from ppcls_compress.slim import conversion
+
+        conversion.prepare()
+
+
+def _is_known() -> bool:
+    return paddle.__version__.startswith(_LEAN_ON)
 
 
 @contextmanager
