@@ -73,9 +73,8 @@ def test_nothing_but_the_ranges_changes():
     before = {key: value.numpy() for key, value in model.state_dict().items()}
     quant.calibrate(model, [IMAGES])
     changed = {key for key, value in model.state_dict().items() if not np.array_equal(before[key], value.numpy())}
-    assert changed == {
-        f"{layer}._fake_quant_input.{key}" for layer in (0, 4, 6) for key in ("log_alpha", "_previous", "_sides")
-    }
+    keys = ("log_alpha", "_previous", "_sides")
+    assert changed == {f"{layer}._fake_quant_input.{key}" for layer in (0, 4, 6) for key in keys}
     assert [layer.training for layer in model] == [True, False, True, True, True, True, True]
     assert not model[0]._forward_pre_hooks
 
