@@ -48,6 +48,16 @@ def started_processes(monkeypatch):
 
 
 @pytest.fixture
+def small_classifiers(monkeypatch):
+    """AlexNet and VGG with few units in their linear layers, for small images: of the same structure, in no time."""
+    from ppcls_compress.models import alexnet, vgg
+
+    for module, places in ((alexnet, 1), (vgg, 2)):
+        monkeypatch.setattr(module, "_SIDE", places)
+        monkeypatch.setattr(module, "_WIDE", 512)
+
+
+@pytest.fixture
 def file_server(tmp_path, monkeypatch):
     """A local web server of `files` and an empty cache folder; a path that starts with /cut breaks off half-way."""
     monkeypatch.setenv("PPCLS_COMPRESS_CACHE", str(tmp_path / "cache"))

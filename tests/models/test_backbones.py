@@ -85,6 +85,7 @@ def test_a_deep_copy_is_equal_and_independent(name):
 
 
 # What is written as ONNX in the tests of formats is saved so on the way.
+@pytest.mark.usefixtures("small_classifiers")
 @pytest.mark.parametrize("name", ["CIFARResNet8", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
 def test_saves_with_a_dynamic_batch(name, tmp_path):
     net = set_reference_weights(models.build(name, class_num=3))
@@ -104,6 +105,7 @@ def without_dropout(net):
     return net
 
 
+@pytest.mark.usefixtures("small_classifiers")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_learns(name):
     paddle.seed(0)

@@ -270,6 +270,7 @@ def test_networks_have_the_published_size(name, millions):
     assert abs((parameters - running) / 1e6 / millions - 1) < 0.02
 
 
+@pytest.mark.usefixtures("small_classifiers")
 def test_vgg_stops_the_gradient_of_its_first_blocks():
     frozen = {name for name, parameter in models.build("VGG11", stop_grad_layers=2).named_parameters()
               if parameter.stop_gradient}  # fmt: skip

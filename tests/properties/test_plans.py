@@ -17,7 +17,7 @@ SHAPE = [1, 3, 6, 6]
 UNEVEN = (0.3, 0.45, 0.1, 0.6, 0.2, 0.0, 0.7)
 FAST_VISION = ("shufflenet_v2_x0_25", "mobilenet_v3_small")
 SLOW_VISION = ("densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "resnet18",
-               "resnext50_32x4d", "squeezenet1_1", "wide_resnet50_2")  # fmt: skip
+               "resnext50_32x4d", "squeezenet1_1")  # fmt: skip
 
 
 def uneven(names):
@@ -115,6 +115,7 @@ CONVOLUTIONAL = [name for name in SMALLEST if not name.startswith("SwinTransform
 """A transformer's one convolution is tied to layer norms; `prune_type: all` prunes its linear layers."""
 
 
+@pytest.mark.usefixtures("small_classifiers")
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in CONVOLUTIONAL])
 def test_all_ways_agree_on_native_backbones(name):
     size = side(name, 32 if name.startswith("CIFAR") else 64)

@@ -14,6 +14,7 @@ from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.prune import PruneOptions
 from ppcls_compress.slim.prune import apply_record, prune
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
 FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "squeezenet1_1", "resnet18", "LeNet"]
 SLOW = ["alexnet", "densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
         "resnet50", "resnext50_32x4d", "shufflenet_v2_swish", "squeezenet1_0", "vgg11", "wide_resnet50_2"]  # fmt: skip

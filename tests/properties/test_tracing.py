@@ -18,9 +18,10 @@ from ppcls_compress.slim.prune.trace.rules import reshaping
 from ppcls_compress.slim.prune.trace.trace import trace
 from ppcls_compress.slim.tracing import clean_builder
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
 FAST = ["mobilenet_v3_small", "shufflenet_v2_x0_25", "LeNet", "CIFARResNet8", "PPLCNet_x0_25"]
 SLOW = ["densenet121", "googlenet", "inception_v3", "mobilenet_v1", "mobilenet_v2", "resnext50_32x4d", "squeezenet1_1",
-        "wide_resnet50_2", *(name for name in SMALLEST if name not in FAST)]  # fmt: skip
+        *(name for name in SMALLEST if name not in FAST)]  # fmt: skip
 
 
 def shape_of(name):
