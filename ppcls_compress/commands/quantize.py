@@ -6,6 +6,7 @@ import argparse
 
 from ppcls_compress.commands import source_free
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
+from ppcls_compress.commands.ending import keep_command
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)
+        keep_command(args, prefix.parent)
         distributions.keep(prefix.parent, model, next(iter(still_batches(config, 1))))
         if config.DataLoader.Eval is not None:
             logger.info("evaluation: %s", describe(evaluator(config, model)()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
-from ppcls_compress.commands.ending import add_report_argument, leave_page
+from ppcls_compress.commands.ending import add_report_argument, keep_command, leave_page
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.config.schema import Config
@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
 
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
+        if is_main():
+            keep_command(args, run_folder(config))
         progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
         tell_outcome(progress, config)
         if is_main():

@@ -385,7 +385,8 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         request=request,
         safetensors=options.save_format == "safetensors",
     )
-    kept = [History(run_folder(config), messages, main_metric(config))] if distributed.is_main() else []
+    main = main_metric(config) if options.eval_during_train else ""
+    kept = [History(run_folder(config), messages, main)] if distributed.is_main() else []
     if kept and quantized is not None:
         kept.append(Distributions(run_folder(config)))
     return [*hooks, checkpoints, *kept]

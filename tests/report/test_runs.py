@@ -59,7 +59,9 @@ def test_a_resumed_run_goes_on_with_its_epochs(trained):
 def test_training_alone_has_a_page_too(trained, tmp_path, capsys):
     page = tmp_path / "page.html"
     assert main(["report", str(trained / "output"), "--page", str(page)]) == 0
-    assert "Training" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "Training" in text
+    assert f"train -c {trained / 'config.yaml'}" in text  # kept beside what it has made
 
 
 def test_a_page_that_fails_is_a_warning_and_the_run_is_done(tmp_path, monkeypatch, capsys):
@@ -69,11 +71,20 @@ def test_a_page_that_fails_is_a_warning_and_the_run_is_done(tmp_path, monkeypatc
         raise ZeroDivisionError("in a drawing")
 
     monkeypatch.setattr(write, "write", broken)
-    assert main(["train", "-c", str(config), "-o", "Global.epochs=1"]) == 0
+    options = ["-o", "Global.epochs=1", "-o", "Global.eval_during_train=False", "-o", "Metric=null"]
+    assert main(["train", "-c", str(config), *options]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "report.html" in line]
     assert len(told) == 1
     assert "WARNING no page" in told[0]
     assert "in a drawing" in told[0]
+
+
+def test_of_several_runs_in_a_folder_one_has_to_be_named(tmp_path, capsys):
+    for name in ("First", "Second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.jsonl").write_text("")
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{tmp_path} holds the runs First, Second; name one" in capsys.readouterr().err
 
 
 def test_what_is_damaged_is_told_by_file_and_line(tmp_path):

@@ -12,6 +12,9 @@ from ppcls_compress.engine.training import Training
 FILE = "history.jsonl"
 """In a run's folder, a line of JSON for each epoch: `epoch, loss, metrics, lr, evaluation, main, best_epoch`."""
 
+COMMANDS = "commands.txt"
+"""In a run's folder: what was typed to make what is there, a line each."""
+
 
 class History(Hook):
     """Keeps loss, metrics and learning rate of every epoch; it stands behind the evaluation.

@@ -12,6 +12,7 @@ import numpy as np
 from ppcls_compress.report.benchmark import Row, threads_told
 from ppcls_compress.report.page.answers import Answers, picture
 from ppcls_compress.report.page.charts import Frame, Mark, Scale, Timed, points, shaded, times
+from ppcls_compress.report.page.drawing import Drawing
 from ppcls_compress.report.page.html import Beside, Part, Section, cards, count, note, table
 from ppcls_compress.report.page.palette import series
 from ppcls_compress.report.page.runs import Run
@@ -38,11 +39,6 @@ class Measured:
         """Of a network."""
         return series([run.name for run in self.runs].index(name))
 
-    def label(self, row: Row) -> str:
-        """Of a file in a runtime."""
-        alike = [other for other in self.times if (other.name, other.format) == (row.name, row.format)]
-        return f"{row.name}, {row.format}" + (f" in {row.runtime}" if len(alike) > 1 else "")
-
 
 def headline(found: Measured) -> str:
     """The numbers that matter most."""
@@ -65,30 +61,33 @@ def headline(found: Measured) -> str:
 def sections(found: Measured) -> Iterator[Section]:
     """All that was measured."""
     yield Section("Before and after", _before_and_after(found))
-    latencies = [
-        Timed(f"{found.label(row)}{'' if row.runtime in found.label(row) else f' in {row.runtime}'}", row.median_ms,
-              row.p90_ms, found.colour(row.name)) for row in found.times
-    ]  # fmt: skip
-    yield Section("Latency", [times(latencies, "latency of each file in its runtimes")])
+    yield Section("Latency", [_latency(found)])
     if len(found.times) > 1:
-        frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
-        top1 = {run.name: 100 * found.answers.top1(run.name) for run in found.runs}
-        fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in found.runs}
-        marks = [
-            Mark(
-                found.label(row),
-                row.median_ms,
-                top1[row.name],
-                found.colour(row.name),
-                f"{row.name}, {row.format}" if row.median_ms == fastest[row.name] else "",
-            )
-            for row in found.times
-        ]
         told = note("A point for each file in each runtime; its label says which is the fastest of a network.")
-        yield Section("Accuracy against latency", [points(marks, frame), told])
+        yield Section("Accuracy against latency", [_accuracy(found), told])
     yield Section("Classes", _classes(found))
     if len(found.runs) > 1:
         yield Section("Images whose answer changed", _changed(found))
+
+
+def _latency(found: Measured) -> Drawing:
+    rows = [
+        Timed(f"{row.name}, {row.format} in {row.runtime}", row.median_ms, row.p90_ms, found.colour(row.name))
+        for row in found.times
+    ]
+    return times(rows, "latency of each file in its runtimes")
+
+
+def _accuracy(found: Measured) -> Drawing:
+    top1 = {run.name: 100 * found.answers.top1(run.name) for run in found.runs}
+    fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in found.runs}
+    marks = []
+    for row in found.times:
+        name = f"{row.name}, {row.format} in {row.runtime}"
+        label = f"{row.name}, {row.format}" if row.median_ms == fastest[row.name] else ""
+        marks.append(Mark(name, row.median_ms, top1[row.name], found.colour(row.name), label))
+    frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
+    return points(marks, frame)
 
 
 def _before_and_after(found: Measured) -> list[Part]:

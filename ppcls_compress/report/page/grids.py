@@ -10,7 +10,7 @@ from ppcls_compress.report.page.charts import label_width, readable
 from ppcls_compress.report.page.drawing import Boxes, Drawing, Line, Shape, Text
 from ppcls_compress.slim.quant import Distribution
 
-_WIDE, _HIGH, _NOTE = 230.0, 62.0, 250.0
+_WIDE, _HIGH, _NOTE = 230.0, 62.0, 310.0
 _BARS = 36.0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, formats
 from ppcls_compress.engine.hooks.distributions import FILE as DISTRIBUTIONS
+from ppcls_compress.engine.hooks.history import COMMANDS
 from ppcls_compress.engine.hooks.history import FILE as HISTORY
 from ppcls_compress.engine.hooks.quantizers import FILE as QUANTIZERS
 from ppcls_compress.errors import ConfigError, UserError
@@ -51,6 +52,7 @@ class Run:
         ranges: what its quantizers were like after each epoch, {epoch, layers: [(name, limit, clipped share)]}; none
             where it was not quantized.
         histograms: (layer, weight, input) of each quantized layer; none where nobody counted.
+        commands: that made it, as far as they were kept.
         sensitivities: {parameter: {ratio: share of the score that is lost}}, or nothing.
     """
 
@@ -61,6 +63,7 @@ class Run:
     history: Sequence[Epoch] = ()
     ranges: Sequence[Mapping[str, Any]] = ()
     histograms: Sequence[tuple[str, Distribution | None, Distribution | None]] = ()
+    commands: Sequence[str] = ()
     sensitivities: Mapping[str, Mapping[float, float]] | None = None
 
     @property
@@ -91,17 +94,21 @@ def of(name: str, folder: Path, exported: Sequence[artifact.Artifact]) -> Run:
     Raises:
         UserError: a file is damaged.
     """
-    places = [Path(exported[0].description.source).parent] if exported[0].description.source else []
-    return _run(name, folder, exported, exported[0].record, [*places, *_inside(folder)])
+    source = exported[0].description.source
+    home = Path(source).parent if source else folder
+    places = [home, folder] if home.is_dir() else _homes(folder)[:1]
+    return _run(name, folder, exported, exported[0].record, places)
 
 
 def trained(name: str, folder: Path) -> Run:
     """What training left in a folder, whatever is exported there.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a file is damaged, or there are several runs.
     """
-    places = _inside(folder)
+    places = _homes(folder)
+    if len(places) > 1:
+        raise ConfigError(f"report: {folder} holds the runs {', '.join(place.name for place in places)}; name one")
     return _run(name, folder, (), _record(places), places)
 
 
@@ -115,6 +122,7 @@ def _run(name: str, folder: Path, exported: Sequence[artifact.Artifact], record:
         history=_lines(places, HISTORY, _epoch),
         ranges=_lines(places, QUANTIZERS, _ranges) if quantized else (),
         histograms=_histograms(places) if quantized else (),
+        commands=_commands(places),
         sensitivities=_sensitivities(places),
     )
 
@@ -127,8 +135,13 @@ def _exported(folder: Path) -> list[artifact.Artifact]:
     return []
 
 
-def _inside(folder: Path) -> list[Path]:
-    return [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+def _homes(folder: Path) -> list[Path]:
+    """Where training left something: the folder itself, or else those in it."""
+    names = (HISTORY, *(f"{name}.slim.json" for name in _CHECKPOINTS))
+    if any((folder / name).is_file() for name in names):
+        return [folder]
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for path in inside if any((path / name).is_file() for name in names)]
 
 
 def _file(places: Sequence[Path], name: str) -> Path | None:
@@ -140,6 +153,11 @@ def _record(places: Sequence[Path]) -> Record:
     found = (_file(places, f"{name}.slim.json") for name in _CHECKPOINTS)
     path = next((path for path in found if path is not None), None)
     return compression.empty_record() if path is None else compression.check(io.read_json(path), path)
+
+
+def _commands(places: Sequence[Path]) -> list[str]:
+    file = _file(places, COMMANDS)
+    return [] if file is None else read_text(file).splitlines()
 
 
 def _lines(places: Sequence[Path], name: str, parse: Callable[[Mapping[str, Any]], Any]) -> list[Any]:

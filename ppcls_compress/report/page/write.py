@@ -26,7 +26,7 @@ class Page:
 
     Attributes:
         runs: the networks.
-        commands: that made them, or the page.
+        commands: that made the page, beside those that the runs have kept.
         measured: what was measured of those that are exported; None shows what the runs have kept alone.
         search: that found the network; None without one.
     """
@@ -55,7 +55,8 @@ class Page:
             yield trained
         for run in self.runs:
             yield from about.sections(run, named=named)
-        yield Section("How this was made", [code("\n".join(self.commands)), *map(about.record, self.runs)])
+        lines = dict.fromkeys([*(line for run in self.runs for line in run.commands), *self.commands])
+        yield Section("How this was made", [code("\n".join(lines)), *map(about.record, self.runs)])
 
     def headline(self) -> str:
         """The numbers that matter most."""
