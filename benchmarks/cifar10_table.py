@@ -94,7 +94,6 @@ def table(work: Path) -> str:
         "| network | cell | top-1 % | against `float_on` | paper % | multiply-adds | parameters | minutes |",
         "|---" * 8 + "|",
     ]
-    sources: dict[str, list[str]] = {}
     for cell in cells():
         folder = work / cell.key
         if not (folder / "cost.json").exists():
@@ -104,16 +103,13 @@ def table(work: Path) -> str:
         against = "{:+.2f} ± {:.2f}".format(*paired(right, np.load(base))) if base.exists() else ""
         trained = folder / "trained.json"
         spent = f"{json.loads(trained.read_text())['seconds'] / 60:.1f}" if trained.exists() else ""
-        paper, source = PAPERS.get(cell.name, (None, None)) if cell.network == "resnet20" else (None, None)
-        if source is not None:
-            sources.setdefault(source.split(":")[0], []).append(cell.name)
+        paper = PAPERS.get(cell.name, "") if cell.network == "resnet20" else ""
         size = json.loads((folder / "cost.json").read_text())
         lines.append(
-            f"| {cell.network} | {cell.name} | {100 * right.mean():.2f} | {against} | {paper or ''} "
+            f"| {cell.network} | {cell.name} | {100 * right.mean():.2f} | {against} | {paper} "
             f"| {size['flops']:,} | {size['params']:,} | {spent} |"
         )
-    told = [f"{source}: {', '.join(names)}" for source, names in sources.items()]
-    return "\n".join([*lines, "", *told]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def images_in(data: Path, work: Path) -> Path:

@@ -36,7 +36,7 @@ from common import draw, emit, fill, machine, reset_peak_memory, resident_memory
 
 RATIO = 0.3
 SHAPE = [1, 3, 224, 224]
-TIME_LIMIT = 300.0
+TIME_LIMIT = 1200.0
 GROWTH = ("ResNet18", "ResNet50", "ResNet152", "DenseNet201", "HRNet_W18_C", "EfficientNetB7")
 MEASURE_OF_GROWTH = "ResNet50"
 
