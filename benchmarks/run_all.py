@@ -53,7 +53,7 @@ def run(row: Row, place: Place) -> dict[str, object]:
     with log.open("w") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False, cwd=ROOT)
     if done.returncode:
-        raise SystemExit(f"{row.name}: exit code {done.returncode}; {log} ends with\n{log.read_text()[-600:]}")
+        raise SystemExit(f"exit code {done.returncode}; {log} ends with\n{log.read_text()[-600:]}")
     return {
         "command": described([f"benchmarks/{row.script}", *command[4:]], place),
         "date": str(date.today()),
@@ -66,11 +66,11 @@ def run(row: Row, place: Place) -> dict[str, object]:
 
 def described(arguments: list[str], place: Place) -> str:
     """A command with what is particular to this machine left out."""
-    short = {str(place.work): "WORK", str(place.weights): "FILE", str(place.pages): "PAGES"}
+    short = {"WORK": place.work, "FILE": place.weights, "PAGES": place.pages}
     parts = []
     for part in arguments:
-        for long, name in short.items():
-            part = part.replace(long, name)
+        for name, long in short.items():
+            part = part if long is None else part.replace(str(long), name)
         named = {"bin/python": "PEER/bin/python", "PaddleClas": "PADDLECLAS"}
         parts.append(next((name for end, name in named.items() if part.endswith(end)), part))
     return " ".join(["python", *parts])
