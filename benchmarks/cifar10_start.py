@@ -3,10 +3,9 @@
     python benchmarks/peer_env.py torch-pruning ~/peers/torch
     python benchmarks/cifar10_start.py --data DIR --work WORK --torch ~/peers/torch/bin/python [--epochs 60]
 
-DIR is what `python -m ppcls_compress.data.cifar10 --out DIR` makes: of the official archive 50,000 images for training
-and 10,000 for validation, else as many as its lists hold. On a CPU torch trains this network several times as fast as
-Paddle. Every epoch is saved; the same command goes on from the last one. At the end there is WORK/start.pdparams, and
-only if this toolkit's network gives the same logits with it, to 1e-4 of the largest.
+DIR is as for `cifar10_table.py`. On a CPU torch trains this network several times as fast as Paddle. Every epoch is
+saved; the same command goes on from the last one. At the end there is WORK/start.pdparams, and only if this toolkit's
+network gives the same logits with it, to 1e-4 of the largest.
 """
 
 from __future__ import annotations
@@ -19,10 +18,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from cifar10_table import images_in
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCH, SPLITS = "CIFARResNet20", ("train", "val")
 TOLERANCE = 1e-4
+NORMALIZATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+"""Mean and deviation, as in `configs/cifar10/resnet20.yaml` and `torch_cifar.py`."""
 STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}
 
 
@@ -94,15 +96,11 @@ def convert(arrays: Path, weights: Path, out: Path) -> dict[str, float]:
     return {"top-1": float((logits.argmax(1) == labels).mean()), "difference": difference}
 
 
-NORMALIZATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-"""Mean and deviation of `configs/cifar10/resnet20.yaml`."""
-
-
 def main() -> None:
     """Prepare, train, convert, and write what came of it to WORK/start.json."""
     sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with train_list.txt and val_list.txt")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the images, or of the archive")
     parser.add_argument("--work", type=Path, required=True, help="images as arrays, and the weights")
     parser.add_argument("--torch", required=True, metavar="PYTHON", help="interpreter of torch's environment")
     parser.add_argument("--epochs", type=int, default=60)
@@ -110,13 +108,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="convolutions in bfloat16 while training")
     args = parser.parse_args()
-    for split in SPLITS:
-        if not (args.data / f"{split}_list.txt").is_file():
-            parser.error(f"--data: {args.data} has no {split}_list.txt; python -m ppcls_compress.data.cifar10 makes it")
     args.work.mkdir(parents=True, exist_ok=True)
     arrays, weights = args.work / "images.npz", args.work / "torch.npz"
     if not arrays.exists():
-        prepare(args.data, arrays)
+        prepare(images_in(args.data.resolve(), args.work.resolve()), arrays)
     if not weights.exists():
         train(args, arrays, weights)
     found = convert(arrays, weights, args.work / "start.pdparams")

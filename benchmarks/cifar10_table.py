@@ -117,8 +117,12 @@ def images_in(data: Path, work: Path) -> Path:
     if (data / "train_list.txt").is_file():
         return data
     from ppcls_compress.data.cifar10 import write_cifar10
+    from ppcls_compress.errors import UserError
 
-    write_cifar10(work / "images", [data])
+    try:
+        write_cifar10(work / "images", [data])
+    except UserError as error:
+        raise SystemExit(f"--data: there is no train_list.txt in {data}; {error}") from error
     return work / "images"
 
 

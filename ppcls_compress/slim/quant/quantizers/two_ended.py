@@ -293,8 +293,8 @@ class ShareOfAverageEnds(AverageEnds):
     """Ends: shares of the moving averages, those with the least squared error when calibration looked.
 
     On few bits the largest of a batch leaves nothing to the rest: of a million values after a ReLU it is at some five
-    deviations, so that on 2 bits all but a few in a thousand round to zero, and the network learns nothing. A share of
-    it follows the input as it grows or shrinks in training, and costs no search there.
+    deviations, so that on 2 bits all but one in a hundred round to zero, and the network learns nothing. A share of it
+    follows the input as it grows or shrinks in training, and costs no search there.
     """
 
     def __init__(self, layer_name: str, options: QuantOptions) -> None:
