@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +15,9 @@ from ppcls_compress.deploy import artifact, formats, sessions
 from ppcls_compress.deploy.kinds import Runtime
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import MissingDependencyError, UserError
+from ppcls_compress.errors import UserError
+from ppcls_compress.report.page.charts import Timed, times
+from ppcls_compress.report.page.drawing import stacked
 from ppcls_compress.slim.record import step_of
 
 _OPENVINO = "openvino"
@@ -256,29 +257,19 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
 
 
 def plot(rows: Sequence[Row], file: Path) -> None:
-    """Draw the latencies as bars (PNG), one group for each number of threads and batch; p90 as a thin line.
+    """Draw the latencies (PNG), a chart for each number of threads and batch: medians, and whiskers to the p90.
 
     Raises:
-        MissingDependencyError: matplotlib is not installed.
+        UserError: the file cannot be written.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingDependencyError("the chart needs matplotlib; pip install matplotlib brings it")
-    import matplotlib.figure
+    charts = []
+    for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
+        found = [_timed(row) for row in rows if (row.threads, row.batch) == (threads, batch)]
+        title = f"batch {batch}, {threads_told(threads)}, {machine.cpu_name()}"
+        charts.append(times(found, title, [("float", "s0"), ("integers", "s1")]))
+    stacked(charts, "latency").write_png(file)
 
-    groups = list(dict.fromkeys((row.threads, row.batch) for row in rows))
-    figure = matplotlib.figure.Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(groups), 1, squeeze=False)[:, 0]
-    for panel, (threads, batch) in zip(panels, groups, strict=True):
-        chosen = [row for row in rows if (row.threads, row.batch) == (threads, batch)][::-1]
-        labels = [f"{row.name}, {row.compression}, {row.format}, {row.runtime}" for row in chosen]
-        colours = ["tab:blue" if _has_integers(row) else "tab:gray" for row in chosen]
-        medians = [row.median_ms for row in chosen]
-        tails = [[0] * len(chosen), [max(row.p90_ms - row.median_ms, 0) for row in chosen]]
-        bars = panel.barh(range(len(chosen)), medians, xerr=tails, color=colours, error_kw={"linewidth": 1})
-        panel.bar_label(bars, [f"{value:.2f}" for value in medians], padding=3, fontsize="small")
-        panel.set_yticks(range(len(chosen)), labels, fontsize="small")
-        panel.set_title(f"batch {batch}, {threads_told(threads)}", fontsize="medium")
-        panel.set_xlabel("milliseconds")
-    figure.suptitle(machine.cpu_name())
-    with io.atomic(file) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+
+def _timed(row: Row) -> Timed:
+    name = f"{row.name}, {row.compression}, {row.format}, {row.runtime}"
+    return Timed(name, row.median_ms, row.p90_ms, "s1" if _has_integers(row) else "s0")

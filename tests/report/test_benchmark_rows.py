@@ -8,7 +8,8 @@ from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import MissingDependencyError
-from ppcls_compress.report.benchmark import Entry, Row, entries, measure, reference_note, slower_than_float
+from ppcls_compress.report.benchmark import Entry, Row, entries, measure, plot, reference_note, slower_than_float
+from ppcls_compress.report.page.drawing import Drawing, Text
 
 
 def entry(name, model="Net"):
@@ -99,3 +100,18 @@ def test_what_only_an_export_needs_may_be_missing(tmp_path, monkeypatch):
     there["onnxruntime"] = None
     with pytest.raises(MissingDependencyError, match="^onnxruntime not installed"):
         entries({"a": tmp_path})
+
+
+def test_the_chart_has_a_part_for_each_batch_and_a_logarithmic_axis_where_times_span(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Drawing, "write_png", lambda drawing, file: drawn.append(drawing))
+    times = [row("a", "dense", "X", 5.0), row("b", "int8", "X", 0.1), replace(row("a", "dense", "X", 9.0), batch=8)]
+    plot(times, tmp_path / "chart.png")
+    texts = [shape.content for shape in drawn[0].shapes if isinstance(shape, Text)]
+    assert [text.partition(", ")[0] for text in texts if text.startswith("batch")] == ["batch 1", "batch 8"]
+    assert [text for text in texts if text.startswith("millisec")] == ["milliseconds, logarithmic", "milliseconds"]
+    assert {"float", "integers", "median", "up to p90, below which nine of ten stay"} <= set(texts)
+    assert {shape.told.split(",")[0]: shape.kind for shape in drawn[0].shapes if getattr(shape, "told", "")} == {
+        "a": "s0",
+        "b": "s1",
+    }

@@ -206,33 +206,40 @@ class Timed:
     kind: str
 
 
-def times(found: Sequence[Timed], title: str) -> Drawing:
-    """A line for each model: a dot at its median, a whisker up to its p90."""
+def times(found: Sequence[Timed], title: str, legend: Sequence[tuple[str, str]] = ()) -> Drawing:
+    """A line for each model below the title: a dot at its median, a whisker up to its p90.
+
+    Args:
+        legend: what colours mean, (meaning, colour) each, where the names do not tell.
+    """
     names, full = [shortened(item.name, 64) for item in found], 360.0
-    label = label_width(names)
-    bottom = 30.0 + len(found) * 22
+    label, top = label_width(names), _TITLE
+    bottom = top + 30.0 + len(found) * 22
     ends = [end for item in found for end in (item.median, max(item.median, item.p90))]
     across = around(ends, label, label + full, log=True)
     if not across.log:
         across = Axis(0.0, across.high, label, label + full)
-    shapes: list[Shape] = []
+    shapes: list[Shape] = [Text(4, 14, title)]
     for tick in across.ticks():
-        shapes.append(Line([(across(tick), 24.0), (across(tick), bottom)], "axis", 1.0))
-        shapes.append(Text(across(tick), 16, f"{tick:g}", "middle", "small"))
+        shapes.append(Line([(across(tick), top + 24), (across(tick), bottom)], "axis", 1.0))
+        shapes.append(Text(across(tick), top + 16, f"{tick:g}", "middle", "small"))
     for index, item in enumerate(found):
-        y = 38.0 + index * 22
+        y = top + 38 + index * 22
         x, end = across(item.median), across(max(item.median, item.p90))
         shapes.append(Text(label - 10, y + 4, names[index], "end"))
         shapes += _whisker(x, end, y)
         shapes.append(Dot(x, y, item.kind, f"{item.name}: median {item.median:.4g} ms, p90 {item.p90:.4g} ms"))
         shapes.append(Text(label + full + 12, y + 4, f"{item.median:.2f}", kind="mark"))
     told = "milliseconds, logarithmic" if across.log else "milliseconds"
-    shapes.append(Text(label + full + 12, 16, told, kind="small"))
+    shapes.append(Text(label + full + 12, top + 16, told, kind="small"))
     shapes.append(Dot(label + 5, bottom + 20, "s0", radius=4.0))
     shapes.append(Text(label + 14, bottom + 24, "median", kind="small"))
     shapes += _whisker(label + 70, label + 90, bottom + 20)
     shapes.append(Text(label + 98, bottom + 24, "up to p90, below which nine of ten stay", kind="small"))
-    return Drawing(label + full + 180, bottom + 34, title, shapes)
+    for index, (meaning, kind) in enumerate(legend):
+        shapes.append(Dot(label + 5 + 110 * index, bottom + 38, kind, radius=4.0))
+        shapes.append(Text(label + 14 + 110 * index, bottom + 42, meaning, kind="small"))
+    return Drawing(label + full + 180, bottom + (52 if legend else 34), title, shapes)
 
 
 def _whisker(start: float, end: float, y: float) -> list[Shape]:

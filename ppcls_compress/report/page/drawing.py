@@ -7,7 +7,7 @@ the drawing, pixels on a wide screen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from html import escape
 from pathlib import Path
@@ -116,6 +116,23 @@ class Drawing:
             _paint(shape, canvas, scale)
         with io.atomic(file) as partial:
             image.save(partial, "PNG", compress_level=3)
+
+
+def stacked(drawings: Sequence[Drawing], title: str) -> Drawing:
+    """Drawings below one another, as one."""
+    shapes, y = [], 0.0
+    for drawing in drawings:
+        shapes += [_lowered(shape, y) for shape in drawing.shapes]
+        y += drawing.height + 16
+    return Drawing(max(drawing.width for drawing in drawings), y, title, shapes)
+
+
+def _lowered(shape: Shape, by: float) -> Shape:
+    if isinstance(shape, Line):
+        return replace(shape, points=[(x, y + by) for x, y in shape.points])
+    if isinstance(shape, Boxes):
+        return replace(shape, boxes=[(x, y + by, width, height) for x, y, width, height in shape.boxes])
+    return replace(shape, y=shape.y + by)
 
 
 @singledispatch
