@@ -121,7 +121,10 @@ def trained(config: Path, folder: Path, arch: str, settings: Mapping[str, object
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a") as log:
         command = [sys.executable, str(script), "-c", str(config), *overrides]
-        subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+        done = subprocess.run(command, check=False, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode:
+        lines = (folder / "log.txt").read_text().splitlines()
+        raise SystemExit(f"{folder / 'log.txt'}: {lines[-1] if lines else 'no message'}")
     (folder / "done").touch()
     return last
 
