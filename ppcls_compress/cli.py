@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
     module.add_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="tell only warnings, errors and results")
     parser.add_argument("--json-log", metavar="FILE", help="add what happens to this file, a line of JSON each")
-    parser.set_defaults(typed=hidden(f"{_typed(command)} {shlex.join(argv)}"))
+    parser.set_defaults(typed=f"{_typed(command)} {shlex.join(map(hidden, argv))}")
     args, left = parser.parse_known_args(argv)
     if left:
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 _PASSWORD = re.compile(r"^([\w+.-]+://[^:/?#]*):.*@", re.DOTALL)
 _OPTION = re.compile(r"(?<=[?&])(?:\w*(?:pass|secret|token)\w*|pwd)=[^&\s\"'}]*&?", re.IGNORECASE)
-_WITHIN = re.compile(r"([\w+.-]+://[^:/?#\s]*):\S*@")
+_WITHIN = re.compile(r"([\w+.-]+://[^:/?#\s]*):.*@", re.DOTALL)
 
 
 def without_secrets(url: str | None) -> str | None:
@@ -31,6 +31,6 @@ def secrets_of(url: str) -> list[str]:
     return [text for secret in found if secret for text in (secret, unquote(secret))]
 
 
-def hidden(text: str) -> str:
-    """A text, such as a command, without the passwords of the URLs in it."""
-    return _OPTION.sub("", _WITHIN.sub(r"\1@", text))
+def hidden(word: str) -> str:
+    """A word of a command without the password of a URL in it."""
+    return _OPTION.sub("", _WITHIN.sub(r"\1@", word))

@@ -66,12 +66,14 @@ def run(args: argparse.Namespace) -> None:
 
     with logging_to():
         found = [runs.find(name, Path(folder)) for name, folder in named.items()]
-        if config is None or args.page:
-            measured = _page(args, found, config)
-            rows = [] if measured is None else summary.of_page(measured)
-        else:
+        if config is not None and not args.page:
             rows = summary.summarize(config, _places(found), **_timed(args))
-    if config is None:
+        else:
+            if args.out:
+                _places(found)
+            measured = _page(args, found, config)
+            rows = [] if measured is None or config is None else summary.of_page(measured)
+    if not rows:
         return
     summary.show(rows, threads=args.threads, batch_size=args.batch_size)
     if args.out:
@@ -138,4 +140,4 @@ def _command(args: argparse.Namespace) -> str:
         words += [] if getattr(args, option) is None else [f"--{option}", getattr(args, option)]
     for option in ("threads", "batch_size", "rounds"):
         words += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
-    return hidden(shlex.join([*words, *args.artifacts]))
+    return shlex.join(map(hidden, [*words, *args.artifacts]))

@@ -385,8 +385,9 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         request=request,
         safetensors=options.save_format == "safetensors",
     )
-    main = main_metric(config) if options.eval_during_train else ""
-    kept = [History(run_folder(config), messages, main)] if distributed.is_main() else []
-    if kept and quantized is not None:
-        kept.append(Distributions(run_folder(config)))
-    return [*hooks, checkpoints, *kept]
+    if not distributed.is_main():
+        return [*hooks, checkpoints]
+    # Before the checkpoint, where a run that is asked to stop ends: what is kept of epochs has all that it holds.
+    hooks.append(History(run_folder(config), messages, main_metric(config) if options.eval_during_train else ""))
+    hooks.append(checkpoints)
+    return hooks if quantized is None else [*hooks, Distributions(run_folder(config))]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 from support.outline import outline
 from support.project import make_project
 
 from ppcls_compress.cli import main
+from ppcls_compress.config.load import load_config
+from ppcls_compress.engine.hooks.base import Hook
+from ppcls_compress.engine.train import train
 from ppcls_compress.errors import UserError
-from ppcls_compress.report.page import runs, write
+from ppcls_compress.report.page import curves, runs, write
+from ppcls_compress.report.page.runs import Epoch, Run
+from ppcls_compress.slim.record import empty_record
+from ppcls_compress.stopping import Terminated, terminable
 
 SLIM = "Slim={prune: {name: fpgm, pruned_ratio: 0.3}, quant: {name: pact}}"
 
@@ -56,8 +63,36 @@ def test_a_resumed_run_goes_on_with_its_epochs(trained):
     assert (folder / "report.html").read_bytes() == before
 
 
+class _Stop(Hook):
+    """Asks a run to stop at the last batch of an epoch."""
+
+    def after_batch(self, trainer, batch):
+        if trainer.progress.batch == len(trainer.loader):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_of_a_run_that_is_stopped_after_an_epoch_that_epoch_is_kept(tmp_path):
+    config = make_project(tmp_path)
+    with pytest.raises(Terminated), terminable():
+        train(load_config(config), extra_hooks=[_Stop()])
+    assert [epoch.number for epoch in runs.trained("run", tmp_path / "output").history] == [1]
+
+
+def test_what_is_no_number_in_an_evaluation_has_no_point_in_a_curve(tmp_path):
+    losses = [2.0, float("nan"), float("inf"), 1.0]
+    history = [Epoch(i, 1.0, 0.1, {}, {"top1": 0.5, "loss": loss}, "top1", 1) for i, loss in enumerate(losses, 1)]
+    section = curves.section([Run("net", tmp_path, [], empty_record(), history)])
+    told = next(section.drawings()).svg()
+    assert [f"validation, epoch {epoch}:" in told for epoch in (1, 2, 3, 4)] == [True, False, False, True]
+
+
 def test_training_alone_has_a_page_too(trained, tmp_path, capsys):
-    page = tmp_path / "page.html"
+    page, rows = tmp_path / "page.html", tmp_path / "rows.json"
+    with_table = ["report", "-c", str(trained / "config.yaml"), str(trained / "output"), "--page", str(page)]
+    assert main([*with_table, "--out", str(rows)]) == 2
+    assert "holds no exported model" in capsys.readouterr().err
+    assert not page.exists()
+    assert main(with_table) == 0
     assert main(["report", str(trained / "output"), "--page", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
     assert "Training" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from ppcls_compress.engine.hooks.evaluation import is_fraction
@@ -59,7 +60,9 @@ def _chart(
 
 
 def _line(run: Run, value: Callable[[Epoch], float | None]) -> list[Point]:
-    return [(epoch.number, found) for epoch in run.history if (found := value(epoch)) is not None]
+    """A point for each epoch whose value is a number; a loss on validation images may be infinite, or none."""
+    found = ((epoch.number, value(epoch)) for epoch in run.history)
+    return [(number, each) for number, each in found if each is not None and math.isfinite(each)]
 
 
 def _evaluated_loss(epoch: Epoch) -> float | None:
