@@ -67,7 +67,7 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
     """Write `folder`/inference.pdmodel and .pdiparams, batch norms folded, free batch size.
 
     Args:
-        model: maps [N, C, H, W] images to [N, classes]; neither it nor Paddle's mode changes.
+        model: float or fake-quantized, maps [N, C, H, W] images to [N, classes]; neither it nor Paddle's mode changes.
         folder: exists.
         image_shape: (C, H, W).
         ending: `softmax` or `sigmoid`, for an output of probabilities; `none` for logits.
@@ -76,7 +76,7 @@ def export(model: paddle.nn.Layer, folder: str | Path, *, image_shape: Sequence[
         NoFormError: a layer or operator has no form for Paddle Lite; says which.
         UserError: a layer is not calibrated, or the network's forward pass fails.
     """
-    learned = quant.grids(model)
+    learned = quant.grids(model) if quant.quant_layers(quant.native(model)) else {}
     lowering, output = onednn.lowered(model, learned, image_shape, ending, LiteLowering)
     broken = lite_rules.check(lowering.program)
     if broken:

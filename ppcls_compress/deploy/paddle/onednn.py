@@ -55,7 +55,7 @@ def lowered(
 
     Args:
         model: as in `export`.
-        learned: grids of its layers; the program has the symmetric ones that hold the same values.
+        learned: grids of its layers, none of a float one; the program has symmetric ones that hold the same values.
         kind: how it is written.
 
     Returns:
@@ -67,7 +67,8 @@ def lowered(
     """
     onednn_lower.check(learned, kind.target)
     grids = {f"network.{name}": grid.plain() for name, grid in learned.items()}
-    network = Deployed(quant.convert(copied(quant.native(model))), ending=ending)
+    plain = copied(quant.native(model))
+    network = Deployed(quant.convert(plain) if learned else plain, ending=ending)
     graph = capture_or_refuse(network, [[_BATCH, *image_shape]])
     lowering = kind(graph, grids, Program(_INPUT, image_shape))
     return lowering, onednn_ops.write(lowering)

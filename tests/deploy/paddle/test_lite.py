@@ -41,6 +41,15 @@ def test_computes_what_was_trained(name, tmp_path):
     )
 
 
+def test_a_float_network_is_written_in_float(tmp_path):
+    model = NETWORKS["silu"]()
+    model.eval()
+    written = lite.export(model, tmp_path, image_shape=(CHANNELS, SIZE, SIZE), ending="none")
+    assert (written.quantized, written.notes[-1]) == ([], "Paddle Lite: rules checked, not run")
+    expected = logits_of(model, IMAGES)
+    np.testing.assert_allclose(PaddleSession(lite.create(tmp_path, 1)).run(IMAGES), expected, rtol=0, atol=1e-5)
+
+
 def test_grids_without_a_sign_are_told_to_be_coarser():
     told = lite._signed(quant.grids(trained("relu", unsigned=True)))
     assert [line for line in told if "half of their levels; unsigned: false is exact" in line]
