@@ -16,8 +16,8 @@ from ppcls_compress.deploy.kinds import Runtime
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
-from ppcls_compress.report.page.charts import Timed, times
-from ppcls_compress.report.page.drawing import stacked
+from ppcls_compress.report.charts.drawing import stacked
+from ppcls_compress.report.charts.kinds import Timed, times
 from ppcls_compress.slim.record import step_of
 
 _OPENVINO = "openvino"

@@ -9,7 +9,7 @@ from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import MissingDependencyError
 from ppcls_compress.report.benchmark import Entry, Row, entries, measure, plot, reference_note, slower_than_float
-from ppcls_compress.report.page.drawing import Drawing, Text
+from ppcls_compress.report.charts.drawing import Drawing, Text
 
 
 def entry(name, model="Net"):

@@ -10,11 +10,13 @@ from PIL import Image
 from support.outline import outline
 
 from ppcls_compress.report.benchmark import Row
-from ppcls_compress.report.page import about, charts, comparison, grids
+from ppcls_compress.report.charts import grids
+from ppcls_compress.report.charts import kinds as charts
+from ppcls_compress.report.charts.axis import Axis, around
+from ppcls_compress.report.charts.drawing import Box, Drawing, Text
+from ppcls_compress.report.page import about, comparison
 from ppcls_compress.report.page.answers import Answers
-from ppcls_compress.report.page.axis import Axis, around
 from ppcls_compress.report.page.comparison import Measured
-from ppcls_compress.report.page.drawing import Box, Drawing, Text
 from ppcls_compress.report.page.html import Section
 from ppcls_compress.report.page.runs import Epoch, Run
 from ppcls_compress.report.page.write import Page, write

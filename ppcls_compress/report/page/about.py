@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from ppcls_compress.report.page import charts, grids
-from ppcls_compress.report.page.drawing import Drawing
+from ppcls_compress.report.charts import grids, kinds
+from ppcls_compress.report.charts.drawing import Drawing
 from ppcls_compress.report.page.html import Beside, Folded, Part, Section, code, count, note, shape, table
 from ppcls_compress.report.page.runs import Run
 from ppcls_compress.slim.record import step_of
@@ -76,7 +76,7 @@ def kept(step: Mapping) -> list[Part]:
         [escape(name), shape(before["shape"]), shape(after["shape"]), count(before["flops"]), count(after["flops"])]
         for name, after, before in layers
     ]
-    drawn = charts.kept_bars(bars, "channels kept by layer")
+    drawn = kinds.kept_bars(bars, "channels kept by layer")
     shown = drawn if len(bars) <= _LONG else Folded(f"Drawing of {len(bars)} layers", [drawn])
     head = ("layer", "weight before", "after", "multiply-adds before", "after")
     return [shown, Folded("Table", [table(head, rows)])]
@@ -94,7 +94,7 @@ def ranges(epochs: Sequence[Mapping]) -> list[Part]:
     ):
         by_name = [{row[0]: row[place] for row in entry["layers"]} for entry in shown]
         cells = [[factor * found[name] if name in found else None for found in by_name] for name in names]
-        drawn = charts.shaded(names, columns, cells, title, charts.Scale(unit))
+        drawn = kinds.shaded(names, columns, cells, title, kinds.Scale(unit))
         drawings.append(drawn)
     explained = note("The share of values that were clipped, in percent, and where the range ends, by layer and epoch.")
     shown = Beside(drawings)
@@ -126,7 +126,7 @@ def sensitivities(lost: Mapping[str, Mapping[float, float]]) -> list[Part]:
     """What the score loses where a layer alone is pruned, the layers in their order."""
     ratios = sorted({ratio for row in lost.values() for ratio in row})
     cells = [[100 * max(0.0, row[ratio]) if ratio in row else None for ratio in ratios] for row in lost.values()]
-    drawn = charts.shaded(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "score lost, %")
+    drawn = kinds.shaded(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "score lost, %")
     return [note("Percent of the score that is lost, by the share of the layer's filters that is removed."), drawn]
 
 

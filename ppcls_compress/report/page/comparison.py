@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_compress.report.benchmark import Row, threads_told
+from ppcls_compress.report.charts.drawing import Drawing
+from ppcls_compress.report.charts.kinds import Frame, Mark, Scale, Timed, points, shaded, times
+from ppcls_compress.report.charts.palette import series
 from ppcls_compress.report.page.answers import Answers, picture
-from ppcls_compress.report.page.charts import Frame, Mark, Scale, Timed, points, shaded, times
-from ppcls_compress.report.page.drawing import Drawing
 from ppcls_compress.report.page.html import Beside, Part, Section, cards, count, note, table
-from ppcls_compress.report.page.palette import series
 from ppcls_compress.report.page.runs import Run
 
 _MOST_CLASSES = 30

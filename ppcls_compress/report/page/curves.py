@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from ppcls_compress.engine.hooks.evaluation import is_fraction
-from ppcls_compress.report.page.charts import Frame, curves
-from ppcls_compress.report.page.drawing import Drawing, Point
+from ppcls_compress.report.charts.drawing import Drawing, Point
+from ppcls_compress.report.charts.kinds import Frame, curves
 from ppcls_compress.report.page.html import Beside, Section
 from ppcls_compress.report.page.runs import Epoch, Run
 

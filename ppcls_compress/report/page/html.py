@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ppcls_compress.report.page.drawing import Drawing
+from ppcls_compress.report.charts.drawing import Drawing
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ppcls_compress.report.page.charts import Frame, Mark, points
+from ppcls_compress.report.charts.kinds import Frame, Mark, points
 from ppcls_compress.report.page.html import Folded, Part, Section, cards, table
 
 _LONG = 20

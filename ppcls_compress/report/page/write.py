@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ppcls_compress import io
 from ppcls_compress.deploy.measure import machine
+from ppcls_compress.report.charts.palette import DARK, LIGHT, variables
 from ppcls_compress.report.page import about, comparison, curves, searched
 from ppcls_compress.report.page.comparison import Measured
 from ppcls_compress.report.page.html import Section, cards, code
-from ppcls_compress.report.page.palette import DARK, LIGHT, variables
 from ppcls_compress.report.page.runs import Run
 from ppcls_compress.report.page.searched import Search
 from ppcls_compress.slim.record import step_of

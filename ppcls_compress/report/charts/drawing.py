@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
-from ppcls_compress.report.page.palette import LIGHT
+from ppcls_compress.report.charts.palette import LIGHT
 
 Point = tuple[float, float]
 _READABLE = 0.72

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ppcls_compress.report.page.axis import Axis
-from ppcls_compress.report.page.charts import label_width, readable
-from ppcls_compress.report.page.drawing import Boxes, Drawing, Line, Shape, Text
+from ppcls_compress.report.charts.axis import Axis
+from ppcls_compress.report.charts.drawing import Boxes, Drawing, Line, Shape, Text
+from ppcls_compress.report.charts.kinds import label_width, readable
 from ppcls_compress.slim.quant import Distribution
 
 _WIDE, _HIGH, _NOTE = 230.0, 62.0, 310.0

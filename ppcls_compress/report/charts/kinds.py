@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ppcls_compress.report.page.axis import Axis, around
-from ppcls_compress.report.page.drawing import Box, Boxes, Dot, Drawing, Line, Point, Shape, Text
-from ppcls_compress.report.page.palette import series
+from ppcls_compress.report.charts.axis import Axis, around
+from ppcls_compress.report.charts.drawing import Box, Boxes, Dot, Drawing, Line, Point, Shape, Text
+from ppcls_compress.report.charts.palette import series
 
 _LETTER = 7.2
 _ROW = 18

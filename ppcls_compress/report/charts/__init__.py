@@ -1,0 +1,1 @@
+"""Charts as shapes, written as SVG or PNG in one look."""
