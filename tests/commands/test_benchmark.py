@@ -55,6 +55,7 @@ def run(root, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started_processes")  # whose memory is their own
 def test_table_csv_and_chart(root, tmp_path, capsys):
     artifacts = ("--artifacts", str(root / "float"), f"small={root / 'int8'}")
     options = ("--batch", "2", "--rounds", "3", "--output", str(tmp_path / "out"))
