@@ -132,29 +132,41 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     if args.act is not None and (args.model is not None or args.config is not None):
         raise ConfigError("--act: names the model and how it is quantized; leave --model and -c out")
-    if args.override and args.config is None:
-        raise ConfigError(f"-o: {args.override[0]}: replaces a value of the file that -c names, and there is none")
     if args.reader is not None and args.act is None:
         raise ConfigError("--reader: goes with --act")
-    if args.images is not None:
-        check_path("--images", args.images, "any")
-    elif args.act is None and args.config is None:
-        raise ConfigError("--images: needed, a folder of images to calibrate on")
-    for name in ("preprocess", "list", "act", "reader"):
+    for name in ("act", "reader"):
         if getattr(args, name) is not None:
             check_path(f"--{name}", getattr(args, name), "file")
-    if args.gives is not None and args.gives not in OUTPUTS:
-        raise ConfigError(f"--gives: {unknown('output', args.gives, OUTPUTS)}")
+    check_common(args, images=args.act is None)
     for name in args.format or ():
         if name not in _FORMATS:
             raise ConfigError(f"--format: {unknown('format of exported models', name, _FORMATS)}")
-    for name in ("calibration_images", "check_images"):
-        if getattr(args, name) is not None and getattr(args, name) < 2:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected 2 or more, found {getattr(args, name)}")
     if args.agreement is not None and not 0 <= args.agreement <= 1:
         raise ConfigError(f"--agreement: expected a share from 0 to 1, found {args.agreement}")
     if args.batches is not None:
         raise ConfigError("--batches: is for a configuration's weights; with --model it is --calibration-images")
+
+
+def check_common(args: argparse.Namespace, *, images: bool) -> None:
+    """Check what every command with `--model` takes; `images` says whether only `-c` or `--images` can name some.
+
+    Raises:
+        ConfigError: says which argument is wrong.
+    """
+    if args.override and args.config is None:
+        raise ConfigError(f"-o: {args.override[0]}: replaces a value of the file that -c names, and there is none")
+    if args.images is not None:
+        check_path("--images", args.images, "any")
+    elif images and args.config is None:
+        raise ConfigError("--images: needed, a folder of images to calibrate on")
+    for name in ("preprocess", "list"):
+        if getattr(args, name) is not None:
+            check_path(f"--{name}", getattr(args, name), "file")
+    if args.gives is not None and args.gives not in OUTPUTS:
+        raise ConfigError(f"--gives: {unknown('output', args.gives, OUTPUTS)}")
+    for name in ("calibration_images", "check_images"):
+        if getattr(args, name) is not None and getattr(args, name) < 2:
+            raise ConfigError(f"--{name.replace('_', '-')}: expected 2 or more, found {getattr(args, name)}")
 
 
 def opened(args: argparse.Namespace, asked: Request) -> FloatNetwork:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppcls_compress.commands import source_free
 from ppcls_compress.commands.common import load_paddle
-from ppcls_compress.declare.paths import check_path
-from ppcls_compress.errors import ConfigError, unknown
+from ppcls_compress.errors import ConfigError
 from ppcls_compress.postprocess.base import OUTPUTS
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: an option, the model or an image cannot be used.
     """
-    _check(args)
+    source_free.check_common(args, images=True)
     from ppcls_compress.deploy.extras import require
     from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS
 
     require(LAYOUTS["ort"], EXTRAS["ort"])
     load_paddle()
     from ppcls_compress import io
-    from ppcls_compress.commands import source_free, source_free_request
+    from ppcls_compress.commands import source_free_request
     from ppcls_compress.deploy.imported.study import study
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.report import noise
@@ -85,23 +85,6 @@ def run(args: argparse.Namespace) -> None:
         noise.write(found.rows, folder)
         if args.artifact:
             _look_into(args.artifact, found, looked, paths, folder)
-
-
-def _check(args: argparse.Namespace) -> None:
-    if args.override and args.config is None:
-        raise ConfigError(f"-o: {args.override[0]}: replaces a value of the file that -c names, and there is none")
-    if args.images is not None:
-        check_path("--images", args.images, "any")
-    elif args.config is None:
-        raise ConfigError("--images: needed, a folder of images to calibrate on")
-    for name in ("preprocess", "list"):
-        if getattr(args, name) is not None:
-            check_path(f"--{name}", getattr(args, name), "file")
-    if args.gives is not None and args.gives not in OUTPUTS:
-        raise ConfigError(f"--gives: {unknown('output', args.gives, OUTPUTS)}")
-    for name in ("calibration_images", "check_images"):
-        if getattr(args, name) is not None and getattr(args, name) < 2:
-            raise ConfigError(f"--{name.replace('_', '-')}: expected 2 or more, found {getattr(args, name)}")
 
 
 def _images(args: argparse.Namespace, asked: Request, network: FloatNetwork) -> tuple[list, list[Path], object]:
