@@ -107,7 +107,8 @@ def main() -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
-    sys.exit(0 if same and found["two workers"]["same"] else 1)
+    two = found["two workers"]
+    sys.exit(0 if same and two["same"] and not two["twice"] and not two["lost"] else 1)
 
 
 def _killed(searches: Searches, args: argparse.Namespace) -> tuple[list[int], int]:

@@ -13,6 +13,7 @@ from ppcls_compress.errors import ConfigError
 
 if TYPE_CHECKING:
     from ppcls_compress.config.schema import Config
+    from ppcls_compress.deploy.artifact import Artifact
     from ppcls_compress.engine.analysis_run import Study
 
 _IMAGES, _LOOKED_AT = 256, 64
@@ -64,11 +65,12 @@ def run(args: argparse.Namespace) -> None:
 
     folder = io.make_folder(args.out or run_folder(config) / "analysis")
     with logging_to():
+        exported = source_free_analysis.looked_into(args)
         assemble.start(config)
         study = analysis_run.study(config, folder / "analysis.json", images=images, identify=fingerprint)
         noise.write(study.rows, folder)
-        if args.artifact:
-            _look_into(args.artifact, config, study, folder)
+        if exported is not None:
+            _look_into(exported, config, study, folder)
 
 
 def _number(images: str | None) -> int:
@@ -80,21 +82,16 @@ def _number(images: str | None) -> int:
     return int(images)
 
 
-def _look_into(directory: str, config: Config, study: Study, folder: Path) -> None:
+def _look_into(exported: Artifact, config: Config, study: Study, folder: Path) -> None:
     """Compare an exported file with the network, and write what each layer reads in both."""
-    from ppcls_compress.deploy import artifact
     from ppcls_compress.deploy.onnx.files import MODEL
+    from ppcls_compress.deploy.onnx.inspection import inspect
     from ppcls_compress.engine.analysis_run import prepared_by
     from ppcls_compress.report import noise
 
-    found = artifact.load(directory)
-    if MODEL not in found.files:
-        raise ConfigError(f"--artifact: {directory} holds no {MODEL}; give an onnx-ort or onnx-openvino folder")
-    from ppcls_compress.deploy.onnx.inspection import inspect
-
     images = study.images.images[:_LOOKED_AT]
-    ops, given = found.description.preprocess, None
+    ops, given = exported.description.preprocess, None
     if ops and config.DataLoader.Eval is not None:
         given = prepared_by(config, ops, len(study.images.images))
-    seen = inspect(found.directory / MODEL, study.model, images, None if given is None else given[:_LOOKED_AT])
+    seen = inspect(exported.directory / MODEL, study.model, images, None if given is None else given[:_LOOKED_AT])
     noise.write_inspection(seen, folder)

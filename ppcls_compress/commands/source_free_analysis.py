@@ -14,6 +14,7 @@ from ppcls_compress.postprocess.base import OUTPUTS
 
 if TYPE_CHECKING:
     from ppcls_compress.commands.source_free_request import Request
+    from ppcls_compress.deploy.artifact import Artifact
     from ppcls_compress.deploy.imported.network import FloatNetwork
     from ppcls_compress.deploy.imported.study import Looked, Study
 
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.report import noise
 
     with logging_to():
+        made = looked_into(args)
         asked = source_free_request.read(argparse.Namespace(**{**vars(args), "act": None, "reader": None}))
         network = source_free.opened(args, asked)
         calibration, paths, labels = _images(args, asked, network)
@@ -83,8 +85,25 @@ def run(args: argparse.Namespace) -> None:
         folder = io.make_folder(args.out or Path("output", "analysis", asked.source.path.stem))
         found = study(network, asked.options, calibration, looked, folder / "analysis.json")
         noise.write(found.rows, folder)
-        if args.artifact:
-            _look_into(args.artifact, found, looked, paths, folder)
+        if made is not None:
+            _look_into(made, found, looked, paths, folder)
+
+
+def looked_into(args: argparse.Namespace) -> Artifact | None:
+    """The exported file that `--artifact` names; None where none is named.
+
+    Raises:
+        UserError: it is damaged, or no ONNX file.
+    """
+    from ppcls_compress.deploy import artifact
+    from ppcls_compress.deploy.onnx.files import MODEL
+
+    if args.artifact is None:
+        return None
+    found = artifact.load(args.artifact)
+    if MODEL not in found.files:
+        raise ConfigError(f"--artifact: {args.artifact} holds no {MODEL}; give an onnx-ort or onnx-openvino folder")
+    return found
 
 
 def _images(args: argparse.Namespace, asked: Request, network: FloatNetwork) -> tuple[list, list[Path], object]:
@@ -112,19 +131,15 @@ def _looked(asked: Request, network: FloatNetwork, paths: Sequence[Path], labels
     return Looked(batches, labels, f"{len(paths)} images of {where}")
 
 
-def _look_into(directory: str, found: Study, looked: Looked, paths: Sequence[Path], folder: Path) -> None:
+def _look_into(made: Artifact, found: Study, looked: Looked, paths: Sequence[Path], folder: Path) -> None:
     """Compare a file that `quantize --model` made with the model, and write what each layer reads in both."""
     import numpy as np
 
-    from ppcls_compress.deploy import artifact
     from ppcls_compress.deploy.imported import prepare
     from ppcls_compress.deploy.onnx.files import MODEL
     from ppcls_compress.deploy.onnx.inspection import inspect
     from ppcls_compress.report import noise
 
-    made = artifact.load(directory)
-    if MODEL not in made.files:
-        raise ConfigError(f"--artifact: {directory} holds no {MODEL}; give an onnx-ort or onnx-openvino folder")
     images = np.concatenate(looked.batches)[:_LOOKED_INTO]
     own = prepare.Preparation(made.description.preprocess)
     given = np.concatenate(list(prepare.batches_of(paths[:_LOOKED_INTO], own, "reading images")))

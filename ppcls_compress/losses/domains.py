@@ -24,7 +24,7 @@ class CELossForMetaBIN(CELoss):
         def loss(output: Output, labels: paddle.Tensor, images: paddle.Tensor | None) -> paddle.Tensor:
             logits = logits_of(output)
             classes = logits.shape[-1]
-            epsilon = None if not self.epsilon else self.epsilon * classes / (classes - 1)
+            epsilon = None if not self.epsilon else self.epsilon * classes / max(1, classes - 1)
             return cross_entropy(logits, class_labels(labels), epsilon=epsilon, reduction=self.reduction)
 
         return loss

@@ -60,8 +60,10 @@ def test_an_exported_file_is_looked_into(trained, capsys):
     assert (found["astray"], found["faults"]) == (None, {})
     assert len(found["tensors"]) == 8
     assert "the first layer that goes astray in the file: none" in capsys.readouterr().err
+    capsys.readouterr()
     arguments[1] = str(trained / "int8")
     assert call("analyze", trained / "config.yaml", weights, out, ptq, arguments=arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1  # before anything is analyzed
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ def test_each_layer_is_measured_once_and_what_helps_is_written(project, capsys):
             "--preprocess: {root}/model.onnx tells nothing",
         ),
         (("--list", "{root}/x.txt", "-c", "{root}/config.yaml"), "--list: goes with --model, an exported model"),
+        (
+            ("--model", "{root}/model.onnx", "--images", "{root}/images", "--artifact", "{root}/none"),
+            "{root}/none",
+        ),
         (("-c", "{root}/config.yaml", "--images", "few"), "--images: expected 1 or more, found few"),
         ((), "-c: the YAML file of the experiment is needed, or an exported model by --model and --images"),
     ],

@@ -35,6 +35,8 @@ def test_what_the_right_class_loses_is_epsilon():
     expected = -(target * (LOGITS - np.log(np.exp(LOGITS).sum(1, keepdims=True)))).sum(1).mean()
     assert float(loss("CELossForMetaBIN", epsilon=0.1)) == pytest.approx(expected, rel=1e-5)
     assert float(loss("CELossForMetaBIN")) == pytest.approx(float(loss("CELoss")), rel=1e-6)
+    alone = build_loss([LOSSES.get("CELossForMetaBIN")(epsilon=0.1)])
+    assert float(alone({"logits": paddle.zeros([N, 1])}, paddle.zeros([N], "int64")).total) == 0
 
 
 def test_triplets_are_of_features_as_they_are():

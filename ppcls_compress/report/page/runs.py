@@ -123,7 +123,7 @@ def _run(name: str, folder: Path, exported: Sequence[artifact.Artifact], record:
         ranges=_lines(places, QUANTIZERS, _ranges) if quantized else (),
         histograms=_histograms(places) if quantized else (),
         commands=_commands(places),
-        sensitivities=_sensitivities(places),
+        sensitivities=_sensitivities(places, record),
     )
 
 
@@ -202,11 +202,13 @@ def _distribution(found: Mapping[str, Any] | None) -> Distribution | None:
     return Distribution(counts, **numbers, **whole)
 
 
-def _sensitivities(places: Sequence[Path]) -> Mapping[str, Mapping[float, float]]:
-    """What `sensitivity` measured.
+def _sensitivities(places: Sequence[Path], record: Record) -> Mapping[str, Mapping[float, float]]:
+    """What `sensitivity` measured, by the criterion that pruned where a file holds several.
 
     Raises:
         UserError: the file is damaged.
     """
     file = _file([place / "sensitivity" for place in places], "sensitivity.json")
-    return {} if file is None else Status(file, "fpgm").sensitivies
+    prune = compression.step_of(record, "prune")
+    criterion = "fpgm" if prune is None else prune["options"]["name"]
+    return {} if file is None else Status(file, criterion).sensitivies
