@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runtime", default="onnx-ort", metavar="NAME", help="FORMAT, FORMAT@RUNTIME or RUNTIME (default: onnx-ort)"
     )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at a time (default: 1)")
     parser.add_argument("--out", default="profile.json", metavar="FILE", help="default: profile.json")
 
 
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
         name, runtime = place(args.runtime)
     except ValueError as error:
         raise ConfigError(f"--runtime: {error}") from error
+    if args.batch < 1:
+        raise ConfigError(f"--batch: expected 1 or more, found {args.batch}")
     config = read_config(args)
     load_paddle()
     from ppcls_compress.deploy import formats, profiling
@@ -39,6 +42,6 @@ def run(args: argparse.Namespace) -> None:
     kind.runtime(runtime).require()
     with logging_to():
         assemble.start(config)
-        table = profiling.profile(config, kind, runtime)
+        table = profiling.profile(config, kind, runtime, batch=args.batch)
         table.save(args.out)
         logger.info("written: %s", args.out)

@@ -50,10 +50,13 @@ def sized(kept: float, counts: str, *, integers: bool) -> SlimOptions:
     return SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
 
 
-def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
+def profile(config: Config, kind: Format, runtime: str | None, *, batch: int = 1) -> layers.Table:
     """Time the layers alone and whole files; what the dense files take beyond their layers is kept.
 
     What that gives for files with half of the multiply-adds is compared with these, and told.
+
+    Args:
+        batch: images at a time.
 
     Raises:
         UserError: single layers are not timed in this runtime.
@@ -63,7 +66,7 @@ def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
     dense, _ = rehearsed(config, sized(1.0, "flops", integers=False))
     found = layers.layers_of(dense, shape)
     logger.info("timing %d layers of %s in %s, with several numbers of channels", len(found), config.Arch.name, name)
-    table = layers.measure(found, name)
+    table = layers.measure(found, name, batch=batch)
     half, _ = rehearsed(config, sized(_HALF, "flops", integers=False))
     fewer = layers.layers_of(half, shape)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +76,7 @@ def profile(config: Config, kind: Format, runtime: str | None) -> layers.Table:
                 place = Path(folder) / f"{kept}-{integers}"
                 write_rehearsed(config, place, kind, sized(kept, "flops", integers=integers))
                 files[f"{kept}-{integers}"] = latency.Candidate(place, runtime=runtime)
-        taken = latency.measure(files, [1, *shape])
+        taken = latency.measure(files, [batch, *shape])
     everything = {layer.name for layer in found}
     for key, quantized in (("float", set()), ("integer", everything)):
         whole = taken[f"1.0-{bool(quantized)}"].median_ms

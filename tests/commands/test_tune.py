@@ -40,21 +40,21 @@ def test_a_profile_of_this_machine_places_layers_for_it_elsewhere(
     files = {"1.0-False": 20.0, "1.0-True": 10.0, "0.5-False": 8.0, "0.5-True": 4.0}
     monkeypatch.setattr(latency, "measure", timed(files))
     profile = tmp_path / "profile.json"
-    assert call("profile", trained_config, arguments=["--out", str(profile)]) == 0
+    assert call("profile", trained_config, arguments=["--out", str(profile), "--batch", "2"]) == 0
     assert "float: the dense file takes 20.000 ms" in capsys.readouterr().err
     table = Table.load(profile)
     assert set(table.whole) == {"float", "integer"}
-    assert (table.about["runtime"], table.about["batch"]) == ("onnxruntime", 1)
+    assert (table.about["runtime"], table.about["batch"]) == ("onnxruntime", 2)
     content = json.loads(profile.read_text())
     for row in content["layers"]:  # a machine on which integers gain nothing
         row["ms"]["integer"] = 3 * row["ms"]["float"]
     content["whole"] = {"float": {}, "integer": {}}
     profile.write_text(json.dumps(content))
-    arguments = ["--format", "onnx-ort", "--tune", "--profile", str(profile)]
-    assert call("export_model", trained_config, *trained, arguments=arguments) == 0
-    assert any("batch 1: float; by its profile:" in note for note in notes(tmp_path / "inference" / "onnx-ort"))
-    assert call("export_model", trained_config, *trained, arguments=[*arguments, "--tune", "8"]) == 2
-    assert "profile.json is of batches of 1, and --tune asks for 8" in errors(capsys)[0]
+    arguments = ["--format", "onnx-ort", "--profile", str(profile), "--tune"]
+    assert call("export_model", trained_config, *trained, arguments=[*arguments, "2"]) == 0
+    assert any("batch 2: float; by its profile:" in note for note in notes(tmp_path / "inference" / "onnx-ort"))
+    assert call("export_model", trained_config, *trained, arguments=arguments) == 2
+    assert "profile.json is of batches of 2, and --tune asks for 1" in errors(capsys)[0]
 
 
 def slow_stem(layers, runtime, *, batch):
