@@ -144,7 +144,7 @@ class Frame:
 
 def curves(found: Mapping[str, Sequence[Point]], frame: Frame) -> Drawing:
     """A line for each name, with a legend below where there are several."""
-    width, left, top, bottom = 380.0, 58.0, 34.0, 196.0
+    width, left, top, bottom = 364.0, 58.0, 34.0, 196.0
     points = [point for line in found.values() for point in line]
     across = around([x for x, _ in points], left, width - 14, margin=0.02)
     up = around([y for _, y in points], bottom, top, log=frame.log_up)
