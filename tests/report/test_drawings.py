@@ -89,6 +89,18 @@ def test_sections_about_layers_tell_what_the_record_has():
     assert "2.5" in texts(alpha)
 
 
+def test_several_iterations_of_pruning_are_told_from_the_first_to_the_last():
+    def step(before, after):
+        row = {"name": "conv", "before": {"shape": [before, 3, 3, 3]}, "after": {"shape": [after, 3, 3, 3]}}
+        return {"kind": "prune", "before": {"flops": before}, "after": {"flops": after}, "layers": [row]}
+
+    found = about.pruning({"version": 1, "steps": [step(16, 12), step(12, 8)]})
+    assert (found["before"], found["after"]) == ({"flops": 16}, {"flops": 8})
+    (row,) = found["layers"]
+    assert (row["before"]["shape"][0], row["after"]["shape"][0]) == (16, 8)
+    assert about.pruning({"version": 1, "steps": []}) is None
+
+
 def test_a_picture_shows_what_the_page_does(tmp_path):
     shapes = [Box(10, 10, 20, 20, "strong"), Text(60, 60, "up", turned=True), Text(5, 90, "text")]
     Drawing(100, 100, "title", shapes).write_png(tmp_path / "a.png")

@@ -11,7 +11,7 @@ from ppcls_compress.report.charts import grids, kinds
 from ppcls_compress.report.charts.drawing import Drawing
 from ppcls_compress.report.page.html import Beside, Folded, Part, Section, code, count, note, shape, table
 from ppcls_compress.report.page.runs import Run
-from ppcls_compress.slim.record import step_of
+from ppcls_compress.slim.record import Record, step_of
 
 _LONG = 40
 """A drawing of more layers is folded away."""
@@ -23,7 +23,7 @@ _LONGEST_RECORD = 400_000
 def sections(run: Run, *, named: bool) -> Iterator[Section]:
     """One for each thing that is known of a network; `named` says of which in its title."""
     of = f": {run.name}" if named else ""
-    prune, quant = step_of(run.record, "prune"), step_of(run.record, "quant")
+    prune, quant = pruning(run.record), step_of(run.record, "quant")
     if prune is not None:
         yield Section(f"Channels kept{of}", kept(prune))
     if run.ranges:
@@ -39,6 +39,17 @@ def sections(run: Run, *, named: bool) -> Iterator[Section]:
         found = table(("layer", "operator or type", "why"), rows)
         content = found if len(rows) <= _LONG else Folded(f"{len(rows)} layers", [found])
         yield Section(f"What stayed whole or float{of}", [content])
+
+
+def pruning(record: Record) -> Mapping | None:
+    """What was cut from a network, as its record has it; of several iterations, from the first to the last."""
+    found = [step for step in record["steps"] if step["kind"] == "prune"]
+    if len(found) < 2:
+        return found[0] if found else None
+    first, last = found[0], found[-1]
+    dense = {row["name"]: row["before"] for row in first["layers"]}
+    layers = [{**row, "before": dense.get(row["name"], row["before"])} for row in last["layers"]]
+    return {**last, "before": first["before"], "layers": layers}
 
 
 def exported(run: Run, *, named: bool) -> Section:

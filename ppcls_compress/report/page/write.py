@@ -96,7 +96,7 @@ def write(file: Path, page: Page) -> None:
 def _pictures(folder: Path, sections: Sequence[Section]) -> None:
     drawn = [drawing for section in sections for drawing in section.drawings()]
     if folder.is_dir():
-        for earlier in folder.glob("*.png"):
+        for earlier in folder.glob("[0-9][0-9]_*.png"):
             earlier.unlink()
     for number, drawing in enumerate(drawn, 1):
         name = re.sub(r"\W+", "_", drawing.title).strip("_")[:60]
@@ -106,7 +106,7 @@ def _pictures(folder: Path, sections: Sequence[Section]) -> None:
 def _headline(run: Run) -> str:
     """What a run has kept tells of it without another evaluation."""
     found = [curves.best(run.history)] if run.history and curves.best(run.history) else []
-    prune, quant = step_of(run.record, "prune"), step_of(run.record, "quant")
+    prune, quant = about.pruning(run.record), step_of(run.record, "quant")
     if prune is not None:
         found += [(f"{prune['after'][key] / prune['before'][key]:.0%}", f"of the {what}") for key, what in _COUNTED]
     if quant is not None:
