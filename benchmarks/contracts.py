@@ -72,8 +72,13 @@ def cases(args: argparse.Namespace) -> list[Case]:
     found = []
     if args.digits:
         config, counts = "configs/quick_start/digits_resnet.yaml", (597, 200, 800, 200)
-        for name, target in (("digits_bytes", {"bytes": 0.15}), ("digits", {"latency": 0.6})):
-            auto = {"max_drop": 0.5, "target": target, "runtime": "openvino"}
+        wanted = {
+            "digits_bytes": (0.5, {"bytes": 0.15}),
+            "digits_loosened": (3.0, {"bytes": 0.15}),
+            "digits": (0.5, {"latency": 0.6}),
+        }
+        for name, (drop, target) in wanted.items():
+            auto = {"max_drop": drop, "target": target, "runtime": "openvino"}
             auto["budget"] = {"trials": 4, "epochs": 2, "hours": 2}
             more = _named(args.digits)
             found.append(Case(name, "digits", args.digits, config, counts, auto, more, 40, pooled=True))
@@ -136,7 +141,7 @@ def arguments(about: str) -> argparse.ArgumentParser:
     """What tells of the cases."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="what is trained goes there")
-    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="digits_bytes, digits, cifar, pages")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="such as digits or cifar")
     parser.add_argument("--digits", type=Path)
     parser.add_argument("--cifar10", type=Path)
     parser.add_argument("--pages", nargs=2, metavar=("PAGES", "FILE"))
