@@ -149,6 +149,17 @@ def trained(bench: Bench, name: str, slim: dict[str, Any], exported: dict[str, A
     learned = ["-o", f"Slim={json.dumps(slim)}"]
     weights = folder / bench.case.arch / "latest"
     run_tool("train", [*bench.config, *where, *learned, "--resume"], bench.folder / f"{name}.log")
+    if slim != exported:
+        words = [
+            *bench.config,
+            *where,
+            "-o",
+            f"Slim={json.dumps(exported)}",
+            "-o",
+            f"Global.pretrained_model={weights}",
+        ]
+        run_tool("quantize", words, bench.folder / f"{name}.log")
+        weights = weights.with_name("quantized")
     out = folder / ("exported" if slim == exported else "calibrated")
     words = [*bench.config, *where, "-o", f"Slim={json.dumps(exported)}", "-o", f"Global.pretrained_model={weights}"]
     words += ["-o", f"Global.save_inference_dir={out}", "--format", kind]

@@ -110,13 +110,18 @@ def prepare(workshop: Workshop) -> Ready:
 
 
 def _check_profile(workshop: Workshop) -> None:
-    """Refuse latencies that were measured in another runtime than the contract is about."""
+    """Refuse latencies that were measured in another runtime than the contract is about, or of other batches."""
     if workshop.profile is None:
         return
     name, runtime = workshop.config.Slim.auto.place
-    wanted, found = formats.get(name).runtime(runtime).name, Table.load(workshop.profile).about.get("runtime")
-    if found != wanted:
+    wanted, about = formats.get(name).runtime(runtime).name, Table.load(workshop.profile).about
+    if about.get("runtime") != wanted:
+        found = about.get("runtime")
         raise ConfigError(f"--profile: {workshop.profile} is of {found}, and Slim.auto.runtime means {wanted}")
+    if about.get("batch", 1) != 1:
+        raise ConfigError(
+            f"--profile: {workshop.profile} is of batches of {about['batch']}, and Slim.auto is about single images"
+        )
 
 
 def check_same(workshop: Workshop) -> None:

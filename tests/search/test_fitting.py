@@ -37,8 +37,7 @@ def ready(config, target, *, anchors=(), profile=None, noisy=()):
     return found
 
 
-@pytest.mark.parametrize("ratios", ["uniform", "global"])
-@pytest.mark.parametrize("cost", ["flops", "params"])
+@pytest.mark.parametrize(("cost", "ratios"), [("flops", "uniform"), ("params", "global")])
 def test_a_candidate_is_pruned_until_it_meets_the_target(config, cost, ratios):
     found = ready(config, {cost: 0.5})
     candidate, section = fitting.fitted(found, Candidate(ratios=ratios, share=0.55, quantizer="float"))

@@ -21,6 +21,9 @@ def test_latencies_of_another_runtime_are_refused(tmp_path):
     workshop = SimpleNamespace(profile=file, config=SimpleNamespace(Slim=SimpleNamespace(auto=auto)))
     with pytest.raises(ConfigError, match=r"--profile: .*profile.json is of openvino, .* means onnxruntime"):
         preparing.prepare(workshop)
+    Table({"runtime": "onnxruntime", "batch": 8}, points).save(file)
+    with pytest.raises(ConfigError, match=r"is of batches of 8, and Slim.auto is about single images"):
+        preparing.prepare(workshop)
     Table({"runtime": "onnxruntime"}, points).save(file)
     preparing._check_profile(workshop)
 
