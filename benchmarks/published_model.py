@@ -17,6 +17,7 @@ training that was stopped goes on from its last epoch.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -37,12 +38,15 @@ from calibrations import (
     peer,
     run_jobs,
     table,
+    written,
 )
 from common import read_results, trained
 
 ARCH = "PPLCNet_x1_0"
 LEARNED_ON = 128
 """Images that learned rounding sees; it looks at each of them once for every layer."""
+RENEWED_ON = 8
+"""Batches of 32 training pages that batch norms are taken anew from."""
 OURS = {
     "as it was": {"activation_quantizer": "KLQuantizer", "asymmetric": False, "depthwise_ranges": "tensor"},
     "asymmetric": {"depthwise_ranges": "tensor"},
@@ -135,7 +139,10 @@ def published(weights: Path, work: Path) -> Subject:
 
 def plan(args: argparse.Namespace, subject: Subject) -> list[Job]:
     """What to run."""
-    found = [Job((FLOAT,), lambda: float_file(subject))]
+    found = [
+        Job((FLOAT,), lambda: float_file(subject)),
+        Job((f"{FLOAT}, batch norms anew",), lambda: renewed(args, subject)),
+    ]
     for name, options in OURS.items():
         count = LEARNED_ON if "reconstruction" in options else None
         found.append(
@@ -149,6 +156,18 @@ def plan(args: argparse.Namespace, subject: Subject) -> list[Job]:
     for name, training in TRAININGS.items():
         found += training_jobs(args, subject, name, training)
     return found
+
+
+def renewed(args: argparse.Namespace, subject: Subject) -> list[dict]:
+    """The float network with the batch-norm statistics of training pages."""
+    from ppcls_compress.config.load import load_config
+    from ppcls_compress.engine.train import training_loader
+    from ppcls_compress.slim.prune.cut.recalibration import recalibrate
+
+    model, loader = subject.network(), training_loader(load_config(pages.config(args.pages, subject.work), []))
+    recalibrate(model, (batch for batch, _ in itertools.islice(loader, RENEWED_ON)))
+    model.eval()
+    return [written(subject, model, "openvino", "renewed")]
 
 
 def layouts(name: str) -> tuple[str, ...]:
