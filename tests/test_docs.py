@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from support import readme
 
 from ppcls_compress import models
 from ppcls_compress.cli import COMMANDS
@@ -91,3 +92,21 @@ def test_programs_written_for_paddleslim_run(number, tmp_path):
     exec(compile(fenced("docs/migrating.md", "python")[number], "docs/migrating.md", "exec"), given)
     if number == 1:
         assert list(tmp_path.glob("int8.*"))
+
+
+@pytest.mark.slow
+def test_programs_of_the_readme_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard():
+        model, net = (models.build("CIFARResNet8", class_num=10) for _ in range(2))
+    images = np.random.default_rng(0).standard_normal((4, 3, 224, 224), np.float32)
+    given = {"model": model, "net": net, "images": images, "loader": [paddle.to_tensor(images)]}
+    programs = readme.programs()
+    for program in programs:
+        exec(compile(program, "README.md", "exec"), given)
+    assert len(programs) == 2
+    assert all(
+        (tmp_path / name).is_file() for name in ("small.pdparams", "small.slim.json", "inference/inference.json")
+    )
+    assert [step["kind"] for step in given["record"]["steps"]] == ["prune"]

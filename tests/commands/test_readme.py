@@ -99,7 +99,7 @@ def test_digits_from_images_to_integers_in_every_runtime(tmp_path, monkeypatch, 
 
     type_in("digits", tmp_path, monkeypatch, before=prepare)
     assert Path("output/digits_resnet_pact/inference/onnx-ort/inference.yml").is_file()
-    assert "top1" in capsys.readouterr().out
+    assert "onnx-openvino on val_list.txt: top1 " in capsys.readouterr().err
 
 
 @pytest.mark.slow

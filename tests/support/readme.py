@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 from ppcls_compress import cli
@@ -14,13 +15,22 @@ ROOT = Path(__file__).parents[2]
 _SHELL = {"python", "python3.11", "pip", "bash", "export", "ppcls-compress"}
 
 
+def text():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def programs():
+    """What is shown of Python."""
+    blocks = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text(), re.MULTILINE)
+    return [block for block in map(textwrap.dedent, blocks) if re.match(r"\s*(import|from) ", block)]
+
+
 def commands():
     """Words of each command, in order; lines that go on are joined, comments are left out."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = "\n".join(re.findall(r"^ {4}(.*)$", text, re.MULTILINE)).replace("\\\n", " ").splitlines()
+    lines = "\n".join(re.findall(r"^ {4}(.*)$", text(), re.MULTILINE)).replace("\\\n", " ").splitlines()
     parts = [part for line in lines for part in line.split(" && ")]
     found = [shlex.split(part, comments=True) for part in parts if part.split(" ")[0] in _SHELL]
-    inline = re.findall(r"`(python -m paddle[^`]*)`", text)
+    inline = re.findall(r"`(python -m paddle[^`]*)`", text())
     return [*found, *map(shlex.split, inline)]
 
 
