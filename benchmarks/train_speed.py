@@ -99,9 +99,9 @@ def timed(train: Callable[[], None]) -> dict[str, float]:
 def ours(path: Path) -> None:
     """This toolkit's command."""
     sys.path.insert(0, str(ROOT))
-    from ppcls_compress.commands.train import main
+    from ppcls_compress.cli import main
 
-    if main(["-c", str(path)]):
+    if main(["-c", str(path)], command="train"):
         raise SystemExit("training failed")
 
 
