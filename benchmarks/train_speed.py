@@ -109,8 +109,16 @@ def theirs(path: Path) -> None:
     """PaddleClas' engine; cv2 and sklearn come before paddle, as elsewhere in its environment."""
     import cv2  # noqa: F401
     import sklearn  # noqa: F401
+
+    # isort: split
+    import numpy as np
+    import paddle
     from ppcls.engine.engine import Engine
     from ppcls.utils.config import AttrDict
+
+    # It reads a loss as `.numpy()[0]`, and in PaddlePaddle 3 a number has no dimension.
+    numpy = paddle.Tensor.numpy
+    paddle.Tensor.numpy = lambda self: np.atleast_1d(numpy(self))
 
     def nested(value: object) -> object:
         if isinstance(value, dict):
