@@ -51,7 +51,7 @@ def test_commands_and_scripts_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for command in re.findall(r"ppcls-compress ([a-z_]+)\b", text):
         assert command in COMMANDS, f"{name}: ppcls-compress {command}"
-    for script in re.findall(r"(?<![\w/.])((?:tools|benchmarks)/[a-z_\d/]+\.(?:py|sh))", text):
+    for script in re.findall(r"(?<![\w/.])((?:tools|benchmarks|tests)/[a-z_\d/]+\.(?:py|sh))", text):
         assert (ROOT / script).is_file(), f"{name}: {script}"
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress import io
 from ppcls_compress.commands.report import PAGE
-from ppcls_compress.errors import UserError, one_line
+from ppcls_compress.errors import one_line
 
 if TYPE_CHECKING:
     from ppcls_compress.report.page.write import Page
@@ -18,22 +17,6 @@ if TYPE_CHECKING:
 def add_report_argument(parser: argparse.ArgumentParser) -> None:
     """`--no-report`."""
     parser.add_argument("--no-report", action="store_true", help=f"leave out the page {PAGE} at the end")
-
-
-def keep_command(args: argparse.Namespace, folder: Path) -> None:
-    """Add what was typed to what a run keeps, for the pages about it.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    from ppcls_compress.engine.hooks.history import COMMANDS
-
-    file = io.make_folder(folder) / COMMANDS
-    try:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{args.typed}\n")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
 
 
 def leave_page(args: argparse.Namespace, folder: Path, page: Callable[[], Page]) -> None:

@@ -6,7 +6,6 @@ import argparse
 
 from ppcls_compress.commands import source_free
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
-from ppcls_compress.commands.ending import keep_command
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.errors import ConfigError
 
@@ -42,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.context import compression_context
     from ppcls_compress.engine.hooks import distributions
     from ppcls_compress.engine.hooks.evaluation import describe
+    from ppcls_compress.engine.hooks.history import keep_command
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.samples import still_batches
     from ppcls_compress.engine.train import evaluator, run_folder, training_loader
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         model, record = assemble.build_model(config, context=context)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)
-        keep_command(args, prefix.parent)
+        keep_command(prefix.parent, args.typed)
         distributions.keep(prefix.parent, model, next(iter(still_batches(config, 1))))
         if config.DataLoader.Eval is not None:
             logger.info("evaluation: %s", describe(evaluator(config, model)()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
-from ppcls_compress.commands.ending import add_report_argument, keep_command, leave_page
+from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
 from ppcls_compress.config.schema import Config
@@ -61,19 +61,18 @@ def run(args: argparse.Namespace) -> None:
     load_paddle()
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine.distributed import is_main
+    from ppcls_compress.engine.hooks.history import Command
     from ppcls_compress.engine.logs import logging_to
     from ppcls_compress.engine.train import run_folder, tell_outcome, train
 
     if args.resume:
         config = _resumed(config, run_folder(config) / "latest")
-    hooks = []
+    hooks = [Command(run_folder(config), args.typed)] if is_main() else []
     if profiler is not None:
         from ppcls_compress.engine.hooks.profiler import Profiler
 
         hooks.append(Profiler(profiler))
     with logging_to(run_folder(config), main=is_main()):
-        if is_main():
-            keep_command(args, run_folder(config))
         progress = train(config, extra_hooks=hooks, latency=latency_of(config), strict=args.strict)
         tell_outcome(progress, config)
         if is_main():

@@ -330,7 +330,7 @@ def _early_stopping(config: Config) -> EarlyStopping:
 
 
 def _curves(config: Config) -> list[Hook]:
-    """What writes curves, opened before anything takes its time.
+    """What writes curves; that it can is known before anything takes its time.
 
     Raises:
         MissingDependencyError: what they are for is not installed.

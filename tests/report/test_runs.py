@@ -114,6 +114,15 @@ def test_a_page_that_fails_is_a_warning_and_the_run_is_done(tmp_path, monkeypatc
     assert "in a drawing" in told[0]
 
 
+def test_a_run_that_is_refused_leaves_no_command_and_no_curves(tmp_path, capsys):
+    pytest.importorskip("tensorboardX")
+    config = make_project(tmp_path)
+    options = ["-o", "Global.use_tensorboard=True", "-o", "Arch.class_num=2"]
+    assert main(["train", "-c", str(config), *options]) == 2
+    assert "label 2 is outside 0 .. 1" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "output").rglob("*") if path.is_file()} <= {"train.log"}
+
+
 def test_of_several_runs_in_a_folder_one_has_to_be_named(tmp_path, capsys):
     for name in ("First", "Second"):
         (tmp_path / name).mkdir()

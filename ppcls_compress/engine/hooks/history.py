@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppcls_compress import io
 from ppcls_compress.engine.epoch_file import EpochFile
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.training import Training
+from ppcls_compress.errors import UserError
 
 FILE = "history.jsonl"
 """In a run's folder, a line of JSON for each epoch: `epoch, loss, metrics, lr, evaluation, main, best_epoch`."""
@@ -45,3 +47,28 @@ class History(Hook):
         chosen = {"main": self._main, "best_epoch": progress.best_epoch}
         trained = {"loss": found.loss, "metrics": found.metrics, "lr": found.lr}
         self._file.keep(progress.epoch, **trained, evaluation=evaluation, **chosen)
+
+
+class Command(Hook):
+    """Keeps what was typed once a run begins; one that is refused before that has made nothing."""
+
+    def __init__(self, folder: Path, command: str) -> None:
+        self._folder, self._command = folder, command
+
+    def before_training(self, trainer: Training) -> None:
+        """A line more."""
+        keep_command(self._folder, self._command)
+
+
+def keep_command(folder: Path, command: str) -> None:
+    """Add what was typed to what a run keeps, for the pages about it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    file = io.make_folder(folder) / COMMANDS
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(f"{command}\n")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,14 +24,20 @@ class Writer(Protocol):
 
 
 class Scalars(Hook):
-    """Writes the loss and the learning rate of each batch, and the metrics of each evaluation."""
+    """Writes the loss and the learning rate of each batch, and the metrics of each evaluation.
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    Args:
+        opened: makes the writer, once training begins.
+    """
+
+    def __init__(self, opened: Callable[[], Writer]) -> None:
+        self._opened = opened
+        self._writer: Writer | None = None
         self._evaluated: dict[str, float] = {}
 
     def before_training(self, trainer: Training) -> None:
         """Know the evaluation of a run that is resumed, which has its point already."""
+        self._writer = self._opened()
         self._evaluated = trainer.progress.metrics
 
     def after_batch(self, trainer: Training, batch: Batch) -> None:
@@ -47,7 +55,8 @@ class Scalars(Hook):
 
     def after_training(self, trainer: Training) -> None:
         """Write what is still held back."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def visualdl(folder: Path) -> Scalars:
@@ -56,7 +65,7 @@ def visualdl(folder: Path) -> Scalars:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    return Scalars(_load("visualdl", "visualdl").LogWriter(logdir=str(folder)))
+    return Scalars(partial(_load("visualdl", "visualdl").LogWriter, logdir=str(folder)))
 
 
 def tensorboard(folder: Path) -> Scalars:
@@ -65,7 +74,7 @@ def tensorboard(folder: Path) -> Scalars:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    return Scalars(_load("tensorboardX", "tensorboard").SummaryWriter(logdir=str(folder)))
+    return Scalars(partial(_load("tensorboardX", "tensorboard").SummaryWriter, logdir=str(folder)))
 
 
 def _load(package: str, extra: str) -> object:

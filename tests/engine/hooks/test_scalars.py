@@ -44,7 +44,7 @@ def test_a_resumed_run_writes_no_evaluation_twice(tmp_path):
             pass
 
     told = Told()
-    trainer = tiny_trainer(epochs=1, batches=1, hooks=[scalars.Scalars(told)])
+    trainer = tiny_trainer(epochs=1, batches=1, hooks=[scalars.Scalars(lambda: told)])
     trainer.progress.metrics = {"top1": 0.5}
     trainer.run()
     assert [name for name, _ in told.points] == ["train/loss", "train/learning_rate"]
