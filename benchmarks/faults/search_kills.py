@@ -136,8 +136,8 @@ def _two(searches: Searches, first: dict) -> dict:
     until = time.monotonic() + PATIENCE
     while not (searches.folder("two") / "identity.json").exists() and time.monotonic() < until:
         time.sleep(0.5)
-    helper = searches.start("two", "--worker", storage=storage)
-    codes = [leader.wait(), helper.wait()]
+    second = searches.start("two", "--worker", storage=storage)
+    codes = [leader.wait(), second.wait()]
     import optuna
 
     study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,21 @@ def is_asked(args: argparse.Namespace) -> bool:
     Raises:
         ConfigError: it is not, and an option says otherwise.
     """
-    if args.model is not None or args.act is not None:
+    return args.act is not None or is_meant(args, _ONLY_HERE)
+
+
+def is_meant(args: argparse.Namespace, only_here: Sequence[str]) -> bool:
+    """Whether a command is to work on an exported model.
+
+    Args:
+        only_here: options that go with such a model alone.
+
+    Raises:
+        ConfigError: it is not, and one of these says otherwise, or there is no configuration either.
+    """
+    if args.model is not None:
         return True
-    given = [name for name in _ONLY_HERE if getattr(args, name) is not None]
+    given = [name for name in only_here if getattr(args, name) is not None]
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')}: goes with --model, an exported model")
     if args.config is None:

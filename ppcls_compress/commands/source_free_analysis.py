@@ -48,14 +48,7 @@ def is_asked(args: argparse.Namespace) -> bool:
     Raises:
         ConfigError: it is not, and an option says otherwise.
     """
-    if args.model is not None:
-        return True
-    given = [name for name in _ONLY_HERE if getattr(args, name) is not None]
-    if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: goes with --model, an exported model")
-    if args.config is None:
-        raise ConfigError("-c: the YAML file of the experiment is needed, or an exported model by --model and --images")
-    return False
+    return source_free.is_meant(args, _ONLY_HERE)
 
 
 def run(args: argparse.Namespace) -> None:
