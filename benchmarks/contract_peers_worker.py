@@ -20,11 +20,11 @@ def main(source: str, images: str, target: str, drop: float) -> None:
     name = model.graph.input[0].name
     calibration = nncf.Dataset(list(held["calibration"]), lambda image: {name: image[None]})
     pairs = list(zip(held["images"], held["labels"], strict=True))
-    validation = nncf.Dataset(pairs, lambda pair: ({name: pair[0][None]}, pair[1]))
+    validation = nncf.Dataset(pairs, lambda pair: {name: pair[0][None]})
 
     def score(found: onnx.ModelProto, chosen: object) -> tuple[float, list[float]]:
         session = onnxruntime.InferenceSession(found.SerializeToString(), providers=["CPUExecutionProvider"])
-        right = [float(session.run(None, inputs)[0].argmax() == label) for inputs, label in chosen]
+        right = [float(session.run(None, {name: image[None]})[0].argmax() == label) for image, label in chosen]
         return float(np.mean(right)), right
 
     found = nncf.quantize_with_accuracy_control(
