@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import json
-import logging
 import os
 import runpy
 import select
@@ -54,9 +53,9 @@ def _server():
     address = str(Path(folder.name, "socket"))
     path = os.pathsep.join((_VARIABLES["PYTHONPATH"], str(_CLIENT.parents[1])))
     words = [sys.executable, "-P", "-W", "ignore", __file__, address]
-    server = subprocess.Popen(
-        words, env={**_VARIABLES, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # In a session of its own, so that Ctrl-C is for the tests alone; it ends when its standard input does.
+    server = subprocess.Popen(words, env={**_VARIABLES, "PYTHONPATH": path}, **streams, start_new_session=True)
     server.stdout.read(1)  # it listens
 
     def end():
@@ -75,7 +74,7 @@ def _serve(address):
         os.write(1, b".")
         os.dup2(2, 1)
         for name in _LOADED:
-            with suppress(ImportError):
+            with suppress(Exception):  # what cannot be imported fails where it is wanted
                 importlib.import_module(name)
         while True:
             ready, _, _ = select.select([listening, 0], [], [])
@@ -125,7 +124,6 @@ def _call(streams, module, arguments, environment, folder):
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = [module, *arguments]
-        logging.getLogger("ppcls_compress").setLevel(logging.NOTSET)
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ending:
