@@ -134,6 +134,11 @@ def test_of_several_runs_in_a_folder_one_has_to_be_named(tmp_path, capsys):
 def test_what_is_damaged_is_told_by_file_and_line(tmp_path):
     folder = tmp_path / "Net"
     folder.mkdir()
+    line = {"epoch": 1, "loss": 1, "lr": 1, "metrics": {}, "evaluation": {}, "main": "top1", "best_epoch": 0}
+    bad = {**line, "lr": float("nan")}
+    (folder / "history.jsonl").write_text(json.dumps(line) + "\n" + json.dumps(bad) + "\n")
+    with pytest.raises(UserError, match=r"history.jsonl, line 2: .* nan is no number that can be drawn"):
+        runs.trained("net", tmp_path)
     (folder / "history.jsonl").write_text('{"epoch": 1, "loss": "much"}\n')
     with pytest.raises(UserError, match=r"history.jsonl, line 1: not what training writes there"):
         runs.trained("net", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,13 +173,25 @@ def _lines(places: Sequence[Path], name: str, parse: Callable[[Mapping[str, Any]
 
 
 def _epoch(found: Mapping[str, Any]) -> Epoch:
-    metrics, evaluation = ({str(k): float(v) for k, v in found[key].items()} for key in ("metrics", "evaluation"))
+    metrics, evaluation = (_finite(found[key]) for key in ("metrics", "evaluation"))
     chosen = (str(found["main"]), int(found["best_epoch"]))
-    return Epoch(int(found["epoch"]), float(found["loss"]), float(found["lr"]), metrics, evaluation, *chosen)
+    return Epoch(int(found["epoch"]), _number(found["loss"]), _number(found["lr"]), metrics, evaluation, *chosen)
+
+
+def _finite(found: Mapping[str, Any]) -> dict[str, float]:
+    """The values that can be drawn: a threshold, say, may be infinite."""
+    return {str(name): float(value) for name, value in found.items() if math.isfinite(float(value))}
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no number that can be drawn")
+    return number
 
 
 def _ranges(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    layers = [(row["layer"], float(row["limit"] or 0), float(row["clip_rate"] or 0)) for row in found["layers"]]
+    layers = [(row["layer"], _number(row["limit"] or 0), _number(row["clip_rate"] or 0)) for row in found["layers"]]
     return {"epoch": int(found["epoch"]), "layers": layers}
 
 
@@ -195,7 +208,7 @@ def _distribution(found: Mapping[str, Any] | None) -> Distribution | None:
     if found is None:
         return None
     counts = tuple(int(count) for count in found["counts"])
-    numbers = {key: float(found[key]) for key in ("start", "end", "limit", "clipped")}
+    numbers = {key: _number(found[key]) for key in ("start", "end", "limit", "clipped")}
     whole = {key: int(found[key]) for key in ("low", "high", "bits")}
     if not counts or numbers["end"] <= numbers["start"] or whole["high"] <= whole["low"]:
         raise ValueError("a histogram without a width")
