@@ -52,6 +52,7 @@ class Job:
         owner: of a running one: host, process and its start, see `_me`.
         leading: whether the owner leads the search.
         beat: how often the owner has told that it lives.
+        elsewhere: where it is done after a worker that may only have been silent, and may write there still.
     """
 
     name: str
@@ -63,11 +64,12 @@ class Job:
     owner: str = ""
     leading: bool = False
     beat: int = 0
+    elsewhere: str = ""
 
     @property
     def folder(self) -> str:
-        """Where it is done; another one after a worker that may only have been silent, and may write there still."""
-        return self.what.get("folder", self.name)
+        """Where it is done."""
+        return self.elsewhere or self.name
 
 
 @dataclass
@@ -155,12 +157,12 @@ class Board:
         if name not in {job.name for job in self.jobs()}:
             self._add(name, what, choices, space, tries=0)
 
-    def _add(self, name: str, what: Any, choices: Any, space: Any, *, tries: int) -> None:
+    def _add(self, name: str, what: Any, choices: Any, space: Any, *, tries: int, elsewhere: str = "") -> None:
         trial = self._optuna.trial.create_trial(
             state=self._optuna.trial.TrialState.WAITING,
             params=dict(choices),
             distributions=dict(space),
-            user_attrs={"job": name, "what": dict(what), "tries": tries},
+            user_attrs={"job": name, "what": dict(what), "tries": tries, "elsewhere": elsewhere},
         )
         self._study.add_trial(trial)
 
@@ -180,7 +182,8 @@ class Board:
         attrs = trial.user_attrs
         if state is None or "job" not in attrs:
             return None
-        told = {key: attrs[key] for key in ("result", "tries", "owner", "leading", "beat") if key in attrs}
+        kept = ("result", "tries", "owner", "leading", "beat", "elsewhere")
+        told = {key: attrs[key] for key in kept if key in attrs}
         return Job(attrs["job"], attrs["what"], state, trial.number, **told)
 
     @_patiently
@@ -260,8 +263,8 @@ class Board:
             except self._optuna.exceptions.UpdateFinishedTrialError:
                 continue
             tries = job.tries + (not job.leading)
-            what = dict(job.what) if dead else {**job.what, "folder": f"{job.name}.{job.number}"}
-            self._add(job.name, what, trial.params, trial.distributions, tries=tries)
+            elsewhere = job.elsewhere if dead else f"{job.name}.{job.number}"
+            self._add(job.name, job.what, trial.params, trial.distributions, tries=tries, elsewhere=elsewhere)
             if tries >= MOST_TRIES:
                 given_up.append(next(item for item in self.jobs() if item.name == job.name))
         return given_up
@@ -276,7 +279,7 @@ class Board:
         for job in self.jobs():
             if job.state == "done" and job.result.get(PASSING):
                 trial = self._storage.get_trial(self._trial(job))
-                self._add(job.name, job.what, trial.params, trial.distributions, tries=0)
+                self._add(job.name, job.what, trial.params, trial.distributions, tries=0, elsewhere=job.elsewhere)
                 names.append(job.name)
         return names
 

@@ -90,7 +90,12 @@ def test_a_silent_worker_is_told_that_its_job_was_taken_over_and_shares_no_folde
     with board.alive(silent, every=0.01) as lost:
         board.retry_lost(patience=-1)
         assert lost.wait(10)
-    assert (silent.folder, board.take().folder) == ("a", "a.0")
+    again = board.take()
+    assert (silent.folder, again.folder) == ("a", "a.0")
+    assert again.what == silent.what
+    assert board.finish(again, {"failed": "No space left on device", "passing": True})
+    assert board.retry_passing() == ["a"]
+    assert board.take().folder == "a.0"  # what is there already is gone on from
 
 
 def test_a_worker_that_keeps_its_job_is_told_nothing(tmp_path):
