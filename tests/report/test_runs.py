@@ -86,6 +86,23 @@ def test_what_is_no_number_in_an_evaluation_has_no_point_in_a_curve(tmp_path):
     assert [f"validation, epoch {epoch}:" in told for epoch in (1, 2, 3, 4)] == [True, False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("more", "rules", "told"),
+    [
+        ({}, [], ("2/4 bits", "of weights and inputs in 1 layers")),
+        ({}, [{"layers": ["first"], "weight_bits": 8}], ("2/4 bits", "in 1 layers, but for those of per_layer")),
+        ({"bits": {"conv": 8}}, [{"layers": ["first"], "unsigned": False}], ("mixed/4 bits", "in 1 layers")),
+    ],
+)
+def test_bits_of_layers_with_their_own_are_not_told_as_those_of_all(tmp_path, more, rules, told):
+    options = {"weight_bits": 2, "activation_bits": 4, "per_layer": rules}
+    step = {"kind": "quant", "options": options, "quantized": ["conv"], "skipped": [], **more}
+    run = Run("net", tmp_path, [], {**empty_record(), "steps": [step]})
+    number, what = told
+    assert f"<b>{number}</b>" in write.Page([run], []).headline()
+    assert f"{what}</li>" in write.Page([run], []).headline()
+
+
 def test_training_alone_has_a_page_too(trained, tmp_path, capsys):
     page, rows = tmp_path / "page.html", tmp_path / "rows.json"
     with_table = ["report", "-c", str(trained / "config.yaml"), str(trained / "output"), "--page", str(page)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ppcls_compress import io
 from ppcls_compress.deploy.measure import machine
@@ -110,15 +111,22 @@ def _headline(run: Run) -> str:
     if prune is not None:
         found += [(f"{prune['after'][key] / prune['before'][key]:.0%}", f"of the {what}") for key, what in _COUNTED]
     if quant is not None:
-        options = quant["options"]
-        bits = f"{options['weight_bits']}/{options['activation_bits']}"
-        found.append((f"{bits} bits", f"of weights and inputs in {len(quant['quantized'])} layers"))
+        found.append(_bits(quant))
     agreements = [item.description.parity["agreement"] for item in run.exported if item.description.parity]
     if agreements:
         found.append((f"{min(agreements):.2%}", "of the answers as the trained network gives them"))
     if run.exported:
         found.append((f"{run.size / 1e6:.2f} MB", "on disk"))
     return cards(found) if found else ""
+
+
+def _bits(quant: Mapping[str, Any]) -> tuple[str, str]:
+    """On how many bits the layers of a record are, those that have rules of their own apart."""
+    options = quant["options"]
+    weights = "mixed" if quant.get("bits") else options["weight_bits"]
+    ruled = any(rule.get(key) for rule in options.get("per_layer") or () for key in ("weight_bits", "activation_bits"))
+    told = f"of weights and inputs in {len(quant['quantized'])} layers{', but for those of per_layer' if ruled else ''}"
+    return f"{weights}/{options['activation_bits']} bits", told
 
 
 _COUNTED = (("flops", "multiply-adds"), ("params", "parameters"))
