@@ -69,8 +69,9 @@ def test_every_format_runs_in_a_fresh_process(name, tmp_path):
     for (kind, runtime), found in answers(tmp_path, formats.FORMATS.values(), trained).items():
         report = compare.compare(trained, found, verify.default_tolerance(kind, quantized=True))
         # Untrained networks amplify what ONNX Runtime's graph rounds besides: 15% and 18% were measured. TensorRT's and
-        # RKNN's round what is added: 17%, and 13% on the grids that they take. Paddle Lite's grids have a sign.
-        allowed = {"onnx-ort": 0.3, "onnx-qdq": 0.2, "onnx-rknn": 0.2, "paddle-lite": 0.1}.get(kind, 0.05)
+        # RKNN's round what is added: 17%, and 13% on the grids that they take. Paddle Lite's grids have
+        # a sign, and so half of the levels behind a ReLU.
+        allowed = {"onnx-ort": 0.3, "onnx-qdq": 0.2, "onnx-rknn": 0.2, "paddle-lite": 0.2}.get(kind, 0.05)
         assert report.mean_difference < allowed * report.largest_logit, (kind, runtime)
 
 
