@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -146,6 +147,17 @@ def test_of_several_runs_in_a_folder_one_has_to_be_named(tmp_path, capsys):
         (tmp_path / name / "history.jsonl").write_text("")
     assert main(["report", str(tmp_path)]) == 2
     assert f"{tmp_path} holds the runs First, Second; name one" in capsys.readouterr().err
+
+
+def test_what_was_done_last_in_a_folder_is_what_its_page_tells_of(tmp_path):
+    step = {"kind": "fold", "version": 1, "merged": ["a"], "folded": [], "biased": []}
+    for name, steps, second in (("quantized", [step], 20), ("latest", [], 10), ("best_model", [], 5)):
+        file = tmp_path / f"{name}.slim.json"
+        file.write_text(json.dumps({**empty_record(), "steps": steps}))
+        os.utime(file, (second, second))
+    assert runs.trained("net", tmp_path).record["steps"] == [step]
+    os.utime(tmp_path / "latest.slim.json", (30, 30))  # trained anew
+    assert runs.trained("net", tmp_path).record["steps"] == []
 
 
 def test_what_is_damaged_is_told_by_file_and_line(tmp_path):

@@ -150,9 +150,9 @@ def _file(places: Sequence[Path], name: str) -> Path | None:
 
 
 def _record(places: Sequence[Path]) -> Record:
-    """Of the first checkpoint there is; without steps where there is none."""
-    found = (_file(places, f"{name}.slim.json") for name in _CHECKPOINTS)
-    path = next((path for path in found if path is not None), None)
+    """Of the checkpoint that was written last, `quantized` after training, say; without steps where there is none."""
+    found = [path for name in _CHECKPOINTS if (path := _file(places, f"{name}.slim.json")) is not None]
+    path = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
     return compression.empty_record() if path is None else compression.check(io.read_json(path), path)
 
 
