@@ -32,7 +32,10 @@ def get(name: str) -> Format:
 
 
 def chosen(names: Sequence[str], *, where: str = "--format") -> list[Format]:
-    """The formats that a user asks for, each once; `all` means every one; `where` they are named is for messages.
+    """The formats that a user asks for, each once; `where` they are named is for messages.
+
+    `all` means every one that is run where it is written; what is meant for elsewhere is asked for by its name, for its
+    rules refuse networks that all others take.
 
     Raises:
         ConfigError: no such format; the message names the closest.
@@ -41,7 +44,7 @@ def chosen(names: Sequence[str], *, where: str = "--format") -> list[Format]:
     for name in names:
         if name not in (*selectable, _EVERY):
             raise ConfigError(f"{where}: {unknown('export format', name, (*selectable, _EVERY))}")
-    return [kind for name, kind in selectable.items() if name in names or _EVERY in names]
+    return [kind for name, kind in selectable.items() if name in names or (_EVERY in names and not kind.elsewhere)]
 
 
 _EVERY = "all"

@@ -75,7 +75,13 @@ def test_a_format_that_fails_does_not_stop_the_others(trained_config, trained, t
     there = {
         name for name, place in formats.places(tmp_path / "inference").items() if (place / "inference.yml").exists()
     }
-    assert there == {"paddle", "paddle-lite", "onnx-openvino", "onnx-qdq", "onnx-rknn"}
+    assert there == {"paddle", "onnx-openvino"}
+
+
+def test_what_is_meant_for_elsewhere_is_written_where_it_is_named(trained_config, trained, tmp_path, fake_writers):
+    assert call("export_model", trained_config, *trained, arguments=["--format", "all", "paddle-lite"]) == 0
+    there = {name for name, place in formats.places(tmp_path / "inference").items() if place.is_dir()}
+    assert there == {"paddle", "onednn", "onnx-ort", "onnx-openvino", "paddle-lite"}
 
 
 @pytest.mark.parametrize("reason", ["no form", "float"])
