@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["paddle"],
         metavar="FORMAT",
-        help=f"one or more of {', '.join(names)}, or all (default: paddle)",
+        help=f"one or more of {', '.join(names)}, or all, which are those that run here (default: paddle)",
     )
     parser.add_argument(
         "--synthetic-calibration",

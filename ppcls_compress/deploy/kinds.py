@@ -140,7 +140,8 @@ class Format:
         any_grid: whether its kernels know zero points other than 0 and ranges per channel.
         explain: the files of a quantized network that is not what was trained, and images [N, C, H, W], to words on the
             layer whose ranges explain it, or None; None where nobody can tell.
-        elsewhere: what it is meant for, where that does not run here: its runtimes compare it only, and time nothing.
+        elsewhere: what it is meant for, where that does not run here: its runtimes compare it, and their times say
+            nothing of that.
     """
 
     name: str

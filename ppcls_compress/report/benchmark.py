@@ -91,6 +91,21 @@ class Row:
     speedup: float | None
     over_fastest: float
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether the runtime is there in place of the one that the file is for, of whose speed it says nothing."""
+        return _is_for_elsewhere(self.format)
+
+
+def _is_for_elsewhere(name: str) -> bool:
+    return name in formats.FORMATS and bool(formats.FORMATS[name].elsewhere)
+
+
+def fastest(rows: Sequence[Row], name: str) -> float:
+    """Milliseconds of a model's fastest file; of one that is meant for another runtime only where there is no other."""
+    own = [row for row in rows if row.name == name]
+    return min(row.median_ms for row in [row for row in own if not row.stands_in] or own)
+
 
 def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
     """The exported models in some folders: of each folder's own format and of those in its sub-folders.
@@ -154,6 +169,7 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
     candidates = {item.key: latency.Candidate(item.exported.directory, item.reduced, item.within) for item in models}
     times = latency.measure(candidates, shape, threads=threads, rounds=rounds)
     first = {item: times[item.key].median_ms for item in models if item.name == models[0].name}
+    here = [taken for item, taken in first.items() if not _is_for_elsewhere(item.exported.description.format)]
     rows = []
     for item in models:
         found = times[item.key]
@@ -172,7 +188,7 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
                 peak_mb=round(found.peak_bytes / 1e6, 1),
                 disk_mb=round(item.exported.bytes / 1e6, 3),
                 speedup=None if own is None else round(own / found.median_ms, 3),
-                over_fastest=round(min(first.values()) / found.median_ms, 3),
+                over_fastest=round(min(here or first.values()) / found.median_ms, 3),
             )
         )
     return rows
@@ -200,10 +216,11 @@ def _has_integers(row: Row) -> bool:
 def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]:
     """A line for each model of integers that is slower than a float one of the same network in the same runtime.
 
-    Where the runtime has no float one, the fastest of the other runtimes counts.
+    Where the runtime has no float one, the fastest of the other runtimes counts. Files for runtimes that are not here
+    have no part in it.
     """
     network = {item.name: item.exported.description.model_name for item in models}
-    lines = []
+    lines, rows = [], [row for row in rows if not row.stands_in]
     for row in (row for row in rows if _has_integers(row)):
         floats = [
             other

@@ -8,7 +8,16 @@ from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import MissingDependencyError
-from ppcls_compress.report.benchmark import Entry, Row, entries, measure, plot, reference_note, slower_than_float
+from ppcls_compress.report.benchmark import (
+    Entry,
+    Row,
+    entries,
+    fastest,
+    measure,
+    plot,
+    reference_note,
+    slower_than_float,
+)
 from ppcls_compress.report.charts.drawing import Drawing, Text
 
 
@@ -37,6 +46,8 @@ MODELS = [entry("a"), entry("b"), entry("c", "Another")]
         ([row("a", "dense", "X", 5.0), row("b", "pruned int8", "Y", 6.0)], ["b (f) in Y is slower than float"]),
         ([row("c", "dense", "X", 5.0), row("b", "int8", "X", 6.0)], []),
         ([replace(row("a", "dense", "X", 5.0), batch=8), row("b", "int8", "X", 6.0)], []),
+        ([row("a", "dense", "X", 5.0), replace(row("b", "int8", "Y", 6.0), format="paddle-lite")], []),
+        ([replace(row("a", "dense", "X", 5.0), format="onnx-rknn"), row("b", "int8", "Y", 6.0)], []),
     ],
 )
 def test_int8_that_is_slower_than_float_is_told(rows, expected):
@@ -67,6 +78,13 @@ def test_ratios_to_a_quantized_model_are_to_its_same_format(monkeypatch):
     rows = timed(monkeypatch, models, [20.0, 5.0, 10.0, 4.0, 8.0])
     assert [item.speedup for item in rows] == [1.0, 1.0, 2.0, 1.25, 2.5]
     assert [item.over_fastest for item in rows] == [0.25, 1.0, 0.5, 1.25, 0.625]
+
+
+def test_files_for_a_runtime_that_is_not_here_are_nobodys_fastest(monkeypatch):
+    models = [entry("a"), quantized("a", "paddle-lite"), quantized("b", "onnx-qdq"), quantized("b", "onnx-ort")]
+    rows = timed(monkeypatch, models, [20.0, 5.0, 1.0, 10.0])
+    assert [item.over_fastest for item in rows] == [1.0, 4.0, 20.0, 2.0]
+    assert (fastest(rows, "a"), fastest(rows, "b"), fastest(rows[:3], "b")) == (20.0, 10.0, 1.0)
 
 
 def test_ratios_to_a_format_that_the_first_model_lacks_are_to_its_fastest_in_the_runtime(monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_compress.report.benchmark import Row, threads_told
+from ppcls_compress.report.benchmark import Row, fastest, threads_told
 from ppcls_compress.report.charts.drawing import Drawing
 from ppcls_compress.report.charts.kinds import Frame, Mark, Scale, Timed, points, shaded, times
 from ppcls_compress.report.charts.palette import series
@@ -47,13 +47,13 @@ def headline(found: Measured) -> str:
     if len(found.runs) == 1:
         return cards([right, (f"{first.size / 1e6:.2f} MB", "on disk")])
     change = 100 * (answers.top1(last.name) - answers.top1(first.name))
-    fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in (first, last)}
+    quickest = {run.name: fastest(found.times, run.name) for run in (first, last)}
     return cards(
         [
             right,
             (f"{change:+.2f}", f"points against {first.name}"),
             (f"{last.size / first.size:.0%}", f"of the bytes, {last.size / 1e6:.2f} MB"),
-            (f"{fastest[first.name] / fastest[last.name]:.2f}x", f"as fast, {fastest[last.name]:.2f} ms"),
+            (f"{quickest[first.name] / quickest[last.name]:.2f}x", f"as fast, {quickest[last.name]:.2f} ms"),
         ]
     )
 
@@ -80,11 +80,11 @@ def _latency(found: Measured) -> Drawing:
 
 def _accuracy(found: Measured) -> Drawing:
     top1 = {run.name: 100 * found.answers.top1(run.name) for run in found.runs}
-    fastest = {run.name: min(row.median_ms for row in found.times if row.name == run.name) for run in found.runs}
+    quickest = {run.name: fastest(found.times, run.name) for run in found.runs}
     marks = []
     for row in found.times:
         name = f"{row.name}, {row.format} in {row.runtime}"
-        label = f"{row.name}, {row.format}" if row.median_ms == fastest[row.name] else ""
+        label = f"{row.name}, {row.format}" if row.median_ms == quickest[row.name] else ""
         marks.append(Mark(name, row.median_ms, top1[row.name], found.colour(row.name), label))
     frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
     return points(marks, frame)
