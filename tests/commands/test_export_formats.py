@@ -27,7 +27,7 @@ def described(folder):
 
 
 def test_paddle_comes_with_its_integer_program_and_is_evaluated_whole(trained_config, trained, tmp_path, capsys):
-    assert call("export_model", trained_config, *trained, "Global.export_agreement={paddle: 0.9}") == 0
+    assert call("export_model", trained_config, *trained, "Global.export_agreement={paddle: 0.9}", page=True) == 0
     told = capsys.readouterr()
     expected = (
         "bounds of the comparison were 90.00% and a mean difference of 10% of the largest logit, the defaults are 98"

@@ -5,9 +5,14 @@ from ppcls_compress.cli import main
 QUANT = "Slim.quant={name: pact}"
 
 
-def call(command, config, *overrides, arguments=()):
-    """The exit code of a command with `-c config` and one `-o` per override."""
-    return main([command, *arguments, "-c", str(config), *(part for text in overrides for part in ("-o", text))])
+_LEAVE_PAGES = ("train", "export_model", "compress")
+
+
+def call(command, config, *overrides, arguments=(), page=False):
+    """The exit code of a command with `-c config` and one `-o` per override; with the page at its end, if `page`."""
+    without = [] if page or command not in _LEAVE_PAGES else ["--no-report"]
+    given = [part for text in overrides for part in ("-o", text)]
+    return main([command, *arguments, *without, "-c", str(config), *given])
 
 
 def errors(capsys):
