@@ -61,7 +61,7 @@ class Activation:
             layer.set_range(LSQ_STEP / 2 ** (self.bits - 4) * (2 ** (self.bits - 1) - 1))
         else:
             options = QuantOptions(name="qat", activation_quantize_type=self.kind, activation_bits=self.bits)
-            layer = activations.build("layer", options)
+            layer = activations.build("layer", options.holding_largest())
         return _run(layer, self._inputs())
 
     def theirs(self) -> Outputs:
@@ -92,7 +92,7 @@ class Weight:
 
     def ours(self) -> Outputs:
         """What our layer computes."""
-        options = QuantOptions(name="qat", weight_quantize_type=self.kind, weight_bits=self.bits)
+        options = QuantOptions(name="qat", weight_quantize_type=self.kind, weight_bits=self.bits).holding_largest()
         layer = weights.build("layer", options, paddle.to_tensor(self.values), self.axis)
         if "lsq" in self.kind:
             steps = self._papers_steps()
@@ -135,7 +135,8 @@ class Network:
     def ours(self) -> Outputs:
         """What the native backend computes."""
         pact = "PACT" in self.options.values() or self.options["name"] == "pact"
-        return self._outputs(QuantOptions(**self.options, compat="paddleslim" if pact else None))
+        options = QuantOptions(**self.options, compat="paddleslim" if pact else None)
+        return self._outputs(options.holding_largest())
 
     def theirs(self) -> Outputs:
         """What PaddleSlim's QAT computes."""
