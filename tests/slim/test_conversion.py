@@ -76,6 +76,9 @@ def test_layers_of_one_class_are_written_as_they_are(net, tmp_path):
         np.testing.assert_allclose(saved(x).numpy(), net(x).numpy(), rtol=1e-5)
 
 
+@pytest.mark.skipif(
+    paddle.__version__.startswith("3.0."), reason="PaddlePaddle 3.0 itself keeps the globals of the first program"
+)
 def test_globals_count_as_they_are_when_a_program_is_built(tmp_path, monkeypatch):
     x = paddle.ones([1, 4])
     for factor in (2, 3):
