@@ -30,6 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from common import append, machine, read_results, run_child
+from converters_worker import CLOSE
 
 from ppcls_compress import io
 from ppcls_compress.errors import one_line
@@ -41,7 +42,6 @@ FORMS = ("stock", "here")
 EVERYWHERE = ("paddle2onnx", "here")
 SMALL, REST, SMALLEST = 60e6, 25e6, 120e6  # bytes of parameters
 CHUNK = 12  # networks on the disk at once
-RIGHT = 1e-3  # of the largest logit; rounding gives 1e-6 to 1e-5
 ROUNDING = 4.0  # times what Paddle's own single precision is off, where a network amplifies that beyond
 
 
@@ -185,7 +185,7 @@ def _verdict(row: Mapping[str, object]) -> str:
 
 
 def _allowed(row: Mapping[str, object]) -> float:
-    return max(RIGHT, ROUNDING * row.get("rounding", 0.0))
+    return max(CLOSE, ROUNDING * row.get("rounding", 0.0))
 
 
 def table(found: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -212,7 +212,7 @@ def table(found: Sequence[Mapping[str, object]]) -> Iterator[str]:
 def _totals(cells: Sequence[Mapping[str, object]]) -> list[object]:
     unlike = [row for row in cells if row["files"] and not (row["difference"] or 0) <= _allowed(row)]
     broken = [row for row in cells if row["files"] and row["difference"] is None]
-    right = [row["difference"] for row in cells if row["difference"] is not None and row["difference"] <= RIGHT]
+    right = [row["difference"] for row in cells if row["difference"] is not None and row["difference"] <= CLOSE]
     return [
         len(cells),
         sum(row["runs"] for row in cells),

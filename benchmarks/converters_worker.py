@@ -22,6 +22,7 @@ from ppcls_compress.models import catalog
 
 DOUBLES = "doubles"
 BATCH = 2
+CLOSE = 1e-3  # of the largest logit; rounding gives 1e-6 to 1e-5
 SIZES = (64, 224, 384)  # of images, the first that a network takes
 # With small images these would pool to a size larger than the image, which nobody does.
 WHOLE_IMAGES = ("alexnet", "AlexNet", "vgg*", "VGG*", "googlenet", "GoogLeNet", "inception*", "Inception*")
@@ -192,11 +193,27 @@ def _check_one(path: Path, images: np.ndarray, logits: np.ndarray) -> dict[str, 
     difference, problem, wrong = None, "", 0
     try:
         wrong = epsilons.take_from(Program.read(path.parent / "model.json"), onnx.load(str(path)))
-        found = runtime.load(path, "onnxruntime", threads=1).run(images)
-        difference = float(np.abs(found - logits).max() / np.abs(logits).max())
+        difference = _off(runtime.load(path, "onnxruntime", threads=1).run(images), logits)
+        if difference > CLOSE:
+            difference = min(difference, _off(_as_written(path, images), logits))
     except Exception as error:  # of the runtime's own kinds, which have no common one
         problem = one_line(error, 150)
     return {"difference": difference, "problem": problem, "wrong_epsilons": wrong, "bytes": path.stat().st_size}
+
+
+def _as_written(path: Path, images: np.ndarray) -> np.ndarray:
+    """What a file itself says: folding batch norms rounds weights anew, and some drawn networks amplify that."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def _off(found: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.abs(found - logits).max() / np.abs(logits).max())
 
 
 _TASKS = {"sizes": _sizes, "save": _save, "convert": _convert, "check": _check}
