@@ -12,6 +12,7 @@ from ppcls_compress.commands.common import (
     read_config,
     refuse_overrides,
 )
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.errors import ConfigError
 
 
@@ -55,7 +56,6 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--threads: this process may use only {cores} cores, found {max(args.threads)}")
     load_paddle()
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import benchmark
 
     with logging_to():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ppcls_compress.config import runs
 from ppcls_compress.config.load import load_config
 from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
@@ -78,6 +79,19 @@ def require_weights(config: Config) -> None:
     if not (config.Global.pretrained_model or config.Arch.pretrained):
         raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
     check_weights(config)
+
+
+def trained_weights(args: argparse.Namespace, config: Config) -> tuple[Config, str]:
+    """The configuration with the weights of a finished run, and what to log of them, or an empty text.
+
+    Where nothing names weights, those that the configuration's own run left; see `runs.trained`.
+
+    Raises:
+        ConfigError: nothing names weights and there was no such run, or what is named is missing.
+    """
+    config, told = runs.trained(config, args.override)
+    check_weights(config)
+    return config, told
 
 
 def load_paddle() -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import paddle
 
 from ppcls_compress import data
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import configured, formats
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.nursery import Nursery
-from ppcls_compress.engine import assemble, samples, together, train
+from ppcls_compress.engine import assemble, samples, together
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
@@ -73,7 +74,7 @@ def rehearse(
         logger.info(
             "dry run passed; the real run trains %d epochs and writes to %s",
             config.Global.epochs,
-            train.run_folder(config),
+            run_folder(config),
         )
 
 

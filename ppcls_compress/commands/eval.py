@@ -13,7 +13,7 @@ from ppcls_compress.commands.common import (
     load_paddle,
     read_config,
     refuse_overrides,
-    require_weights,
+    trained_weights,
 )
 from ppcls_compress.config.paths import check_loader
 from ppcls_compress.config.schema import Config
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate `Global.pretrained_model`, or an artifact of any format, on `DataLoader.Eval`.
 
+    Where no weights are named, it is what the configuration's own run left.
     An artifact without a configuration is evaluated on the validation images that it names, or on `--images`.
 
     Raises:
@@ -57,10 +58,11 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--images: with -c, DataLoader.Eval says what is evaluated; leave one of them out")
     if args.artifact:
         check_path("--artifact", args.artifact, "folder")
+    of_weights = ""
     if config is not None:
         check_loader(config, "Eval")
         if not args.artifact:
-            require_weights(config)
+            config, of_weights = trained_weights(args, config)
     load_paddle()
     from ppcls_compress import io
     from ppcls_compress.data import dead_workers_told
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.train import evaluator, judged_images
 
     with logging_to(main=distributed.is_main()):
+        if of_weights:
+            logger.info("%s", of_weights)
         predictor = None
         if args.artifact:
             from ppcls_compress.deploy.predictor import Predictor

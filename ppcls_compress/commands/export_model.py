@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, trained_weights
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export `Global.pretrained_model` to `Global.save_inference_dir`.
+    """Export `Global.pretrained_model`, or what the configuration's own run left, to `Global.save_inference_dir`.
 
     Raises:
         MissingDependencyError: a package that a format needs is not installed.
@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> None:
     """
     chosen = formats.chosen(args.format)
     config = read_config(args)
-    if not args.synthetic_calibration:
-        require_weights(config)
+    config, told = (config, "") if args.synthetic_calibration else trained_weights(args, config)
     for kind in chosen:
         kind.require()
     _check_tune(args, chosen)
@@ -85,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
 
     directory = Path(config.Global.save_inference_dir)
     with logging_to(verbose=args.verbose):
+        if told:
+            logger.info("%s", told)
         assemble.start(config)
         source = configured.source_of(config)
         for kind in chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
+from ppcls_compress.config.runs import run_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,6 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy.imported import network, source, weights
     from ppcls_compress.engine import assemble, checkpoint, samples
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.slim.record import empty_record
 
     prefix = io.plain_prefix(args.output) if args.output else run_folder(config) / "imported"

@@ -16,7 +16,7 @@ from ppcls_compress.commands.common import (
     load_paddle,
     read_config,
     refuse_overrides,
-    require_weights,
+    trained_weights,
 )
 from ppcls_compress.config.schema import Config, InferSection
 from ppcls_compress.declare.paths import check_path
@@ -96,20 +96,23 @@ def _configured(args: argparse.Namespace) -> tuple[str, _Answers]:
         check_path("--artifact", args.artifact, "folder")
         said = {"post_process": config.post_process, "batch_size": options.batch_size}
         return where, lambda paths, failed: _exported(args, paths, failed, **said)
-    require_weights(config)
+    config, told = trained_weights(args, config)
     if not options.transforms:
         raise ConfigError("Infer.transforms: is needed to prepare images; give what DataLoader.Eval has")
-    return where, lambda paths, failed: _trained(config, paths, failed)
+    return where, lambda paths, failed: _trained(config, told, paths, failed)
 
 
-def _trained(config: Config, paths: list[Path], failed: _Failed) -> Iterator[dict[str, Any]]:
+def _trained(config: Config, told: str, paths: list[Path], failed: _Failed) -> Iterator[dict[str, Any]]:
     load_paddle()
     from ppcls_compress import data
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.doubts.preparation import shape_made
     from ppcls_compress.engine.forward import check_takes
     from ppcls_compress.engine.infer import classify
+    from ppcls_compress.engine.logs import logger
 
+    if told:
+        logger.info("%s", told)
     assemble.start(config)
     model = assemble.build_model(config)[0]
     predict = assemble.scores(config, model)

@@ -7,6 +7,7 @@ import argparse
 from ppcls_compress.commands import source_free
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
+from ppcls_compress.config.runs import QUANTIZED, run_folder
 from ppcls_compress.errors import ConfigError
 
 
@@ -44,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.hooks.history import keep_command
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.samples import still_batches
-    from ppcls_compress.engine.train import evaluator, run_folder, training_loader
+    from ppcls_compress.engine.train import evaluator, training_loader
     from ppcls_compress.slim import recipe
 
-    prefix = run_folder(config) / "quantized"
+    prefix = run_folder(config) / QUANTIZED
     with logging_to():
         assemble.start(config)
         weights = assemble.weights_prefix(config, download=True)

@@ -6,6 +6,7 @@ import argparse
 
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_can_train, check_loader
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 
@@ -49,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.deploy.configured import latency_of
     from ppcls_compress.engine import assemble, sensitivity_run
     from ppcls_compress.engine.logs import logging_to
-    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report import curves
 
     folder = io.make_folder(args.out or run_folder(config) / "sensitivity")

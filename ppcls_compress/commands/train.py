@@ -10,6 +10,7 @@ from ppcls_compress.commands.common import add_config_arguments, load_paddle, re
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.paths import check_can_train, check_teacher, check_training, check_weights
 from ppcls_compress.config.profiler import parse_profiler
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import ConfigError
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.distributed import is_main
     from ppcls_compress.engine.hooks.history import Command
     from ppcls_compress.engine.logs import logging_to
-    from ppcls_compress.engine.train import run_folder, tell_outcome, train
+    from ppcls_compress.engine.train import tell_outcome, train
 
     if args.resume:
         config = _resumed(config, run_folder(config) / "latest")
@@ -92,7 +93,6 @@ def check_rehearsal(config: Config) -> None:
 
 
 def _page(args: argparse.Namespace, config: Config) -> Page:
-    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.report.page import runs
     from ppcls_compress.report.page.write import Page
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import paddle
 
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
-from ppcls_compress.config.together import NAME as TOGETHER
 from ppcls_compress.data import Loader, build_loader, dead_workers_told
 from ppcls_compress.data.continued import ContinuedLoader
 from ppcls_compress.data.labels import LabelledImages
@@ -46,11 +45,6 @@ from ppcls_compress.models.together import deployed
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.stopping import Request, postponed
-
-
-def run_folder(config: Config) -> Path:
-    """Where a run's checkpoints and log go: `<output_dir>/<Arch.name>`."""
-    return Path(config.Global.output_dir) / (config.Arch.name if config.Arch.together is None else TOGETHER)
 
 
 def train(

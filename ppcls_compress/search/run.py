@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.engine.train import run_folder
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.optim.schedules.decays import ReduceOnPlateau
 from ppcls_compress.search import fitting, preparing, rows, space, split

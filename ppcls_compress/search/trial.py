@@ -17,6 +17,7 @@ import yaml
 
 from ppcls_compress import io
 from ppcls_compress.config.load import load_config
+from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.search.passing import may_pass
@@ -104,7 +105,6 @@ def carry_out(folder: Path) -> None:
     """
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.logs import logging_to
-    from ppcls_compress.engine.train import run_folder
     from ppcls_compress.search import judge, split
 
     if (folder / ROW).exists():
@@ -130,7 +130,7 @@ def carry_out(folder: Path) -> None:
 
 
 def _train(config: Config) -> None:
-    from ppcls_compress.engine.train import run_folder, train
+    from ppcls_compress.engine.train import train
 
     latest = run_folder(config) / "latest"
     if Path(f"{latest}.pdstates").exists():
@@ -143,7 +143,6 @@ def _export(config: Config, name: str) -> tuple[Path, dict[str, Any]]:
     """The folder of the artifact of the trained network, and its record."""
     from ppcls_compress.deploy import configured, formats
     from ppcls_compress.engine import assemble
-    from ppcls_compress.engine.train import run_folder
 
     weights = {"pretrained_model": str(run_folder(config) / "latest")}
     config = config.model_copy(update={"Global": config.Global.model_copy(update=weights)})

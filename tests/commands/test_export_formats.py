@@ -312,3 +312,14 @@ def test_all_formats_lie_beside_each_other_and_answer_alike(trained_config, trai
     assert re.search(r"DEBUG AddIntoLayer: \S+ stays as it is: \S+ is computed", capsys.readouterr().err)
     assert (tmp_path / "inference" / "onnx-ort" / "model.onnx").stat().st_mtime_ns == before
     assert artifact.load(tmp_path / "inference").quantized
+
+
+def test_a_run_is_exported_evaluated_and_asked_without_naming_its_weights(trained_config, tmp_path, capsys):
+    folder = f"Global.save_inference_dir={tmp_path}/inference"
+    for command, overrides in {"export_model": [folder], "eval": [], "infer": []}.items():
+        capsys.readouterr()
+        assert call(command, trained_config, QUANT, *overrides) == 0
+        told = [line for line in capsys.readouterr().err.splitlines() if "of this configuration's own run" in line]
+        assert len(told) == 1, command
+        assert f"{trained_config.parent}/output/CIFARResNet8/best_model" in told[0]
+    assert artifact.load(tmp_path / "inference").description.source.endswith("CIFARResNet8/best_model")
