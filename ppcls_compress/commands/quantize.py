@@ -29,23 +29,21 @@ def run(args: argparse.Namespace) -> None:
     if source_free.is_asked(args):
         source_free.run(args)
         return
-    batches = 8 if args.batches is None else args.batches
     config = read_config(args)
     if not (config.Slim and config.Slim.quant):
         raise ConfigError("Slim.quant: this section is needed for quantization, such as -o 'Slim.quant={name: ptq}'")
-    if batches < 1:
-        raise ConfigError(f"--batches: expected 1 or more, found {batches}")
+    if args.batches is not None and args.batches < 1:
+        raise ConfigError(f"--batches: expected 1 or more, found {args.batches}")
     check_loader(config, "Train")
     require_weights(config)
     load_paddle()
-    from ppcls_compress.engine import assemble, checkpoint
-    from ppcls_compress.engine.context import compression_context
+    from ppcls_compress.engine import assemble, calibration_run, checkpoint
     from ppcls_compress.engine.hooks import distributions
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.hooks.history import keep_command
     from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.engine.samples import still_batches
-    from ppcls_compress.engine.train import evaluator, training_loader
+    from ppcls_compress.engine.train import evaluator
     from ppcls_compress.slim import recipe
 
     prefix = run_folder(config) / QUANTIZED
@@ -58,13 +56,7 @@ def run(args: argparse.Namespace) -> None:
                     f"Slim.{kind}: the weights lack this step, after which a network must be fine-tuned; train it "
                     f"first with tools/train.py, or leave the section out with -o Slim.{kind}=null"
                 )
-        context = compression_context(
-            config,
-            lambda: training_loader(config),
-            calibration=lambda: still_batches(config, batches),
-            calibration_batches=batches,
-        )
-        model, record = assemble.build_model(config, context=context)
+        model, record = calibration_run.calibrated(config, args.batches or calibration_run.BATCHES)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")
         logger.info("written: %s.pdparams", prefix)
         keep_command(prefix.parent, args.typed)

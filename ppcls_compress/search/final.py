@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ppcls_compress import io
 from ppcls_compress.config.load import read_yaml
@@ -128,13 +129,8 @@ def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> 
     shutil.copytree(source / row.artifact, fresh / "artifact" / kind.folder)
     recipe = _again(workshop, source)
     arch = ready.seen.Arch.name
-    weights = f"{recipe['Global']['output_dir']}/{arch}/latest"
-    trial.write_yaml(
-        fresh / trial.RECIPE,
-        recipe,
-        about=f"{row.title}\ntools/train.py -c {trial.RECIPE}\n"
-        f"tools/export_model.py -c {trial.RECIPE} -o Global.pretrained_model={weights} --format {kind.name}",
-    )
+    commands = _commands(recipe, f"{recipe['Global']['output_dir']}/{arch}", kind.name)
+    trial.write_yaml(fresh / trial.RECIPE, recipe, about="\n".join([row.title, *commands]))
     promise = {
         "candidate": row.title,
         "name": row.name,
@@ -157,7 +153,29 @@ def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> 
     return target
 
 
-def _again(workshop: Workshop, source: Path) -> dict:
+def _commands(recipe: Mapping[str, Any], run: str, format_name: str) -> list[str]:
+    """What makes the artifact again from a recipe.
+
+    Args:
+        run: the folder that it is trained in.
+    """
+
+    def command(tool: str, more: str = "") -> str:
+        return f"tools/{tool}.py -c {trial.RECIPE}{more}"
+
+    weights = f" -o Global.pretrained_model={run}/latest"
+    export = f" --format {format_name}"
+    if (recipe["Slim"].get("quant") or {}).get("name") != "ptq":
+        return [command("train"), command("export_model", weights + export)]
+    calibrated = f" -o Global.pretrained_model={run}/quantized"
+    return [
+        command("train", " -o Slim.quant=null"),
+        command("quantize", weights),
+        command("export_model", calibrated + export),
+    ]
+
+
+def _again(workshop: Workshop, source: Path) -> dict[str, Any]:
     """The configuration that trains the chosen network again, in the folders of the user's own."""
     found, base = read_yaml(source / trial.RECIPE), workshop.base.get("Global", {})
     common = {**found["Global"], "output_dir": f"{workshop.config.Global.output_dir}/compressed"}

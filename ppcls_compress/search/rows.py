@@ -34,6 +34,7 @@ class Row:
         lost: why it is not the chosen one; empty for that.
         folder: of its job, see `Job.folder`.
         passing: whether it failed for a reason that may pass.
+        by_hand: see `Candidate.by_hand`.
     """
 
     name: str
@@ -47,13 +48,20 @@ class Row:
     lost: str = ""
     folder: str = ""
     passing: bool = False
+    by_hand: bool = False
 
 
 def row_of(job: Job, dense: Costs) -> Row:
     """The row of a finished job."""
     found, what = job.result, job.what
     row = Row(
-        job.name, what["slot"], what["round"], what["title"], seconds=found.get("seconds", 0.0), folder=job.folder
+        job.name,
+        what["slot"],
+        what["round"],
+        what["title"],
+        seconds=found.get("seconds", 0.0),
+        folder=job.folder,
+        by_hand=what["by_hand"],
     )
     if "failed" in found:
         return replace(row, lost=f"failed: {found['failed']}", passing=found.get(PASSING, False))
@@ -69,14 +77,14 @@ def over(row: Row, auto: Auto) -> float:
 def loss(row: Row, auto: Auto) -> float:
     """What the search makes small.
 
-    With a target, the drop in points, and beyond the target a hundred and what is too much of the cost, in percent.
-    Without one, the cost in percent, and beyond `max_drop` a hundred and the points too many.
+    With a target, the bound of the drop in points, and beyond the target a hundred and what is too much of the cost, in
+    percent. Without one, the cost in percent, and beyond `max_drop` a hundred and the points too many.
     """
     if row.drop is None:
         return FAILED
     if auto.share is not None:
         beyond = over(row, auto)
-        return row.drop.points + (100 + 100 * beyond if beyond else 0.0)
+        return row.drop.bound + (100 + 100 * beyond if beyond else 0.0)
     beyond = row.drop.points - auto.max_drop
     return 100 * row.shares[auto.cost] if beyond <= 0 else 100 + beyond
 
@@ -88,21 +96,35 @@ def ranked(rows: Sequence[Row], auto: Auto) -> list[Row]:
 
 
 def going_on(rows: Sequence[Row], auto: Auto) -> list[Row]:
-    """Of the rows of one round, those that are trained longer: a third, at least one."""
+    """Of the rows of one round, those that are trained longer: a third, at least one, and a recipe by hand.
+
+    A few epochs tell who recovers soon rather than who ends well, so what anybody would have trained instead goes on,
+    the best of these recipes where there are several; the choice is then no worse for all that the images tell.
+    """
     best = [row for row in ranked(rows, auto) if not over(row, auto)]
-    return best[: -(-len(rows) // LONGER)]
+    count = -(-len(rows) // LONGER)
+    by_hand = [row for row in best if row.by_hand][: not any(row.by_hand for row in best[:count])]
+    return [*best[:count], *by_hand]
 
 
 def finalists(rows: Sequence[Row], auto: Auto) -> list[Row]:
     """Those that the deciding images are shown, in this order, until one keeps the contract.
 
-    A candidate takes part once, with that of its trainings that is the best.
+    Those that keep it on the images of the search come first, then who was trained longer: one among a few hundred
+    images is a third of a point, and between trainings of one candidate it tells less than their length does. So a
+    candidate takes part once, with its longest training, unless a shorter one is surely better.
     """
     found: dict[int, Row] = {}
-    sure = [row for row in ranked(rows, auto) if not over(row, auto) and row.drop.bound <= auto.max_drop]
-    for row in (*sure, *(row for row in ranked(rows, auto) if not over(row, auto))):
-        found.setdefault(row.slot, row)
-    return list(found.values())[:MOST_FINALISTS]
+    usable = [row for row in ranked(rows, auto) if not over(row, auto)]
+    for row in sorted(usable, key=lambda row: -row.round):
+        longer = found.get(row.slot)
+        if longer is None or row.drop.bound < longer.drop.points:
+            found[row.slot] = row
+
+    def order(row: Row) -> tuple[bool, int, float]:
+        return row.drop.bound > auto.max_drop, -row.round, loss(row, auto)
+
+    return sorted(found.values(), key=order)[:MOST_FINALISTS]
 
 
 def explained(rows: Sequence[Row], auto: Auto, decided: Mapping[str, str], chosen: str | None) -> list[Row]:

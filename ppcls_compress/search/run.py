@@ -127,7 +127,7 @@ class _Search:
             what["impossible"] = str(error)
         what |= {"slot": slot, "round": number, "title": candidate.title, "choices": dict(choices)}
         what |= {"epochs": self.workshop.config.Slim.auto.budget.epochs, "rate": candidate.rate}
-        what["candidate"] = asdict(candidate)
+        what |= {"candidate": asdict(candidate), "by_hand": candidate.by_hand}
         self.board.put(name, what, choices, distributions)
         return name
 
@@ -183,7 +183,7 @@ class _Search:
         total, count = 0, budget.trials
         for number in range(ROUNDS):
             total += count * budget.epochs * LONGER**number
-            count = -(-count // LONGER)
+            count = min(count, -(-count // LONGER) + 1)
         return str(timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done)))))
 
     def _spent(self) -> float:

@@ -19,7 +19,7 @@ from ppcls_compress.search import judge
 
 KEPT = (1.0, 0.5, 0.25, 0.1)
 """Shares of the multiply-adds, or parameters, of the files that are measured."""
-INTEGERS = ("pact", "lsq")
+INTEGERS = ("pact", "lsq", "ptq")
 _MARGIN = 0.98
 """A candidate aims at a little less than it may cost, because counts of channels are whole numbers."""
 

@@ -8,14 +8,18 @@ from typing import Any
 
 CRITERIA = ("fpgm", "l1_norm")
 RATIOS = ("sensitivity", "uniform", "global")
-QUANTIZERS = ("pact", "lsq", "float")
+QUANTIZERS = ("pact", "lsq", "ptq", "float")
 PLACEMENTS = ("layers", "deploy")
 GRIDS = ("auto", "symmetric")
 SPARED = (0, 1, 3)
 RATES = (1.0, 0.2)
+BY_HAND = ("pact", "ptq", "float")
+"""Quantizers of the recipes that people write by hand, see `Candidate.by_hand`."""
 _IN_VAIN = 20
 """Proposals in a row that were tried already, after which others are drawn at random, and after more of these none."""
 _AT_RANDOM = 10
+_SHARE = 0.5
+"""What the first candidates leave where no target says it."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Candidate:
     Attributes:
         criterion: which channels go.
         ratios: `sensitivity` prunes layers until each loses as much, `uniform` all alike, `global` by one ranking.
-        quantizer: `float` leaves quantization out.
+        quantizer: `ptq` is calibrated after training in float; `float` leaves quantization out.
         placement: what is rounded, as `Slim.quant.placement`.
         grid: `auto` lets zero points be anywhere where that is worth it, `symmetric` never.
         spared: so many layers stay float, those that quantization hurts most.
@@ -41,6 +45,14 @@ class Candidate:
     spared: int = 0
     rate: float = 0.2
     share: float = 1.0
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is a recipe that people write by hand: one ratio, the configured rate, all else by default."""
+        ratios = "uniform" if self.share < 1 else RATIOS[0]
+        return self.quantizer in BY_HAND and self == Candidate(
+            ratios=ratios, quantizer=self.quantizer, rate=1.0, share=self.share
+        )
 
     @property
     def title(self) -> str:
@@ -131,7 +143,7 @@ class Proposals:
             )
         tried = {self._settled(choices) for choices, _ in history}
         found: list[tuple[dict, Candidate]] = []
-        given, in_vain = [] if history else self._first(), 0
+        given, in_vain = self._first(), 0
         while len(found) < count and in_vain < _IN_VAIN * _AT_RANDOM:
             if in_vain == _IN_VAIN:
                 study.sampler = optuna.samplers.RandomSampler(seed=self._seed)
@@ -154,12 +166,20 @@ class Proposals:
         return found if self._shares is not None else found | {"share": FloatDistribution(self._least, 1.0, step=0.05)}
 
     def _first(self) -> list[dict[str, Any]]:
-        """What is always looked at: the recipes that people write by hand, and the same by sensitivities."""
-        plain = asdict(Candidate())
+        """What is always looked at: the recipes that people write by hand, and the best of them by sensitivities.
+
+        The quantizer that has to prune least is the first; of equal ones float, which loses nothing.
+        """
+        plain = asdict(Candidate(rate=1.0))
         del plain["share"]
-        plain["quantizer"] = self._quantizers[0]
-        both = [plain, {**plain, "ratios": "uniform"}]
-        return both if self._shares is not None else [{**each, "share": 0.5} for each in both]
+        names = [name for name in BY_HAND if name in self._quantizers]
+        if self._shares is None:
+            plain["share"] = _SHARE
+        else:
+            names.sort(key=lambda name: (-self._shares[name], name != "float"))
+        by_hand = [{**plain, "ratios": "uniform", "quantizer": name} for name in names]
+        sensitive = [{**plain, "quantizer": names[0], "rate": rate} for rate in RATES] if names else []
+        return [*by_hand[:1], *sensitive[:1], *by_hand[1:2], *sensitive[1:], *by_hand[2:]]
 
     def _settled(self, choices: Mapping[str, Any]) -> Candidate:
         found = dict(choices)

@@ -129,9 +129,16 @@ def carry_out(folder: Path) -> None:
     io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun})
 
 
+def _calibrated(config: Config) -> bool:
+    """Whether it is quantized after training."""
+    return config.Slim.quant is not None and config.Slim.quant.name == "ptq"
+
+
 def _train(config: Config) -> None:
     from ppcls_compress.engine.train import train
 
+    if _calibrated(config):
+        config = config.model_copy(update={"Slim": config.Slim.model_copy(update={"quant": None})})
     latest = run_folder(config) / "latest"
     if Path(f"{latest}.pdstates").exists():
         resumed = config.Global.model_copy(update={"checkpoints": str(latest), "pretrained_model": None})
@@ -142,12 +149,12 @@ def _train(config: Config) -> None:
 def _export(config: Config, name: str) -> tuple[Path, dict[str, Any]]:
     """The folder of the artifact of the trained network, and its record."""
     from ppcls_compress.deploy import configured, formats
-    from ppcls_compress.engine import assemble
+    from ppcls_compress.engine import assemble, calibration_run
 
     weights = {"pretrained_model": str(run_folder(config) / "latest")}
     config = config.model_copy(update={"Global": config.Global.model_copy(update=weights)})
     kind = formats.get(name)
-    model, record = assemble.build_model(config)
+    model, record = calibration_run.calibrated(config) if _calibrated(config) else assemble.build_model(config)
     plan = configured.plan(config, [kind], record, speed_only=False)
     directory = Path(config.Global.save_inference_dir)
     configured.export_all(config, model, record, directory, plan, class_names=assemble.class_names(config))

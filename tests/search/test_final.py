@@ -75,6 +75,16 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
     assert json.loads((found.folder / "contract.json").read_text())["drop_bound"] == 0.9
 
 
+def test_the_recipe_of_a_calibrated_candidate_tells_the_command_between_training_and_export():
+    recipe = {"Slim": {"prune": {"name": "fpgm"}, "quant": {"name": "ptq"}}}
+    assert final._commands(recipe, "output/compressed/LeNet", "onnx-ort") == [
+        "tools/train.py -c recipe.yaml -o Slim.quant=null",
+        "tools/quantize.py -c recipe.yaml -o Global.pretrained_model=output/compressed/LeNet/latest",
+        "tools/export_model.py -c recipe.yaml -o Global.pretrained_model=output/compressed/LeNet/quantized "
+        "--format onnx-ort",
+    ]
+
+
 def test_the_table_tells_of_everything_that_was_tried_why_it_lost(workshop, monkeypatch):
     found, _ = concluded(workshop, monkeypatch, n0=1.2, n1=0.9)
     told = {each["name"]: each for each in json.loads((found.folder / "tried.json").read_text())}

@@ -8,7 +8,7 @@ pytest.importorskip("optuna")
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import load_config, read_overridden
 from ppcls_compress.errors import NotKeptError, UserError
-from ppcls_compress.search import board, fitting, preparing, run, split
+from ppcls_compress.search import board, fitting, preparing, rows, run, split
 from ppcls_compress.search.judge import Costs
 
 AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, budget={"trials": 6, "epochs": 1})
@@ -43,7 +43,8 @@ def slim_of(candidate):
 
 
 SEEN = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO))
-READY = SimpleNamespace(needed={"pact": 0.6, "lsq": 0.6, "float": 0.4}, dense_costs=DENSE, slim_of=slim_of, seen=SEEN)
+NEEDED = {"pact": 0.6, "lsq": 0.6, "ptq": 0.6, "float": 0.4}
+READY = SimpleNamespace(needed=NEEDED, dense_costs=DENSE, slim_of=slim_of, seen=SEEN)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,11 +66,17 @@ def undisturbed(tmp_path_factory):
     return searched(tmp_path_factory.mktemp("search") / "study.journal", shop), shop.done
 
 
-def test_each_round_trains_a_third_for_three_times_as_long(undisturbed):
-    rows, done = undisturbed
-    assert sorted(done) == [row.name for row in rows]
-    assert [sum(row.round == number for row in rows) for number in range(3)] == [6, 2, 1]
-    assert min(row.drop.points for row in rows if row.drop) == rows[[row.round for row in rows].index(2)].drop.points
+def test_each_round_trains_a_third_and_a_recipe_by_hand_for_three_times_as_long(undisturbed):
+    found, done = undisturbed
+    assert sorted(done) == [row.name for row in found]
+    rounds = [[row for row in found if row.round == number] for number in range(3)]
+    assert [len(each) for each in rounds] == [6, 2 + (not any(row.by_hand for row in best_of(rounds[0], 2))), 2]
+    assert all(any(row.by_hand for row in each) for each in rounds)
+    assert min(row.drop.points for row in found if row.drop) in [row.drop.points for row in rounds[2]]
+
+
+def best_of(found, count):
+    return rows.ranked(found, AUTO)[:count]
 
 
 def test_a_candidate_that_cannot_be_made_is_a_row_with_its_reason(undisturbed):

@@ -6,7 +6,7 @@ from ppcls_compress.search.shares import Anchor, check_reachable, needed
 from ppcls_compress.search.space import Candidate, Proposals, generations, settled, slim_section
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
 
-SHARES = {"pact": 0.6, "lsq": 0.6, "float": 0.15}
+SHARES = {"pact": 0.6, "lsq": 0.6, "ptq": 0.6, "float": 0.15}
 ANCHORS = [Anchor(False, kept, kept) for kept in (1.0, 0.5, 0.1)] + [
     Anchor(True, kept, 0.05 + 0.25 * kept) for kept in (1.0, 0.5, 0.1)
 ]
@@ -28,9 +28,32 @@ def test_proposals_depend_on_the_seed_alone_and_do_not_repeat_themselves():
     assert len(set(first)) == 9
 
 
-def test_the_recipe_that_people_write_by_hand_is_among_the_first():
-    titles = search(Proposals(5, SHARES), 4)
-    assert "fpgm uniform to 60%, pact layers auto, rate x0.2" in titles
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("cost", ["bytes", "latency", "flops"])
+@pytest.mark.parametrize("trials", [5, 12])
+def test_every_recipe_by_hand_that_meets_the_target_is_tried(seed, share, cost, trials):
+    shares = needed(cost, share, [] if cost == "flops" else ANCHORS)
+    candidates, history = [], []
+    proposals = Proposals(seed, shares)
+    for size in generations(trials):
+        found = proposals.next(history, size)
+        history += [(choices, float(len(candidate.title))) for choices, candidate in found]
+        candidates += [candidate for _, candidate in found]
+    by_hand = {candidate.quantizer: candidate for candidate in candidates if candidate.by_hand}
+    assert set(by_hand) == set(shares) - {"lsq"}
+    for quantizer, candidate in by_hand.items():
+        assert (candidate.criterion, candidate.rate, candidate.share) == ("fpgm", 1.0, shares[quantizer])
+        assert candidate.ratios == "uniform" or candidate.share == 1.0
+
+
+def test_the_first_candidate_is_the_recipe_by_hand_that_prunes_least_in_float_where_integers_save_nothing():
+    first = [Proposals(0, shares).next([], 2) for shares in (SHARES, needed("flops", 0.5, []))]
+    assert [each[0][1].title for each in first] == [
+        "fpgm uniform to 60%, pact layers auto, rate x1",
+        "fpgm uniform to 49%, float, rate x1",
+    ]
+    assert [each[1][1].ratios for each in first] == ["sensitivity", "sensitivity"]
 
 
 def test_fewer_are_proposed_where_there_are_no_more():
@@ -61,7 +84,7 @@ def test_choices_without_effect_make_no_other_candidate():
 
 
 @pytest.mark.parametrize("ratios", ["sensitivity", "uniform", "global"])
-@pytest.mark.parametrize("quantizer", ["pact", "lsq", "float"])
+@pytest.mark.parametrize("quantizer", ["pact", "lsq", "ptq", "float"])
 def test_a_section_is_one_that_slim_takes(ratios, quantizer):
     candidate = Candidate(ratios=ratios, quantizer=quantizer, grid="symmetric", spared=1, share=0.5)
     section = slim_section(candidate, "dense", counts="flops", ratios={"stem.conv": 0.5}, noisy=["fc", "stem.conv"])
@@ -75,12 +98,12 @@ def test_a_section_is_one_that_slim_takes(ratios, quantizer):
 def test_how_much_is_pruned_comes_from_the_measured_files():
     found = needed("bytes", 0.2, ANCHORS)
     assert found["float"] == pytest.approx(0.196)
-    assert found["pact"] == found["lsq"] == pytest.approx((0.196 - 0.05) / 0.25)
+    assert found["pact"] == found["lsq"] == found["ptq"] == pytest.approx((0.196 - 0.05) / 0.25)
     assert needed("bytes", 0.9, ANCHORS)["pact"] == 1.0
-    assert needed("flops", 0.5, []) == pytest.approx({"pact": 0.49, "lsq": 0.49, "float": 0.49})
+    assert needed("flops", 0.5, []) == pytest.approx({"pact": 0.49, "lsq": 0.49, "ptq": 0.49, "float": 0.49})
 
 
 def test_a_target_below_the_cheapest_file_is_refused_and_told_where_it_would_begin():
-    assert set(needed("latency", 0.09, ANCHORS)) == {"pact", "lsq"}
+    assert set(needed("latency", 0.09, ANCHORS)) == {"pact", "lsq", "ptq"}
     with pytest.raises(ValueError, match=r"target.latency: 0.05 is out of reach.*begins at latency: 0.08"):
         check_reachable("latency", 0.05, ANCHORS)

@@ -8,7 +8,7 @@ from support.onnx_extras import needs_onnx
 from support.project import make_project
 
 from ppcls_compress.config.load import load_config, read_overridden
-from ppcls_compress.deploy import fresh
+from ppcls_compress.deploy import artifact, fresh
 from ppcls_compress.engine import assemble, checkpoint, train
 from ppcls_compress.errors import UserError
 from ppcls_compress.search import judge, preparing, run, split, trial, workshop
@@ -35,7 +35,7 @@ def shop(tmp_path_factory):
 
 
 def job(name, slim):
-    what = {"slot": 0, "round": 0, "title": name, "slim": slim, "epochs": 1, "rate": 1.0}
+    what = {"slot": 0, "round": 0, "title": name, "slim": slim, "epochs": 1, "rate": 1.0, "by_hand": False}
     return Job(name, what, "running", 0)
 
 
@@ -71,6 +71,20 @@ def test_a_candidate_is_trained_exported_and_judged_once(shop, monkeypatch):
     assert {key: rows.tolist() for key, rows in answers.items()} == {key: rows.tolist() for key, rows in kept.items()}
     monkeypatch.setattr(trial, "_train", None)  # it is not done again
     trial.carry_out(folder)
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_a_candidate_that_is_calibrated_is_trained_in_float(shop, monkeypatch):
+    modules_run_here(monkeypatch)
+    preparing._dense(shop, split.halves(shop.config)[0])
+    jobs = Jobs()
+    shop.do(jobs, job("300-0", {**SLIM, "quant": {"name": "ptq", "placement": "layers", "asymmetric": "auto"}}))
+    row, folder = jobs.told["300-0"], shop.place_of("300-0")
+    kinds = [each["kind"] for each in artifact.load(folder / row["artifact"]).record["steps"]]
+    assert kinds == ["prune", "quant"]
+    (trained,) = (folder / "run").rglob("latest.slim.json")
+    assert [each["kind"] for each in json.loads(trained.read_text())["steps"]] == ["prune"]
 
 
 def test_what_would_fail_again_is_a_result_and_what_may_pass_is_not(shop, monkeypatch):
