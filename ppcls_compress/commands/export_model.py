@@ -13,7 +13,8 @@ from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.deploy import formats
-from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.kinds import BFLOAT16, Format
+from ppcls_compress.deploy.measure import machine
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.postprocess import names
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ppcls_compress.deploy.artifact import Artifact
     from ppcls_compress.deploy.export import ExportResult
     from ppcls_compress.deploy.several import Plan
+    from ppcls_compress.deploy.tuning import Tuned
     from ppcls_compress.report.page.write import Page
 
 
@@ -54,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BATCH",
         help="time layers and files here, so many images at a time (default: 1), and let those compute in float that "
         "are slower with integers (onnx formats)",
+    )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="with --tune: let what is not in integers compute in bfloat16 where that is faster and near enough to the "
+        "model (onnx-openvino)",
     )
     add_report_argument(parser)
     parser.add_argument(
@@ -115,14 +123,25 @@ def _tuned(
     """
     from ppcls_compress.deploy import configured, tuning
     from ppcls_compress.deploy.several import each
+    from ppcls_compress.deploy.verify import ParityError
+    from ppcls_compress.engine.logs import logger
 
     directory, done = Path(config.Global.save_inference_dir), []
     profile = Path(args.profile) if args.profile else None
 
     def tuned(kind: Format) -> None:
         one = replace(plan, formats=[kind])
-        found = tuning.tune(config, network, kind, one, profile, batch=args.tune)
-        one = replace(one, notes=found.notes)
+        found = tuning.tune(config, network, kind, one, profile, batch=args.tune, bfloat16=args.bfloat16)
+        try:
+            write(found, one)
+        except ParityError as error:
+            if found.exact is None:
+                raise
+            logger.warning("%s: bfloat16 is too coarse for it, and float32 stays: %s", kind.name, error)
+            write(found.exact, one)
+
+    def write(found: Tuned, one: Plan) -> None:
+        one = replace(one, notes=found.notes, setting=found.setting)
         done.extend(configured.export_all(config, found.model, found.record, directory, one, class_names=class_names))
 
     each(formats.chosen(args.format), tuned)
@@ -147,9 +166,33 @@ def _check_tune(args: argparse.Namespace, chosen: Sequence[Format]) -> None:
         check_path("--profile", args.profile, "file")
         if args.tune is None:
             raise ConfigError("--profile: is for --tune, which chooses by it")
+    if args.bfloat16 and args.tune is None:
+        raise ConfigError("--bfloat16: is for --tune, which chooses by times whether it is used")
     for kind in chosen:
         if args.tune is not None and kind.name not in _TUNED:
             raise ConfigError(f"--tune: places the layers of {' and '.join(_TUNED)}, not of {kind.name}")
+        if args.bfloat16:
+            _check_bfloat16(kind, elsewhere=args.profile is not None)
+
+
+def _check_bfloat16(kind: Format, *, elsewhere: bool) -> None:
+    """Refuse bfloat16 where it is not to be had.
+
+    Args:
+        elsewhere: whether another machine is tuned for.
+    """
+    runtime = kind.runtime()
+    if not runtime.rounds(BFLOAT16):
+        raise ConfigError(
+            f"--bfloat16: {runtime.title} has no kernels in bfloat16 for processors; {kind.name} goes without it, "
+            "onnx-openvino may have it"
+        )
+    if elsewhere:
+        raise ConfigError("--bfloat16: a profile has no times in bfloat16; leave --profile out, or this")
+    if not machine.has_bfloat16():
+        raise ConfigError(
+            f"--bfloat16: this processor, {machine.cpu_name()}, has none of {', '.join(machine.BFLOAT16)}; leave it out"
+        )
 
 
 def _class_names(config: Config, *, optional: bool) -> list[str] | None:

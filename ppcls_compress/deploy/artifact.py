@@ -68,8 +68,8 @@ class Description:
         source: the weights that were exported, as the user named them; empty when there were none.
         validation: `image_root` and `cls_label_path` of the validation images, as the user named them; empty where
             they are not in a plain list.
-        setting: in which the format's own runtime computes what the model does, a name of its `safer` settings; empty
-            for the usual one.
+        setting: in which the format's own runtime is to run it, a name of its `safer` or `rounding` settings; empty for
+            the usual one.
     """
 
     image_shape: tuple[int, int, int]

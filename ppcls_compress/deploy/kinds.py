@@ -53,12 +53,16 @@ Opener = Callable[["Path", int], Session]
 """The folder of the files and a number of threads to the loaded network."""
 
 
+BFLOAT16 = "bfloat16"
+"""The setting of a runtime in which all that is not in integers computes in bfloat16."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A safer way of running a format, for networks that the usual way computes wrongly.
+    """Another way of running a format than the usual one.
 
     Attributes:
-        name: in the description of an artifact that needs it.
+        name: in the description of an artifact that is run so.
         open: loads the files so, with a number of threads.
         note: for the user: how it differs, and how others run it so.
     """
@@ -80,6 +84,7 @@ class Runtime:
         extra: of this package, which brings `needs`.
         needs: what must be importable, beside this package's own dependencies.
         safer: what is tried, in this order, where an artifact does not compute what its model does.
+        rounding: what is faster and computes float with fewer bits, for those who ask for it.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Runtime:
     extra: str = ""
     needs: tuple[str, ...] = ()
     safer: tuple[Setting, ...] = ()
+    rounding: tuple[Setting, ...] = ()
 
     def opener(self, setting: str = "") -> Opener:
         """What loads the files in one of its settings, by name; empty for the usual one.
@@ -98,10 +104,14 @@ class Runtime:
         """
         if not setting:
             return self.open
-        settings = {item.name: item for item in self.safer}
+        settings = {item.name: item for item in (*self.safer, *self.rounding)}
         if setting not in settings:
             raise UserError(unknown(f"setting of {self.title}", setting, settings))
         return settings[setting].open
+
+    def rounds(self, setting: str) -> bool:
+        """Whether float is computed with fewer bits in one of its settings, by name."""
+        return setting in {item.name for item in self.rounding}
 
     @property
     def installed(self) -> bool:

@@ -31,6 +31,7 @@ class Plan:
         speed_only: what is arbitrary in it, so that the comparison has no bound and the artifact says so; empty where
             nothing is.
         notes: what the artifacts tell besides.
+        setting: of the runtime, as `artifact.Description` has it.
         nursery: where the processes that compare are forked; None starts one for each.
     """
 
@@ -40,6 +41,7 @@ class Plan:
     calibrated: Sequence[str] = ()
     speed_only: str = ""
     notes: tuple[str, ...] = ()
+    setting: str = ""
     nursery: Nursery | None = None
 
 
@@ -99,7 +101,7 @@ def export_formats(
     """
     results, failures = [], {}
     for kind in track(plan.formats, "exporting"):
-        own = replace(description, format=kind.name, notes=_notes(kind, plan))
+        own = replace(description, format=kind.name, notes=_notes(kind, plan), setting=plan.setting)
         try:
             results.append(_export_one(model, record, directory / kind.folder, own, plan, reference, agreement))
         except UserError as error:
@@ -174,11 +176,12 @@ def _export_one(
     reference: compare.Reference,
     agreement: Mapping[str, float],
 ) -> ExportResult:
-    quantized = step_of(record, "quant") is not None
+    runtime = formats.get(description.format).runtime()
+    rounded = step_of(record, "quant") is not None or runtime.rounds(description.setting)
     tolerance = compare.ANY
     if not plan.speed_only:
         wanted = agreement.get(description.format)
-        tolerance = verify.default_tolerance(description.format, quantized=quantized, agreement=wanted)
+        tolerance = verify.default_tolerance(description.format, quantized=rounded, agreement=wanted)
     result = export(
         model,
         folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paddle
@@ -12,7 +12,7 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.export import export
-from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.kinds import BFLOAT16, Format
 from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of, measure
 from ppcls_compress.deploy.several import Plan
@@ -26,9 +26,24 @@ from ppcls_compress.slim.options import SlimOptions
 Variant = tuple[paddle.nn.Layer, recipe.Record]
 INTEGERS, MIXED, FLOAT = "integers", "mixed", "float"
 _WORTH = 0.98
-"""A placement is taken in place of integers throughout if it takes at most this share of their time; more is noise."""
+"""A placement is taken in place of a simpler one if it takes at most this share of its time; more is noise."""
 _ROUNDS = 90
 _SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A network with each layer in integers or in float.
+
+    Attributes:
+        variant: the network and its record.
+        floats: layers that are in float, for they are faster so; none where all are.
+        setting: of the runtime, in which float is computed; empty for the usual one.
+    """
+
+    variant: Variant
+    floats: tuple[str, ...] = ()
+    setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,48 +54,87 @@ class Tuned:
         model: the network, layers that are faster in float not rounded any more.
         record: of it.
         notes: machine, instruction set, what was chosen and what it takes.
+        setting: of the runtime that it was chosen in; empty for the usual one.
+        exact: what was chosen of those in the usual setting; None where that is this one.
     """
 
     model: paddle.nn.Layer
     record: recipe.Record
     notes: tuple[str, ...]
+    setting: str = ""
+    exact: Tuned | None = None
 
 
-def tune(config: Config, variant: Variant, kind: Format, plan: Plan, profile: Path | None, *, batch: int = 1) -> Tuned:
+def tune(
+    config: Config,
+    variant: Variant,
+    kind: Format,
+    plan: Plan,
+    profile: Path | None,
+    *,
+    batch: int = 1,
+    bfloat16: bool = False,
+) -> Tuned:
     """The fastest of a quantized network in integers, in float, and with layers of both kinds.
 
     The layers are chosen by `cheapest` from times of single layers. Here whole files then decide, timed in turns. By
-    the profile of another machine its sums decide, for nothing can be timed there.
+    the profile of another machine its sums decide, for nothing can be timed there. A runtime takes bfloat16 for all
+    that is not in integers or for nothing, so that each of the three may be in it, the mixed one with layers chosen by
+    their times in bfloat16.
 
     Args:
         variant: the quantized network and its record.
         plan: for calibration images.
         profile: what tools/profile.py wrote on another machine; None times this one.
         batch: images at a time.
+        bfloat16: whether what is not in integers may compute in it, where runtime and processor can; not by a profile,
+            which has no times in it.
 
     Raises:
         UserError: the network is not quantized, the profile is of other layers, or a file does not run.
     """
-    record = variant[1]
-    step = recipe.step_of(record, "quant")
+    step = recipe.step_of(variant[1], "quant")
     if step is None:
         raise UserError("--tune: chooses between integers and float, and this network is not quantized")
+    found = layers_of(
+        recipe.rebuild(assemble.build_dense(config), recipe.resized(variant[1])), config.Global.image_shape
+    )
     runtime = kind.runtime().name
-    found = layers_of(recipe.rebuild(assemble.build_dense(config), recipe.resized(record)), config.Global.image_shape)
     table = Table.load(profile) if profile else measure(found, runtime, batch=batch)
     if profile:
         _check_profile(table, profile, kind, batch)
-    floats = [name for name in step["quantized"] if name not in cheapest(found, table, step["quantized"])]
-    variants = {INTEGERS: variant, FLOAT: in_float(variant)}
+    placements = _placements(config, variant, found, table)
+    if bfloat16:
+        reduced = measure(found, runtime, batch=batch, precision="bf16")
+        for name, placement in _placements(config, variant, found, reduced).items():
+            placements[f"{name} in {BFLOAT16}"] = replace(placement, setting=BFLOAT16)
+    variants = {name: placement.variant for name, placement in placements.items()}
+    taken = _predicted(found, table, variants) if profile else _timed(config, placements, kind, plan, batch)
+    about = _about(table, taken, elsewhere=profile is not None, batch=batch)
+
+    def tuned(choice: str, exact: Tuned | None = None) -> Tuned:
+        placement = placements[choice]
+        return Tuned(*placement.variant, _notes(about, choice, placement, kind), placement.setting, exact)
+
+    choice = chosen(taken)
+    if not placements[choice].setting:
+        return tuned(choice)
+    usual = {name: taken[name] for name, placement in placements.items() if not placement.setting}
+    return tuned(choice, tuned(chosen(usual)))
+
+
+def _placements(config: Config, variant: Variant, layers: Sequence[Layer], table: Table) -> dict[str, Placement]:
+    """Integers throughout, float throughout, and what is the cheapest by a table, where that is neither."""
+    step = recipe.step_of(variant[1], "quant")
+    integers = cheapest(layers, table, step["quantized"])
+    floats = tuple(name for name in step["quantized"] if name not in integers)
+    found = {INTEGERS: Placement(variant), FLOAT: Placement(in_float(variant))}
     if 0 < len(floats) < len(step["quantized"]) and "places" not in step:
         try:
-            variants[MIXED] = _partly(config, variant, floats)
+            found[MIXED] = Placement(_partly(config, variant, floats), floats)
         except ConfigError as error:  # a rule of its own for layers that would all be float
             logger.warning("--tune: integers and float are not mixed: Slim.quant.%s", error)
-    taken = _predicted(found, table, variants) if profile else _timed(config, variants, kind, plan, batch)
-    choice = chosen(taken)
-    notes = _notes(table, taken, choice, floats, elsewhere=profile is not None, batch=batch)
-    return Tuned(*variants[choice], notes)
+    return found
 
 
 def _check_profile(table: Table, profile: Path, kind: Format, batch: int) -> None:
@@ -116,11 +170,17 @@ def cheapest(layers: Sequence[Layer], table: Table, quantized: Collection[str]) 
 
 
 def chosen(taken: Mapping[str, float]) -> str:
-    """The variant to write: the integers that were trained, unless another one is faster by more than noise."""
-    fastest = min(taken, key=taken.get)
-    if fastest == MIXED and taken[MIXED] > _WORTH * min(taken[INTEGERS], taken[FLOAT]):
-        fastest = min((INTEGERS, FLOAT), key=taken.get)
-    return fastest if taken[fastest] <= _WORTH * taken[INTEGERS] else INTEGERS
+    """The one to write: the first, unless a later one is faster than what was chosen before it by more than noise.
+
+    Args:
+        taken: milliseconds, by name, the simplest first.
+    """
+    names = iter(taken)
+    best = next(names)
+    for name in names:
+        if taken[name] <= _WORTH * taken[best]:
+            best = name
+    return best
 
 
 def in_float(variant: Variant) -> Variant:
@@ -153,15 +213,18 @@ def _partly(config: Config, variant: Variant, floats: Sequence[str]) -> Variant:
     return network, record
 
 
-def _timed(config: Config, variants: Mapping[str, Variant], kind: Format, plan: Plan, batch: int) -> dict[str, float]:
+def _timed(
+    config: Config, placements: Mapping[str, Placement], kind: Format, plan: Plan, batch: int
+) -> dict[str, float]:
     """Milliseconds of whole files on one thread, in turns."""
     shape = config.Global.image_shape
     calibration = plan.calibration.batches if plan.calibration is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        for name, (model, record) in variants.items():
-            about = artifact.Description(shape, format=kind.name)
+        for name, placement in placements.items():
+            model, record = placement.variant
+            about = artifact.Description(shape, format=kind.name, setting=placement.setting)
             export(model, Path(folder) / name, description=about, record=record, calibration=calibration)
-        places = {name: Path(folder) / name for name in variants}
+        places = {name: Path(folder) / name for name in placements}
         taken = latency.measure(places, [batch, *shape], rounds=_ROUNDS)
     return {name: found.median_ms for name, found in taken.items()}
 
@@ -172,16 +235,21 @@ def _predicted(layers: Sequence[Layer], table: Table, variants: Mapping[str, Var
     return {name: table.predicted(layers, step["quantized"] if step else ()) for name, step in steps.items()}
 
 
-def _notes(
-    table: Table, taken: Mapping[str, float], choice: str, floats: Sequence[str], *, elsewhere: bool, batch: int
-) -> tuple[str, ...]:
+def _about(table: Table, taken: Mapping[str, float], *, elsewhere: bool, batch: int) -> tuple[str, str]:
+    """What was tuned for, and how long everything took."""
     times = ", ".join(f"{name} {value:.3f} ms" for name, value in taken.items())
     how = "by its profile" if elsewhere else "timed as files"
     about = table.about
     features = " ".join(about.get("instructions", ())) or machine.cpu_name()
     where = f"{about.get('machine')} ({features}) in {about.get('runtime')}, batch {batch}"
-    lines = [f"tuned for {where}: {choice}; {how}: {times}"]
-    if choice == MIXED:
-        rest = f" and {len(floats) - _SHOWN} more" if len(floats) > _SHOWN else ""
-        lines.append(f"in float, for they are faster so: {', '.join(floats[:_SHOWN])}{rest}")
+    return f"tuned for {where}", f"{how}: {times}"
+
+
+def _notes(about: tuple[str, str], choice: str, placement: Placement, kind: Format) -> tuple[str, ...]:
+    lines = [f"{about[0]}: {choice}; {about[1]}"]
+    if placement.floats:
+        shown, count = placement.floats[:_SHOWN], len(placement.floats)
+        rest = f" and {count - _SHOWN} more" if count > _SHOWN else ""
+        lines.append(f"in float, for they are faster so: {', '.join(shown)}{rest}")
+    lines += [item.note for item in kind.runtime().rounding if item.name == placement.setting]
     return tuple(lines)

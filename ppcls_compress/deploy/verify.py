@@ -40,7 +40,7 @@ def default_tolerance(format_name: str, *, quantized: bool, agreement: float | N
 
     Args:
         format_name: as in `deploy.formats`.
-        quantized: whether the network is; the default of a float one is `FLOAT`.
+        quantized: whether the network is, or float is computed with fewer bits; else the default is `FLOAT`.
         agreement: instead of the default; logits may then differ on average as much as classes may, and single ones
             more, unless it is 1.
     """
@@ -181,11 +181,13 @@ def _judged(
     runtime: str | None = None,
 ) -> tuple[ParityReport, str | None]:
     """How far an artifact is from the model in a runtime, and what of it is worse than allowed."""
-    default = default_tolerance(exported.description.format, quantized=exported.quantized)
+    about = exported.description
+    rounded = exported.quantized or formats.get(about.format).runtime().rounds(about.setting)
+    default = default_tolerance(about.format, quantized=rounded)
     tolerance = tolerance or default
     outputs, kernels = run(exported.directory, reference.images, runtime)
     report = compare(reference, outputs, tolerance, default=default, kernels=kernels)
-    strict = exported.quantized and not reference.synthetic
+    strict = rounded and not reference.synthetic
     return report, problem(report, tolerance, strict=strict)
 
 

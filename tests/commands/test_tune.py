@@ -2,15 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from support.commands import call, errors
 from support.here import modules_run_here
 from support.onnx_extras import needs_onnx
 
-from ppcls_compress.deploy import tuning
-from ppcls_compress.deploy.measure import latency
+from ppcls_compress.deploy import tuning, verify
+from ppcls_compress.deploy.measure import latency, machine
 from ppcls_compress.deploy.measure.layers import Table, Times
+from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
 
 pytestmark = [needs_onnx, pytest.mark.slow]
@@ -57,11 +59,11 @@ def test_a_profile_of_this_machine_places_layers_for_it_elsewhere(
     assert "profile.json is of batches of 2, and --tune asks for 1" in errors(capsys)[0]
 
 
-def slow_stem(layers, runtime, *, batch):
-    """Times of a machine on which the first layer is slower with integers."""
-    rows = {}
+def slow_stem(layers, runtime, *, batch, precision="f32"):
+    """Times of a machine on which the first layer is slower with integers, in bfloat16 the last."""
+    rows, slow = {}, {"f32": "stem.conv", "bf16": "fc"}[precision]
     for layer in layers:
-        times = Times(1.0, 9.0 if layer.name == "stem.conv" else 0.1, 0.01)
+        times = Times(1.0, 9.0 if layer.name == slow else 0.1, 0.01)
         rows.setdefault(layer.shape, {})[layer.inputs, layer.outputs] = times
     return Table({"runtime": runtime, "machine": "m"}, rows)
 
@@ -74,8 +76,8 @@ def test_a_format_that_cannot_be_tuned_keeps_no_later_one_from_being_written(
     monkeypatch.setattr(latency, "measure", timed({"integers": 1.0, "float": 2.0, "mixed": 0.5}))
     monkeypatch.setattr(tuning, "measure", slow_stem)
 
-    def failing(config, variant, kind, *rest, batch):
-        asked.append((kind.name, batch))
+    def failing(config, variant, kind, *rest, batch, bfloat16):
+        asked.append((kind.name, batch, bfloat16))
         if kind.name == "onnx-ort":
             raise UserError("onnx-ort: it does not run here")
         return tune(config, variant, kind, *rest, batch=batch)
@@ -84,13 +86,47 @@ def test_a_format_that_cannot_be_tuned_keeps_no_later_one_from_being_written(
     arguments = ["--format", "onnx-ort", "onnx-openvino", "--tune", "2"]
     assert call("export_model", trained_config, *trained, arguments=arguments) == 2
     assert errors(capsys) == ["error: onnx-ort: it does not run here"]
-    assert asked == [("onnx-ort", 2), ("onnx-openvino", 2)]
+    assert asked == [("onnx-ort", 2, False), ("onnx-openvino", 2, False)]
     assert not (tmp_path / "inference" / "onnx-ort").exists()
     folder = tmp_path / "inference" / "onnx-openvino"
     assert any("batch 2: mixed; timed as files:" in note for note in notes(folder))
     assert "in float, for they are faster so: stem.conv" in notes(folder)
     step = next(each for each in json.loads((folder / "slim.json").read_text())["steps"] if each["kind"] == "quant")
     assert [each["layer"] for each in step["skipped"]] == ["stem.conv"]
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_what_is_not_in_integers_is_in_bfloat16_where_the_user_allows_it_and_the_comparison_passes(
+    trained_config, trained, tmp_path, capsys, monkeypatch, coarse
+):
+    pytest.importorskip("openvino")
+    medians = {"integers": 1.0, "float": 2.0, "mixed": 0.9, "float in bfloat16": 1.0}
+    monkeypatch.setattr(latency, "measure", timed({**medians, "integers in bfloat16": 0.8, "mixed in bfloat16": 0.7}))
+    monkeypatch.setattr(tuning, "measure", slow_stem)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    judge, settings = verify._judged, []
+
+    def judged(reference, exported, *rest):
+        settings.append(exported.description.setting)
+        report, problem = judge(reference, exported, *rest)
+        return report, "too coarse" if coarse and settings[-1] else problem
+
+    monkeypatch.setattr(verify, "_judged", judged)
+    arguments = ["--format", "onnx-openvino", "--tune", "--bfloat16"]
+    assert call("export_model", trained_config, *trained, arguments=arguments) == 0
+    folder = tmp_path / "inference" / "onnx-openvino"
+    about = yaml.safe_load((folder / "inference.yml").read_text(encoding="utf-8"))["Artifact"]
+    step = next(each for each in json.loads((folder / "slim.json").read_text())["steps"] if each["kind"] == "quant")
+    told = " ".join(notes(folder))
+    assert settings == (["bfloat16", ""] if coarse else ["bfloat16"])
+    if coarse:
+        assert "onnx-openvino: bfloat16 is too coarse for it, and float32 stays" in capsys.readouterr().err
+    assert (about["setting"], [each["layer"] for each in step["skipped"]]) == (
+        ("", ["stem.conv"]) if coarse else ("bfloat16", ["fc"])
+    )
+    assert f"batch 1: {'mixed' if coarse else 'mixed in bfloat16'}; timed as files:" in told
+    assert ("INFERENCE_PRECISION_HINT=bf16" in told) is not coarse
+    assert Predictor(folder).logits(np.zeros([2, 3, 8, 8], np.float32)).shape[0] == 2
 
 
 @pytest.mark.parametrize(("batch", "found"), [("0", "found 0"), ("-3", "found -3")])

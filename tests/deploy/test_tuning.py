@@ -8,6 +8,7 @@ import pytest
 from ppcls_compress.commands import export_model
 from ppcls_compress.config.load import validate
 from ppcls_compress.deploy import formats, tuning
+from ppcls_compress.deploy.measure import machine
 from ppcls_compress.deploy.measure.layers import Layer, Shape, Table, Times
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import ConfigError
@@ -49,6 +50,11 @@ def test_the_placement_is_the_cheapest_of_all(seed):
         ({"integers": 1.0, "float": 2.0}, "integers"),
         ({"integers": 1.0, "float": 0.5}, "float"),
         ({"integers": 1.0, "float": 2.0, "mixed": 0.8}, "mixed"),
+        ({"integers": 1.0, "float": 2.0, "integers in bfloat16": 0.99}, "integers"),
+        (
+            {"integers": 1.0, "float": 2.0, "integers in bfloat16": 0.9, "mixed in bfloat16": 0.89},
+            "integers in bfloat16",
+        ),
         ({"integers": 1.0, "float": 2.0, "mixed": 0.99}, "integers"),
         ({"integers": 1.0, "float": 0.9, "mixed": 0.895}, "float"),
         ({"integers": 1.0, "float": 0.99}, "integers"),
@@ -96,15 +102,37 @@ def test_layers_with_a_rule_of_their_own_keep_a_network_from_being_mixed_and_not
     monkeypatch.setattr(
         tuning,
         "_timed",
-        lambda config, variants, kind, plan, batch: compared.extend(variants) or {"integers": 1, "float": 2},
+        lambda config, placements, kind, plan, batch: compared.extend(placements) or {"integers": 1, "float": 2},
     )
     assert tuning.tune(config, variant, formats.get("onnx-ort"), None, None).record == variant[1]
     assert compared == ["integers", "float"]
 
 
+def tuned(**given):
+    return SimpleNamespace(**{"profile": None, "tune": 1, "bfloat16": False, **given})
+
+
+def test_bfloat16_is_refused_where_it_is_not_to_be_had(monkeypatch, tmp_path):
+    openvino = [formats.get("onnx-openvino")]
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    export_model._check_tune(tuned(bfloat16=True), openvino)
+    with pytest.raises(ConfigError, match="--bfloat16: is for --tune"):
+        export_model._check_tune(tuned(bfloat16=True, tune=None), openvino)
+    with pytest.raises(ConfigError, match="--bfloat16: ONNX Runtime has no kernels in bfloat16"):
+        export_model._check_tune(tuned(bfloat16=True), [formats.get("onnx-ort")])
+    profile = tmp_path / "profile.json"
+    profile.write_text("{}")
+    with pytest.raises(ConfigError, match="--bfloat16: a profile has no times in bfloat16"):
+        export_model._check_tune(tuned(bfloat16=True, profile=str(profile)), openvino)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "cpu_name", lambda: "i486")
+    with pytest.raises(ConfigError, match="--bfloat16: this processor, i486, has none of avx512_bf16, amx_bf16"):
+        export_model._check_tune(tuned(bfloat16=True), openvino)
+
+
 @pytest.mark.parametrize("name", ["onnx-qdq", "paddle"])
 def test_what_is_for_other_machines_or_has_no_layers_of_both_kinds_is_not_tuned(name):
-    args = SimpleNamespace(profile=None, tune=1)
+    args = tuned()
     export_model._check_tune(args, [formats.get("onnx-ort"), formats.get("onnx-openvino")])
     with pytest.raises(ConfigError, match=f"--tune: places the layers of onnx-ort and onnx-openvino, not of {name}"):
         export_model._check_tune(args, [formats.get("onnx-ort"), formats.get(name)])

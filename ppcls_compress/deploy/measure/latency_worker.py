@@ -51,7 +51,7 @@ def _open(request: Mapping[str, Any]) -> Any:
     from ppcls_compress.deploy.onnx import runtime
 
     (file,) = formats.get(exported.description.format).files
-    return runtime.load(exported.directory / file, "openvino", threads=threads, reduced=True)
+    return runtime.load(exported.directory / file, "openvino", threads=threads, precision=None)
 
 
 def _peak_bytes() -> int:

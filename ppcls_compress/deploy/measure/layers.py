@@ -245,11 +245,14 @@ class Table:
         return cls(dict(found.about), points, {key: Whole(**own.model_dump()) for key, own in found.whole.items()})
 
 
-def measure(layers: Sequence[Layer], runtime: str, *, threads: int = 1, batch: int = 1) -> Table:
+def measure(
+    layers: Sequence[Layer], runtime: str, *, threads: int = 1, batch: int = 1, precision: str = "f32"
+) -> Table:
     """Time every shape of some layers alone, at a quarter, a half and all of its channels.
 
     Args:
         batch: images at a time.
+        precision: of what is not in integers, as `onnx.runtime.load` has it.
 
     Raises:
         UserError: no single layers can be timed in this runtime, or one does not run.
@@ -260,7 +263,8 @@ def measure(layers: Sequence[Layer], runtime: str, *, threads: int = 1, batch: i
     rows = [{**asdict(shape), "inputs": inputs, "outputs": outputs} for shape, inputs, outputs in asked]
     with tempfile.TemporaryDirectory() as folder:
         request, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
-        io.write_json(request, {"runtime": runtime, "threads": threads, "batch": batch, "layers": rows})
+        asked_for = {"runtime": runtime, "threads": threads, "batch": batch, "precision": precision}
+        io.write_json(request, {**asked_for, "layers": rows})
         fresh.run_module(_WORKER, request, answer, threads=threads, folder=folder)
         taken = io.read_json(answer)
     points: dict[Shape, dict[tuple[int, int], Times]] = {}

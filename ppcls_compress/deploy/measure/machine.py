@@ -9,7 +9,8 @@ from pathlib import Path
 _CPU_INFO = Path("/proc/cpuinfo")
 _INT8_DOT = ("avx512_vnni", "avx_vnni", "asimddp")
 _VECTORS = ("avx", "amx", "sve", "asimd", "i8mm", "bf16")
-_BFLOAT16 = ("avx512_bf16", "amx_bf16")
+BFLOAT16 = ("avx512_bf16", "amx_bf16")
+"""Any of them: runtimes may compute float networks in bfloat16."""
 
 
 def cpu_name(info: Path = _CPU_INFO) -> str:
@@ -24,7 +25,7 @@ def cores() -> list[int]:
 
 def has_bfloat16(info: Path = _CPU_INFO) -> bool:
     """Whether runtimes may compute float networks in bfloat16."""
-    return bool(_features(info).intersection(_BFLOAT16))
+    return bool(_features(info).intersection(BFLOAT16))
 
 
 def instructions(info: Path = _CPU_INFO) -> list[str]:

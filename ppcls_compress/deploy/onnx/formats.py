@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcls_compress.deploy.kinds import Format, Job, Runtime, Session
+from ppcls_compress.deploy.kinds import BFLOAT16, Format, Job, Runtime, Session, Setting
 from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
     return write
 
 
-def _onnx_opener(runtime: str) -> Callable[[Path, int], Session]:
+def _onnx_opener(runtime: str, precision: str = "f32") -> Callable[[Path, int], Session]:
     def load(folder: Path, threads: int) -> Session:
         from ppcls_compress.deploy.onnx import runtime as onnx_runtime
 
-        return onnx_runtime.load(folder / MODEL, runtime, threads=threads)
+        return onnx_runtime.load(folder / MODEL, runtime, threads=threads, precision=precision)
 
     return load
 
@@ -73,6 +73,12 @@ _ONNXRUNTIME = Runtime(
 _COMPARED = replace(_ONNXRUNTIME, integer_kernels=None)
 """For files that are meant for another runtime: which kernels take them here says nothing."""
 _ONE_BY_ONE = replace(_COMPARED, open=_open_one_by_one)
+_BFLOAT16 = Setting(
+    BFLOAT16,
+    _onnx_opener("openvino", "bf16"),
+    "what is not in integers computes in bfloat16; others run it so with INFERENCE_PRECISION_HINT=bf16; processors "
+    "without bfloat16 take float32",
+)
 _OPENVINO = Runtime(
     name="openvino",
     title="OpenVINO",
@@ -80,6 +86,7 @@ _OPENVINO = Runtime(
     integer_kernels=_onnx_kernels("openvino"),
     extra="openvino",
     needs=("openvino",),
+    rounding=(_BFLOAT16,),
 )
 FORMATS = (
     Format(

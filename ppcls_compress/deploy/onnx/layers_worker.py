@@ -9,6 +9,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,16 @@ def main(request: Path, answer: Path) -> None:
     asked = io.read_json(request)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked["threads"]])
     with tempfile.TemporaryDirectory() as folder:
-        timer = _Timer(Path(folder) / "layer.onnx", asked["runtime"], asked["threads"], asked["batch"])
+        load = partial(runtime.load, runtime=asked["runtime"], threads=asked["threads"], precision=asked["precision"])
+        timer = _Timer(Path(folder) / "layer.onnx", load, asked["batch"])
         io.write_json(answer, [timer.times(row) for row in asked["layers"]])
 
 
 class _Timer:
     """Times small networks in one runtime."""
 
-    def __init__(self, file: Path, name: str, threads: int, batch: int) -> None:
-        self._file, self._name, self._threads, self._batch = file, name, threads, batch
+    def __init__(self, file: Path, load: Callable[[Path], runtime.Session], batch: int) -> None:
+        self._file, self._load, self._batch = file, load, batch
         self._call = self._taken(_written([helper.make_node("Relu", ["x"], ["y"])], [], [1, 1, 1, 1]), [1, 1, 1, 1])
         self._switches: dict[tuple[int, ...], float] = {}
 
@@ -62,7 +65,7 @@ class _Timer:
 
     def _taken(self, model: onnx.ModelProto, shape: list[int]) -> float:
         onnx.save(model, self._file)
-        session = runtime.load(self._file, self._name, threads=self._threads)
+        session = self._load(self._file)
         images = np.random.default_rng(0).standard_normal(shape, np.float32)
         for _ in range(_WARM):
             session.run(images)

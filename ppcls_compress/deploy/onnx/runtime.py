@@ -1,7 +1,7 @@
 """Running an ONNX file on the CPU: ONNX Runtime or OpenVINO, and which of their kernels compute with integers.
 
-OpenVINO is told to compute in float32 what is not in integers. By itself it takes bfloat16 where the processor has it,
-which is faster for float networks, and is not what was trained.
+OpenVINO is told to compute in float32 what is not in integers, unless a file was exported for bfloat16. By itself it
+takes that wherever the processor has it, which is faster for float networks, and is not what was trained.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ class Session(Protocol):
         """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
 
 
-SESSIONS: Registry[Callable[[Path, int, bool], Session]] = Registry("ONNX runtime")
+FLOAT32, BFLOAT16 = "f32", "bf16"
+"""How OpenVINO calls the precision of what is not in integers."""
+SESSIONS: Registry[Callable[[Path, int, str | None], Session]] = Registry("ONNX runtime")
 
 
-def load(path: str | Path, runtime: str, *, threads: int, reduced: bool = False) -> Session:
+def load(path: str | Path, runtime: str, *, threads: int, precision: str | None = FLOAT32) -> Session:
     """Load a file into a runtime, `onnxruntime` or `openvino`.
 
     Args:
         path: the file.
         runtime: its name.
         threads: for the arithmetic.
-        reduced: let OpenVINO choose the precision of what is not in integers; without effect in ONNX Runtime.
+        precision: of all that is not in integers, `FLOAT32` or `BFLOAT16`; None lets OpenVINO choose. ONNX Runtime has
+            no kernels but those of float32 for processors, and takes these.
 
     Raises:
         MissingDependencyError: the runtime is not installed; says which extra brings it.
@@ -52,7 +55,7 @@ def load(path: str | Path, runtime: str, *, threads: int, reduced: bool = False)
         raise UserError(f"{path}: no such file")
     require([runtime], "openvino" if runtime == "openvino" else "onnx")
     try:
-        return make(Path(path), threads, reduced)
+        return make(Path(path), threads, precision)
     except RuntimeError as error:
         raise UserError(f"{path}: {runtime} cannot load it: {str(error).splitlines()[0]}") from error
 
@@ -61,7 +64,7 @@ def load(path: str | Path, runtime: str, *, threads: int, reduced: bool = False)
 class OnnxRuntimeSession:
     """A network in ONNX Runtime."""
 
-    def __init__(self, path: Path, threads: int, reduced: bool = False) -> None:
+    def __init__(self, path: Path, threads: int, precision: str | None = FLOAT32) -> None:
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
         try:
@@ -89,9 +92,9 @@ class OpenVinoSession:
 
     _SIZES = 3
 
-    def __init__(self, path: Path, threads: int, reduced: bool = False) -> None:
+    def __init__(self, path: Path, threads: int, precision: str | None = FLOAT32) -> None:
         _openvino_core().read_model(str(path))  # tells what is wrong with the file now, not in the first run
-        self._compile = functools.partial(_openvino_compiled, path, threads, reduced)
+        self._compile = functools.partial(_openvino_compiled, path, threads, precision)
         self.compiled: dict[tuple[int, ...] | None, Any] = {}
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -162,10 +165,12 @@ def _made_core() -> Any:
     return openvino.Core()
 
 
-def _openvino_compiled(path: Path, threads: int, reduced: bool = False, shape: tuple[int, ...] | None = None) -> Any:
+def _openvino_compiled(
+    path: Path, threads: int, precision: str | None = FLOAT32, shape: tuple[int, ...] | None = None
+) -> Any:
     settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if not reduced:
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if precision is not None:
+        settings["INFERENCE_PRECISION_HINT"] = precision
     network = _openvino_core().read_model(str(path))
     if shape is not None:
         network.reshape(list(shape))
