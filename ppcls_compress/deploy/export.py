@@ -13,7 +13,7 @@ import paddle
 
 from ppcls_compress import io
 from ppcls_compress.deploy import artifact, compare, formats, sessions, verify
-from ppcls_compress.deploy.kinds import Job
+from ppcls_compress.deploy.kinds import Job, Shared
 from ppcls_compress.deploy.network import try_out
 from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.nursery import Nursery
@@ -50,6 +50,7 @@ def export(
     reference: compare.Reference | None = None,
     tolerance: compare.Tolerance | None = None,
     nursery: Nursery | None = None,
+    shared: Shared | None = None,
 ) -> ExportResult:
     """Write `model` to `directory`, with integer weights if it is quantized, branches merged, and a free batch size.
 
@@ -67,6 +68,7 @@ def export(
             comparison out.
         tolerance: of the comparison; None for the default of the format.
         nursery: where that process is forked; None starts one.
+        shared: of the exports of this model to several formats, so that what they have in common is made once.
 
     Raises:
         MissingDependencyError: a package that the format needs is not installed.
@@ -82,6 +84,7 @@ def export(
         output=description.output,
         quantization=step_of(record, "quant"),
         calibration=calibration,
+        shared=shared or Shared(),
     )
 
     def write(folder: Path) -> Written:

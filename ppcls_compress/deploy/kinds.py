@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ppcls_compress.deploy.extras import missing, require
 from ppcls_compress.errors import UserError, unknown
@@ -25,6 +25,22 @@ class Session(Protocol):
         """Float32 images [N, C, H, W] to logits or probabilities [N, classes]."""
 
 
+_Made = TypeVar("_Made")
+
+
+class Shared:
+    """What the formats of one model have in common: made for the first of them that asks, kept for those after it."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, what: Hashable, make: Callable[[], _Made]) -> _Made:
+        """What `make` gave when `what` was asked for first; whoever takes it leaves it as it is."""
+        if what not in self._made:
+            self._made[what] = make()
+        return self._made[what]
+
+
 @dataclass(frozen=True)
 class Job:
     """A model to be written.
@@ -35,6 +51,7 @@ class Job:
         output: what it is to give, a name in `postprocess.base.OUTPUTS`.
         quantization: the record's step of kind `quant`; None for a float network.
         calibration: preprocessed images [N, C, H, W]; None when there are none.
+        shared: among the formats of this model.
     """
 
     model: paddle.nn.Layer
@@ -42,6 +59,7 @@ class Job:
     output: str
     quantization: Mapping[str, Any] | None
     calibration: Sequence[np.ndarray] | None = None
+    shared: Shared = field(default_factory=Shared)
 
     @property
     def ending(self) -> str:

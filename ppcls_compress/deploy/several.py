@@ -10,7 +10,7 @@ import paddle
 
 from ppcls_compress.deploy import artifact, compare, formats, verify
 from ppcls_compress.deploy.export import ExportResult, export
-from ppcls_compress.deploy.kinds import Format
+from ppcls_compress.deploy.kinds import Format, Shared
 from ppcls_compress.deploy.nursery import Nursery
 from ppcls_compress.engine import samples
 from ppcls_compress.engine.logs import logger
@@ -99,11 +99,11 @@ def export_formats(
         UserError: some formats could not be written, or disagree with the model, a line for each; what was there
             before of these is as it was.
     """
-    results, failures = [], {}
+    results, failures, shared = [], {}, Shared()
     for kind in track(plan.formats, "exporting"):
         own = replace(description, format=kind.name, notes=_notes(kind, plan), setting=plan.setting)
         try:
-            results.append(_export_one(model, record, directory / kind.folder, own, plan, reference, agreement))
+            results.append(_export_one(model, record, directory / kind.folder, own, plan, reference, agreement, shared))
         except UserError as error:
             if kind.selectable or not _has_no_form(kind, record, error):
                 failures[kind.name] = error
@@ -175,6 +175,7 @@ def _export_one(
     plan: Plan,
     reference: compare.Reference,
     agreement: Mapping[str, float],
+    shared: Shared,
 ) -> ExportResult:
     runtime = formats.get(description.format).runtime()
     rounded = step_of(record, "quant") is not None or runtime.rounds(description.setting)
@@ -191,6 +192,7 @@ def _export_one(
         reference=reference,
         tolerance=tolerance,
         nursery=plan.nursery,
+        shared=shared,
     )
     tell(result, warn_loosened=not plan.speed_only)
     return result

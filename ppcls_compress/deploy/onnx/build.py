@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import paddle
 
+from ppcls_compress.deploy.kinds import Shared
 from ppcls_compress.deploy.onnx import (
     convert,
     layers,
@@ -19,8 +20,10 @@ from ppcls_compress.deploy.onnx import (
     ranges,
     targets,
 )
+from ppcls_compress.deploy.onnx.graph import copied as copied_graph
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
+from ppcls_compress.deploy.onnx.weights import Folded
 from ppcls_compress.engine.progress import step
 from ppcls_compress.postprocess.base import NONE, SOFTMAX
 from ppcls_compress.slim import quant
@@ -40,7 +43,9 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, images: _Images, *, ending: str) -> Built:
+def build(
+    model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, images: _Images, *, ending: str, shared: Shared
+) -> Built:
     """The graph of a model; the arguments are those of `export`.
 
     Raises:
@@ -48,12 +53,11 @@ def build(model: paddle.nn.Layer, image_shape: Sequence[int], layout: str, image
     """
     if quant.quant_layers(model):
         with step("converting to ONNX"):
-            network, matched = _quantized(model, image_shape, images)
+            network, matched = _quantized(model, image_shape, images, shared)
         with step(f"placing what {layout} rounds"):
             return laid_out(network, matched, layout, images, ending=ending, learned=quant.is_placed(model))
     with step("converting to ONNX"):
-        network = convert.float_graph(model, image_shape)
-        simplify(network)
+        network = copied_graph(_float(model, image_shape, shared).network)
     built = finished(Built(network), ending)
     return replace(built, notes=targets.keep(network, layout))
 
@@ -94,19 +98,49 @@ def finished(built: Built, ending: str) -> Built:
     return built
 
 
-def _quantized(model: paddle.nn.Layer, image_shape: Sequence[int], images: _Images) -> tuple[ir.Model, layers.Matched]:
-    """The simplified float graph and the quantized layers in it."""
-    grids = inference.grids(model)
-    anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
-    observed = ranges.input_magnitudes(model, anew, images)
+@dataclass(frozen=True)
+class _Float:
+    """A model as a tidied graph in float, of which each layout starts from a copy.
+
+    Attributes:
+        network: the graph, with marks where places are learned.
+        folded: what its weights were made of.
+        layers: the model's quantized layers that it holds, by the names of their weights.
+    """
+
+    network: ir.Model
+    folded: Mapping[str, Folded] = field(default_factory=dict)
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _float(model: paddle.nn.Layer, image_shape: Sequence[int], shared: Shared) -> _Float:
+    return shared.once(__name__, lambda: _converted(model, image_shape))
+
+
+def _converted(model: paddle.nn.Layer, image_shape: Sequence[int]) -> _Float:
+    if not quant.quant_layers(model):
+        network = convert.float_graph(model, image_shape)
+        simplify(network)
+        return _Float(network)
     plain = copied(model)
     names = layers.parameter_names(plain)
     marks = quant.mark_places(plain) if quant.is_placed(model) else {}
     network = convert.float_graph(plain if marks else quant.convert(plain), image_shape)
     parameters = network.graph.initializers
     present = {name: layer for name, layer in names.items() if name in parameters and parameters[name].uses()}
-    folded = simplify(network, marks)
-    return network, layers.match(network, folded, present, grids, observed, place_learned.grid_before)
+    return _Float(network, simplify(network, marks), present)
+
+
+def _quantized(
+    model: paddle.nn.Layer, image_shape: Sequence[int], images: _Images, shared: Shared
+) -> tuple[ir.Model, layers.Matched]:
+    """The simplified float graph and the quantized layers in it."""
+    grids = inference.grids(model)
+    anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
+    observed = ranges.input_magnitudes(model, anew, images)
+    found = _float(model, image_shape, shared)
+    network = copied_graph(found.network)
+    return network, layers.match(network, found.folded, found.layers, grids, observed, place_learned.grid_before)
 
 
 def _place_openvino(network: ir.Model, nodes: Sequence[layers.QuantizedNode], images: _Images) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.deploy.extras import require
+from ppcls_compress.deploy.kinds import Shared
 from ppcls_compress.deploy.notes import Written
 from ppcls_compress.deploy.onnx.files import EXTRAS, LAYOUTS, MODEL
 from ppcls_compress.deploy.onnx.quiet import quiet
@@ -33,6 +34,7 @@ def export(
     layout: str,
     output: str = "probabilities",
     calibration: Iterable[np.ndarray] | None = None,
+    shared: Shared | None = None,
 ) -> Exported:
     """Write `out_dir`/model.onnx, whole or not at all: batch norms folded, free batch size, input `image`.
 
@@ -45,6 +47,7 @@ def export(
         calibration: preprocessed images, float32 [N, C, H, W] each, some hundred in all; of a quantized model for all
             layouts but `openvino`, unless it was trained with `placement: deploy`, and for layers that find their range
             anew for each batch.
+        shared: of the exports of this model to several layouts, so that it is converted once.
 
     Raises:
         MissingDependencyError: a package is missing; says which extra brings it.
@@ -58,6 +61,8 @@ def export(
     images = None if calibration is None else list(calibration)
     path = Path(out_dir) / MODEL
     with quiet():
-        found = build.build(quant.native(model), image_shape, layout, images, ending=OUTPUTS[output])
+        found = build.build(
+            quant.native(model), image_shape, layout, images, ending=OUTPUTS[output], shared=shared or Shared()
+        )
         graph.save(found.model, path, {"layout": layout, "output": output})
     return Exported(path=path, quantized=found.quantized, notes=found.notes)

@@ -27,6 +27,7 @@ def _onnx_writer(layout: str) -> Callable[[Job, Path], Written]:
             layout=layout,
             output=job.output,
             calibration=job.calibration,
+            shared=job.shared,
         )
 
     return write
