@@ -10,14 +10,13 @@ import numpy as np
 import onnx_ir as ir
 import paddle
 
+from ppcls_compress.deploy.lost import Read, most
 from ppcls_compress.deploy.onnx import graph as editing
-from ppcls_compress.deploy.onnx.inspection import OTHER, Inspection, inspect, nodes_of, run
+from ppcls_compress.deploy.onnx.inspection import OTHER, inspect, nodes_of, run
 from ppcls_compress.slim.quant.inference import grids
 
 _LOOKED_AT = 8
 """Images; all that every layer reads is held in memory for them."""
-_CLEAN, _LOST = 40.0, 6.0
-"""Above so many decibels a tensor is what was trained, but for ties; and what has to be lost to be worth a word."""
 _CLIPPED = 0.005
 """Share of the values beyond a range from which on it is too narrow."""
 
@@ -41,7 +40,8 @@ def explain(path: str | Path, model: paddle.nn.Layer, images: np.ndarray) -> str
     for layer, cause in found.faults.items():
         if cause.kind != OTHER:
             return f"{layer} explains it: {cause.kind}: {cause.found} ({cause.help})"
-    return _narrow(path, model, images) or _lost(found)
+    lost = most(Read(tensor.layer, tensor.file, tensor.reach, tensor.limit) for tensor in found.tensors)
+    return _narrow(path, model, images) or (lost and lost[1])
 
 
 @dataclass(frozen=True)
@@ -113,20 +113,3 @@ def _reader(node: ir.Node, readers: Mapping[int, str]) -> str | None:
         if named is not None:
             return named
     return None
-
-
-def _lost(found: Inspection) -> str | None:
-    """The layer before which most of what was trained is lost."""
-    before, steps = _CLEAN, {}
-    for tensor in found.tensors:
-        steps[tensor] = before - min(tensor.file, _CLEAN)
-        before = min(tensor.file, before)
-    worst = max(steps, key=steps.get, default=None)
-    if worst is None or steps[worst] < _LOST:
-        return None
-    reach = f"it reads up to {worst.reach:.3g}"
-    reach = reach if worst.limit is None else f"its range ends at {worst.limit:.3g}, and {reach}"
-    return (
-        f"most is lost before {worst.layer}: what it reads is {worst.file:.0f} dB of what was trained, "
-        f"{worst.file + steps[worst]:.0f} dB before it; {reach}"
-    )

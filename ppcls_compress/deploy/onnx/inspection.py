@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 import paddle
 
+from ppcls_compress.deploy.lost import decibels
 from ppcls_compress.deploy.onnx import graph as editing
 from ppcls_compress.deploy.onnx.quiet import quiet
 from ppcls_compress.deploy.onnx.weights import WEIGHTED
@@ -30,7 +31,7 @@ from ppcls_compress.slim.quant.input_grid import InputGrid
 
 ASTRAY = 25.0
 """Below so many decibels a tensor of the file is another one, if rounding alone does not bring it there."""
-_BEYOND_ROUNDING, _SAME, _EXACT = 6.0, 20.0, 200.0
+_BEYOND_ROUNDING, _SAME = 6.0, 20.0
 _SCALE_SLACK, _ALIKE = 0.005, 0.05
 OTHER = "other arithmetic"
 """The kind of a fault that is none of those that are known."""
@@ -107,7 +108,7 @@ def inspect(
         seen[name] = _undivided(found[name], wanted, grid and grid.factors)
         pairs = ((exact[name][0], wanted), (wanted, seen[name]), (exact[name][0], seen[name]))
         reach = float(np.abs(exact[name][0]).max())
-        tensors.append(Tensor(name, *(_decibels(*pair) for pair in pairs), reach, grid and grid.limit))
+        tensors.append(Tensor(name, *(decibels(*pair) for pair in pairs), reach, grid and grid.limit))
     astray = next((tensor.layer for tensor in tensors if tensor.is_astray), None)
     faults = _epsilons(model, images, nodes, known)
     if astray is not None and not faults:
@@ -184,16 +185,7 @@ def _undivided(given: np.ndarray, wanted: np.ndarray, factors: tuple[float, ...]
     if factors is None:
         return given
     whole = given * np.asarray(factors, np.float32).reshape(1, -1, 1, 1)
-    return max((given, whole), key=lambda array: _decibels(wanted, array))
-
-
-def _decibels(signal: np.ndarray, other: np.ndarray) -> float:
-    if signal.shape != other.shape:
-        return -_EXACT
-    power, noise = (float(np.square(array, dtype=np.float64).sum()) for array in (signal, signal - other))
-    if noise == 0:
-        return _EXACT
-    return -_EXACT if power == 0 else float(10 * np.log10(power / noise))
+    return max((given, whole), key=lambda array: decibels(wanted, array))
 
 
 def _fault(node: ir.Node, grid: InputGrid | None, wanted: np.ndarray, given: np.ndarray, *, first: bool) -> Cause:
@@ -203,7 +195,7 @@ def _fault(node: ir.Node, grid: InputGrid | None, wanted: np.ndarray, given: np.
         return pair
     if first and wanted.ndim == 4 and wanted.shape[1] <= 4:
         for order in itertools.permutations(range(wanted.shape[1])):
-            if list(order) != sorted(order) and _decibels(wanted[:, list(order)], given) > _SAME:
+            if list(order) != sorted(order) and decibels(wanted[:, list(order)], given) > _SAME:
                 told = f"the file is given the channels in the order {list(order)}"
                 return Cause(
                     "swapped channel order", told, "DecodeImage: to_rgb, as in training, in what prepares images"
@@ -265,4 +257,4 @@ def _line(wanted: np.ndarray, given: np.ndarray) -> tuple[float, float, bool]:
     if wanted.shape != given.shape:
         return 1.0, 0.0, False
     factor, offset = np.polyfit(wanted.reshape(-1).astype(np.float64), given.reshape(-1).astype(np.float64), 1)
-    return float(factor), float(offset), _decibels(given, (factor * wanted + offset).astype(np.float32)) > _SAME
+    return float(factor), float(offset), decibels(given, (factor * wanted + offset).astype(np.float32)) > _SAME

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from ppcls_compress.deploy.kinds import Format, Job, Opener, Runtime, Session, S
 from ppcls_compress.deploy.paddle.files import OLDER_PROGRAM, PROGRAM
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppcls_compress.deploy.notes import Written
     from ppcls_compress.deploy.paddle.inference import OneDNN
 
@@ -76,6 +79,15 @@ def _open_lite(folder: Path, threads: int) -> Session:
     return PaddleSession(lite.create(folder, threads))
 
 
+def _explainer(held: str) -> Callable[[Job, Path, np.ndarray], str | None]:
+    def explain(job: Job, folder: Path, images: np.ndarray) -> str | None:
+        from ppcls_compress.deploy.paddle import explaining
+
+        return explaining.explain(job.model, images, explaining.HELD[held])
+
+    return explain
+
+
 FORMATS = (
     Format(
         name="paddle",
@@ -85,6 +97,7 @@ FORMATS = (
         agreement=0.98,
         mean=0.02,
         write=_write_paddle,
+        explain=_explainer("paddle"),
         companions=("onednn",),
     ),
     Format(
@@ -95,6 +108,7 @@ FORMATS = (
         agreement=0.98,
         mean=0.05,
         write=_write_onednn,
+        explain=_explainer("onednn"),
         selectable=False,
         any_grid=False,
     ),
@@ -106,6 +120,7 @@ FORMATS = (
         agreement=0.98,
         mean=0.05,
         write=_write_lite,
+        explain=_explainer("paddle-lite"),
         any_grid=False,
         elsewhere="Paddle Lite",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,21 @@ def to_inference(model: paddle.nn.Layer, *, integers: bool = True) -> paddle.nn.
         layer.add_sublayer(placement.OUTPUT, placement.replaced(placement.quantizer_of(layer), _fixed_input))
     layers.replace(duplicate, {id(layer): _fixed(layer, integers) for layer in found.values()})
     return duplicate
+
+
+def put_on_grids(model: paddle.nn.Layer, inputs: Mapping[str, InputGrid], weights: Mapping[str, WeightGrid]) -> None:
+    """Let layers round their inputs, and hold their weights, on other grids, in place.
+
+    Args:
+        model: that `to_inference` gave.
+        inputs: by structured name of the layer.
+        weights: the same.
+    """
+    found = dict(model.named_sublayers())
+    for name, grid in inputs.items():
+        found[name].rounding = FixedInput(grid)
+    for name, grid in weights.items():
+        _hold(found[name], grid)
 
 
 def fold_batch_norms(model: paddle.nn.Layer, inputs: Sequence[Any]) -> bool:
