@@ -10,6 +10,7 @@ from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import read_overridden
 from ppcls_compress.config.paths import check_can_train, check_loader
+from ppcls_compress.config.train_modes import splits
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError, NotKeptError
 
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if config.Slim is None or config.Slim.auto is None:
         raise ConfigError(f"Slim.auto: this section says what may be lost and what is wanted, such as {Auto.example}")
     check_can_train(config)
-    for mode in ("Train", "Eval"):
+    for mode in (*splits(config), "Eval"):
         check_loader(config, mode)
     require_weights(config)
     if args.profile:

@@ -13,6 +13,7 @@ import paddle
 from ppcls_compress import data
 from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
+from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.deploy import configured, formats
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.nursery import Nursery
@@ -21,6 +22,7 @@ from ppcls_compress.engine.context import compression_context
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.logs import logger, logging_to
+from ppcls_compress.engine.modes.base import MoreImages
 from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.slim import prune, recipe
 
@@ -45,26 +47,34 @@ def rehearse(
     Raises:
         UserError: what the real run would fail with.
     """
-    training = config.DataLoader.Train
+    training, further = config.DataLoader.Train, config.DataLoader.Metalearning
     batch = largest_batch if training is None else min(training.sampler.batch_size, largest_batch)
-    loader = data.synthetic_loader(
-        config.Global.image_shape,
-        class_num=config.Arch.class_num,
-        batch_size=batch,
-        steps=steps,
-        seed=config.Global.seed,
-        dataset=None if training is None else training.dataset,
-    )
+
+    def synthetic(split: LoaderConfig | None) -> data.SyntheticLoader:
+        return data.synthetic_loader(
+            config.Global.image_shape,
+            class_num=config.Arch.class_num,
+            batch_size=batch,
+            steps=steps,
+            seed=config.Global.seed,
+            dataset=split and split.dataset,
+        )
+
+    loader = synthetic(training)
     with logging_to():
         logger.info("dry run: %d steps of %d synthetic images %s", steps, batch, list(config.Global.image_shape))
         assemble.start(config)
         companions = assemble.build_companions(config, download=False)
         context = compression_context(
-            config, lambda: loader, latency=configured.latency_of(config), companions=companions
+            config,
+            lambda: loader,
+            latency=configured.latency_of(config),
+            companions=companions,
+            metalearning=lambda: synthetic(further and further.Train),
         )
         model, record = assemble.build_model(config, context=context, download=False, reinit_head=True)
         if config.Loss is not None:
-            _train(config, model, loader, companions)
+            _train(config, model, loader, companions, lambda: synthetic(further and further.Train))
         with tempfile.TemporaryDirectory() as folder:
             check = samples.random(config, batch)
             if assemble.starts_fresh(config):
@@ -79,10 +89,14 @@ def rehearse(
 
 
 def _train(
-    config: Config, model: paddle.nn.Layer, loader: data.SyntheticLoader, companions: together.Companions
+    config: Config,
+    model: paddle.nn.Layer,
+    loader: data.SyntheticLoader,
+    companions: together.Companions,
+    metalearning: MoreImages,
 ) -> None:
     """An epoch of a few steps. Of it nothing but weights is left: gradients and momenta are twice as large again."""
-    trainer = build_trainer(config, model, loader, epochs=1, companions=companions)
+    trainer = build_trainer(config, model, loader, epochs=1, companions=companions, metalearning=metalearning)
     trainer.hooks = [Messages(1), NanGuard(1)]
     with _put_back(model) if assemble.starts_fresh(config) else nullcontext():
         trainer.run()

@@ -50,15 +50,6 @@ def _semi_supervised(data: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _meta_learning(data: Mapping[str, Any]) -> list[str]:
-    found, common, loaders = [], data.get("Global"), data.get("DataLoader")
-    if isinstance(loaders, Mapping) and "Metalearning" in loaders:
-        found.append("DataLoader.Metalearning")
-    if isinstance(common, Mapping) and common.get("train_mode") == "metabin":
-        found.append("Global.train_mode metabin")
-    return found
-
-
 _KINDS = (
     Kind(
         _sections("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "TEST"),
@@ -74,12 +65,6 @@ _KINDS = (
         _semi_supervised,
         "semi-supervised training (FixMatch) on images without labels; tools/train.py of PaddleClas does that, and "
         "its weights are compressed here by the file of the network with Global.pretrained_model",
-    ),
-    Kind(
-        _meta_learning,
-        "meta-learning over cameras (MetaBIN), whose steps train gates on other batches than weights; "
-        "tools/train.py of PaddleClas does that, and its weights are compressed here by the same file without "
-        "train_mode, Metalearning, and the further lists of Loss and Optimizer",
     ),
     Kind(
         _sections("QuantAware", "QuantPost", "TrainConfig", "HyperParameterOptimization"),

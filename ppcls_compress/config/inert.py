@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from ppcls_compress.config import train_modes
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.transforms import inert_options
@@ -12,7 +13,6 @@ from ppcls_compress.optim.optimizers import inert_options as inert_optimizer_opt
 _GLOBAL = {
     "to_static": "training runs eagerly, which was measured to be as fast",
     "use_dali": "images are decoded by OpenCV or Pillow in worker processes",
-    "warmup_iter": "MetaBIN's training alone reads it",
     "infer_imgs": "images to infer are those of Infer.infer_imgs",
 }
 _AMP = {"use_fp16_test": "evaluation computes in float32"}
@@ -25,6 +25,10 @@ def inert_keys(config: Config) -> Iterator[str]:
     for key, reason in _GLOBAL.items():
         if getattr(config.Global, key):
             yield f"Global.{key} has no effect: {reason}"
+    yield from train_modes.inert_keys(config)
+    neck = config.Arch.family_options.get("Neck")
+    if isinstance(neck, Mapping) and neck.get("name") == "MetaBNNeck" and neck.get("use_global_stats") is not None:
+        yield "Arch.Neck.use_global_stats has no effect: MetaBNNeck counts with those of a batch, as in PaddleClas"
     for key in config.Arch.together.unread if config.Arch.together else ():
         yield f"Arch.{key} has no effect: networks that are trained together have their own"
     if "MLDecoder" in config.model_fields_set and not config.Arch.use_ml_decoder:

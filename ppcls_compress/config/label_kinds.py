@@ -72,9 +72,10 @@ def _check_dataset(dataset: Any, kind: str, where: str) -> None:
 
 def _listed(config: Any) -> Iterator[tuple[str, str, Any]]:
     """The losses and metrics that a configuration lists: key, name, options."""
-    for section, registry in (("Loss", LOSSES), ("Metric", METRICS)):
-        for mode in ("Train", "Eval"):
-            entries = getattr(getattr(config, section), mode, None) or ()
+    metrics = {"Train": config.Metric.Train or (), "Eval": config.Metric.Eval}
+    losses = config.Loss.lists if config.Loss else {}
+    for section, registry, lists in (("Loss", LOSSES, losses), ("Metric", METRICS, metrics)):
+        for mode, entries in lists.items():
             for number, entry in enumerate(entries):
                 name = registry.name_of(entry)
                 yield f"{section}.{mode}.{number}.{name}", name, entry

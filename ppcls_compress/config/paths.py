@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ppcls_compress.config import train_modes
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path, check_possible, weights_folder
 from ppcls_compress.download import is_url
@@ -18,7 +19,8 @@ def check_training(config: Config) -> None:
         ConfigError: naming the key, and what it points at.
     """
     check_can_train(config)
-    check_loader(config, "Train")
+    for mode in train_modes.splits(config):
+        check_loader(config, mode)
     if config.Global.eval_during_train:
         check_loader(config, "Eval")
     check_weights(config)

@@ -15,7 +15,8 @@ from ppcls_compress.config.grey import decode_grey
 from ppcls_compress.config.label_kinds import check_kinds, with_defaults
 from ppcls_compress.config.retrieval import check_evaluation, complete
 from ppcls_compress.config.together import check_networks, student_of
-from ppcls_compress.data.options import EvalSplit, LoaderConfig
+from ppcls_compress.config.train_modes import check_mode
+from ppcls_compress.data.options import EvalSplit, LoaderConfig, MetaSplit
 from ppcls_compress.data.transforms import TRANSFORMS, TransformOps
 from ppcls_compress.declare import Options, at_key, named, refuse_unknown_keys
 from ppcls_compress.declare.kinds import boolean_for_number, no_section
@@ -70,12 +71,17 @@ class SlimSection(_Steps):
 
 
 class DataLoaderSection(Options):
-    """The loaders for training and for evaluation."""
+    """The loaders for training and for evaluation.
+
+    Attributes:
+        Metalearning: what gates learn from with `Global.train_mode: metabin`.
+    """
 
     example: ClassVar[str] = "{Train: {dataset: {...}, sampler: {...}, loader: {...}}, Eval: {...}}"
 
     Train: LoaderConfig | None = None
     Eval: EvalSplit | None = None
+    Metalearning: MetaSplit | None = None
 
 
 class InferSection(Options):
@@ -156,6 +162,11 @@ class Config(Options):
     @model_validator(mode="after")
     def _of_networks_that_there_are(self) -> Config:
         check_networks(self)
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_way_to_train(self) -> Config:
+        check_mode(self)
         return self
 
     @property

@@ -80,7 +80,7 @@ class Global(Options):
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
         save_interval: epochs between two checkpoints `epoch_N`; 0 or -1 for none of them.
         start_eval_epoch: the first epoch, from 1, after which there is an evaluation; the last always has one.
-        warmup_iter: without effect; MetaBIN's training alone reads it.
+        warmup_iter: steps of the weights alone until the gates of `train_mode: metabin` learn with them.
         infer_imgs: without effect; `Infer.infer_imgs` is read.
         iter_per_epoch: batches in an epoch, instead of as many as there are; the next epoch goes on where it stopped.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the
@@ -100,6 +100,8 @@ class Global(Options):
         re_ranking: order the gallery by k-reciprocal neighbours in place of similarity; the distances between all
             images are held in memory.
         sim_block_size: queries that are compared with the gallery at a time.
+        train_mode: `progressive` lets the dropout of EfficientNetV2 grow; `metabin` trains gates on other batches than
+            weights (MetaBIN); None, or `classification`, is ordinary training.
         export_check_images: images that an exported model is compared on.
         export_agreement: fraction of them whose most likely class, or of their labels that, an exported model must
             share with the trained one, instead of the default; for all formats, or by format. The mean difference of
@@ -137,7 +139,7 @@ class Global(Options):
     feature_binarize: Literal["round", "sign"] | None = None
     re_ranking: bool = False
     sim_block_size: Count = 64
-    train_mode: Literal["classification", "progressive"] | None = None
+    train_mode: Literal["classification", "progressive", "metabin"] | None = None
     to_static: bool = False
     use_dali: bool = False
     export_check_images: Count = 512
@@ -313,12 +315,27 @@ class Amp(Options):
 
 
 class Loss(Options):
-    """Lists of losses that are added up, for training and for evaluation."""
+    """Lists of losses that are added up, for training and for evaluation.
+
+    Attributes:
+        Basic: what the weights learn from with `Global.train_mode: metabin`, in the place of `Train`.
+        MetaTrain: what the gates are moved by for a moment there.
+        MetaTest: what the gates learn from there, from where they were moved to.
+    """
 
     example: ClassVar[str] = "{Train: [{CELoss: {weight: 1.0}}]}"
 
     Train: tuple[listed(LOSSES), ...] = Field(min_length=1)
     Eval: tuple[listed(LOSSES), ...] = Field(default=(CELoss(),), min_length=1)
+    Basic: tuple[listed(LOSSES), ...] | None = Field(default=None, min_length=1)
+    MetaTrain: tuple[listed(LOSSES), ...] | None = Field(default=None, min_length=1)
+    MetaTest: tuple[listed(LOSSES), ...] | None = Field(default=None, min_length=1)
+
+    @property
+    def lists(self) -> dict[str, tuple[Any, ...]]:
+        """Those that are given, by key."""
+        found = {key: getattr(self, key) for key in type(self).model_fields}
+        return {key: entries for key, entries in found.items() if entries is not None}
 
 
 class Metric(Options):

@@ -17,12 +17,14 @@ class ContinuedLoader:
     Args:
         loader: of whole passes, which transforms that change with the run take for epochs.
         epochs: such epochs of the whole run.
+        lead: batches before those of the first epoch.
     """
 
-    def __init__(self, loader: Loader, batches: int, *, epochs: int) -> None:
-        loader.set_epochs(-(-epochs * batches // len(loader)))
+    def __init__(self, loader: Loader, batches: int, *, epochs: int, lead: int = 0) -> None:
+        loader.set_epochs(-(-(lead + epochs * batches) // len(loader)))
         self._loader = loader
         self._batches = batches
+        self._lead = lead
         self._epoch = 0
         self._start = 0
 
@@ -60,7 +62,14 @@ class ContinuedLoader:
         Raises:
             UserError: as `Loader`.
         """
-        position, left = self._epoch * self._batches + self._start, self._batches - self._start
+        position = self._lead + self._epoch * self._batches + self._start
+        yield from self._from(position, self._batches - self._start)
+
+    def leading(self) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+        """The batches before those of the first epoch."""
+        yield from self._from(0, self._lead)
+
+    def _from(self, position: int, left: int) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
         whole = len(self._loader)
         while left > 0:
             self._loader.set_epoch(position // whole, position % whole)

@@ -127,6 +127,20 @@ def _has_parts(value: Any) -> bool:
     return isinstance(value, Mapping) and bool({"Query", "Gallery"} & set(value))
 
 
+class MetaSplit(Options):
+    """`DataLoader.Metalearning`, under PaddleClas' keys."""
+
+    Train: LoaderConfig
+
+    def check_paths(self, where: str) -> None:
+        """Of the one split."""
+        self.Train.check_paths(f"{where}.Train")
+
+    def splits(self, where: str) -> dict[str, LoaderConfig]:
+        """The one split."""
+        return {f"{where}.Train": self.Train}
+
+
 EvalSplit = Annotated[
     Annotated[EvalLoaderConfig, Tag("single")] | Annotated[QueryGallery, Tag("paired")], Discriminator(_kind)
 ]

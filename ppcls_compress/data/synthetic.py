@@ -39,6 +39,9 @@ class SyntheticLoader:
         """Always empty."""
         return {}
 
+    def set_epochs(self, epochs: int) -> None:
+        """Nothing here changes with the length of a run."""
+
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch whose random draws the next iteration uses, and how many of its batches to leave out."""
         self._epoch, self._start = epoch, start

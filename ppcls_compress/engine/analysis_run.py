@@ -16,9 +16,9 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.data.transforms import Transform
 from ppcls_compress.engine import assemble, samples
 from ppcls_compress.engine.context import compression_context
+from ppcls_compress.engine.loaders import training_loader
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.progress import track
-from ppcls_compress.engine.train import training_loader
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.quant.analysis import NOISY, Cause, Row, analyze, remedy

@@ -7,8 +7,8 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine import assemble
 from ppcls_compress.engine.context import compression_context
+from ppcls_compress.engine.loaders import training_loader
 from ppcls_compress.engine.samples import still_batches
-from ppcls_compress.engine.train import training_loader
 from ppcls_compress.slim import recipe
 
 BATCHES = 8

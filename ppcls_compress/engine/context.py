@@ -16,6 +16,7 @@ from ppcls_compress.engine.hooks.nan_guard import NanGuard
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.hooks.taking_part import TakingPart
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.modes.base import MoreImages
 from ppcls_compress.engine.progress import track
 from ppcls_compress.engine.together import Companions, around
 from ppcls_compress.engine.trainer import build_trainer, training_loss
@@ -35,6 +36,7 @@ def compression_context(
     latency: Latency | None = None,
     keep_in: Path | None = None,
     companions: Companions | None = None,
+    metalearning: MoreImages | None = None,
 ) -> Context:
     """The context of compression in a configured run.
 
@@ -47,6 +49,7 @@ def compression_context(
         latency: as `Context` takes it.
         keep_in: where the networks between two iterations are saved; None keeps none.
         companions: the networks that the configured one is trained with; None builds them where they are needed.
+        metalearning: as `build_trainer` takes it.
     """
 
     def batches() -> itertools.chain:
@@ -64,7 +67,14 @@ def compression_context(
         done = len(record["steps"])
         logger.info("training after iteration %d of %d", done, config.Slim.prune.iterative.steps)
         epochs = config.Slim.prune.iterative.epochs_per_step
-        trainer = build_trainer(config, model, (training_loader or loader)(), epochs=epochs, companions=companions)
+        trainer = build_trainer(
+            config,
+            model,
+            (training_loader or loader)(),
+            epochs=epochs,
+            companions=companions,
+            metalearning=metalearning,
+        )
         trainer.hooks = [Messages(config.Global.print_batch_step), NanGuard(config.Global.print_batch_step)]
         if distributed.world_size() > 1:
             trainer.hooks += [TakingPart(), SharedStatistics()]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import paddle
 
 from ppcls_compress.engine import distributed
 from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.modes.base import Update
+from ppcls_compress.engine.passes import forward_backward
 from ppcls_compress.engine.training import Progress, Training
 from ppcls_compress.losses import LossValue
-from ppcls_compress.models.labelled import TakesLabels
-from ppcls_compress.outputs import Output, mapped
+from ppcls_compress.outputs import Output
 
 
 @dataclass
@@ -25,20 +26,24 @@ class Trainer(Training):
 
         before_training
         for each epoch:
-            before_epoch
+            before_epoch         (then, before the first step of a run, the steps that lead up to it)
             for each batch:
                 forward, backward
                 after_backward
-                every `accumulate` batches an optimizer step
+                every `accumulate` batches an update: an optimizer step, or what the mode makes of it
                 after_batch
             after_epoch          (evaluation, then checkpoints)
         after_training           (also when training fails)
 
     Attributes:
         hooks: called in this order.
+        update: what the gradients of a batch are for.
+        leading: batches of steps before the first one, in which no rate moves and no hook is called.
     """
 
     hooks: Sequence[Hook] = ()
+    update: Update = field(default_factory=Update)
+    leading: Iterable[tuple[paddle.Tensor, paddle.Tensor]] = ()
 
     def run(self) -> Progress:
         """Train from where `progress` is to `epochs`."""
@@ -58,6 +63,8 @@ class Trainer(Training):
         self.loader.set_epoch(epoch, start)
         self.model.train()
         self._call("before_epoch")
+        if not self.progress.step:
+            self._lead_up(parallel)
         batches = len(self.loader)
         for index, (images, labels) in enumerate(self.loader, start):
             paddle.seed(_seed_of(self.seed, epoch, index, paddle.distributed.get_rank()))
@@ -67,9 +74,8 @@ class Trainer(Training):
             batch = Batch(index, images, labels, output, loss.total, loss.terms)
             self._call("after_backward", batch)
             if last_of_group:
-                # Those of the network are averaged on the way back.
-                distributed.merge([p.grad for p in self.loss.parameters() if p.grad is not None], largest=False)
-                self.precision.step(self.optimizer)
+                self._step()
+                batch = replace(batch, terms={**batch.terms, **self.update.further(self, index)})
                 self.schedule.step()
                 self.progress.step += 1
                 self.progress.batch = index + 1
@@ -82,13 +88,18 @@ class Trainer(Training):
     ) -> tuple[Output, LossValue]:
         local_only = not sync and isinstance(parallel, paddle.DataParallel)
         with parallel.no_sync() if local_only else contextlib.nullcontext():
-            with self.precision.autocast():
-                # A margin is put between the right class and the others, so the network has to know which is right.
-                output = parallel(images, labels) if isinstance(self.model, TakesLabels) else parallel(images)
-                loss = self.loss(output, labels, images)
-            self.precision.scaled(loss.total * scale if scale != 1.0 else loss.total).backward()
-        terms = {name: term.detach() for name, term in loss.terms.items()}
-        return mapped(paddle.Tensor.detach, output), LossValue(loss.total.detach(), terms)
+            return forward_backward(self, parallel, self.loss, images, labels, scale=scale)
+
+    def _step(self) -> None:
+        # Gradients of the network are averaged on the way back.
+        distributed.merge([p.grad for p in self.loss.parameters() if p.grad is not None], largest=False)
+        self.update.step(self)
+
+    def _lead_up(self, parallel: paddle.nn.Layer) -> None:
+        for index, (images, labels) in enumerate(self.leading):
+            paddle.seed(_seed_of(self.seed, index, paddle.distributed.get_rank()))
+            self._forward_backward(parallel, images, labels, scale=1.0, sync=True)
+            self._step()
 
     def _call(self, event: str, *batch: Batch) -> None:
         for hook in self.hooks:

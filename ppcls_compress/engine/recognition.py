@@ -30,7 +30,7 @@ def family_options(config: Config) -> dict[str, Any]:
     if config.Global.retrieval_feature_from == "backbone":
         read.add("backbone")
     if config.Loss is not None:
-        terms = (*config.Loss.Train, *config.Loss.Eval)
+        terms = [term for entries in config.Loss.lists.values() for term in entries]
         read |= {"backbone", "neck"} & {text for term in terms for text in _texts(term.model_dump())}
     return {**options, "gives": tuple(sorted(read))}
 

@@ -8,8 +8,8 @@ import paddle
 
 from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import Loader, build_loader, dead_workers_told
-from ppcls_compress.data.continued import ContinuedLoader
+from ppcls_compress.config.train_modes import splits
+from ppcls_compress.data import Loader, dead_workers_told
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
@@ -27,13 +27,14 @@ from ppcls_compress.engine.hooks.evaluation import Evaluation, describe
 from ppcls_compress.engine.hooks.history import History
 from ppcls_compress.engine.hooks.messages import Messages
 from ppcls_compress.engine.hooks.nan_guard import NanGuard
-from ppcls_compress.engine.hooks.progressive import ProgressiveDropout
 from ppcls_compress.engine.hooks.quantizers import Quantizers
 from ppcls_compress.engine.hooks.shared_statistics import SharedStatistics
 from ppcls_compress.engine.hooks.taking_part import TakingPart
 from ppcls_compress.engine.judging import judging_loaders, recognition_evaluator
+from ppcls_compress.engine.loaders import metalearning_loader, split_loader, training_epochs, training_loader
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.modes import mode_of
 from ppcls_compress.engine.resume import differences, settings_of
 from ppcls_compress.engine.samples import still_batches
 from ppcls_compress.engine.trainer import build_trainer
@@ -74,14 +75,15 @@ def train(
     with paddle.utils.unique_name.guard():
         paddle.seed(config.Global.seed)
         dense = assemble.build_dense(config)
-        loader = training_loader(config)
-        if config.Global.iter_per_epoch is not None:
-            loader = ContinuedLoader(loader, config.Global.iter_per_epoch, epochs=config.Global.epochs)
+        loader = training_epochs(config)
+        metalearning = metalearning_loader(config) if "Metalearning" in splits(config) else None
         evaluated = None
         if config.Global.eval_during_train:
             evaluated = judged_images(config, model=dense)
         # Where evaluation has the shape, training images of another size are meant: networks gain from smaller ones.
         check_image_shape(config, loader, "Train", any_size=config.Global.eval_during_train)
+        if metalearning is not None:
+            check_image_shape(config, metalearning, "Metalearning.Train", any_size=True)
         _tell_doubts(config, loader.images, evaluated)
         companions = assemble.build_companions(config)
         context = compression_context(
@@ -95,7 +97,7 @@ def train(
         )
         resumed = bool(config.Global.checkpoints)
         model, record = assemble.build_model(config, dense=dense, context=context, reinit_head=not resumed)
-        trainer = build_trainer(config, model, loader, companions=companions)
+        trainer = build_trainer(config, model, loader, companions=companions, metalearning=lambda: metalearning)
         trainer.settings = settings_of(config, images=len(loader.images))
         if resumed:
             _resume(config, trainer)
@@ -181,7 +183,7 @@ def _resume(config: Config, trainer: Trainer) -> None:
 
 
 _SHOWN = 8
-_MAKING_BATCHES = ("DataLoader.Train.sampler.", "images in an epoch", "processes")
+_MAKING_BATCHES = ("DataLoader.Train.sampler.", "Global.warmup_iter", "images in an epoch", "processes")
 
 
 def tell_outcome(progress: Progress, config: Config) -> None:
@@ -260,7 +262,7 @@ def evaluator(
 
 def evaluation_parts(config: Config, metrics: Metrics | None = None) -> tuple[Loader, Metrics, TotalLoss | None]:
     """What evaluating takes beside a network; `metrics` in place of those of `Metric.Eval`."""
-    loader = _loader(config, "Eval")
+    loader = split_loader(config, "Eval")
     if loader.images.numbering is not None:
         _check_numbering(config, loader.images)
     return loader, metrics or Metrics(config.Metric.Eval), build_loss(config.Loss.Eval) if config.Loss else None
@@ -271,7 +273,7 @@ def _check_numbering(config: Config, evaluated: LabelledImages) -> None:
     if config.DataLoader.Train is None:
         return
     try:
-        train = _loader(config, "Train").images
+        train = training_loader(config).images
     except UserError:  # evaluation does not need it
         return
     check_numbering(train, evaluated)
@@ -297,22 +299,6 @@ def judged_images(config: Config, *, model: paddle.nn.Layer | None = None) -> La
 def main_metric(config: Config) -> str:
     """The value that decides which checkpoint is best: the main one of the first metric."""
     return config.Metric.Eval[0].main
-
-
-def training_loader(config: Config, *, shard: bool = True) -> Loader:
-    """The loader of `DataLoader.Train`: this process' share of it, or all of it."""
-    return _loader(config, "Train", shard=shard)
-
-
-def _loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
-    return build_loader(
-        getattr(config.DataLoader, mode),
-        class_num=config.Arch.class_num,
-        seed=config.Global.seed,
-        training=mode == "Train",
-        shard=shard,
-        epochs=config.Global.epochs,
-    )
 
 
 def _early_stopping(config: Config) -> EarlyStopping:
@@ -348,8 +334,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         hooks += [TakingPart(), SharedStatistics()]
     if trainer.average is not None:
         hooks.append(Averaging())
-    if options.train_mode == "progressive":
-        hooks.append(ProgressiveDropout())
+    hooks += [build() for build in mode_of(config).hooks]
     quantized = recipe.step_of(record, "quant")
     if quantized is not None:
         keep_in = run_folder(config) if distributed.is_main() else None

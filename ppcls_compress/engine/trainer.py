@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import paddle
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import Loader, SyntheticLoader
-from ppcls_compress.engine import assemble, together
+from ppcls_compress.data.continued import ContinuedLoader
+from ppcls_compress.engine import assemble, loaders, together
 from ppcls_compress.engine.averages import MovingAverage
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.loop import Trainer
+from ppcls_compress.engine.modes import mode_of
+from ppcls_compress.engine.modes.base import MoreImages
 from ppcls_compress.engine.precision import build_precision
 from ppcls_compress.losses import TotalLoss, build_loss
 from ppcls_compress.losses.distillation import with_teacher
@@ -22,17 +26,20 @@ from ppcls_compress.optim.group import OptimizerGroup
 def build_trainer(
     config: Config,
     model: paddle.nn.Layer,
-    loader: Loader | SyntheticLoader,
+    loader: Loader | ContinuedLoader | SyntheticLoader,
     *,
     epochs: int | None = None,
     companions: together.Companions | None = None,
+    metalearning: MoreImages | None = None,
 ) -> Trainer:
     """The loop over `loader` for a model whose parameters are final.
 
     Args:
         epochs: in place of `Global.epochs`.
         companions: the networks that it is trained with; None builds those that are configured.
+        metalearning: gives the loader of `DataLoader.Metalearning`, where the way to train reads it; None builds it.
     """
+    mode = mode_of(config)
     if companions is None:
         companions = assemble.build_companions(config)
     model = together.around(model, config.Arch.together, companions)
@@ -40,10 +47,11 @@ def build_trainer(
     steps = math.ceil(len(loader) / config.Global.update_freq)
     precision = build_precision(config.AMP)
     loss = training_loss(config)
-    optimizer, schedule = build_optimizers(config.Optimizer, model, loss.layers(), epochs=epochs, steps_per_epoch=steps)
+    section = config.Optimizer[: mode.optimizers]
+    optimizer, schedule = build_optimizers(section, model, loss.layers(), epochs=epochs, steps_per_epoch=steps)
     tell_untrained(optimizer)
     model, optimizer = precision.prepare(model, optimizer)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         loss=loss,
         optimizer=optimizer,
@@ -54,7 +62,10 @@ def build_trainer(
         accumulate=config.Global.update_freq,
         precision=precision,
         average=None if config.EMA is None else MovingAverage(model, config.EMA.decay),
+        leading=loader.leading() if isinstance(loader, ContinuedLoader) else (),
     )
+    trainer.update = mode.update(config, trainer, metalearning or partial(loaders.metalearning_loader, config))
+    return trainer
 
 
 def tell_untrained(optimizer: paddle.optimizer.Optimizer | OptimizerGroup) -> None:
@@ -66,12 +77,12 @@ def tell_untrained(optimizer: paddle.optimizer.Optimizer | OptimizerGroup) -> No
 
 
 def training_loss(config: Config) -> TotalLoss:
-    """The losses of `Loss.Train`, mixed with a teacher's where `Slim.distill` names one.
+    """The losses of a batch of `DataLoader.Train`, mixed with a teacher's where `Slim.distill` names one.
 
     Raises:
         UserError: the teacher's weights do not fit.
     """
-    loss = build_loss(config.Loss.Train)
+    loss = build_loss(getattr(config.Loss, mode_of(config).loss))
     options = config.Slim.distill if config.Slim else None
     if options is None:
         return loss

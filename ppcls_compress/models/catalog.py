@@ -63,6 +63,11 @@ def names() -> list[str]:
     return sorted(name for name in _ARCHS if _ARCHS.get(name).backbone)
 
 
+def gated() -> list[str]:
+    """The backbones whose gates `Global.train_mode: metabin` trains."""
+    return [name for name in names() if _ARCHS.get(name).options.has_gates]
+
+
 def get(name: str, *, where: str = "Arch") -> Arch:
     """The entry of one architecture, of ours or of a PaddleClas on the path.
 

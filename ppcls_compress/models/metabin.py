@@ -57,4 +57,6 @@ def resnet(*, depth: int, options: MetaBINOptions) -> ResNet:
         for name, parameter in network.named_parameters():
             if "bias" in name:
                 parameter.optimize_attr["learning_rate"] = options.bias_lr_factor
+            elif "gate" in name:
+                parameter.optimize_attr["learning_rate"] = options.gate_lr_factor
     return network

@@ -326,7 +326,7 @@ def test_gradients_of_the_criterion_are_no_part_of_training(trained, tmp_path):
     from ppcls_compress.config.load import load_config
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.context import compression_context
-    from ppcls_compress.engine.train import training_loader
+    from ppcls_compress.engine.loaders import training_loader
 
     prune = "Slim.prune={name: taylor, skip: [blocks.0]}"
     config = load_config(trained / "config.yaml", [prune, f"Global.pretrained_model={dense(trained)}"])

@@ -38,17 +38,6 @@ def test_semi_supervised_training_is_known_by_any_of_its_keys(tmp_path, sections
     assert "tools/train.py of PaddleClas does that" in line
 
 
-@pytest.mark.parametrize(
-    ("sections", "mark"),
-    [
-        ({"DataLoader": {"Metalearning": {"Train": {}}}}, "DataLoader.Metalearning"),
-        ({"Global": {"train_mode": "metabin"}}, "Global.train_mode metabin"),
-    ],
-)
-def test_meta_learning_is_known_by_any_of_its_keys(tmp_path, sections, mark):
-    assert refused(tmp_path, OURS | sections).startswith(f"{mark}: meta-learning over cameras (MetaBIN)")
-
-
 def test_compression_of_exported_models_and_settings_of_deployment_are_told(tmp_path):
     auto = {"Global": {"model_dir": "MobileNetV1"}, "Distillation": {"alpha": 1.0}, "QuantAware": {}, "TrainConfig": {}}
     assert refused(tmp_path, auto).startswith("QuantAware, TrainConfig: compression of an exported model")

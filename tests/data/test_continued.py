@@ -6,7 +6,7 @@ from support.project import make_project
 from ppcls_compress import io
 from ppcls_compress.config.load import load_config
 from ppcls_compress.data.continued import ContinuedLoader
-from ppcls_compress.engine.train import training_loader
+from ppcls_compress.engine.loaders import training_loader
 
 
 @pytest.fixture(scope="module")

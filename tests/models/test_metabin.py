@@ -37,9 +37,10 @@ def test_every_norm_of_the_network_is_one_under_paddleclas_names():
     assert sum(name.endswith(".gate.gate") for name in names) == 53
 
 
-@pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_biases_learn_at_their_own_rate(factor):
-    network = models.build("ResNet50_metabin", bias_lr_factor=factor)
+@pytest.mark.parametrize("factors", [{}, {"bias": 2.0, "gate": 3.0}])
+def test_biases_and_gates_learn_at_their_own_rates(factors):
+    network = models.build("ResNet50_metabin", **{f"{name}_lr_factor": factor for name, factor in factors.items()})
     rates = {name.rpartition(".")[2]: p.optimize_attr["learning_rate"] for name, p in network.named_parameters()}
-    assert rates["bias"] == factor
-    assert rates["gate"] == rates["weight"] == rates["scale"] == 1.0
+    assert rates | factors == rates
+    others = [rate for name, rate in rates.items() if name not in factors]
+    assert others == [1.0] * len(others)

@@ -23,6 +23,7 @@ class Dataset(Options):
         paths: the options that are paths, each to a `file` or a `folder`: `$NAME` is replaced in them, they must be
             there, and a run that is resumed may have others.
         inert: the options that change nothing here, and why.
+        tells_cameras: whether labels are [N, 2], the camera of each image second.
         pairs: whether it holds pairs of prepared faces, for `Global.eval_mode: adaface`, and no list of image files.
         transform_ops: per image, in this order.
         batch_transform_ops: per batch, in this order; they make labels soft.
@@ -33,6 +34,7 @@ class Dataset(Options):
     labels: ClassVar[str] = "classes"
     paths: ClassVar[Mapping[str, str]] = {}
     inert: ClassVar[Mapping[str, str]] = {}
+    tells_cameras: ClassVar[bool] = False
     pairs: ClassVar[bool] = False
 
     transform_ops: TransformOps

@@ -50,6 +50,11 @@ def pairs(rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
     return np.repeat(rng.integers(class_num, size=-(-count // 2)), 2)[:count]
 
 
+def _seen(rng: np.random.Generator, count: int, class_num: int, *, cameras: int) -> np.ndarray:
+    """`pairs`, and cameras in their order from a random one on, so that neighbours have two of them: int64 [N, 2]."""
+    return np.stack([pairs(rng, count, class_num), (rng.integers(cameras) + np.arange(count)) % cameras], axis=1)
+
+
 class IdentityList(DecodedDataset):
     """A folder of images and a list, the first of each kind in `paths`.
 
@@ -90,12 +95,13 @@ class VeriWild(_Listed):
         cls_label_path: the list.
     """
 
+    tells_cameras: ClassVar[bool] = True
     parse = staticmethod(identity_lists.with_camera)
     expected = "a path, an identity and a camera, such as 00001/000001.jpg 1 4"
 
     def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
         """Two images of each identity, of any of four cameras: int64 [N, 2]."""
-        return np.stack([pairs(rng, count, class_num), rng.integers(4, size=count)], axis=1)
+        return _seen(rng, count, class_num, cameras=4)
 
 
 @DATASETS.declare
@@ -158,6 +164,7 @@ class _Persons(DecodedDataset):
     """
 
     paths: ClassVar[dict] = {"image_root": "folder"}
+    tells_cameras: ClassVar[bool] = True
     folder: ClassVar[str]
     pattern: ClassVar[re.Pattern[str]]
     cameras: ClassVar[int]
@@ -186,7 +193,7 @@ class _Persons(DecodedDataset):
 
     def draw(self, rng: np.random.Generator, count: int, class_num: int) -> np.ndarray:
         """Two images of each identity, of any camera: int64 [N, 2]."""
-        return np.stack([pairs(rng, count, class_num), rng.integers(self.cameras, size=count)], axis=1)
+        return _seen(rng, count, class_num, cameras=self.cameras)
 
 
 @DATASETS.declare

@@ -23,7 +23,7 @@ class Batch:
         labels: class indices [N], an identity and more [N, k], or probabilities [N, classes].
         output: of the network, as it is.
         loss: a scalar.
-        terms: what the loss is the sum of, by name.
+        terms: what the loss is the sum of, by name; after the step, also what else was learned from.
     """
 
     index: int

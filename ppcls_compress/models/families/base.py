@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainValidator
 
@@ -37,10 +37,13 @@ class ArchOptions(Options):
     """What every backbone takes.
 
     Attributes:
+        has_gates: whether it has gates that `Global.train_mode: metabin` trains.
         class_num: width of the classifier.
         pretrained: True for the published weights, or a path or URL of weights.
         use_ssld: with `pretrained: True`, the weights of PaddleClas' SSLD distillation.
     """
+
+    has_gates: ClassVar[bool] = False
 
     class_num: Count = 1000
     pretrained: bool | str = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -62,10 +62,14 @@ class MetaBINOptions(LastStageStride1Options):
 
     Attributes:
         bias_lr_factor: factor on the learning rate of biases.
+        gate_lr_factor: factor on that of gates.
     """
+
+    has_gates: ClassVar[bool] = True
 
     data_format: Literal["NCHW"] = "NCHW"
     bias_lr_factor: Annotated[Number, Field(ge=0)] = 1.0
+    gate_lr_factor: Annotated[Number, Field(ge=0)] = 1.0
 
 
 class MaxPoolOptions(ResNetOptions):

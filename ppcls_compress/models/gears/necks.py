@@ -49,7 +49,15 @@ class BNNeck(Neck):
 
 @NECKS.declare
 class MetaBNNeck(BNNeck):
-    """`BNNeck` as MetaBIN has it (Choi et al. 2021), but for the steps of meta-learning."""
+    """`BNNeck` as MetaBIN has it (Choi et al. 2021), which counts with the statistics of each batch in training.
+
+    Attributes:
+        use_global_stats: without effect, as in PaddleClas.
+    """
+
+    def build(self) -> paddle.nn.Layer:
+        """`linear.BNNeck`."""
+        return BNNeck.build(self.model_copy(update={"use_global_stats": None}))
 
 
 @NECKS.declare

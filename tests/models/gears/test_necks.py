@@ -25,8 +25,10 @@ def test_a_linear_neck():
     np.testing.assert_allclose(layer(paddle.to_tensor(X)).numpy(), X @ weights["fc.weight"], rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_norm_neck_flattens_and_standardises():
-    layer = neck(name="BNNeck", num_features=4)
+@pytest.mark.parametrize("section", [{"name": "BNNeck"}, {"name": "MetaBNNeck", "use_global_stats": True}])
+def test_a_batch_norm_neck_flattens_and_standardises(section):
+    """That of MetaBIN with the statistics of the batch, whatever its file says."""
+    layer = neck(num_features=4, **section)
     assert list(state(layer)) == ["feat_bn.weight", "feat_bn.bias", "feat_bn._mean", "feat_bn._variance"]
     expected = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5)
     np.testing.assert_allclose(layer(paddle.to_tensor(X.reshape(3, 4, 1, 1))).numpy(), expected, rtol=1e-4, atol=1e-5)
