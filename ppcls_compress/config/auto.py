@@ -45,8 +45,8 @@ class Budget(Options):
 
     Attributes:
         trials: candidates that are trained.
-        epochs: of the first training of each; a third of them, and the best recipe by hand, is trained three times as
-            long, and a third of those nine times.
+        epochs: of the first training of each; a third of them, and recipes by hand, are trained three times as long,
+            and a third of those nine times.
         hours: of trainings, all workers together; when half of them are gone, no further candidate is begun.
     """
 

@@ -96,15 +96,15 @@ def ranked(rows: Sequence[Row], auto: Auto) -> list[Row]:
 
 
 def going_on(rows: Sequence[Row], auto: Auto) -> list[Row]:
-    """Of the rows of one round, those that are trained longer: a third, at least one, and a recipe by hand.
+    """Of the rows of one round, those that are trained longer: a third, at least one, and recipes by hand.
 
     A few epochs tell who recovers soon rather than who ends well, so what anybody would have trained instead goes on,
-    the best of these recipes where there are several; the choice is then no worse for all that the images tell.
+    unless another such recipe is surely better; the choice is then no worse for all that the images tell.
     """
-    best = [row for row in ranked(rows, auto) if not over(row, auto)]
-    count = -(-len(rows) // LONGER)
-    by_hand = [row for row in best if row.by_hand][: not any(row.by_hand for row in best[:count])]
-    return [*best[:count], *by_hand]
+    usable = [row for row in ranked(rows, auto) if not over(row, auto)]
+    by_hand = [row for row in usable if row.by_hand]
+    best = usable[: -(-len(rows) // LONGER)]
+    return [*best, *(row for row in by_hand if row not in best and row.drop.points <= by_hand[0].drop.bound)]
 
 
 def finalists(rows: Sequence[Row], auto: Auto) -> list[Row]:

@@ -183,7 +183,7 @@ class _Search:
         total, count = 0, budget.trials
         for number in range(ROUNDS):
             total += count * budget.epochs * LONGER**number
-            count = min(count, -(-count // LONGER) + 1)
+            count = min(count, -(-count // LONGER) + len(space.BY_HAND))
         return str(timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done)))))
 
     def _spent(self) -> float:
