@@ -131,7 +131,7 @@ class Board:
         self.away = (optuna.exceptions.StorageInternalError, OperationalError, InterfaceError, OSError)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._watch = optuna, _Watch()
-        with _told(storage):
+        with _as_one_line(storage):
             self._storage = _opened(storage)
             self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
             self._id = self._storage.get_study_id_from_name(name)
@@ -303,8 +303,8 @@ def _opened(storage: str) -> Any:
 
 
 @contextmanager
-def _told(storage: str) -> Iterator[None]:
-    """What any database says, as one line."""
+def _as_one_line(storage: str) -> Iterator[None]:
+    """Raise what any database says as an error of one line that names the key."""
     try:
         yield
     except UserError:

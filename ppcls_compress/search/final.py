@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +55,10 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
         NotKeptError: none keeps the contract.
         UserError: none does so far, and some failed for a reason that may pass.
     """
-    auto, failed, chosen = ready.seen.Slim.auto, {}, None
-    told: dict[str, judge.Drop] = {}
-    finalists = rows.finalists(found, auto)
-    for row, alpha in zip(finalists, levels(len(finalists)), strict=True):
-        row = _timed_anew(workshop, row)
-        if rows.over(row, auto) > 0:
-            failed[row.name] = (
-                f"timed anew it takes {row.shares[auto.cost]:.1%} of the dense network's {auto.cost}, and "
-                f"{auto.share:.1%} are allowed"
-            )
-            continue
-        told[row.name] = drop = _decided(workshop, ready, row, alpha)
-        logger.info("%s on %d images that decide: %+.2f points lost, less than %.2f with %.1f%% confidence", row.name,
-                    drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
-        if drop.bound <= auto.max_drop:
-            chosen = row
-            break
-        failed[row.name] = (
-            f"on the {drop.images} images that decide it lost {drop.points:.2f} points, which may be {drop.bound:.2f}, "
-            f"and {auto.max_drop:g} are allowed"
-        )
-    explained = rows.explained(found, auto, failed, chosen.name if chosen else None)
+    auto = ready.seen.Slim.auto
+    decision = _decide(workshop, ready, rows.finalists(found, auto))
+    chosen, told = decision.chosen, decision.drops
+    explained = rows.explained(found, auto, decision.failed, chosen.name if chosen else None)
     front = rows.pareto(explained, auto.cost)
     plain = [rows.plain(row, front) for row in explained]
     for row in plain:
@@ -98,6 +80,45 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
     return Outcome(chosen, told[chosen.name], _hand_over(workshop, ready, chosen, told[chosen.name]))
 
 
+@dataclass
+class _Decision:
+    """What the images that decide say.
+
+    Attributes:
+        chosen: who keeps the contract; None where nobody does.
+        drops: of those that were judged on these images, by name.
+        failed: why the others do not keep it, by name.
+    """
+
+    chosen: Row | None = None
+    drops: dict[str, judge.Drop] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Decision:
+    """Judge one finalist after another until one keeps the contract."""
+    auto, found = ready.seen.Slim.auto, _Decision()
+    for row, alpha in zip(finalists, levels(len(finalists)), strict=True):
+        row = _timed_anew(workshop, row)
+        if rows.over(row, auto) > 0:
+            found.failed[row.name] = (
+                f"timed anew it takes {row.shares[auto.cost]:.1%} of the dense network's {auto.cost}, and "
+                f"{auto.share:.1%} are allowed"
+            )
+            continue
+        found.drops[row.name] = drop = _judged(workshop, ready, row, alpha)
+        logger.info("%s on %d images that decide: %+.2f points lost, less than %.2f with %.1f%% confidence", row.name,
+                    drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
+        if drop.bound <= auto.max_drop:
+            found.chosen = row
+            break
+        found.failed[row.name] = (
+            f"on the {drop.images} images that decide it lost {drop.points:.2f} points, which may be {drop.bound:.2f}, "
+            f"and {auto.max_drop:g} are allowed"
+        )
+    return found
+
+
 def _timed_anew(workshop: Workshop, row: Row) -> Row:
     """The finalist with a latency that did not choose it, measured once; as it is where latency does not count.
 
@@ -113,7 +134,7 @@ def _timed_anew(workshop: Workshop, row: Row) -> Row:
     return replace(row, shares={**row.shares, **io.read_json(folder / _TIMED)})
 
 
-def _decided(workshop: Workshop, ready: Ready, row: Row, alpha: float) -> judge.Drop:
+def _judged(workshop: Workshop, ready: Ready, row: Row, alpha: float) -> judge.Drop:
     """How much a finalist loses on the images that decide."""
     folder = workshop.place_of(row.folder)
     answers = judge.answers(ready.kept, folder / row.artifact, ready.kept.Slim.auto.place[1])

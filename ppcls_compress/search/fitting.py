@@ -13,7 +13,7 @@ from paddle import nn
 
 from ppcls_compress.config.schema import SlimSection
 from ppcls_compress.deploy import formats
-from ppcls_compress.deploy.measure.layers import Table, layers_of
+from ppcls_compress.deploy.measure.layers import layers_of
 from ppcls_compress.deploy.profiling import write_rehearsed
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
@@ -72,12 +72,10 @@ def expected(ready: Ready, section: dict[str, Any]) -> float:
 
 
 def _by_profile(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> float:
-    table, shape = Table.load(ready.workshop.profile), ready.seen.Global.image_shape
-    dense, _ = assemble.build_model(ready.seen.model_copy(update={"Slim": None}))
-    layers = layers_of(model, shape)
+    layers = layers_of(model, ready.seen.Global.image_shape)
     spared = section["quant"].get("skip", ()) if "quant" in section else [layer.name for layer in layers]
     quantized = {layer.name for layer in layers}.difference(spared)
-    return table.predicted(layers, quantized) / table.predicted(layers_of(dense, shape))
+    return judge.predicted(ready.seen, layers, quantized, ready.workshop.profile)
 
 
 def _timed(ready: Ready, section: dict[str, Any]) -> float:

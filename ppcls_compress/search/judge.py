@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,13 @@ from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader, dead_workers_told
 from ppcls_compress.deploy import artifact, formats
 from ppcls_compress.deploy.measure import latency
-from ppcls_compress.deploy.measure.layers import Table, layers_of
+from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import Rows
 from ppcls_compress.metrics.topk import TopkAcc
 from ppcls_compress.search.bounds import ALPHA, paired_bound, resampled_bound
-from ppcls_compress.slim import recipe
 
 _ROUNDS = 60
 
@@ -91,18 +91,19 @@ def costs(folder: Path, dense: Path | None, runtime: str | None, *, timed: bool)
     return Costs(size, found.description.params, found.description.flops, share)
 
 
-def predicted(config: Config, record: recipe.Record, profile: Path) -> float:
+def predicted(config: Config, layers: Sequence[Layer], quantized: Collection[str], profile: Path) -> float:
     """The latency of a network over that of the dense one, by the profile of another machine.
+
+    Args:
+        layers: of the network.
+        quantized: names of those that compute with integers.
 
     Raises:
         UserError: the profile is of other layers.
     """
-    table, shape = Table.load(profile), config.Global.image_shape
-    dense = assemble.build_dense(config)
-    before = table.predicted(layers_of(dense, shape))
-    own = layers_of(recipe.rebuild(dense, recipe.resized(record)), shape)
-    quantized = (recipe.step_of(record, "quant") or {}).get("quantized", ())
-    return table.predicted(own, quantized) / before
+    table = Table.load(profile)
+    dense = layers_of(assemble.build_dense(config), config.Global.image_shape)
+    return table.predicted(layers, quantized) / table.predicted(dense)
 
 
 def drop(config: Config, dense: Rows, other: Rows, alpha: float = ALPHA) -> Drop:

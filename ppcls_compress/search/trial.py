@@ -23,6 +23,9 @@ from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.search.passing import may_pass
 
 RECIPE, JOB, ROW, ANSWERS = "recipe.yaml", "job.json", "row.json", "answers.npz"
+_RATES = ("learning_rate", "values", "base_learning_rate", "max_learning_rate", "warmup_start_lr", "end_lr",
+          "end_learning_rate", "min_lr")  # fmt: skip
+"""What schedules call their learning rates."""
 
 
 def recipe(base: Mapping[str, Any], slim: Mapping[str, Any], folder: Path, *, epochs: int, rate: float) -> dict:
@@ -55,19 +58,6 @@ def scaled(optimizer: Any, rate: float) -> Any:
         elif key in found:
             found[key] = _times(found[key], rate)
     return found
-
-
-_RATES = (
-    "learning_rate",
-    "values",
-    "base_learning_rate",
-    "max_learning_rate",
-    "warmup_start_lr",
-    "end_lr",
-    "end_learning_rate",
-    "min_lr",
-)
-"""What schedules call their learning rates."""
 
 
 def _times(value: Any, rate: float) -> Any:
@@ -124,9 +114,21 @@ def carry_out(folder: Path) -> None:
     drop = judge.drop(seen, judge.load(Path(job["answers"]) / ANSWERS), found)
     cost = judge.costs(place, Path(job["dense"]), job["runtime"], timed=job["timed"])
     if job["profile"]:
-        cost = replace(cost, latency=judge.predicted(config, record, Path(job["profile"])))
+        cost = replace(cost, latency=_predicted(config, record, Path(job["profile"])))
     row = {"artifact": str(place.relative_to(folder)), "drop": asdict(drop), "cost": asdict(cost)}
     io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun})
+
+
+def _predicted(config: Config, record: Mapping[str, Any], profile: Path) -> float:
+    """The latency of the network of a record, see `judge.predicted`."""
+    from ppcls_compress.deploy.measure.layers import layers_of
+    from ppcls_compress.engine import assemble
+    from ppcls_compress.search import judge
+    from ppcls_compress.slim import recipe as steps
+
+    network = steps.rebuild(assemble.build_dense(config), steps.resized(record))
+    quantized = (steps.step_of(record, "quant") or {}).get("quantized", ())
+    return judge.predicted(config, layers_of(network, config.Global.image_shape), quantized, profile)
 
 
 def _calibrated(config: Config) -> bool:

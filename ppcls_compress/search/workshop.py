@@ -85,7 +85,7 @@ class Workshop:
                 "remove that folder"
             )
         if not file.exists():
-            trial.write_yaml(self.contract, _told(self.base))
+            trial.write_yaml(self.contract, _shareable(self.base))
             io.write_json(file, dict(identity))
 
     def do(self, board: Board, job: Job) -> bool:
@@ -137,7 +137,7 @@ class Workshop:
         return self.config.Slim.auto.cost == "latency" and self.profile is None
 
 
-def _told(base: Mapping[str, Any]) -> dict[str, Any]:
+def _shareable(base: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as it may lie in a file."""
     auto = dict(base["Slim"]["auto"])
     if auto.get("storage"):

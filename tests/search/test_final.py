@@ -54,7 +54,7 @@ def concluded(workshop, monkeypatch, **bounds):
         asked.append((row.name, round(alpha, 4)))
         return Drop(0.5, bounds[f"n{row.slot}"], 100)
 
-    monkeypatch.setattr(final, "_decided", decide)
+    monkeypatch.setattr(final, "_judged", decide)
     try:
         return final.conclude(workshop, SimpleNamespace(seen=workshop.config, kept=None), FOUND), asked
     except NotKeptError as error:
@@ -116,7 +116,7 @@ def test_where_none_passes_there_is_no_artifact_and_what_would_have_to_be_loosen
 
 def test_what_failed_for_a_reason_that_may_pass_is_no_refusal(workshop, monkeypatch):
     passing = replace(FOUND[3], lost="failed: No space left on device", passing=True)
-    monkeypatch.setattr(final, "_decided", lambda *_: Drop(0.5, 1.2, 100))
+    monkeypatch.setattr(final, "_judged", lambda *_: Drop(0.5, 1.2, 100))
     ready = SimpleNamespace(seen=workshop.config, kept=None)
     with pytest.raises(UserError, match="003-0, failed: No space left on device; nothing else keeps") as told:
         final.conclude(workshop, ready, [*FOUND[:3], passing])
@@ -178,7 +178,7 @@ def test_a_file_that_is_slower_when_it_is_timed_anew_is_not_handed_over(workshop
         return judge.Costs(1, 1, 1, measured[folder.parts[-3]])
 
     monkeypatch.setattr(judge, "costs", costs)
-    monkeypatch.setattr(final, "_decided", lambda *_: Drop(0.0, 0.5, 100))
+    monkeypatch.setattr(final, "_judged", lambda *_: Drop(0.0, 0.5, 100))
     ready = SimpleNamespace(seen=workshop.config, kept=None)
     chosen = final.conclude(workshop, ready, found).row
     assert (chosen.name, chosen.shares["latency"]) == ("001-0", 0.48)

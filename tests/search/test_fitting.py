@@ -8,7 +8,7 @@ from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy.measure.layers import Table, Times, layers_of
 from ppcls_compress.engine import assemble, checkpoint
 from ppcls_compress.errors import UserError
-from ppcls_compress.search import fitting, preparing
+from ppcls_compress.search import fitting, preparing, trial
 from ppcls_compress.search.judge import Costs
 from ppcls_compress.search.shares import Anchor
 from ppcls_compress.search.space import Candidate
@@ -90,3 +90,6 @@ def test_latencies_of_another_machine_come_from_its_profile(config, tmp_path):
     first, total = layers[0].outputs, sum(layer.outputs for layer in layers)
     expected = (first + 0.25 * (total - first)) / total
     assert fitting.expected(found, found.slim_of(spared)) == pytest.approx(expected)
+    rounded = {"kind": "quant", "quantized": [layer.name for layer in layers[1:]]}
+    told = trial._predicted(config, {**empty_record(), "steps": [rounded]}, tmp_path / "profile.json")
+    assert told == pytest.approx(expected)  # what is trained costs what was told of it before
