@@ -16,6 +16,7 @@ import paddle
 from paddle.base import core
 
 from ppcls_compress import stopping
+from ppcls_compress.data import segments
 from ppcls_compress.data.maker import Batch, BatchMaker
 from ppcls_compress.data.options import WorkerOptions
 from ppcls_compress.errors import UserError
@@ -86,6 +87,7 @@ def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
     with _reading_told(died):
         with _inherited_garbage_kept(), dead_workers_told(), stopping.held():
             batches = iter(loader)
+        started = [worker.pid for worker in batches._workers]
         with _watched(batches, died):
             try:
                 while (item := _next(batches, died)) is not None:
@@ -101,6 +103,7 @@ def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
             finally:
                 # Workers would outlive a loop that is left early: the reading thread keeps the iterator alive.
                 batches._try_shutdown_all()
+                segments.remove_of(started)
 
 
 @contextmanager
@@ -208,3 +211,4 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # workers share the cores; and OpenCV's thread pool does not survive the fork
     os.setpgid(0, 0)  # a signal to the whole group is for the training process, which ends its workers itself
     stopping.dropped()
+    segments.end_with_parent()

@@ -1,6 +1,12 @@
+import multiprocessing
+import os
+import signal
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import paddle
 import pytest
 from paddle.io.dataloader import dataloader_iter
@@ -67,3 +73,64 @@ def test_an_error_of_the_reading_thread_is_one_line(monkeypatch, capsys):
         list(workers.in_workers(Work(), WorkerOptions(num_workers=2)))
     assert "Traceback" not in capsys.readouterr().err
     assert threading.excepthook is before
+
+
+class Images(paddle.io.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, number):
+        return [np.ones((2, 3, 8, 8), np.float32), np.ones(2, np.int64), {}, "", ""]
+
+
+SHARED = Path("/dev/shm")
+needs_shared_memory = pytest.mark.skipif(not SHARED.is_dir(), reason="shared memory is no folder here")
+
+
+def segments_of(pids):
+    return [path.name for pid in pids for path in SHARED.glob(f"paddle_{pid}_*")]
+
+
+def read_one_batch(told):
+    batches = workers.in_workers(Images(), WorkerOptions(num_workers=2))
+    next(batches)
+    told.send([process.pid for process in multiprocessing.active_children()])
+    signal.pause()
+
+
+@needs_shared_memory
+def test_a_reader_that_is_killed_leaves_no_shared_memory():
+    told, theirs = multiprocessing.Pipe(duplex=False)
+    reader = multiprocessing.get_context("fork").Process(target=read_one_batch, args=(theirs,))
+    reader.start()
+    pids = told.recv()
+    assert within_a_minute(lambda: segments_of(pids))
+    os.kill(reader.pid, signal.SIGKILL)
+    reader.join()
+    assert within_a_minute(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    assert within_a_minute(lambda: not segments_of(pids))
+
+
+def within_a_minute(happens):
+    end = time.monotonic() + 60
+    while not happens() and time.monotonic() < end:
+        time.sleep(0.05)
+    return happens()
+
+
+@needs_shared_memory
+@pytest.mark.parametrize("killed", [True, False], ids=["a worker is killed", "reading ends early"])
+def test_workers_leave_no_shared_memory(killed):
+    batches = workers.in_workers(Images(), WorkerOptions(num_workers=2))
+    kept = next(batches)
+    children = multiprocessing.active_children()
+    pids = [process.pid for process in children]
+    assert within_a_minute(lambda: segments_of(pids))
+    if killed:
+        children[0].kill()
+        with pytest.raises(UserError, match="a data worker process died"):
+            list(batches)
+    else:
+        batches.close()
+    assert segments_of(pids) == []
+    assert float(kept.images.sum()) == kept.images.size
