@@ -43,11 +43,16 @@ def _semi_supervised(data: Mapping[str, Any]) -> list[str]:
     loaders = data.get("DataLoader")
     if isinstance(loaders, Mapping) and "UnLabelTrain" in loaders:
         found.append("DataLoader.UnLabelTrain")
-    common = data.get("Global")
-    mode = common.get("train_mode") if isinstance(common, Mapping) else None
-    if isinstance(mode, str) and mode.startswith("fixmatch"):
-        found.append(f"Global.train_mode {mode}")
-    return found
+    return [*found, *_modes("fixmatch", "fixmatch_ccssl")(data)]
+
+
+def _modes(*names: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    def marks(data: Mapping[str, Any]) -> list[str]:
+        common = data.get("Global")
+        mode = common.get("train_mode") if isinstance(common, Mapping) else None
+        return [f"Global.train_mode {name}" for name in names if mode == name]
+
+    return marks
 
 
 _KINDS = (
@@ -65,6 +70,11 @@ _KINDS = (
         _semi_supervised,
         "semi-supervised training (FixMatch) on images without labels; tools/train.py of PaddleClas does that, and "
         "its weights are compressed here by the file of the network with Global.pretrained_model",
+    ),
+    Kind(
+        _modes("dino"),
+        "self-supervised pretraining (DINO) of a student by its own average, without labels; tools/train.py of "
+        "PaddleClas does that, and its backbone is compressed here by the file that it is fine-tuned with",
     ),
     Kind(
         _sections("QuantAware", "QuantPost", "TrainConfig", "HyperParameterOptimization"),

@@ -38,6 +38,12 @@ def test_semi_supervised_training_is_known_by_any_of_its_keys(tmp_path, sections
     assert "tools/train.py of PaddleClas does that" in line
 
 
+def test_pretraining_without_labels_says_what_can_be_compressed(tmp_path):
+    line = refused(tmp_path, OURS | {"Global": {"train_mode": "dino"}})
+    assert line.startswith("Global.train_mode dino: self-supervised pretraining (DINO)")
+    assert line.endswith("by the file that it is fine-tuned with")
+
+
 def test_compression_of_exported_models_and_settings_of_deployment_are_told(tmp_path):
     auto = {"Global": {"model_dir": "MobileNetV1"}, "Distillation": {"alpha": 1.0}, "QuantAware": {}, "TrainConfig": {}}
     assert refused(tmp_path, auto).startswith("QuantAware, TrainConfig: compression of an exported model")
