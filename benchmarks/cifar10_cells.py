@@ -21,8 +21,9 @@ PAPERS = {"pact_w4a4": 90.8, "pact_w3a3": 90.6, "pact_w2a2": 88.9}
 """Top-1 that a cell's paper reports for ResNet-20 on all 10,000 test images, trained for some 200 epochs on 50,000.
 
 Choi et al. 2018 (PACT), table 2: errors of 9.2, 9.4 and 11.1%, as github.com/KwangHoonAn/PACT quotes them beside its
-reproduction. The table of He et al. 2019 (FPGM) could not be looked up. LSQ's paper reports ImageNet, that of the L1
-criterion (Li et al. 2017) deeper ResNets.
+reproduction. The table of He et al. 2019 (FPGM) could not be looked up: its authors' repository,
+he-y/filter-pruning-geometric-median, has commands and a PDF, no figures as text. LSQ's paper reports ImageNet, that of
+the L1 criterion (Li et al. 2017) deeper ResNets.
 """
 
 
