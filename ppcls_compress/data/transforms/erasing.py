@@ -166,14 +166,16 @@ _RAMP = 240
 
 @TRANSFORMS.declare
 class GridMask(RandomTransform):
-    """Erases a grid of squares (arXiv:2001.04086, section 3); the probability grows over the first 240 epochs.
+    """Erases stripes both ways, between which squares stay (arXiv:2001.04086, section 3), or those squares.
+
+    The probability grows over the first 240 epochs.
 
     Attributes:
-        d1: smallest distance of the squares, in pixels.
+        d1: smallest distance of the stripes, in pixels.
         d2: below this the largest.
         rotate: degrees below which the grid is turned; 1 leaves it upright.
-        ratio: side of a square to their distance.
-        mode: 1 keeps the squares instead and erases what is between.
+        ratio: width of a stripe to their distance.
+        mode: 1 erases the squares instead, as the paper does, and keeps the stripes.
         prob: of erasing anything, from the 240th epoch on; before, it is in proportion to the epoch, counted from 0.
     """
 

@@ -20,6 +20,12 @@ def run(name, options, seed=0, labels=LABELS, images=IMAGES):
     return BatchPipeline([op], class_num=4)(images.copy(), labels, np.random.default_rng(seed))
 
 
+def test_identities_are_mixed_without_their_cameras():
+    with_cameras = np.stack([LABELS, [7, 8, 7, 9]], axis=1)
+    for one, other in zip(run("MixupOperator", {}, labels=with_cameras), run("MixupOperator", {}), strict=True):
+        assert np.array_equal(one, other)
+
+
 def kept_parts(images):
     """Of each image the part that is still its own, all channels alike."""
     assert (images == images[:, :1]).all()

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppcls_compress.data.transforms.base import BATCH_TRANSFORMS, BatchTransform
 from ppcls_compress.errors import ConfigError
+from ppcls_compress.outputs import identities
 
 
 class BatchPipeline:
@@ -32,15 +33,16 @@ class BatchPipeline:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Images float32 [N, C, H, W] and labels int64 [N] to mixed images and targets float32 [N, class_num].
 
-        Labels that are float32, several for each image, are mixed as they are. Without any transform both are returned
-        as they are. `images` may be overwritten.
+        Of labels int64 [N, k] the identities are mixed, and cameras left out, as in PaddleClas. Labels that are
+        float32, several for each image, are mixed as they are. Without any transform both are returned as they are.
+        `images` may be overwritten.
         """
         if not self._steps:
             return images, labels
         targets = np.array(labels, np.float32)
         if np.issubdtype(labels.dtype, np.integer):
             targets = np.zeros((len(labels), self._class_num), np.float32)
-            targets[np.arange(len(labels)), labels] = 1
+            targets[np.arange(len(labels)), identities(labels)] = 1
         for step in self._steps:
             images, targets = step(images, targets, rng)
         return images, targets
