@@ -80,7 +80,8 @@ class Global(Options):
         image_channel: the first of `image_shape`, as some PaddleClas files have it; both must agree.
         save_interval: epochs between two checkpoints `epoch_N`; 0 or -1 for none of them.
         start_eval_epoch: the first epoch, from 1, after which there is an evaluation; the last always has one.
-        warmup_iter: steps of the weights alone until the gates of `train_mode: metabin` learn with them.
+        warmup_iter: the step of the weights, from 1, in which the gates of `train_mode: metabin` first learn with them;
+            those before it move no rate and count for no epoch.
         infer_imgs: without effect; `Infer.infer_imgs` is read.
         iter_per_epoch: batches in an epoch, instead of as many as there are; the next epoch goes on where it stopped.
         keep_last: how many of the last epochs `latest`, `latest_1` and so on hold; a damaged one falls back to the

@@ -25,7 +25,7 @@ def training_epochs(config: Config) -> Loader | ContinuedLoader:
 
 
 def metalearning_loader(config: Config) -> Loader:
-    """The loader of `DataLoader.Metalearning`.
+    """The loader of `DataLoader.Metalearning`, which draws other augmentations of an image than `DataLoader.Train`.
 
     Raises:
         UserError: all images are of one camera.
@@ -42,11 +42,15 @@ def metalearning_loader(config: Config) -> Loader:
     return build_loader(
         split,
         class_num=config.Arch.class_num,
-        seed=config.Global.seed,
+        seed=(config.Global.seed + _OTHER_DRAWS) % 2**32,
         training=True,
         where=where,
         epochs=config.Global.epochs,
     )
+
+
+_OTHER_DRAWS = 1_000_003
+"""What is added to the seed: far from seeds that people give to runs which they compare."""
 
 
 def split_loader(config: Config, mode: str, *, shard: bool = True) -> Loader:
