@@ -86,7 +86,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
             found.append(Case(name, "digits", args.digits, config, counts, auto, more, dense_epochs=40, pooled=True))
     if args.cifar10:
         auto = {"max_drop": 1.0, "target": {"bytes": 0.15}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
+        auto["budget"] = {"trials": 4, "epochs": 1, "hours": 2}
         more = (
             "Arch.name=CIFARMobileNetV3",
             "DataLoader.Train.sampler.batch_size=64",
@@ -101,7 +101,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
     if args.pages:
         pages, weights = map(Path, args.pages)
         auto = {"max_drop": 0.5, "target": {"flops": 0.5}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
+        auto["budget"] = {"trials": 1, "epochs": 1, "hours": 2}
         config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 900, 300)
         found.append(
             Case("pages", "pages", pages, config, counts, auto, _PAGES, 160, 0, 0.05, weights, arch="PPLCNet_x1_0")
