@@ -16,6 +16,7 @@ from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.yaml_text import MAX_BYTES, parse_yaml, problem_of
 from ppcls_compress.data.datasets import DATASETS
+from ppcls_compress.declare.paths import instead_of
 from ppcls_compress.errors import ConfigError, UserError, closest, cut, one_line, shortened
 from ppcls_compress.text import read_text
 
@@ -125,7 +126,9 @@ def expand_variables(data: Any, key: str | None = None) -> Any:
 
 
 def _not_there(path: Path) -> str:
-    siblings = [str(other) for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+    if not path.parent.is_dir():
+        return f"no such file{instead_of(path)}"
+    siblings = [str(other) for other in path.parent.glob("*.y*ml")]
     match = closest(str(path), siblings)
     return "no such file" + (f"; did you mean {match}?" if match else "")
 

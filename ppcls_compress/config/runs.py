@@ -52,7 +52,10 @@ def trained(config: Config, overrides: Sequence[str]) -> tuple[Config, str]:
     if own is None:
         if not (named or config.Arch.pretrained):
             raise ConfigError(_nothing(config))
-        return config, ""
+        published = (
+            f"weights: as Arch.pretrained says; a run of this configuration has left none in {run_folder(config)}"
+        )
+        return config, "" if named else published
     if not named:
         start = "; Arch.pretrained is what it started from" if config.Arch.pretrained else ""
         return _with(config, own), f"weights: {own}, of this configuration's own run{start}"

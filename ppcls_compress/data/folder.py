@@ -22,6 +22,7 @@ from ppcls_compress.data.images.header import BadImageError, open_image
 from ppcls_compress.data.images.listing import is_image_name, names_below
 from ppcls_compress.data.images.truncation import is_truncated
 from ppcls_compress.data.writing import MANIFEST, described, run
+from ppcls_compress.declare.paths import instead_of
 from ppcls_compress.errors import ConfigError, UserError
 
 TRAIN, VAL = "train", "val"
@@ -77,7 +78,7 @@ def read_class_folders(root: str | Path, *, share: float = SHARE, seed: int = 0)
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}")
+        raise UserError(f"{root}: {'is no folder' if root.exists() else f'no such folder{instead_of(root)}'}")
     if not 0 < share < 1:
         raise ConfigError(f"--val: expected a share between 0 and 1, found {share}")
     skipped: dict[str, str] = {}

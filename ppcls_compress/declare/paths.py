@@ -43,17 +43,25 @@ def check_path(key: str, text: str, kind: str) -> Path:
         return path
     if path.exists():
         raise ConfigError(f"{key}: {path} is not a {kind}")
-    parent = path.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
-    if parent != path.parent:
-        raise ConfigError(
-            f"{key}: {path} does not exist; there is nothing at {parent / path.relative_to(parent).parts[0]}"
-        )
     if "*" in path.name:
         raise ConfigError(f"{key}: {path} does not exist; patterns are not expanded, name the folder")
-    match = closest(path.name, [other.name for other in parent.iterdir()])
-    raise ConfigError(f"{key}: {path} does not exist" + (f"; did you mean {parent / match}?" if match else ""))
+    raise ConfigError(f"{key}: {path} does not exist{instead_of(path)}")
+
+
+def instead_of(path: Path) -> str:
+    """What to say after that a path is not there: what is there and called nearly so, or from where on nothing is."""
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    first, *rest = path.relative_to(parent).parts
+    try:
+        match = closest(first, [other.name for other in parent.iterdir()])
+    except OSError:  # may not be looked into
+        match = None
+    if match is None:
+        return f"; there is nothing at {parent / first}" if rest else ""
+    whole = (parent / match).joinpath(*rest)
+    return f"; did you mean {whole if whole.exists() else parent / match}?"
 
 
 def weights_folder(path: Path) -> str | None:

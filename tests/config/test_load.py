@@ -180,6 +180,9 @@ def test_missing_section_and_missing_file(tmp_path):
     (tmp_path / "resnet.yaml").write_text("Arch: {name: x}")
     with pytest.raises(ConfigError, match=r"resnat.yaml: no such file; did you mean .*resnet.yaml"):
         read_yaml(tmp_path / "resnat.yaml")
+    (tmp_path / "configs").mkdir()
+    with pytest.raises(ConfigError, match=r"a\.yaml: no such file; did you mean .*/configs\?"):
+        read_yaml(tmp_path / "config" / "a.yaml")
 
 
 def test_broken_yaml_names_file_and_line(tmp_path):

@@ -27,6 +27,15 @@ def test_a_missing_path_names_the_key_and_the_closest_name(tmp_path):
         check_path("K", str(tmp_path / "nowhere" / "deep" / "file"), "file")
 
 
+def test_a_misspelt_folder_on_the_way_is_found(tmp_path):
+    (tmp_path / "my_photos").mkdir()
+    (tmp_path / "my_photos" / "list.txt").touch()
+    for missing, meant in (("my_photo/list.txt", "my_photos/list.txt"), ("my_photo/other.txt", "my_photos")):
+        with pytest.raises(ConfigError) as failure:
+            check_path("K", str(tmp_path / missing), "file")
+        assert str(failure.value).endswith(f"{missing} does not exist; did you mean {tmp_path}/{meant}?")
+
+
 def test_an_unset_variable_is_named():
     with pytest.raises(ConfigError, match=r"uses \$SOME_UNSET_DIR, which is not set"):
         check_path("K", "$SOME_UNSET_DIR/list.txt", "file")

@@ -54,7 +54,8 @@ def test_the_best_of_the_own_run_is_taken_where_nothing_is_named(run, folder):
 
 
 def test_published_weights_are_what_a_run_starts_from(run, folder):
-    assert run(arch={"pretrained": True}) == (None, "")
+    told = f"weights: as Arch.pretrained says; a run of this configuration has left none in {folder}"
+    assert run(arch={"pretrained": True}) == (None, told)
     best = leave(folder / "best_model")
     found, told = run(arch={"pretrained": True})
     assert found == best

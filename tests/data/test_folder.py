@@ -135,6 +135,7 @@ def test_lists_are_renewed_and_nothing_else_is_replaced(root, tmp_path, capsys):
     ("arguments", "text"),
     [
         (["lost"], "lost: no such folder"),
+        (["{root}/Zebra"], "Zebra: no such folder; did you mean {root}/Zebra 2?"),
         (["{root}", "--val", "1"], "--val: expected a share between 0 and 1, found 1.0"),
         (["{root}/Zebra 2/older ones"], "two folders with images, one for each class, are needed"),
     ],
@@ -142,5 +143,5 @@ def test_lists_are_renewed_and_nothing_else_is_replaced(root, tmp_path, capsys):
 def test_what_cannot_be_used_is_one_line(root, tmp_path, capsys, arguments, text):
     assert main([part.format(root=root) for part in arguments] + ["--out", str(tmp_path / "lists")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert text in line
+    assert text.format(root=root) in line
     assert not (tmp_path / "lists").exists()

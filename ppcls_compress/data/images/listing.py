@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ppcls_compress.data.labels import read_listed
+from ppcls_compress.declare.paths import instead_of
 from ppcls_compress.errors import UserError
 
 SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -29,7 +30,7 @@ def list_images(path: str | Path) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        raise UserError(f"{path}: no such file or folder")
+        raise UserError(f"{path}: no such file or folder{instead_of(path)}")
     if not found:
         raise UserError(f"{path}: no images in it; looked for {', '.join(SUFFIXES)}")
     return found
