@@ -6,8 +6,13 @@ from support.cameras import make_camera_project, write_cameras
 from support.commands import call, errors
 
 from ppcls_compress import io
+from ppcls_compress.config.load import load_config
+from ppcls_compress.engine import assemble
+from ppcls_compress.engine.loaders import training_epochs
+from ppcls_compress.engine.trainer import build_trainer
 from ppcls_compress.models import resnet
 from ppcls_compress.models.residual import DEPTHS
+from ppcls_compress.optim.group import members_of
 
 SLIM = "Slim={prune: {name: fpgm, pruned_ratio: 0.3}, quant: {name: pact}}"
 
@@ -62,6 +67,18 @@ def test_gates_and_weights_learn_and_alphas_with_them(run):
     assert {"head.fc.weight", "neck.feat_bn.weight", "backbone.stem.0.conv.weight"} <= moved
     assert any("alpha" in name for name in moved)
     assert min(last[name].shape[0] for name in gates) < 8  # pruned like the channels they belong to
+
+
+def test_each_part_of_a_step_has_its_loss_its_rate_and_its_images(run):
+    cycle = "{name: Cyclic, base_learning_rate: 0.1, max_learning_rate: 0.5, step_size_up: 2, last_epoch: 0}"
+    config = load_config(run, [f"Optimizer.2.SGD.lr={cycle}"])
+    trainer = build_trainer(config, assemble.build_dense(config), training_epochs(config))
+    assert [trainer.update.factor(step) for step in range(4)] == pytest.approx([0.3, 0.5, 0.3, 0.1])
+    assert [member.get_lr() for member in members_of(trainer.optimizer)] == [0.01, 0.2]
+    assert [len(loss.terms) for loss in (trainer.loss, trainer.update.train, trainer.update.test)] == [2, 4, 2]
+    assert len(list(trainer.leading)) == 1  # warmup_iter is 2
+    images, labels = trainer.update.batches.at(0, 0)
+    assert (len(images), sorted(set(labels[:, 1].tolist()))) == (12, [0, 1, 2])
 
 
 def test_a_dry_run_splits_synthetic_images_by_cameras(run, capsys):
