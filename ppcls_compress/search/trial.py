@@ -26,6 +26,9 @@ RECIPE, JOB, ROW, ANSWERS = "recipe.yaml", "job.json", "row.json", "answers.npz"
 _RATES = ("learning_rate", "values", "base_learning_rate", "max_learning_rate", "warmup_start_lr", "end_lr",
           "end_learning_rate", "min_lr")  # fmt: skip
 """What schedules call their learning rates."""
+_RENEWING = 8
+"""Training batches that renew the statistics of batch norms after pruning: in a short training those of the dense
+network would stay in their moving averages, and ranges would be calibrated on values that they distort."""
 
 
 def recipe(base: Mapping[str, Any], slim: Mapping[str, Any], folder: Path, *, epochs: int, rate: float) -> dict:
@@ -44,7 +47,10 @@ def recipe(base: Mapping[str, Any], slim: Mapping[str, Any], folder: Path, *, ep
         "output_dir": str(folder / "run"),
         "save_inference_dir": str(folder / "artifact"),
     }
-    return {**base, "Global": common, "Slim": dict(slim), "Optimizer": scaled(base["Optimizer"], rate)}
+    slim = dict(slim)
+    if "prune" in slim:
+        slim["prune"] = {**slim["prune"], "bn_recalibration": _RENEWING}
+    return {**base, "Global": common, "Slim": slim, "Optimizer": scaled(base["Optimizer"], rate)}
 
 
 def scaled(optimizer: Any, rate: float) -> Any:

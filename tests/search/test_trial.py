@@ -87,6 +87,14 @@ def test_a_candidate_that_is_calibrated_is_trained_in_float(shop, monkeypatch):
     assert [each["kind"] for each in json.loads(trained.read_text())["steps"]] == ["prune"]
 
 
+def test_a_pruned_candidate_starts_with_statistics_of_its_own(shop, tmp_path):
+    given = {"folder": tmp_path, "epochs": 1, "rate": 1.0}
+    found = trial.recipe(shop.base, SLIM, **given)["Slim"]
+    assert found == {"prune": {**SLIM["prune"], "bn_recalibration": 8}, "quant": SLIM["quant"]}
+    assert trial.recipe(shop.base, {"quant": SLIM["quant"]}, **given)["Slim"] == {"quant": SLIM["quant"]}
+    assert "bn_recalibration" not in SLIM["prune"]
+
+
 def test_what_would_fail_again_is_a_result_and_what_may_pass_is_not(shop, monkeypatch):
     modules_run_here(monkeypatch)
 
