@@ -55,6 +55,25 @@ def test_commands_and_scripts_exist(name):
         assert (ROOT / script).is_file(), f"{name}: {script}"
 
 
+def test_the_first_page_is_light():
+    shown = re.findall(r"!\[[^]]*\]\(([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown
+    assert sum((ROOT / name).stat().st_size for name in ["README.md", *shown]) < 500_000
+
+
+def test_the_versions_on_the_first_page_are_those_that_are_declared():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names, works = (
+        row.strip("|").split("|")[1:] for row in re.search(r"(\| PaddlePaddle .*)\n.*\n(.*)", text).groups()
+    )
+    lowest = re.search(r"paddlepaddle>=(\d+\.\d+)", (ROOT / "setup.py").read_text(encoding="utf-8"))[1]
+    told = {name.strip(): answer.strip() for name, answer in zip(names, works, strict=True)}
+    assert told.pop("2.x") == "no"
+    assert min(told) == lowest
+    assert set(told.values()) == {"yes"}
+    assert ".".join(paddle.__version__.split(".")[:2]) in told
+
+
 def test_every_page_is_in_the_navigation():
     listed = [path for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"] for path in entry.values()]
     assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))

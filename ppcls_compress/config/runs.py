@@ -52,10 +52,9 @@ def trained(config: Config, overrides: Sequence[str]) -> tuple[Config, str]:
     if own is None:
         if not (named or config.Arch.pretrained):
             raise ConfigError(_nothing(config))
-        published = (
-            f"weights: as Arch.pretrained says; a run of this configuration has left none in {run_folder(config)}"
-        )
-        return config, "" if named else published
+        folder = run_folder(config)
+        told = f"weights: as Arch.pretrained says; a run of this configuration has left none in {folder}"
+        return config, "" if named else told
     if not named:
         start = "; Arch.pretrained is what it started from" if config.Arch.pretrained else ""
         return _with(config, own), f"weights: {own}, of this configuration's own run{start}"
