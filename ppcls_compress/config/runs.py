@@ -9,6 +9,7 @@ from pathlib import Path
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.together import NAME as TOGETHER
+from ppcls_compress.download import is_url
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.slim.record import check, step_of
 
@@ -83,17 +84,21 @@ def _by_hand(config: Config, overrides: Sequence[str]) -> bool:
 
 
 def _steps_lacking(config: Config, prefix: str | Path) -> list[str]:
-    """The steps of the `Slim` section that weights lack; none where no record beside them tells of any step.
+    """The steps of the `Slim` section that weights lack, by the record beside them.
+
+    Published ones have none. A file without a record may be of PaddleSlim's QAT, and be quantized.
 
     Raises:
         UserError: the file is no record.
     """
-    path = Path(f"{io.plain_prefix(prefix)}.slim.json")
-    if config.Slim is None or not path.is_file():
+    if config.Slim is None:
         return []
-    record, options = check(io.read_json(path), path), config.Slim.options
+    options, path = config.Slim.options, Path(f"{io.plain_prefix(prefix)}.slim.json")
     wanted = [field.name for field in fields(options) if getattr(options, field.name) is not None]
-    return [kind for kind in wanted if step_of(record, kind) is None]
+    if path.is_file():
+        record = check(io.read_json(path), path)
+        return [kind for kind in wanted if step_of(record, kind) is None]
+    return wanted if is_url(str(prefix)) else [kind for kind in wanted if kind != "quant"]
 
 
 def _nothing(config: Config) -> str:

@@ -91,6 +91,12 @@ def test_a_run_that_compressed_what_the_file_names_is_meant_itself(run, folder, 
     assert told.endswith(f"it started from Global.pretrained_model, {start}, which lacks Slim.quant")
 
 
+def test_weights_without_a_record_may_be_quantized_by_paddleslim_but_published_ones_are_not(run, folder, tmp_path):
+    best, start = leave(folder / "best_model", QUANTIZED), leave(tmp_path / "start")
+    assert run(QUANT, pretrained_model=start)[0] == start
+    assert run(QUANT, pretrained_model="https://some.invalid/x.pdparams")[0] == best
+
+
 @pytest.mark.parametrize(
     ("there", "state"), [(None, "does not exist"), ("train.log", "has none"), ("epoch_4.pdparams", "has only epoch_4")]
 )
