@@ -145,4 +145,9 @@ def _note(found: Numbers) -> str:
     measured = describe(found.metrics)
     told = f"loss {found.loss:.4f}{f' ({parts})' if parts else ''}{f', {measured}' if measured else ''}"
     eta = timedelta(seconds=round(found.seconds_left))
-    return f"{told}, lr {found.lr:.3g}, {found.images_per_second:.0f} images/s, {eta} left"
+    speed = found.images_per_second
+    return f"{told}, lr {found.lr:.3g}, {speed:.{0 if speed >= _FAST else 1}f} images/s, {eta} left"
+
+
+_FAST = 10.0
+"""Images in a second from which on a decimal tells nothing."""

@@ -76,3 +76,9 @@ def test_terms_are_told_when_there_are_several(monkeypatch, caplog):
     total, first, second = map(float, found.groups())
     assert total == pytest.approx(first + second, abs=2e-4)
     assert second == pytest.approx(first / 2, abs=2e-4)
+
+
+@pytest.mark.parametrize(("speed", "told"), [(0.43, "0.4 images/s"), (9.96, "10.0 images/s"), (123.4, "123 images/s")])
+def test_few_images_in_a_second_are_not_told_as_none(speed, told):
+    numbers = messages.Numbers(1.0, {}, {}, lr=0.1, images_per_second=speed, seconds_left=5)
+    assert f", {told}, " in messages._note(numbers)
