@@ -76,7 +76,6 @@ def cases(args: argparse.Namespace) -> list[Case]:
         config, counts = "configs/quick_start/digits_resnet.yaml", (597, 200, 800, 200)
         wanted = {
             "digits_bytes": (0.5, {"bytes": 0.15}),
-            "digits_loosened": (3.0, {"bytes": 0.15}),
             "digits": (0.5, {"latency": 0.6}),
         }
         for name, (drop, target) in wanted.items():
@@ -101,10 +100,10 @@ def cases(args: argparse.Namespace) -> list[Case]:
     if args.pages:
         pages, weights = map(Path, args.pages)
         auto = {"max_drop": 0.5, "target": {"flops": 0.5}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 1, "epochs": 1, "hours": 2}
+        auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
         config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 900, 300)
         found.append(
-            Case("pages", "pages", pages, config, counts, auto, _PAGES, 160, 0, 0.05, weights, arch="PPLCNet_x1_0")
+            Case("pages", "pages", pages, config, counts, auto, _PAGES, 0, 0, 0.05, weights, arch="PPLCNet_x1_0")
         )
     return [case for case in found if not args.only or case.name in args.only]
 
