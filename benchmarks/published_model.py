@@ -83,19 +83,19 @@ class Training:
     rate: float = 0.01
 
 
-FITTING = "asymmetric: auto, depthwise_ranges: channel"
-"""Grids as calibration has them by default."""
-STILL = "freeze_bn_epoch: 1"
-"""Batch norms keep the statistics that were published."""
+SYMMETRIC = "asymmetric: false, depthwise_ranges: tensor"
+"""One symmetric range for each tensor, the default of training until it took the grids of calibration."""
+MOVING = "freeze_bn_epoch: never"
+"""Batch norms do not keep the statistics that were published, which so short a training does by default."""
 TRAININGS = {
     "trained": Training(3),
     **{
         f"pruned to {kept}%": Training(3, f"{{prune: {{name: fpgm, target_flops: 0.{kept}}}}}") for kept in (50, 70, 30)
     },
-    "PACT": Training(1, f"{{quant: {{name: pact, {FITTING}, {STILL}}}}}", quantizes=True, rate=0.001),
-    "LSQ": Training(1, f"{{quant: {{name: lsq, {FITTING}, {STILL}}}}}", quantizes=True, rate=0.001),
-    "PACT with moving batch norms": Training(1, f"{{quant: {{name: pact, {FITTING}}}}}", quantizes=True, rate=0.001),
-    "PACT on symmetric grids": Training(1, "{quant: {name: pact}}", quantizes=True),
+    "PACT": Training(1, "{quant: {name: pact}}", quantizes=True, rate=0.001),
+    "LSQ": Training(1, "{quant: {name: lsq}}", quantizes=True, rate=0.001),
+    "PACT with moving batch norms": Training(1, f"{{quant: {{name: pact, {MOVING}}}}}", quantizes=True, rate=0.001),
+    "PACT on symmetric grids": Training(1, f"{{quant: {{name: pact, {SYMMETRIC}, {MOVING}}}}}", quantizes=True),
 }
 
 

@@ -57,11 +57,11 @@ class Activation:
     def ours(self) -> Outputs:
         """What our layer computes."""
         if self.kind == "lsq":
-            layer = activations.build("layer", QuantOptions(name="lsq", activation_bits=self.bits))
+            layer = activations.build("layer", QuantOptions(name="lsq", activation_bits=self.bits).as_paddleslim())
             layer.set_range(LSQ_STEP / 2 ** (self.bits - 4) * (2 ** (self.bits - 1) - 1))
         else:
             options = QuantOptions(name="qat", activation_quantize_type=self.kind, activation_bits=self.bits)
-            layer = activations.build("layer", options.holding_largest())
+            layer = activations.build("layer", options.as_paddleslim())
         return _run(layer, self._inputs())
 
     def theirs(self) -> Outputs:
@@ -92,7 +92,7 @@ class Weight:
 
     def ours(self) -> Outputs:
         """What our layer computes."""
-        options = QuantOptions(name="qat", weight_quantize_type=self.kind, weight_bits=self.bits).holding_largest()
+        options = QuantOptions(name="qat", weight_quantize_type=self.kind, weight_bits=self.bits).as_paddleslim()
         layer = weights.build("layer", options, paddle.to_tensor(self.values), self.axis)
         if "lsq" in self.kind:
             steps = self._papers_steps()
@@ -136,7 +136,7 @@ class Network:
         """What the native backend computes."""
         pact = "PACT" in self.options.values() or self.options["name"] == "pact"
         options = QuantOptions(**self.options, compat="paddleslim" if pact else None)
-        return self._outputs(options.holding_largest())
+        return self._outputs(options.as_paddleslim())
 
     def theirs(self) -> Outputs:
         """What PaddleSlim's QAT computes."""

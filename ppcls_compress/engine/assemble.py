@@ -135,6 +135,7 @@ def build_model(
                 model, record = recipe.compress(
                     model, replace(slim, quant=None), inputs, record=record, context=context
                 )
+            context = replace(context, settled=False)
         model, record = recipe.compress(model, slim, inputs, record=record, context=context)
     recognition.name_whole(model, record["steps"][done:])
     for step in record["steps"][done:]:
@@ -307,7 +308,7 @@ def _from_paddleslim(
     config: Config, model: paddle.nn.Layer, state: dict[str, np.ndarray], path: Path
 ) -> tuple[paddle.nn.Layer, recipe.Record, dict[str, np.ndarray]]:
     """The model quantized as `Slim.quant` says, that step, and the state that PaddleSlim's QAT wrote, for it."""
-    options = config.Slim.quant
+    options = config.Slim.quant.as_paddleslim()
     try:
         state_dict.check_fits(options)
         custom = quant.named_classes(options)

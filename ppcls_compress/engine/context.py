@@ -89,6 +89,7 @@ def compression_context(
         gradients=gradients,
         latency=None if latency is None else lambda model: distributed.from_main(latency(model)),
         train=train,
+        epochs=config.Global.epochs,
         shown=_shown,
     )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from typing import Any
 
 import paddle
 
@@ -114,7 +115,7 @@ def keep_wanted(
     for kind, step in STEPS.items():
         wanted, found = getattr(options, kind), step_of(record, kind)
         if wanted is not None and found is not None:
-            _refuse_contradiction(step, asdict(wanted), found["options"])
+            _refuse_contradiction(step, wanted, found["options"])
         if wanted is not None and found is None:
             _refuse_late(step, record)
     return model, record, notes
@@ -151,16 +152,18 @@ def pending(options: SlimOptions, record: Record) -> list[str]:
 def with_training_options(record: Record, options: SlimOptions) -> Record:
     """The record with those options as they are wanted now that change how a model trains and not what it is.
 
-    A step that other options contradict stays as it is, for `keep_wanted` to refuse.
+    What is left to its default stays as the record has it: a run that goes on does so as it began, and defaults may
+    have been others then. A step that other options contradict stays as it is, for `keep_wanted` to refuse.
     """
     steps = []
     for step in record["steps"]:
         wanted = getattr(options, step["kind"], None)
-        if wanted is None or _contradiction(STEPS[step["kind"]], asdict(wanted), step["options"]):
+        kind = STEPS[step["kind"]] if wanted is not None else None
+        if kind is None or _contradiction(kind, wanted, step["options"]):
             steps.append(step)
             continue
-        current = {key: value for key, value in asdict(wanted).items() if key in STEPS[step["kind"]].training}
-        known = {key: value for key, value in current.items() if key in step["options"]}
+        said = {key: value for key, value in _said(kind, wanted).items() if key in kind.training}
+        known = {key: value for key, value in said.items() if key in step["options"]}
         steps.append({**step, "options": {**step["options"], **known}})
     return {**record, "steps": steps}
 
@@ -195,6 +198,7 @@ def compress(
         STEPS[kind].check(getattr(options, kind), record, context)
     for kind in missing:
         model, record = STEPS[kind].take(model, getattr(options, kind), inputs, record, context)
+        context = replace(context, settled=context.settled and not STEPS[kind].resizes)
     return model, record
 
 
@@ -203,17 +207,23 @@ def describe(step: Record) -> list[str]:
     return STEPS[step["kind"]].describe(step)
 
 
-def _refuse_contradiction(step: Step, wanted: Record, found: Record) -> None:
+def _refuse_contradiction(step: Step, wanted: Any, found: Record) -> None:
     key = _contradiction(step, wanted, found)
     if key is not None:
         raise UserError(
             f"Slim.{step.kind}.{step.yaml_key(key)}: the weights were made with {found[key]!r}, "
-            f"the configuration says {wanted[key]!r}; make them equal, or start from other weights"
+            f"the configuration says {asdict(wanted)[key]!r}; make them equal, or start from other weights"
         )
 
 
-def _contradiction(step: Step, wanted: Record, found: Record) -> str | None:
+def _said(step: Step, wanted: Any) -> Record:
+    """The options but those that were left to their defaults."""
+    silent = step.silent(wanted)
+    return {key: value for key, value in asdict(wanted).items() if key not in silent}
+
+
+def _contradiction(step: Step, options: Any, found: Record) -> str | None:
     """The first option that says what a model is, and differs."""
-    wanted, found = json.loads(json.dumps([wanted, found]))  # tuples and lists compare equal
+    wanted, found = json.loads(json.dumps([_said(step, options), found]))  # tuples and lists compare equal
     shared = (key for key in wanted if key in found and key not in step.training)
     return next((key for key in shared if found[key] != wanted[key]), None)

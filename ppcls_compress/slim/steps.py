@@ -30,6 +30,8 @@ class Context:
         calibration_batches: how many batches the ranges are found from.
         gradients: runs backward passes over training batches, for a criterion that needs them.
         latency: milliseconds that a network takes, for `target_latency_ms`.
+        epochs: how many the training that follows has; None where none does, or nobody knows.
+        settled: whether the weights come from a training as they are; False once they were pruned since.
         shown: hands items on one after the other and shows how far it is; the text says what is done to them.
         train: trains a network between two iterations of `iterative`; its second argument is the record so far.
     """
@@ -40,6 +42,8 @@ class Context:
     gradients: Callable[[paddle.nn.Layer], None] | None = None
     latency: Callable[[paddle.nn.Layer], float] | None = None
     train: Callable[[paddle.nn.Layer, Record], None] | None = None
+    epochs: int | None = None
+    settled: bool = True
     shown: Callable[[Sequence[str], str], Iterable[str]] = lambda items, what: items
 
 
@@ -67,6 +71,7 @@ class Step:
         drop: (model, the record's step) -> the model without it, what is left of the step or None, a line for the user;
             None where it cannot be undone, and stays when the section no longer asks for it.
         training: options that change how a model trains, and neither its structure nor its numbers.
+        silent: those of the options that were left to their defaults; what a record says of them then holds.
         resizes: whether it changes how many parameters and multiply-adds there are.
         yaml_key: a field of the options -> how a YAML writes it.
     """
@@ -81,6 +86,7 @@ class Step:
     iterations: Callable[[Any], int] = lambda options: 1
     drop: Callable[[paddle.nn.Layer, Record], tuple[paddle.nn.Layer, Record | None, str]] | None = None
     training: Collection[str] = frozenset()
+    silent: Callable[[Any], Collection[str]] = lambda options: ()
     resizes: bool = False
     yaml_key: Callable[[str], str] = str
 

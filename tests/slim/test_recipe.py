@@ -140,8 +140,55 @@ def test_options_of_training_are_taken_over_unless_the_rest_contradicts():
     other = SlimOptions(quant=QuantOptions(compat="paddleslim"))
     assert recipe.with_training_options(record, other) == record
     model = network()
-    with pytest.raises(UserError, match=r"Slim\.quant\.grid: the weights were made with 'alpha'"):
+    with pytest.raises(UserError, match=r"Slim\.quant\.compat: the weights were made with None, .* 'paddleslim'"):
         recipe.keep_wanted(model, other, record)
+
+
+def test_a_network_of_other_defaults_goes_on_as_it_began():
+    before = QuantOptions(asymmetric=False, depthwise_ranges="tensor", alpha_learning_rate=3.0)
+    model, record = compressed(SlimOptions(quant=before))
+    assert (record["steps"][0]["options"]["freeze_bn_epoch"], before.freeze_bn_epoch) == (None, None)
+    now = SlimOptions(quant=QuantOptions())
+    assert recipe.with_training_options(record, now) == record
+    assert recipe.keep_wanted(model, now, record)[1:] == (record, [])
+    assert recipe.pending(now, record) == []
+    stopped = recipe.with_training_options(record, SlimOptions(quant=QuantOptions(freeze_bn_epoch="never")))
+    assert stopped["steps"][0]["options"]["freeze_bn_epoch"] == "never"
+    with pytest.raises(UserError, match=r"Slim\.quant\.asymmetric: the weights were made with False, .* says 'auto'"):
+        recipe.keep_wanted(model, SlimOptions(quant=QuantOptions(asymmetric="auto")), record)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "since"),
+    [
+        ({}, 1, 1),
+        ({"name": "lsq"}, 3, 1),
+        ({"name": "qat"}, 10, 5),
+        ({"freeze_bn_epoch": 7}, 10, 7),
+        ({"freeze_bn_epoch": "never"}, 10, "never"),
+        ({"weight_bits": 4}, 10, None),
+        ({"compat": "paddleslim"}, 10, None),
+        ({"placement": "deploy"}, 10, None),
+        ({}, None, None),
+    ],
+)
+def test_a_run_chooses_from_when_batch_norms_keep_their_statistics(options, epochs, since):
+    model = network()
+    model(batches()[0])  # in training mode, so that there are statistics
+    context = recipe.Context(batches, epochs=epochs)
+    _, record = recipe.compress(model, SlimOptions(quant=QuantOptions(**options)), INPUTS, context=context)
+    assert record["steps"][0]["options"]["freeze_bn_epoch"] == since
+    assert ("from epoch" in "\n".join(recipe.describe(record["steps"][0]))) == isinstance(since, int)
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_batch_norms_without_statistics_of_their_own_move_for_an_epoch_at_least(pruned):
+    model = network()
+    if pruned:
+        model(batches()[0])
+    options = SlimOptions(prune=PRUNE if pruned else None, quant=QUANT)
+    _, record = recipe.compress(model, options, INPUTS, context=recipe.Context(batches, epochs=1))
+    assert record["steps"][-1]["options"]["freeze_bn_epoch"] == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,10 @@ from typing import Any, Protocol
 from ppcls_compress.errors import ConfigError
 
 _OBSERVED = ("moving_average_abs_max", "range_abs_max")
+FITTING_GRIDS = {"asymmetric": "auto", "depthwise_ranges": "channel"}
+"""Grids as the values ask for them."""
+PLAIN_GRIDS = {"asymmetric": False, "depthwise_ranges": "tensor"}
+"""Grids as every runtime takes them, and as PaddleSlim has them."""
 
 
 class Given(Protocol):
@@ -23,6 +27,8 @@ class Given(Protocol):
     weight_preprocess_type: str | None
     alpha_init: str | None
     activation_quantizer: str | None
+    unsigned: Any
+    asymmetric: Any
 
 
 def after_training(options: Given) -> dict[str, Any]:
@@ -34,8 +40,7 @@ def after_training(options: Given) -> dict[str, Any]:
         "reconstruction": None,
         "bits": None,
         "fuse_conv_bn": True,
-        "asymmetric": "auto",
-        "depthwise_ranges": "channel",
+        **FITTING_GRIDS,
     }
     if found["activation_quantizer"] in ("KLQuantizer", "HistQuantizer"):
         found |= {"bins": default_bins(options.activation_bits), "upsample_bins": 64}
@@ -78,7 +83,9 @@ def in_training(options: Given) -> dict[str, Any]:
         if options.alpha_init == "percentile":
             found["alpha_percentile"] = 99.99
     if not options.compat and (options.name == "lsq" or found.get("grid") == "alpha" or _observes_ends(options, kind)):
-        found |= {"asymmetric": False, "depthwise_ranges": "tensor"}
+        # Who fixes the zero point has a runtime in mind that takes no other, and one range for each tensor.
+        plain = options.asymmetric is False or options.unsigned is False
+        found |= PLAIN_GRIDS if plain else FITTING_GRIDS
     if _observes_ends(options, kind) or _observes_weight(options, weight):
         found["observed_range"] = "auto"
     if "moving_average_abs_max" in (kind, weight):

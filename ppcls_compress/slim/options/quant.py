@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
-from ppcls_compress.slim.options.applicable import after_training, default_bins, in_training
+from ppcls_compress.slim.options.applicable import PLAIN_GRIDS, after_training, default_bins, in_training
 from ppcls_compress.slim.options.bits import FLOAT, BitBudget
 from ppcls_compress.slim.options.reconstruction import Reconstruction
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, nested, rules
@@ -76,9 +76,11 @@ class QuantOptions:
         unsigned: pact and lsq. The one-sided form, clip(x, 0, alpha) on 2^bits levels: `auto` uses it where the
             calibration data is never negative.
         asymmetric: grids of activations with a zero point anywhere: `auto` where calibration finds that a zero point in
-            the middle or at the end costs more than a tenth of a step. Not for `compat` and ranges of PaddleSlim's.
+            the middle or at the end costs more than a tenth of a step. Not for `compat` and ranges of PaddleSlim's. In
+            training false where `unsigned` is.
         depthwise_ranges: what a depthwise convolution reads, up to 15 bits: a range for each `channel`, which is a sum
-            of its own, and one zero point for all; or one range for the `tensor`.
+            of its own, and one zero point for all; or one range for the `tensor`, the default in training where
+            `asymmetric` or `unsigned` is false.
         alpha_init: How calibration chooses alpha: least squared error, or a `percentile` of the magnitudes.
         alpha_percentile: with `alpha_init: percentile`; in percent.
         alpha_learning_rate: learning rate of alpha as a multiple of the optimizer's.
@@ -87,7 +89,8 @@ class QuantOptions:
         fuse_conv_bn: fold batch norms into the convolutions before quantizing; ptq does by default.
         onnx_format: what an exported Paddle model holds: integer weights and their scales, or, if false, float weights
             on the grid.
-        freeze_bn_epoch: from this epoch on (counted from 1), batch norms keep their running statistics.
+        freeze_bn_epoch: from this epoch on (counted from 1), batch norms keep their running statistics; or `never`.
+            Left out, a run chooses, see `slim.quant.frozen_from`, and its record has what it chose.
         observer_epochs: after so many epochs, observed ranges stay as they are.
         activation_quantizer: ptq. PaddleSlim's `KLQuantizer`, `HistQuantizer`, `AbsmaxQuantizer`; `PercentileQuantizer`
             or `MSEQuantizer`, the least squared error.
@@ -136,7 +139,7 @@ class QuantOptions:
     alpha_weight_decay: float | None = None
     fuse_conv_bn: bool | None = None
     onnx_format: bool = True
-    freeze_bn_epoch: int | None = None
+    freeze_bn_epoch: Literal["never"] | int | None = None
     observer_epochs: int | None = None
     activation_quantizer: ActivationRule | None = None
     weight_quantizer: Literal["PerChannelAbsmaxQuantizer", "AbsmaxQuantizer"] | None = None
@@ -198,6 +201,11 @@ class QuantOptions:
         if self.backend == "paddleslim":
             paddleslim.check(self.as_dict())
 
+    @property
+    def silent(self) -> Collection[str]:
+        """The options that were left to their defaults, of those whose default depends on the others."""
+        return self._silent
+
     def classes(self) -> dict[str, str]:
         """The classes of the user's own, by option."""
         return {key: getattr(self, key) for key in CLASSES if getattr(self, key) is not None}
@@ -206,9 +214,10 @@ class QuantOptions:
         """Whether an observed range on so many bits holds a share of what was observed; else all of it."""
         return self.observed_range == "mse" or (self.observed_range == "auto" and bits <= FEW_BITS)
 
-    def holding_largest(self) -> QuantOptions:
-        """The options with observed ranges that hold the largest value, as PaddleSlim's do on any bits."""
-        return self if self.observed_range is None else replace(self, observed_range="largest")
+    def as_paddleslim(self) -> QuantOptions:
+        """The options with ranges as PaddleSlim has them, on any bits, where nothing else was said."""
+        theirs = {**PLAIN_GRIDS, "observed_range": "largest"}
+        return replace(self, **{key: value for key, value in theirs.items() if key in self.silent})
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain JSON values, for a record."""
@@ -229,7 +238,7 @@ class QuantOptions:
         # Records from before an option were made without what it does.
         former = {key: value for key, value in _BEFORE.items() if key not in values}
         if "asymmetric" not in values:
-            former |= _BEFORE_ASYMMETRIC
+            former |= PLAIN_GRIDS
         return replace(options, **{key: value for key, value in former.items() if getattr(options, key) is not None})
 
     def with_rule(self, rule: LayerRule) -> QuantOptions:
@@ -288,6 +297,10 @@ def check_number(key: str, value: Any) -> None:
         raise ConfigError(f"{key}: {shortened(value)} is not {allowed}")
 
 
+def _is_epoch(value: int | str) -> bool:
+    return value == "never" if isinstance(value, str) else value >= 1
+
+
 def _check_asymmetric(options: QuantOptions) -> None:
     if options.asymmetric is not True:
         return
@@ -323,6 +336,8 @@ def _check_deploy(options: QuantOptions) -> None:
 def _fill(options: QuantOptions) -> None:
     """Give every option that applies its default, and refuse those that do not apply."""
     applicable = after_training(options) if options.name == "ptq" else in_training(options)
+    silent = frozenset(key for key in applicable if getattr(options, key) is None)
+    object.__setattr__(options, "_silent", silent)
     for key in _SITUATIONAL:
         value = getattr(options, key)
         if key in applicable:
@@ -354,7 +369,6 @@ _SITUATIONAL = tuple(
     field.name for field in fields(QuantOptions) if field.default is None and field.name not in CLASSES
 )
 _BEFORE: dict[str, Any] = {"observed_range": "largest"}
-_BEFORE_ASYMMETRIC: dict[str, Any] = {"asymmetric": False, "depthwise_ranges": "tensor"}
 _NUMBER = (int, float)
 _RANGES: dict[str, tuple[str, Any, Any]] = {
     "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),
@@ -362,7 +376,7 @@ _RANGES: dict[str, tuple[str, Any, Any]] = {
     "alpha_percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
     "alpha_learning_rate": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
     "alpha_weight_decay": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
-    "freeze_bn_epoch": ("a whole number from 1", int, lambda value: value >= 1),
+    "freeze_bn_epoch": ("a whole number from 1, or never", (int, str), _is_epoch),
     "observer_epochs": ("a whole number from 0", int, lambda value: value >= 0),
     "bins": ("a whole number from 128", int, lambda value: value >= 128),
     "upsample_bins": ("a whole number from 1", int, lambda value: value >= 1),

@@ -56,7 +56,7 @@ class QAT:
     Args:
         config: PaddleSlim's keys, what is left out keeping PaddleSlim's value, and those of `QuantOptions` (`name`,
             `grid`, `skip`, `per_layer`, ...). `name` follows from `activation_preprocess_type` if it is left out, and
-            `observed_range` is `largest`, whatever the bits.
+            `observed_range` is `largest`, whatever the bits, `asymmetric` false and `depthwise_ranges` `tensor`.
         weight_preprocess: a layer class in place of `weight_preprocess_type`.
         act_preprocess: a layer class in place of `activation_preprocess_type`.
         weight_quantize: a layer class in place of `weight_quantize_type`.
@@ -133,10 +133,9 @@ def _options(given: Mapping[str, Any], custom: CustomParts) -> QuantOptions:
     # What PaddleSlim does after its clip, unless something else is asked for.
     if values["name"] == "pact" and not values.keys() & {"grid", "activation_quantize_type", "placement"}:
         values["grid"] = "moving_average"
-    options = QuantOptions(**values)
+    options = QuantOptions(**values).as_paddleslim()
     effective = (key for key in _WITHOUT_EFFECT if key in given and getattr(options, key) is not None)
     # PaddleSlim's clip has two sides, whatever the data says; other methods find out, as from YAML.
     upstream = options.name == "pact" and options.grid == "moving_average" and options.unsigned is not None
     two_sided = {"unsigned": False} if upstream and "unsigned" not in given else {}
-    options = replace(options, **{key: given[key] for key in effective}, **two_sided)
-    return options if "observed_range" in given else options.holding_largest()
+    return replace(options, **{key: given[key] for key in effective}, **two_sided)

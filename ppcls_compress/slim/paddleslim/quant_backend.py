@@ -53,7 +53,7 @@ class PaddleSlimLayer(foreign.ForeignLayer, quant_layers.MAOutputScaleLayer):
             return None
         given = {key: getattr(self._layer, _PARTS[key]) for key in self.custom}
         (layer,) = self.float_layer
-        ours = quantized_layer(name, layer, replace(self.options, backend="native").holding_largest(), given)
+        ours = quantized_layer(name, layer, replace(self.options, backend="native").as_paddleslim(), given)
         for part in _PARTS.values():
             own, theirs = getattr(ours, part), getattr(self._layer, part)
             state = {} if own is None or own is theirs else own.state_dict()

@@ -18,6 +18,7 @@ from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.monitor import (
     freeze_batch_norms,
     freeze_observers,
+    frozen_from,
     learned_parameters,
     start_epoch,
     statistics,
@@ -42,6 +43,7 @@ __all__ = [
     "fold_step",
     "freeze_batch_norms",
     "freeze_observers",
+    "frozen_from",
     "grids",
     "is_placed",
     "learned_parameters",

@@ -17,6 +17,7 @@ from ppcls_compress.slim.position import failures_told
 from ppcls_compress.slim.quant import layers
 from ppcls_compress.slim.quant.bias import InputMeans, corrects_bias
 from ppcls_compress.slim.quant.foreign import foreign_layers
+from ppcls_compress.slim.quant.input_grid import quantizer_grid
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 from ppcls_compress.slim.quant.quantizers.learned import ClipWeightByAlpha, PaddleSlimPact
@@ -90,10 +91,24 @@ def lopsided(model: paddle.nn.Layer) -> list[str]:
     Returns:
         Names of the layers that read it, or with `placement: deploy` that give it.
     """
+    return [part.layer_name for part in _activation_quantizers(model) if part.lopsided]
+
+
+def free_grids(model: paddle.nn.Layer) -> int:
+    """How many tensors a calibrated model rounds on a grid that not every runtime has.
+
+    Such a grid has its zero point elsewhere than in the middle or on the lowest integer, or a range per channel.
+    """
+    grids = [quantizer_grid(part) for part in _activation_quantizers(model)]
+    return sum(grid.zero_point is not None or grid.factors is not None for grid in grids)
+
+
+def _activation_quantizers(model: paddle.nn.Layer) -> list[ActivationQuantizer]:
     inputs = [layer._fake_quant_input for layer in layers.quant_layers(model).values()]
     parts = [each for part in inputs if part is not None for each in placement.quantizers(part)]
     parts += [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
-    return [part.layer_name for part in parts if isinstance(part, ActivationQuantizer) and part.lopsided]
+    found = [part for part in parts if isinstance(part, ActivationQuantizer)]
+    return [part for part in found if not isinstance(part, placement.RoundedBefore)]
 
 
 class Observation:
@@ -202,7 +217,7 @@ def _start_weights(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) ->
 
 @contextlib.contextmanager
 def _computing_in_float(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer]) -> Iterator[None]:
-    statistics = _untrained_statistics(model)
+    statistics = untrained_statistics(model)
     rounding = [placement.quantizer_of(layer) for layer in placement.outputs(model).values()]
     try:
         with layers.evaluating(model):
@@ -219,7 +234,7 @@ def _computing_in_float(model: paddle.nn.Layer, found: dict[str, paddle.nn.Layer
             norm._variance.set_value(variance)
 
 
-def _untrained_statistics(model: paddle.nn.Layer) -> list[tuple[paddle.nn.Layer, np.ndarray, np.ndarray]]:
+def untrained_statistics(model: paddle.nn.Layer) -> list[tuple[paddle.nn.Layer, np.ndarray, np.ndarray]]:
     """Batch norms whose running mean is 0 and variance 1 throughout, with a copy of both."""
     found = []
     for layer in model.sublayers():

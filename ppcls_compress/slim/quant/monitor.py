@@ -6,7 +6,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.slim.options.quant import QuantOptions
+from ppcls_compress.slim.options.quant import FEW_BITS, QuantOptions
 from ppcls_compress.slim.quant.fold import NORMS
 from ppcls_compress.slim.quant.foreign import counterparts
 from ppcls_compress.slim.quant.layers import quant_layers
@@ -104,8 +104,30 @@ def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> No
     if options.observer_epochs is not None:
         freeze_observers(model, epoch > options.observer_epochs)
     # Nothing is set free here: a network may keep batch norms frozen of its own accord.
-    if options.freeze_bn_epoch is not None and epoch >= options.freeze_bn_epoch:
+    if isinstance(options.freeze_bn_epoch, int) and epoch >= options.freeze_bn_epoch:
         freeze_batch_norms(model)
+
+
+def frozen_from(options: QuantOptions, epochs: int, *, known: bool) -> int | None:
+    """The epoch from which batch norms keep their statistics where the options say nothing of it.
+
+    A short training has too few images, and often others than those that the network was made from, to know the
+    statistics better; a long one lets them follow the rounding for its first half. On few bits the rounding changes
+    what they are of too much, and batch norms go on moving.
+
+    Args:
+        options: of the quantization.
+        epochs: of the whole training.
+        known: whether the statistics of all batch norms are of this network: it was trained, and not pruned since.
+
+    Returns:
+        The middle epoch, the first of a training of up to three, the second at least if statistics are not known yet;
+        None where batch norms move to the end: on up to 4 bits, or as PaddleSlim has it.
+    """
+    few = options.bits is not None or min(options.weight_bits, options.activation_bits) <= FEW_BITS
+    if few or options.compat or options.backend != "native" or options.fuse_conv_bn:
+        return None
+    return max(epochs // 2, 1 if known else 2)
 
 
 def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import paddle
 
@@ -13,7 +13,8 @@ from ppcls_compress.slim.options.bits import FLOAT
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.budget.choose import choose
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
-from ppcls_compress.slim.quant.calibrate import calibrate, lopsided
+from ppcls_compress.slim.quant.calibrate import calibrate, free_grids, lopsided, untrained_statistics
+from ppcls_compress.slim.quant.monitor import frozen_from
 from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
 from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
@@ -31,6 +32,10 @@ def _take(
     model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs, record: Record, context: Context
 ) -> tuple[paddle.nn.Layer, Record]:
     batches = context.calibration or context.batches
+    if context.epochs is not None and options.name != "ptq" and options.freeze_bn_epoch is None:
+        known = context.settled and not untrained_statistics(model)
+        since = frozen_from(options, context.epochs, known=known)
+        options = replace(options, freeze_bn_epoch=since)
     with section_named("Slim.quant"):
         custom, bits = named_classes(options), None
         if options.bits is not None:
@@ -45,6 +50,8 @@ def _take(
     )
     if rounded:
         step["reconstructed"] = [asdict(item) for item in rounded]
+    if free := free_grids(model):
+        step["free"] = free
     if options.asymmetric is False and options.unsigned is not False and (found := lopsided(model)):
         step["lopsided"] = found
     return model, with_step(record, step)
@@ -81,7 +88,7 @@ def _describe(step: Record) -> list[str]:
     branches = [f"branches merged into one convolution first: {', '.join(merged)}"] if merged else []
     normed = step.get("normed", ())
     plain = [f"  weights that a norm computed are parameters now: {', '.join(normed)}"] if normed else []
-    told = [*some(unlearned), *_lopsided(step), *_bits(step), *_reconstructed(step)]
+    told = [*some(unlearned), *_lopsided(step), *_free(step), *_still(options), *_bits(step), *_reconstructed(step)]
     return [*branches, first, *some(skipped), *plain, *places, *told]
 
 
@@ -94,6 +101,23 @@ def _lopsided(step: Record) -> list[str]:
         f"  what {names} read lies mostly on one side of zero and is rounded on both: asymmetric: auto gives it finer "
         "steps, and depthwise_ranges: channel what depthwise convolutions read"
     ]
+
+
+def _free(step: Record) -> list[str]:
+    """What formats cannot hold, while training can still be told so."""
+    free, training = step.get("free", 0), step["options"]["name"] != "ptq"
+    if not free or not training:
+        return []
+    return [
+        f"  {free} tensors have a zero point of their own or a range per channel, which ONNX Runtime, OpenVINO and "
+        "Paddle take; for TensorRT, RKNN and Paddle Lite, which do not, train with asymmetric: false, unsigned: false"
+    ]
+
+
+def _still(options: Record) -> list[str]:
+    since = options.get("freeze_bn_epoch")
+    told = isinstance(since, int)
+    return [f"  batch norms keep their statistics from epoch {since} on (freeze_bn_epoch)"] if told else []
 
 
 def _bits(step: Record) -> list[str]:
@@ -129,5 +153,6 @@ STEP = Step(
     describe=_describe,
     check=_check,
     drop=_drop,
+    silent=lambda options: options.silent,
     training=frozenset({"alpha_learning_rate", "alpha_weight_decay", "freeze_bn_epoch", "observer_epochs"}),
 )

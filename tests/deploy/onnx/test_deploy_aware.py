@@ -17,6 +17,7 @@ from ppcls_compress.deploy.onnx.export import export
 from ppcls_compress.deploy.onnx.graph import constant, load
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim.quant.input_grid import quantizer_grid
 from ppcls_compress.slim.quant.placement.placement import RoundedBefore
 from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 
@@ -80,7 +81,7 @@ def test_every_pair_is_on_a_learned_grid(network, tmp_path):
         for layer in model.sublayers()
         if isinstance(layer, ActivationQuantizer) and not isinstance(layer, RoundedBefore)
     ]
-    learned = [item.limit() / (255 if item.unsigned else 127) for item in quantizers]
+    learned = [quantizer_grid(item).scale for item in quantizers]
     assert len(pairs) >= len(quantizers)
     for scale in scales:
         assert np.isclose(learned, scale, rtol=1e-6).any()

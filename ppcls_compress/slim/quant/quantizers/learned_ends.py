@@ -26,6 +26,9 @@ from ppcls_compress.slim.quant.quantizers.two_ended import (
     sides_for,
 )
 
+_LEAST = 1e-6
+"""The least upper end of PACT, in parts of the width that calibration found: a grid without width has no numbers."""
+
 
 class LearnedEnds(Sided, CountsClipped, TwoEnded):
     """Trained parameters that set both ends; what was not calibrated calibrates from its first training batch.
@@ -127,12 +130,17 @@ class LearnedClip(LearnedEnds):
         return low / (high - low), high / (high - low)
 
     def _ends_of(self, values: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        low, high = (values * self._unit).split(2)
-        return self._form(paddle.clip(low, max=0.0), paddle.clip(high, min=0.0))
+        return self._form(*(values * self._unit).split(2))
 
     def _reach(self, previous: paddle.Tensor) -> paddle.Tensor:
         low, high = previous.split(2)
-        return STEP_LIMIT * (high - low)
+        # A lower end that is none, or follows, says nothing of the width, and must not let the upper one go to 0.
+        return STEP_LIMIT * (high - low if self._known_sides == ASYMMETRIC else high)
+
+    def _restrained(self) -> paddle.Tensor:
+        # Each end stays on its side of zero, so that a step leaves at least four fifths of the width.
+        low, high = super()._restrained().split(2)
+        return paddle.concat([paddle.clip(low, max=0.0), paddle.clip(high, min=_LEAST)])
 
     def _choose(self, seen: Histogram) -> tuple[float, float]:
         if self._options.alpha_init == "percentile":
@@ -158,7 +166,7 @@ class _Clip(PyLayer):
     def forward(ctx, x, ends, low, high, unit, sides, rounding):  # noqa: ANN001
         """`rounding(x)`; `low` and `high` are the ends of its grid."""
         rounded = rounding(x)
-        ctx.save_for_backward(x, low, high, unit)
+        ctx.save_for_backward(x, rounded, low, high, unit)
         ctx.sides = sides
         ctx.wanted = (not x.stop_gradient, not ends.stop_gradient)
         return rounded
@@ -166,8 +174,8 @@ class _Clip(PyLayer):
     @staticmethod
     def backward(ctx, grad):  # noqa: ANN001
         """Gradients of `x` and of `ends`; None for one that stops."""
-        x, low, high, unit = ctx.saved_tensor()
-        grad_x, grad_low, grad_high = end_gradients(x, low, high, grad)
+        x, rounded, low, high, unit = ctx.saved_tensor()
+        grad_x, grad_low, grad_high = end_gradients(x, rounded, low, high, grad)
         if ctx.sides == SYMMETRIC:  # the lower end follows the upper one
             grad_high = grad_high + grad_low * (low / high)
         if ctx.sides != ASYMMETRIC:
@@ -178,9 +186,26 @@ class _Clip(PyLayer):
 
 
 def end_gradients(
-    x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor, grad: paddle.Tensor
+    x: paddle.Tensor, clipped: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor, grad: paddle.Tensor
 ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-    """Gradients of clip(x, low, high) with respect to `x`, `low` and `high`; an end itself counts as clipped."""
+    """Gradients of clip(x, low, high) with respect to `x`, `low` and `high`; an end itself counts as clipped.
+
+    Args:
+        x: the input.
+        clipped: its clip, which may be rounded since between the ends.
+        low: below `high`, [1].
+        high: [1].
+        grad: gradient with respect to the clip's output.
+    """
+    if fake_quant.reads_scalars_at_once(x):
+        grad_x = _C_ops.clip_grad(x, grad, low, high)
+        # What the clip stopped, with the other sign, and back, in place, as `pact.clip_gradients` does. The sum of it
+        # and the sum of its products with what was read instead, `low` or `high`, are two equations for both parts.
+        stopped = _C_ops.subtract_(grad_x, grad).reshape([-1])
+        both = -stopped.sum().reshape([1])
+        weighted = -_C_ops.matmul(stopped, clipped.reshape([-1]), False, False).reshape([1])
+        above = (weighted - low * both) / (high - low)
+        return _C_ops.add_(grad_x, grad), both - above, above
     below, above = x <= low, x >= high
     nothing = paddle.zeros_like(grad)
     grad_x = paddle.where(paddle.logical_or(below, above), nothing, grad)
@@ -256,7 +281,8 @@ class _Lsq(PyLayer):
         x, rounded, step, zero_point = ctx.saved_tensor()
         bits, sides, features = ctx.settings
         top = 2**bits - 1
-        grad_x, grad_low, grad_high = end_gradients(x, -step * zero_point, step * (top - zero_point), grad)
+        ends = (-step * zero_point, step * (top - zero_point))
+        grad_x, grad_low, grad_high = end_gradients(x, rounded, *ends, grad)
         # Inside round(v) - v with v = (x - offset) / s; at the lower end 0, at the upper one 2^b - 1.
         grad_s = (grad_x * (rounded - x)).sum().reshape([1]) / step + grad_high * top
         grad_offset = grad_low + grad_high

@@ -245,7 +245,9 @@ class AverageEnds(Sided, TwoEnded):
         if training and self.observing:
             with paddle.no_grad():
                 flat = x.reshape([-1])
-                self._add(paddle.stack([flat.min(), flat.max()]))
+                ends = paddle.concat([_C_ops.min(flat, [0], True), _C_ops.max(flat, [0], True)])
+                # What is no number stays in the tensor, where the loss shows it, and out of the range.
+                self._add(paddle.where(paddle.isfinite(ends), ends, self._accum / self._state))
         return fake_quant.straight_through(x, self._rounded)
 
     def calibrate(self, seen: object) -> None:

@@ -90,7 +90,7 @@ def test_a_copy_and_the_original_follow_their_own_calls(placed):
     model, _ = placed
     other, expected = copy.deepcopy(model), answers(model)
     quantizer = placement.quantizers(placement.quantizer_of(other.relu[0]))[1]
-    quantizer.start_from([2e-3])
+    quantizer.set_ends(0.0, 2e-3, 1)
     assert not np.array_equal(answers(other), expected)
     np.testing.assert_array_equal(answers(model), expected)
 
@@ -288,7 +288,7 @@ def test_a_record_of_one_range_for_all_calls_still_loads(placed):
     old = {**{key: value for key, value in record.items() if key != "calls"}, "places": rows}
     model = quant.apply_record(Several(shared=True), old)
     assert not any(isinstance(layer, ByCall) for layer in model.sublayers())
-    assert "relu.0._fake_quant_output._scale" in model.state_dict()
+    assert "relu.0._fake_quant_output._sides" in model.state_dict()
 
 
 def test_a_record_whose_calls_are_not_those_of_the_network_is_refused(placed):

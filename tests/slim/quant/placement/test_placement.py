@@ -190,7 +190,7 @@ def test_a_copy_is_independent(network):
     model, _ = prepared(QuantOptions(**DEPLOY), copy.deepcopy(network))
     expected = logits(model, images(4))
     other = copy.deepcopy(model)
-    placement.quantizer_of(other.joined).set_range(0.01)
+    placement.quantizer_of(other.joined).take_over(0.01)
     assert quant.grids(other)["left.conv"].input.limit == pytest.approx(0.01)
     np.testing.assert_array_equal(logits(model, images(4)), expected)
 

@@ -47,7 +47,7 @@ def calibrated(options: QuantOptions, value: float, unsigned: bool = False):
 @pytest.mark.parametrize("bits", BITS)
 def test_pact_on_the_grid_of_alpha(bits, unsigned):
     values, grad = activation(unsigned)
-    quantizer = calibrated(QuantOptions(activation_bits=bits), 1.5, unsigned)
+    quantizer = calibrated(QuantOptions(activation_bits=bits, asymmetric=False), 1.5, unsigned)
     y, grad_x = through(quantizer, values, grad)
     levels = 2**bits - 1 if unsigned else 2 ** (bits - 1) - 1
     np.testing.assert_allclose(y, grid(values, 1.5, levels, 0 if unsigned else None), atol=1e-6)
@@ -110,7 +110,7 @@ def test_gradients_of_the_clip_agree_between_the_kernels_of_cpu_and_gpu(monkeypa
 
 @pytest.mark.parametrize("bits", BITS)
 def test_moving_average(bits):
-    options = QuantOptions(name="qat", activation_bits=bits, observed_range="largest")
+    options = QuantOptions(name="qat", activation_bits=bits, observed_range="largest", asymmetric=False)
     quantizer = activations.build("layer", options)
     accum = state = 1.0
     for _ in range(3):
@@ -161,7 +161,9 @@ def test_lsq_activation(bits, unsigned):
     values, grad = activation(unsigned)
     step = 3.0 / 2**bits
     quantizer = calibrated(
-        QuantOptions(name="lsq", activation_bits=bits), step * fake_quant.levels(bits, unsigned), unsigned
+        QuantOptions(name="lsq", activation_bits=bits, asymmetric=False),
+        step * fake_quant.levels(bits, unsigned),
+        unsigned,
     )
     y, grad_x = through(quantizer, values, grad)
     low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -251,7 +253,7 @@ def test_the_one_sided_form_cuts_negative_values_off(name, bits):
     kinds = {"pact": {}, "moving_average": {"grid": "moving_average"}, "lsq": {"name": "lsq"}}
     values, _ = activation()
     values[np.abs(values) < 0.01] = 0.5
-    quantizer = calibrated(QuantOptions(activation_bits=bits, **kinds[name]), 1.5, unsigned=True)
+    quantizer = calibrated(QuantOptions(activation_bits=bits, **kinds[name]).as_paddleslim(), 1.5, unsigned=True)
     negative = values < 0
     y, grad_x = through(quantizer, values, negative.astype("float32"))
     assert (y[negative] == 0).all()
@@ -311,7 +313,7 @@ def test_forward_equals_paddles_own_quantization_layers(kind):
     from paddle.nn.quant import quant_layers
 
     values, _ = activation()
-    ours = activations.build("layer", QuantOptions(name="qat", activation_quantize_type=kind))
+    ours = activations.build("layer", QuantOptions(name="qat", activation_quantize_type=kind).as_paddleslim())
     theirs = {
         "abs_max": quant_layers.FakeQuantAbsMax,
         "moving_average_abs_max": quant_layers.FakeQuantMovingAverageAbsMax,
@@ -324,7 +326,7 @@ def test_forward_equals_paddles_own_quantization_layers(kind):
 
 
 def test_no_rounding_is_traced_into_the_gradient_of_a_frozen_model():
-    quantizer = calibrated(QuantOptions(), 1.0)
+    quantizer = calibrated(QuantOptions(asymmetric=False), 1.0)
     quantizer.log_alpha.stop_gradient = True
     x = paddle.to_tensor([[0.5, 2.0]], stop_gradient=False)
     quantizer(x).sum().backward()
@@ -333,7 +335,7 @@ def test_no_rounding_is_traced_into_the_gradient_of_a_frozen_model():
 
 
 def test_alpha_trains_on_an_input_that_needs_no_gradient():
-    quantizer = calibrated(QuantOptions(), 1.0)
+    quantizer = calibrated(QuantOptions(asymmetric=False), 1.0)
     quantizer(paddle.to_tensor([[0.5, 2.0, -3.0, -4.0]])).sum().backward()
     np.testing.assert_allclose(quantizer.log_alpha.grad.numpy(), [-1.0])
 
