@@ -32,7 +32,7 @@ HEADS = ("row", "figure", "value", "aim", "kept", "peers' own")
 def processor() -> dict[str, str]:
     """The machine that this runs on."""
     sys.path.insert(0, str(ROOT))
-    from ppcls_compress.deploy.measure import machine
+    from ppcls_compress import machine
 
     known = machine.instructions()
     names = {"AMX": "amx_int8", "AVX-512 VNNI": "avx512_vnni", "AVX VNNI": "avx_vnni", "AVX2": "avx2"}

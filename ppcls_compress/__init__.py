@@ -9,7 +9,8 @@ pc.save(small, record, "small")
 small, record = pc.load(fresh_net, "small")            # the structure comes from the record
 pc.export(small, "inference", record=record, formats=["paddle"], check=images)
 
-What is named here is loaded when it is first used: importing the package does not load Paddle.
+What is named here is loaded when it is first used: importing the package does not load Paddle. It lets Paddle's matrix
+products use all instructions of AMD's processors, by an environment variable (`ppcls_compress.machine.KERNELS`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ppcls_compress import machine
+
 if TYPE_CHECKING:
     from ppcls_compress.api import analyze, benchmark, compress, export, load, save
     from ppcls_compress.deploy.predictor import Predictor
     from ppcls_compress.errors import ConfigError, UserError
 
 __version__ = "0.1.0"
+
+machine.let_paddle_use_it()
 
 __all__ = [
     "ConfigError",

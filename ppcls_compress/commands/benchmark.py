@@ -48,8 +48,7 @@ def run(args: argparse.Namespace) -> None:
         if wrong:
             raise ConfigError(f"--{option}: expected 1 or more, found {wrong[0]}")
     folders = named_folders("--artifacts", args.artifacts)
-    from ppcls_compress import io
-    from ppcls_compress.deploy.measure import machine
+    from ppcls_compress import io, machine
 
     cores = len(machine.cores())
     if max(args.threads) > cores:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppcls_compress import machine
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, trained_weights
 from ppcls_compress.commands.ending import add_report_argument, leave_page
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
 from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.kinds import BFLOAT16, Format
-from ppcls_compress.deploy.measure import machine
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.postprocess import names
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import paddle
 
+from ppcls_compress import machine
 from ppcls_compress.config.schema import Config
 from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.export import export
 from ppcls_compress.deploy.kinds import BFLOAT16, Format
-from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of, measure
 from ppcls_compress.deploy.several import Plan
 from ppcls_compress.engine import assemble

@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ppcls_compress import io
+from ppcls_compress import io, machine
 from ppcls_compress.deploy import artifact, formats, sessions
 from ppcls_compress.deploy.kinds import Runtime
-from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.report.charts.drawing import stacked

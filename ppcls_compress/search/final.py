@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ppcls_compress import io
+from ppcls_compress import io, machine
 from ppcls_compress.config.load import read_yaml
 from ppcls_compress.deploy import formats
-from ppcls_compress.deploy.measure import machine
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NotKeptError, UserError
 from ppcls_compress.report import pareto as table

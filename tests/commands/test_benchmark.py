@@ -5,11 +5,12 @@ import paddle
 import pytest
 from support.project import SIZE, make_project
 
+from ppcls_compress import machine
 from ppcls_compress.cli import main
 from ppcls_compress.deploy import artifact
 from ppcls_compress.deploy.export import export
 from ppcls_compress.deploy.extras import TO_ONNX, missing
-from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions

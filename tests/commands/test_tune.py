@@ -9,8 +9,9 @@ from support.commands import call, errors
 from support.here import modules_run_here
 from support.onnx_extras import needs_onnx
 
+from ppcls_compress import machine
 from ppcls_compress.deploy import tuning, verify
-from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.measure.layers import Table, Times
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError

@@ -9,8 +9,9 @@ import yaml
 from support.exporting import export
 from support.onnx_extras import needs_onnx
 
+from ppcls_compress import machine
 from ppcls_compress.deploy import artifact, extras, formats, verify
-from ppcls_compress.deploy.measure import latency, machine
+from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.onnx.runtime import OpenVinoSession
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import MissingDependencyError, UserError

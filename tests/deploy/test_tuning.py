@@ -5,10 +5,10 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_compress import machine
 from ppcls_compress.commands import export_model
 from ppcls_compress.config.load import validate
 from ppcls_compress.deploy import formats, tuning
-from ppcls_compress.deploy.measure import machine
 from ppcls_compress.deploy.measure.layers import Layer, Shape, Table, Times
 from ppcls_compress.engine import assemble
 from ppcls_compress.errors import ConfigError

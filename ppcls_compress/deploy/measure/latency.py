@@ -14,9 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from ppcls_compress import machine
 from ppcls_compress.deploy import fresh
 from ppcls_compress.deploy.artifact import load
-from ppcls_compress.deploy.measure import machine
 from ppcls_compress.engine.progress import track
 from ppcls_compress.errors import UserError
 

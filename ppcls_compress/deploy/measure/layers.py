@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppcls_compress import io
+from ppcls_compress import io, machine
 from ppcls_compress.deploy import fresh
-from ppcls_compress.deploy.measure import machine, profile_file
+from ppcls_compress.deploy.measure import profile_file
 from ppcls_compress.errors import UserError
 from ppcls_compress.models.named_outputs import as_deployed
 from ppcls_compress.slim import branches

@@ -10,8 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ppcls_compress import io
-from ppcls_compress.deploy.measure import machine
+from ppcls_compress import io, machine
 from ppcls_compress.report.charts.palette import DARK, LIGHT, variables
 from ppcls_compress.report.page import about, comparison, curves, searched
 from ppcls_compress.report.page.comparison import Measured
