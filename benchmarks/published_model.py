@@ -126,7 +126,7 @@ def main() -> None:
     known = {name: found[name] for job in plan(args, subject) for name in job.cells if name in found}
     for reference, rows in REFERENCES.items():
         if reference in known:
-            chosen = {name: cell for name, cell in known.items() if name.startswith(rows)}
+            chosen = {name: cell for name, cell in known.items() if name == reference or name.startswith(rows)}
             sys.stdout.write("\n" + table(chosen, pages.SPLITS, reference))
     if args.latency:
         sys.stdout.write(latency(subject))

@@ -2,11 +2,13 @@
 
     python benchmarks/peer_env.py paddleclas ~/peers/paddleclas
     python benchmarks/train_speed.py --paddleclas ~/peers/paddleclas/bin/python [--turns 3] [--json FILE]
+        [--same-kernels]
 
 Both train MobileNetV3_small at 224 px on 500 x 375 JPEGs, crop and flip, batches of 32, with one thread, metrics and
 log lines included, evaluation and saving not. The sides take turns, each time in a process of its own. Counted is the
 time from one optimizer step to a later one, so that imports and the first batches are left out: on a busy machine that
-of the processor says more than that of the clock.
+of the processor says more than that of the clock. On AMD's processors our side lets Paddle's matrix products use all
+instructions (`ppcls_compress.machine`); `--same-kernels` does so for both, and what is compared is the engines alone.
 """
 
 from __future__ import annotations
@@ -142,6 +144,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=12, help="of an epoch")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--same-kernels", action="store_true", help="PaddleClas too uses all instructions")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--config", type=Path, help=argparse.SUPPRESS)
@@ -152,7 +155,12 @@ def main() -> None:
     if not args.paddleclas:
         parser.error("--paddleclas is needed: the interpreter that peer_env.py paddleclas prints")
     pythons = {"ours": sys.executable, "paddleclas": args.paddleclas}
-    threads = {f"{library}_NUM_THREADS": str(args.threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    sys.path.insert(0, str(ROOT))
+    from ppcls_compress.machine import KERNELS, matrix_kernels
+
+    environment = {f"{library}_NUM_THREADS": str(args.threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    if args.same_kernels and matrix_kernels():
+        environment[KERNELS] = str(matrix_kernels())
     found: dict[str, list[dict[str, float]]] = {side: [] for side in pythons}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -162,7 +170,7 @@ def main() -> None:
         for turn in range(args.turns):
             for side, python in pythons.items():
                 command = [python, "-W", "ignore", __file__, "--side", side, "--config", str(folder / "config.yaml")]
-                result, why = run_child(command, timeout=TIME_LIMIT, env=threads)
+                result, why = run_child(command, timeout=TIME_LIMIT, env=environment)
                 if result is None:
                     raise SystemExit(f"{side}: {why}")
                 found[side].append(result)
@@ -182,7 +190,14 @@ def show(args: argparse.Namespace, found: dict[str, list[dict[str, float]]]) -> 
             f"{speeds['paddleclas']:.1f}; {rows[clock]['ratio']:.2f} times"
         )
     if args.json:
-        kept = {"machine": machine(), "network": args.network, "turns": args.turns, "batch": args.batch, **rows}
+        kept = {
+            "machine": machine(),
+            "network": args.network,
+            "same kernels": args.same_kernels,
+            "turns": args.turns,
+            "batch": args.batch,
+            **rows,
+        }
         args.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
