@@ -7,6 +7,7 @@ layer what it reads. Here ONNX Runtime computes the graph, with what its weighte
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,6 +140,9 @@ def _reader(model: ir.Model, names: list[str]) -> Any:
         values[name].type = ir.TensorType(ir.DataType.FLOAT)
         watched.graph.outputs.append(values[name])
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    # Between two batches others compute, and threads that wait for the next one by spinning would take their time.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _FATAL_ONLY
     session = onnxruntime.InferenceSession(
         to_proto(watched).SerializeToString(), options, providers=["CPUExecutionProvider"]

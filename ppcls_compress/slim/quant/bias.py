@@ -41,17 +41,16 @@ class InputMeans:
         self._found = found
         self._means: dict[str, dict[tuple[int, ...], _Mean]] = {name: {} for name in found}
 
-    def add(self, name: str, values: np.ndarray, rest: tuple, named: dict[str, Any]) -> None:
-        """Take in a batch of a layer's input, and what else the layer was given."""
+    def add(self, name: str, count: int, total: np.ndarray, rest: tuple, named: dict[str, Any]) -> None:
+        """Take in the sum [1, ...] of `count` inputs of a layer, and what else the layer was given."""
         if name not in self._means:
             return
-        shape, total = values.shape[1:], values.sum(axis=0, keepdims=True)
-        known = self._means[name].get(shape)
+        known = self._means[name].get(total.shape)
         if known is None:
-            self._means[name][shape] = _Mean(total, len(values), rest, named)
+            self._means[name][total.shape] = _Mean(total, count, rest, named)
         else:
             known.total += total
-            known.count += len(values)
+            known.count += count
 
     def correct(self) -> None:
         """Add the mean of (output of the float weight - output of the rounded weight) to each bias, in place."""

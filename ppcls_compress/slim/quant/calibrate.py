@@ -176,9 +176,9 @@ class Observation:
     def _input_hook(self, name: str) -> Callable[[paddle.nn.Layer, tuple, dict[str, Any]], None]:
         def observe(layer: paddle.nn.Layer, inputs: tuple, named: dict[str, Any]) -> None:
             x, rest, named = layer.arguments(inputs, named)
-            values = self._look(name, x, "input")
+            values, total = self._look(name, x, "input")
             if self._means is not None:
-                self._means.add(name, values, rest, named)
+                self._means.add(name, len(values), total, rest, named)
 
         return observe
 
@@ -186,15 +186,17 @@ class Observation:
         (tensor,) = describing.tensors(output)
         self._look(placement.quantizer_of(layer).layer_name, tensor, "output")
 
-    def _look(self, name: str, tensor: paddle.Tensor, side: str) -> np.ndarray:
+    def _look(self, name: str, tensor: paddle.Tensor, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """The values [N, ...] that observers have seen, and their sum over the batch, [1, ...]."""
         values = _viewed(tensor if tensor.dtype == paddle.float32 else tensor.astype("float32"))
-        # A sum that is finite is one of finite values, and takes a fraction of the time.
-        if not (np.isfinite(values.sum()) or np.isfinite(values).all()):
+        # A sum that is finite is one of finite values; this one is taken anyway, and with whole rows at a time is fast.
+        total = values.sum(axis=0, keepdims=True)
+        if not (np.isfinite(total.sum()) or np.isfinite(values).all()):
             raise UserError(f"{name}: its {side} is not finite during calibration; the weights or the data are broken")
         self._reached.add(name)
         for _, observer in self._observers[name]:
             observer.add(values)
-        return values
+        return values, total
 
 
 def _viewed(tensor: paddle.Tensor) -> np.ndarray:

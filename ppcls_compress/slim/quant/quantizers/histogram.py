@@ -124,4 +124,6 @@ def thinned(values: np.ndarray, count: int) -> np.ndarray:
 
 def counted(magnitudes: np.ndarray, bins: int, top: float) -> np.ndarray:
     """Counts of magnitudes from 0 to `top` in equal bins, float64 [bins]."""
-    return np.histogram(magnitudes, bins=bins, range=(0.0, top or 1.0))[0].astype(np.float64)
+    # np.histogram also moves values across edges that a product rounds to the wrong side of, at five times the cost.
+    index = (magnitudes.astype(np.float64) * (bins / (top or 1.0))).astype(np.int64)
+    return np.bincount(np.minimum(index, bins - 1), minlength=bins).astype(np.float64)
