@@ -8,11 +8,12 @@ layers on integer kernels, and fuses what is between two of them (activations, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from ppcls_compress.deploy.onnx.graph import computed_by, insert_before
+from ppcls_compress.deploy.onnx.graph import add_constant, computed_by, insert_before
 from ppcls_compress.deploy.onnx.layers import InputRange, QuantizedNode
 from ppcls_compress.deploy.onnx.qdq import Grid, clip, clip_by_channel, quantize_tensor, quantize_weight
 
@@ -20,7 +21,7 @@ from ppcls_compress.deploy.onnx.qdq import Grid, clip, clip_by_channel, quantize
 def place(nodes: Sequence[QuantizedNode]) -> None:
     """Put the pairs into a simplified graph, in place; layers that share input and grid share the pair."""
     rounded: dict[tuple[ir.Value, InputRange], ir.Value] = {}
-    for item in nodes:
+    for item in map(_divided, nodes):
         quantize_weight(item.node, item.integers, item.scale, item.axis)
         key = (item.node.inputs[0], item.input)
         if key in rounded:
@@ -28,6 +29,23 @@ def place(nodes: Sequence[QuantizedNode]) -> None:
             continue
         clip_to_grid(item)
         rounded[key] = _quantize(item.node, _grid(item.input))
+
+
+def _divided(item: QuantizedNode) -> QuantizedNode:
+    """A node that reads a concatenation with a range per channel reads it divided; its weights take the factors over.
+
+    OpenVINO 2026.4 moves a pair with scales per channel before the concatenation without cutting all of its constants
+    to the pieces, and fails. A depthwise convolution is the only reader that has such ranges.
+    """
+    source = item.node.inputs[0]
+    if item.input.factors is None or computed_by(source) != "Concat":
+        return item
+    factors = np.asarray(item.input.factors, np.float64)
+    name = f"{item.node.outputs[0].name}.divided"
+    inverse = add_constant(item.node.graph, f"{name}.by", (1 / factors).astype(np.float32).reshape(1, -1, 1, 1))
+    item.node.replace_input_with(0, insert_before(item.node, "Mul", [source, inverse], name))
+    scale = (item.scale * factors).astype(np.float32)
+    return replace(item, scale=scale, input=replace(item.input, factors=None))
 
 
 def clip_to_grid(item: QuantizedNode) -> None:
@@ -48,7 +66,7 @@ def _quantize(node: ir.Node, grid: Grid) -> ir.Value:
     computes nonsense from a concatenation in int8 one of whose pieces is never negative.
     """
     source = node.inputs[0]
-    if computed_by(source) != "Concat" or grid.factors is not None:
+    if computed_by(source) != "Concat":
         return quantize_tensor(source, grid, [node])
     grid = Grid(grid.scale, 128, "uint8") if grid.dtype == "int8" else grid
     concat = source.producer()

@@ -143,3 +143,24 @@ def test_fewer_bits_stay_on_their_grid(layout, tmp_path):
     model = calibrated(Block(nn.Hardswish()), activation_bits=5)
     expected, found, _ = answers(model, tmp_path, layout, engine)
     assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).max()
+
+
+class Joined(Block):
+    """A depthwise convolution reads what a concatenation gives."""
+
+    def forward(self, x):
+        parts = [self.act(part) for part in paddle.split(self.expand(x), 2, axis=1)]
+        return self.fc(self.pool(self.after(self.depthwise(paddle.concat(parts, axis=1)))).flatten(1))
+
+
+def test_openvino_reads_ranges_per_channel_of_a_concatenation(tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    model = calibrated(Joined(nn.Hardswish()))
+    file = export(model, tmp_path, image_shape=SHAPE, layout="openvino", output="logits").path
+    values = images(8, 5)
+    with paddle.no_grad():
+        expected = model(paddle.to_tensor(values)).numpy()
+    found = runtime.load(file, "openvino", threads=1).run(values)
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+    for whole, count in runtime.integer_share(file, "openvino").values():
+        assert whole == count
