@@ -20,7 +20,7 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import ConfigError, NotKeptError, UserError
 from ppcls_compress.passwords import without_secrets
 from ppcls_compress.search import judge, shares, split, trial
-from ppcls_compress.search.space import Candidate, slim_section
+from ppcls_compress.search.space import CHOICES, Candidate, slim_section
 from ppcls_compress.search.workshop import Workshop
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
 from ppcls_compress.slim.prune import prune
@@ -144,6 +144,7 @@ def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:
     images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
     found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
     found["profile"] = io.sha256(workshop.profile) if workshop.profile else None
+    found["kinds of candidates"] = CHOICES
     text = json.dumps(found, sort_keys=True, default=str)
     return json.loads(json.dumps({**found, "study": hashlib.sha256(text.encode()).hexdigest()[:16]}, default=str))
 

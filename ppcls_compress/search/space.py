@@ -13,6 +13,16 @@ PLACEMENTS = ("layers", "deploy")
 GRIDS = ("auto", "symmetric")
 SPARED = (0, 1, 3)
 RATES = (1.0, 0.2)
+CHOICES = {
+    "criterion": CRITERIA,
+    "ratios": RATIOS,
+    "quantizer": QUANTIZERS,
+    "placement": PLACEMENTS,
+    "grid": GRIDS,
+    "spared": SPARED,
+    "rate": RATES,
+}
+"""What a candidate is made of, by the field's name; a search goes on only where it is what it began with."""
 BY_HAND = ("pact", "ptq", "float")
 """Quantizers of the recipes that people write by hand, see `Candidate.by_hand`."""
 _IN_VAIN = 20
@@ -160,8 +170,7 @@ class Proposals:
         """What Optuna draws from."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-        lists = {"criterion": CRITERIA, "ratios": RATIOS, "quantizer": self._quantizers, "placement": PLACEMENTS}
-        lists |= {"grid": GRIDS, "spared": SPARED, "rate": RATES}
+        lists = {**CHOICES, "quantizer": self._quantizers}
         found: dict[str, Any] = {name: CategoricalDistribution(choices) for name, choices in lists.items()}
         return found if self._shares is not None else found | {"share": FloatDistribution(self._least, 1.0, step=0.05)}
 

@@ -79,7 +79,9 @@ class Workshop:
         """
         file = self.folder / "identity.json"
         if file.exists() and (found := io.read_json(file)) != dict(identity):
-            changed = [key for key in identity if found.get(key) != identity[key]]
+            changed = [
+                key for key in identity if key != "study" and found.get(key) != identity[key]
+            ]  # made of the rest
             raise ConfigError(
                 f"{self.folder}: holds a search with other {' and '.join(changed)}; set another Global.output_dir, or "
                 "remove that folder"

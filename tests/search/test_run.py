@@ -157,6 +157,14 @@ def test_a_worker_with_another_configuration_is_refused(project):
         run.work(workshop(project, "Global.seed=8"))
 
 
+def test_a_search_of_a_version_with_other_candidates_does_not_go_on(project, monkeypatch):
+    leading = workshop(project)
+    leading.identify(preparing._identity(leading, split.halves(leading.config)[1]))
+    monkeypatch.setattr(preparing, "CHOICES", {"quantizer": ("pact", "lsq", "float")})
+    with pytest.raises(UserError, match="holds a search with other kinds of candidates; set another Global.output_dir"):
+        preparing.check_same(workshop(project))
+
+
 def test_a_rate_that_falls_by_what_evaluations_find_is_refused(project):
     with pytest.raises(UserError, match=r"Optimizer.lr.name: ReduceOnPlateau lowers .* such as Cosine"):
         workshop(project, "Optimizer.lr={name: ReduceOnPlateau, learning_rate: 0.1}")
