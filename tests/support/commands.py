@@ -2,7 +2,8 @@
 
 from ppcls_compress.cli import main
 
-QUANT = "Slim.quant={name: pact}"
+QUANT = "Slim.quant={name: pact, asymmetric: false}"
+"""Grids that every format holds."""
 
 
 _LEAVE_PAGES = ("train", "export_model", "compress")

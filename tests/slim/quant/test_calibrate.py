@@ -5,30 +5,13 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.quantized import IMAGES, network, prepared
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant, recipe
 from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
 nn = paddle.nn
-IMAGES = paddle.to_tensor(np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("float32"))
-
-
-def network(dropout: float = 0.5) -> nn.Layer:
-    paddle.seed(5)
-    return nn.Sequential(
-        nn.Conv2D(3, 6, 3),
-        nn.BatchNorm2D(6),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Conv2D(6, 4, 3),
-        nn.Flatten(),
-        nn.Linear(64, 3),
-    )
-
-
-def prepared(**options) -> nn.Layer:
-    return quant.prepare(network(), QuantOptions(**options))[0]
 
 
 def test_the_whole_range_at_percentile_100():

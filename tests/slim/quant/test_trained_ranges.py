@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from support.quantized import IMAGES, network, prepared
 
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.options import QuantOptions
-from tests.slim.quant.test_calibrate import IMAGES, network, prepared
 
 nn = paddle.nn
 
