@@ -114,13 +114,15 @@ def environment(threads: int) -> dict[str, str]:
 def failure(code: int, errors: str, output: str = "") -> str:
     """How a process ended that failed: by which signal or exit, and the line that tells most of why.
 
-    It is the last one on standard error; where there is none, the last on standard output that is marked as an error.
+    It is the last one on standard error, but for what Paddle adds in brackets; where there is none, the last on
+    standard output that is marked as an error.
     """
     told = [line for line in _lines(output) if "[ERROR]" in line] or _lines(output)
     lines = _lines(errors) or told or ["it wrote nothing"]
     names = {item.value: item.name for item in signal.Signals}
     ending = f"crashed with {names.get(-code, f'signal {-code}')}" if code < 0 else "failed"
-    return f"{ending}: {_MARK.sub('', lines[-1])}"
+    telling = [line for line in lines if not line.startswith(("[Hint: ", "[operator "))] or lines
+    return f"{ending}: {_MARK.sub('', telling[-1])}"
 
 
 def _lines(text: str) -> list[str]:

@@ -223,6 +223,7 @@ def test_a_process_that_hangs_ends_with_what_it_started(tmp_path, monkeypatch):
         (1, "Traceback\nppcls_compress.errors.ConfigError: a key\n", "", "failed: a key"),
         (1, "__main__.ParityError: too far", "", "failed: too far"),
         (1, "ValueError: b", "", "failed: ValueError: b"),
+        (1, "E: no memory\n  [Hint: empty.]\n  [operator < pd_kernel > error]\n", "", "failed: E: no memory"),
         (255, "", "x [ERROR] one\n\x1b[0;31m9:00 [ERROR] two\n.\x1b[0m\n", "failed: two"),
         (1, "\n", "first\nlast\n", "failed: last"),
         (-6, "", "", "crashed with SIGABRT: it wrote nothing"),

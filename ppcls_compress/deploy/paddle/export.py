@@ -10,7 +10,7 @@ from ppcls_compress.deploy.kinds import Job
 from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle.files import PROGRAM
-from ppcls_compress.deploy.paddle.inference import leaks, resizes
+from ppcls_compress.deploy.paddle.inference import leaks, resizes, rounds_constants
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -27,6 +27,11 @@ _RESIZES = (
 _LEAKS = (
     "a leaky ReLU behind a convolution ends PaddlePaddle 3.3.1 on oneDNN: not fused by this package, elsewhere by "
     'config.delete_pass("conv_activation_onednn_fuse_pass")'
+)
+
+_ROUNDS_CONSTANTS = (
+    "a quantized layer reads what follows from no image, which PaddlePaddle 3.3.1 fails to compute ahead; not asked to "
+    'by this package, elsewhere by config.delete_pass("constant_folding_pass")'
 )
 
 _NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
@@ -64,4 +69,6 @@ def write(job: Job, folder: Path) -> Written:
         notes.append(_RESIZES)
     if leaks(folder):
         notes.append(_LEAKS)
+    if rounds_constants(folder):
+        notes.append(_ROUNDS_CONSTANTS)
     return Written(names, notes)

@@ -12,8 +12,8 @@ from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.deploy.paddle import export as paddle_export
 from ppcls_compress.deploy.paddle import inference as paddle_inference
 from ppcls_compress.models.swin_transformer import SwinTransformer
-from ppcls_compress.slim import quant
-from ppcls_compress.slim.options import QuantOptions
+from ppcls_compress.slim import quant, recipe
+from ppcls_compress.slim.options import QuantOptions, SlimOptions
 
 SHAPE = (3, 32, 32)
 
@@ -133,5 +133,33 @@ def test_a_leaky_relu_is_not_fused_with_its_convolution_which_ends_onednn(tmp_pa
     model = nn.Sequential(nn.Conv2D(3, 8, 3), nn.LeakyReLU(0.1), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(8, 5))
     (note,) = paddle_export.write(Job(model, SHAPE, "logits", None), tmp_path).notes
     assert 'delete_pass("conv_activation_onednn_fuse_pass")' in note
+    session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
+    np.testing.assert_allclose(session.run(images(3)), logits_of(model, images(3)), rtol=1e-4, atol=1e-5)
+
+
+class Table(nn.Layer):
+    """Weighs channels by what a layer makes of a table, as Swin Transformer V2 does with positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.positions = nn.Conv2D(3, 8, 3), nn.Linear(2, 8)
+        self.register_buffer("table", paddle.randn([5, 2]))
+
+    def forward(self, images):
+        return self.conv(images).mean([2, 3]) * nn.functional.sigmoid(self.positions(self.table)).sum(0)
+
+
+def test_a_quantized_layer_that_reads_a_constant_is_computed_with_the_images(tmp_path):
+    paddle.seed(0)
+    model, record = recipe.compress(
+        Table(),
+        SlimOptions(quant=QuantOptions(name="pact")),
+        [[1, *SHAPE]],
+        context=recipe.Context(lambda: [paddle.to_tensor(images(4))]),
+    )
+    model.eval()
+    (step,) = record["steps"]
+    written = paddle_export.write(Job(model, SHAPE, "logits", step), tmp_path)
+    assert 'delete_pass("constant_folding_pass")' in written.notes[-1]
     session = paddle_inference.PaddleSession(paddle_inference.create(tmp_path, 1))
     np.testing.assert_allclose(session.run(images(3)), logits_of(model, images(3)), rtol=1e-4, atol=1e-5)
