@@ -2,7 +2,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_compress.commands.dry_run import _make_finite, _put_back
+from ppcls_compress.commands.dry_run import _keep_small, _put_back
 from ppcls_compress.deploy.network import logits_of
 from ppcls_compress.engine.samples import Samples
 
@@ -23,14 +23,21 @@ def test_random_weights_that_overflow_get_statistics_of_the_images():
     overflowing = network(1e15)
     with np.errstate(all="ignore"):
         assert not np.isfinite(logits_of(overflowing, IMAGES.images)).all()
-        _make_finite(overflowing, IMAGES)
+        _keep_small(overflowing, IMAGES)
     assert np.isfinite(logits_of(overflowing, IMAGES.images)).all()
+
+
+def test_random_weights_that_amplify_what_is_rounded_get_them_too():
+    growing = network(1e3)
+    assert 1000 < np.abs(logits_of(growing, IMAGES.images)).max() < np.inf
+    _keep_small(growing, IMAGES)
+    assert np.abs(logits_of(growing, IMAGES.images)).max() < 100
 
 
 def test_others_stay_as_they_are():
     small = network(1.0)
     before = {name: value.numpy() for name, value in small.state_dict().items()}
-    _make_finite(small, IMAGES)
+    _keep_small(small, IMAGES)
     assert all(np.array_equal(value.numpy(), before[name]) for name, value in small.state_dict().items())
 
 
