@@ -104,7 +104,8 @@ def test_onnxruntime_computes_with_them_on_integer_kernels(kind, tmp_path):
     # Both are several times as slow otherwise.
     assert all(constant(node.inputs[1]).size == 1 for node in graph if node.op_type == "QuantizeLinear")
     rows = [constant(node.inputs[1]).tolist() for node in graph if node.op_type == "Expand"]
-    assert rows == [[1, 8, 1, 8]] * {"in_float": 2, "product": 1}.get(kind, 0)
+    if rows or paddle.__version__ >= "3.1":  # what PaddlePaddle 3.0 and converters of its time write tells no width
+        assert rows == [[1, 8, 1, 8]] * {"in_float": 2, "product": 1}.get(kind, 0)
     assert "Clip" not in ops
 
 
