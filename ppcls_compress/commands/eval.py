@@ -65,7 +65,6 @@ def run(args: argparse.Namespace) -> None:
             config, of_weights = trained_weights(args, config)
     load_paddle()
     from ppcls_compress import io
-    from ppcls_compress.data import dead_workers_told
     from ppcls_compress.engine import assemble, distributed, doubts
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
@@ -84,12 +83,11 @@ def run(args: argparse.Namespace) -> None:
         distributed.start()
         told = list(doubts.of_evaluation(config, judged_images(config)))
         watched = _watched(config)
-        with dead_workers_told():
-            if predictor is not None:
-                told += _doubts(config, predictor)
-                metrics = _of_artifact(config, predictor, watched)
-            else:
-                metrics = evaluator(config, assemble.build_model(config)[0], metrics=watched)()
+        if predictor is not None:
+            told += _doubts(config, predictor)
+            metrics = _of_artifact(config, predictor, watched)
+        else:
+            metrics = evaluator(config, assemble.build_model(config)[0], metrics=watched)()
         for line in told if distributed.is_main() else ():
             logger.warning("%s", line)
         logger.info("evaluation: %s", describe(metrics))

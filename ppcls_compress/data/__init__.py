@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ppcls_compress.data.loader import Loader, build_loader
     from ppcls_compress.data.synthetic import SyntheticLoader, synthetic_loader
     from ppcls_compress.data.transforms.pipeline import Pipeline, build_pipeline
-    from ppcls_compress.data.workers import dead_workers_told
 
 _HOME = {
     "BadImageError": "images",
@@ -25,7 +24,6 @@ _HOME = {
     "read_class_names": "labels",
     "Loader": "loader",
     "build_loader": "loader",
-    "dead_workers_told": "workers",
     "SyntheticLoader": "synthetic",
     "synthetic_loader": "synthetic",
     "Pipeline": "transforms.pipeline",
@@ -39,7 +37,6 @@ __all__ = [
     "SyntheticLoader",
     "build_loader",
     "build_pipeline",
-    "dead_workers_told",
     "left_out",
     "list_images",
     "read_class_names",

@@ -85,8 +85,11 @@ def in_workers(work: EpochWork, options: WorkerOptions) -> Iterator[Batch]:
     )
     died = threading.Event()
     with _reading_told(died):
-        with _inherited_garbage_kept(), dead_workers_told(), stopping.held():
+        with _inherited_garbage_kept(), _dead_workers_told(), stopping.held():
             batches = iter(loader)
+            # Or Paddle raises an error for a dead worker from a signal handler, wherever the main thread is then; one
+            # raised while a lock is taken or given back becomes another error, or leaves the lock to nobody.
+            core._erase_process_pids(id(batches))
         started = [worker.pid for worker in batches._workers]
         with _watched(batches, died):
             try:
@@ -149,7 +152,6 @@ def _watch(batches: Any, died: threading.Event, over: threading.Event) -> None:
     while not over.wait(_LOOK_EVERY):
         if died.is_set() or any(worker.exitcode not in (None, 0) for worker in batches._workers):
             died.set()
-            core._erase_process_pids(id(batches))  # or Paddle raises an error for each, wherever the main thread is
             for worker in batches._workers:
                 worker.kill()
             batches._data_queue._writer.close()  # the last one that holds it, so that reading comes to an end
@@ -176,7 +178,7 @@ def _inherited_garbage_kept() -> Iterator[None]:
 
 
 def _next(batches: Iterator[Any], died: threading.Event) -> Any:
-    with dead_workers_told():
+    with _dead_workers_told():
         item = next(batches, None)
     if item is None and died.is_set():
         raise UserError(_DIED)
@@ -184,18 +186,25 @@ def _next(batches: Iterator[Any], died: threading.Event) -> Any:
 
 
 @contextmanager
-def dead_workers_told() -> Iterator[None]:
+def _dead_workers_told() -> Iterator[None]:
     """The death of a data worker, which Paddle reports as a SystemError, becomes a UserError.
 
-    Paddle raises it from a signal handler, so while a loader is in use it can come up anywhere in the main thread.
+    Until its signal handler has nothing to tell any more Paddle may raise it inside of anything, so that another error
+    comes of it, whose context it is.
     """
     try:
         yield
     except (SystemError, RuntimeError) as error:
-        if "DataLoader process" not in str(error) and "Blocking queue" not in str(error):
+        reason: BaseException | None = error
+        while reason is not None and not any(part in str(reason) for part in _TOLD):
+            reason = reason.__context__
+        if reason is None:
             raise
         raise UserError(_DIED) from error
 
+
+_TOLD = ("DataLoader process", "Blocking queue")
+"""What Paddle's messages of dead workers contain."""
 
 _DIED = (
     "a data worker process died, probably of too little memory; set a smaller loader.num_workers, or "

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import Loader, build_loader, dead_workers_told
+from ppcls_compress.data import Loader, build_loader
 from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.options import LoaderConfig
 from ppcls_compress.data.samplers import DistributedBatchSampler
@@ -101,8 +101,7 @@ def still_batches(config: Config, count: int) -> Iterator[paddle.Tensor]:
     images = min(total * options.sampler.batch_size, len(loader.images))
     logger.info("calibrating on %d images of DataLoader.Train%s", images, how)
     taken = itertools.islice(loader, total)
-    with dead_workers_told():
-        yield from (batch for batch, _ in track(taken, "calibrating", total))
+    yield from (batch for batch, _ in track(taken, "calibrating", total))
 
 
 def random(config: Config, count: int) -> Samples:
@@ -149,10 +148,9 @@ def _drawn(
 ) -> Samples:
     size = min(options.sampler.batch_size, count)
     loader = _loader(config, options, ops, size, where=where)
-    with dead_workers_told():
-        total = min(-(-count // size), len(loader))
-        taken = track(itertools.islice(loader, total), f"reading images of {where}", total)
-        found = [(images.numpy(), labels.numpy()) for images, labels in taken]
+    total = min(-(-count // size), len(loader))
+    taken = track(itertools.islice(loader, total), f"reading images of {where}", total)
+    found = [(images.numpy(), labels.numpy()) for images, labels in taken]
     if not found:
         raise UserError(f"{where}: none of its images can be read")
     images, labels = (np.concatenate(parts)[:count] for parts in zip(*found, strict=True))

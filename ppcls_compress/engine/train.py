@@ -9,7 +9,7 @@ import paddle
 from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.config.train_modes import splits
-from ppcls_compress.data import Loader, dead_workers_told
+from ppcls_compress.data import Loader
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.engine import assemble, checkpoint, distributed, doubts
 from ppcls_compress.engine.context import Latency, compression_context
@@ -101,7 +101,7 @@ def train(
         trainer.settings = settings_of(config, images=len(loader.images))
         if resumed:
             _resume(config, trainer)
-        with dead_workers_told(), postponed() as request:
+        with postponed() as request:
             trainer.hooks = [*_hooks(config, trainer, record, request), *curves, *extra_hooks]
             return trainer.run()
 
@@ -210,8 +210,7 @@ def check_image_shape(
     Raises:
         UserError: they differ; the images cannot be read or prepared.
     """
-    with dead_workers_told():
-        images = next((images for images, _ in loader), None)
+    images = next((images for images, _ in loader), None)
     if images is None and loader.samples:
         raise UserError(f"DataLoader.{mode}: none of its images can be read")
     compared = slice(0, 1) if any_size or not loader.of_one_size else slice(None)

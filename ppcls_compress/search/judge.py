@@ -10,7 +10,7 @@ import numpy as np
 
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config
-from ppcls_compress.data import build_loader, dead_workers_told
+from ppcls_compress.data import build_loader
 from ppcls_compress.deploy import artifact, formats
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.measure.layers import Layer, Table, layers_of
@@ -72,8 +72,7 @@ def answers(config: Config, folder: Path, runtime: str | None) -> Rows:
     loader = build_loader(
         config.DataLoader.Eval, class_num=config.Arch.class_num, seed=config.Global.seed, training=False, shard=False
     )
-    with dead_workers_told():
-        kept = [metric.keep(predictor.logits(images.numpy()), labels.numpy()) for images, labels in loader]
+    kept = [metric.keep(predictor.logits(images.numpy()), labels.numpy()) for images, labels in loader]
     if not kept:
         raise UserError("DataLoader.Eval: none of its images can be read")
     return {name: np.concatenate([rows[name] for rows in kept]) for name in kept[0]}

@@ -75,6 +75,23 @@ def test_an_error_of_the_reading_thread_is_one_line(monkeypatch, capsys):
     assert threading.excepthook is before
 
 
+@pytest.mark.parametrize("message", ["DataLoader process (pid 7) exited", "Blocking queue is killed"])
+def test_an_error_that_comes_of_a_dead_worker_is_told_as_one(message):
+    def interrupted():
+        try:
+            raise SystemError(message)
+        finally:
+            unlock()
+
+    def unlock():
+        raise RuntimeError("release unlocked lock")
+
+    with pytest.raises(UserError, match="a data worker process died"), workers._dead_workers_told():
+        interrupted()
+    with pytest.raises(RuntimeError, match="unlocked"), workers._dead_workers_told():
+        unlock()
+
+
 class Images(paddle.io.Dataset):
     def __len__(self):
         return 64
@@ -128,6 +145,8 @@ def test_workers_leave_no_shared_memory(killed):
     assert within_a_minute(lambda: segments_of(pids))
     if killed:
         children[0].kill()
+        os.waitid(os.P_PID, children[0].pid, os.WEXITED | os.WNOWAIT)
+        signal.raise_signal(signal.SIGCHLD)  # raises nothing: the main thread may be anywhere
         with pytest.raises(UserError, match="a data worker process died"):
             list(batches)
     else:
