@@ -14,7 +14,7 @@ from ppcls_compress.deploy.imported.source import PIR, Source
 from ppcls_compress.deploy.onnx import convert, foreign
 from ppcls_compress.deploy.onnx.convert.agreement import Probe
 from ppcls_compress.deploy.onnx.convert.converters import CONVERTERS, Converter, by_paddle2onnx
-from ppcls_compress.deploy.onnx.convert.program import Program
+from ppcls_compress.deploy.program import Program
 from ppcls_compress.errors import UserError, first_line
 
 _WORKER = "ppcls_compress.deploy.imported.paddle_worker"

@@ -11,6 +11,7 @@ from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.notes import Written, binding
 from ppcls_compress.deploy.paddle.files import PROGRAM
 from ppcls_compress.deploy.paddle.inference import leaks, resizes, rounds_constants
+from ppcls_compress.deploy.program import Program
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim import quant
 from ppcls_compress.slim.graph import inference_mode
@@ -33,6 +34,9 @@ _ROUNDS_CONSTANTS = (
     "a quantized layer reads what follows from no image, which PaddlePaddle 3.3.1 fails to compute ahead; not asked to "
     'by this package, elsewhere by config.delete_pass("constant_folding_pass")'
 )
+
+_TROUBLES = ((resizes, _RESIZES), (leaks, _LEAKS), (rounds_constants, _ROUNDS_CONSTANTS))
+"""What Paddle Inference fails at unless it is told otherwise, and how the user is told."""
 
 _NOT_FOLDED = "batch norms stay by themselves: the network uses what a convolution gives in another way too"
 
@@ -65,10 +69,6 @@ def write(job: Job, folder: Path) -> Written:
         raise UserError(f"PaddlePaddle wrote no {network}: export needs FLAGS_enable_pir_api=1, its default")
     if not (folder / parameters).exists():
         raise UserError(f"{type(job.model).__name__} has no parameters: there is nothing to export")
-    if resizes(folder):
-        notes.append(_RESIZES)
-    if leaks(folder):
-        notes.append(_LEAKS)
-    if rounds_constants(folder):
-        notes.append(_ROUNDS_CONSTANTS)
+    program = Program.read(folder / network)
+    notes += [told for troubles, told in _TROUBLES if troubles(program)]
     return Written(names, notes)

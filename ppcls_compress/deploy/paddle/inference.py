@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from paddle import inference
 
 from ppcls_compress.deploy.paddle.files import PROGRAM
+from ppcls_compress.deploy.program import Program, inputs, kind, outputs
 
 
 class PaddleSession:
@@ -29,7 +28,8 @@ class PaddleSession:
         return self._output.copy_to_cpu()
 
 
-_ROUNDING = r"fake_quantize\w*"
+_IMAGES = "data"
+"""The operator that gives what the network is given."""
 
 OneDNN = Literal["all", "apart", "fused", "off"]
 """What runs on oneDNN: what has a kernel there, the same with products and sums apart, only what is fused, or nothing.
@@ -46,11 +46,15 @@ def create(folder: Path, threads: int, onednn: OneDNN = "all") -> inference.Pred
         folder: of the files.
         threads: for the arithmetic.
         onednn: what runs on oneDNN; less of it where it is known to end there.
+
+    Raises:
+        UserError: the file of the program is missing or holds something else.
     """
+    program = Program.read(folder / PROGRAM[0])
     config = inference.Config(*(str(folder / name) for name in PROGRAM))
     config.disable_gpu()
     config.disable_glog_info()
-    if rounds_constants(folder):
+    if rounds_constants(program):
         config.delete_pass("constant_folding_pass")
     config.set_cpu_math_library_num_threads(threads)
     # oneDNN makes float networks 3 to 5 times as fast as the plain kernels, networks with integer weights 2 to 3 times.
@@ -60,59 +64,50 @@ def create(folder: Path, threads: int, onednn: OneDNN = "all") -> inference.Pred
     config.enable_mkldnn()
     if onednn == "apart":
         config.delete_pass("matmul_add_act_fuse_pass")
-    if onednn == "fused" or _kept_off_onednn(folder):
+    if onednn == "fused" or _kept_off_onednn(program):
         config.delete_pass("onednn_placement_pass")
-    if leaks(folder):
+    if leaks(program):
         config.delete_pass("conv_activation_onednn_fuse_pass")
     return inference.create_predictor(config)
 
 
-def resizes(folder: Path) -> bool:
+def resizes(program: Program) -> bool:
     """Whether the network holds resizing that ends Paddle 3.3.0 and 3.3.1 on oneDNN (PaddlePaddle issue 77340).
 
     The factor is an array of doubles, empty where a size is given, which they do not hand to oneDNN's kernels.
     """
-    return _holds(folder, "nearest_interp|bilinear_interp")
+    return not program.kinds().isdisjoint(("nearest_interp", "bilinear_interp"))
 
 
-def leaks(folder: Path) -> bool:
+def leaks(program: Program) -> bool:
     """Whether the network holds a leaky ReLU, which ends Paddle 3.3.1 where oneDNN fuses it with a convolution."""
-    return _holds(folder, "leaky_relu")
+    return "leaky_relu" in program.kinds()
 
 
-def rounds_constants(folder: Path) -> bool:
+def rounds_constants(program: Program) -> bool:
     """Whether a quantized layer reads what follows from no image, as the tables of positions in Swin Transformer V2.
 
     Paddle 3.3.1 computes such things when it loads a program, and ends with an error at what rounds them.
     """
-    if not _holds(folder, _ROUNDING):
-        return False
-    program = json.loads((folder / PROGRAM[0]).read_text(encoding="utf-8"))["program"]
     follows: set[int] = set()
-    for operator in program["regions"][0]["blocks"][0]["ops"]:
-        if operator["#"] == "1.data" or not follows.isdisjoint(_values(operator.get("I"))):
-            follows |= _values(operator["O"])
-        elif re.fullmatch(rf"1\.{_ROUNDING}", operator["#"]):
+    for op in program.operators:
+        if kind(op) == _IMAGES or not follows.isdisjoint(inputs(op)):
+            follows.update(outputs(op))
+        elif _rounds(kind(op)):
             return True
     return False
 
 
-def _values(operands: Any) -> set[int]:
-    """The numbers of an operator's inputs, or outputs, in Paddle's JSON: a list of them, or a single one."""
-    return {value["%"] for value in (operands if isinstance(operands, list) else [operands]) if value}
+def _rounds(name: str) -> bool:
+    return name.startswith("fake_quantize")
 
 
-def _kept_off_onednn(folder: Path) -> bool:
+def _kept_off_onednn(program: Program) -> bool:
     """Whether only what is fused with a convolution should run on oneDNN.
 
     For resizing see above. In Paddle 3.3.1 its `pad` writes past its memory when the channels are padded, as in the
     shortcuts of CIFAR ResNets. Rounding has no kernel there, and moving tensors to and fro costs more than the other
     kernels save.
     """
-    return resizes(folder) or _holds(folder, rf"pad|pad3d|{_ROUNDING}")
-
-
-def _holds(folder: Path, operators: str) -> bool:
-    """Whether the program has one of the operators, given as a pattern."""
-    program = (folder / PROGRAM[0]).read_text(encoding="utf-8")
-    return re.search(rf'"#"\s*:\s*"1\.({operators})"', program) is not None
+    kinds = program.kinds()
+    return resizes(program) or not kinds.isdisjoint(("pad", "pad3d")) or any(map(_rounds, kinds))

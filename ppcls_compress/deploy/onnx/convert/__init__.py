@@ -15,7 +15,7 @@ from ppcls_compress.deploy.network import Deployed
 from ppcls_compress.deploy.onnx import graph as onnx_graph
 from ppcls_compress.deploy.onnx.convert import agreement, epsilons, normal
 from ppcls_compress.deploy.onnx.convert.converters import CONVERTERS, Converter
-from ppcls_compress.deploy.onnx.convert.program import Program
+from ppcls_compress.deploy.program import Program
 from ppcls_compress.errors import UserError
 from ppcls_compress.postprocess.base import NONE
 from ppcls_compress.slim.graph import inference_mode

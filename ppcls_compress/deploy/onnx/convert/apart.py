@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ppcls_compress.deploy.onnx.convert.program import Program
+from ppcls_compress.deploy.program import Program
 
 _FRONT = 4 + 8 + 4
 """Bytes before the size of a tensor's description: its version, no levels of detail, the version of the tensor."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from ppcls_compress import io
 from ppcls_compress.deploy import extras, fresh
 from ppcls_compress.deploy.onnx.convert import apart, lowering
-from ppcls_compress.deploy.onnx.convert.program import DIALECT, Program, kind
+from ppcls_compress.deploy.onnx.convert.program import doubles_as_floats
 from ppcls_compress.deploy.onnx.graph import OPSET
+from ppcls_compress.deploy.program import DIALECT, Program, kind
 from ppcls_compress.errors import UserError, one_line
 
 _WORKER = "ppcls_compress.deploy.onnx.convert.paddle2onnx_worker"
@@ -105,7 +106,7 @@ def _run_p2o(source: Path, parameters: Path, target: Path, program: Program) -> 
 
 
 CONVERTERS = (
-    Converter("paddle2onnx", Program.doubles_as_floats, _run_paddle2onnx),
+    Converter("paddle2onnx", doubles_as_floats, _run_paddle2onnx),
     Converter("p2o", lowering.lower, _run_p2o),
 )
 """In the order in which they are tried; docs/design.md says why."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_compress.deploy.onnx.convert.program import Program, attribute, kind
+from ppcls_compress.deploy.program import Program, attribute, kind
 from ppcls_compress.errors import UserError
 
 _NODES = {

@@ -6,16 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ppcls_compress.deploy.onnx.convert.program import (
-    Operator,
-    Program,
-    attribute,
-    inputs,
-    integers,
-    kind,
-    number,
-    shape,
-)
+from ppcls_compress.deploy.onnx.convert.program import integers, number
+from ppcls_compress.deploy.program import Operator, Program, attribute, inputs, kind, shape
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import onnx
 from paddle import nn
 
 from ppcls_compress.deploy.onnx.convert.apart import put_back, told_apart
-from ppcls_compress.deploy.onnx.convert.program import Program
+from ppcls_compress.deploy.program import Program
 from ppcls_compress.slim.tracing import save_program
 
 

@@ -6,7 +6,7 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 import onnx
 
 from ppcls_compress.deploy.onnx.convert import epsilons
-from ppcls_compress.deploy.onnx.convert.program import Program
+from ppcls_compress.deploy.program import Program
 from ppcls_compress.errors import UserError
 
 

@@ -6,7 +6,7 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 from paddle import nn
 
 from ppcls_compress.deploy.onnx.convert.lowering import lower
-from ppcls_compress.deploy.onnx.convert.program import Program, attribute, inputs, kind
+from ppcls_compress.deploy.program import Program, attribute, inputs, kind
 from ppcls_compress.slim.tracing import save_program
 
 
