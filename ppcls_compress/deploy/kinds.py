@@ -81,11 +81,13 @@ class Setting:
 
     Attributes:
         name: in the description of an artifact that is run so.
+        title: for tables, behind that of the runtime.
         open: loads the files so, with a number of threads.
         note: for the user: how it differs, and how others run it so.
     """
 
     name: str
+    title: str
     open: Opener
     note: str
 
@@ -120,12 +122,21 @@ class Runtime:
         Raises:
             UserError: it has no such setting.
         """
-        if not setting:
-            return self.open
+        return self._setting(setting).open if setting else self.open
+
+    def manner(self, setting: str = "") -> str:
+        """The title of one of its settings, by name; empty for the usual one.
+
+        Raises:
+            UserError: it has no such setting.
+        """
+        return self._setting(setting).title if setting else ""
+
+    def _setting(self, name: str) -> Setting:
         settings = {item.name: item for item in (*self.safer, *self.rounding)}
-        if setting not in settings:
-            raise UserError(unknown(f"setting of {self.title}", setting, settings))
-        return settings[setting].open
+        if name not in settings:
+            raise UserError(unknown(f"setting of {self.title}", name, settings))
+        return settings[name]
 
     def rounds(self, setting: str) -> bool:
         """Whether float is computed with fewer bits in one of its settings, by name."""

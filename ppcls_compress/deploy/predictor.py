@@ -49,6 +49,8 @@ class Predictor:
         refusal = sessions.refusal(self.artifact, runtime)
         if refusal is not None:
             raise UserError(f"{self.artifact.directory}: {refusal}")
+        if sessions.setting(self.artifact, runtime):
+            logger.info("%s: runs in %s", directory, sessions.title(self.artifact, runtime))
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
         if self.artifact.description.speed_only:
             logger.warning("%s: exported with --synthetic-calibration, for measuring speed only", directory)

@@ -21,8 +21,32 @@ def open_session(exported: Artifact, threads: int, runtime: str | None = None) -
     if lacking:
         raise UserError(f"{exported.directory}: has no {', '.join(lacking)}, which the format {kind.name} consists of")
     chosen.require()
-    setting = exported.description.setting if chosen == kind.runtime() else ""
-    return chosen.opener(setting)(exported.directory, threads)
+    return chosen.opener(setting(exported, runtime))(exported.directory, threads)
+
+
+def setting(exported: Artifact, runtime: str | None = None) -> str:
+    """The setting in which a runtime of an artifact's format, None for its own, runs it; empty for the usual one."""
+    kind = get(exported.description.format)
+    return exported.description.setting if kind.runtime(runtime) == kind.runtime() else ""
+
+
+def manner(exported: Artifact, runtime: str | None = None) -> str:
+    """How a runtime of an artifact's format runs it, where that is not as usual: `bfloat16`; empty otherwise.
+
+    Raises:
+        UserError: the format is not known or does not run there, or the runtime has no such setting.
+    """
+    return get(exported.description.format).runtime(runtime).manner(setting(exported, runtime))
+
+
+def title(exported: Artifact, runtime: str | None = None) -> str:
+    """What runs an artifact, and how where that is not as usual: `OpenVINO, bfloat16`.
+
+    Raises:
+        UserError: as for `manner`.
+    """
+    parts = get(exported.description.format).runtime(runtime).title, manner(exported, runtime)
+    return ", ".join(filter(None, parts))
 
 
 ELSEWHERE = "elsewhere"

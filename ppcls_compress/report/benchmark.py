@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ppcls_compress import io, machine
@@ -18,10 +18,10 @@ from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.report.charts.drawing import stacked
 from ppcls_compress.report.charts.kinds import Timed, times
+from ppcls_compress.report.printing import standard_output
 from ppcls_compress.slim.record import step_of
 
 _OPENVINO = "openvino"
-_WIDTH = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,23 @@ class Entry:
         return self.exported.description.format
 
     @property
-    def runtime(self) -> str:
-        """What runs it, and in which precision where there is a choice; one for a format and its companions."""
+    def engine(self) -> str:
+        """What runs it; one for a format and its companions."""
         kind = formats.get(self.format)
         kind = next((other for other in formats.FORMATS.values() if kind.name in other.companions), kind)
-        title = kind.runtime(self.within).title + (f", in place of {kind.elsewhere}" if kind.elsewhere else "")
-        return f"{title}, own precision" if self.reduced else title
+        return kind.runtime(self.within).title + (f", in place of {kind.elsewhere}" if kind.elsewhere else "")
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, and how where that is not as usual: `OpenVINO, bfloat16`."""
+        manner = "own precision" if self.reduced else sessions.manner(self.exported, self.within)
+        return ", ".join(filter(None, (self.engine, manner)))
+
+    @property
+    def rounds(self) -> bool:
+        """Whether what is not in integers computes with fewer bits than float32 has."""
+        runtime = formats.get(self.format).runtime(self.within)
+        return self.reduced or runtime.rounds(sessions.setting(self.exported, self.within))
 
     @property
     def compression(self) -> str:
@@ -73,8 +84,8 @@ class Entry:
 class Row:
     """One measurement, with two ratios to the first model.
 
-    `speedup` is to its time in the same runtime, there in the same format or else its fastest; `over_fastest` to its
-    fastest of all.
+    `speedup` is to its time in the same runtime, there in the same precision and format if it has one, or else its
+    fastest; `over_fastest` to its fastest of all.
     """
 
     name: str
@@ -111,8 +122,8 @@ def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
     """The exported models in some folders: of each folder's own format and of those in its sub-folders.
 
     Each is there once for every runtime of its format: its own, and those of the further ones that are installed and in
-    which it did not fail the comparison with its model. Where the processor knows bfloat16, what OpenVINO runs is there
-    a second time, in the precision that it chooses.
+    which it did not fail the comparison with its model. Where the processor knows bfloat16, what OpenVINO runs in
+    float32 is there a second time, in the precision that it chooses.
 
     Raises:
         MissingDependencyError: a runtime is not installed; says which extra brings it.
@@ -123,7 +134,7 @@ def entries(folders: Mapping[str, str | Path]) -> list[Entry]:
         for name, folder in folders.items()
         for exported in _exported(Path(folder))
         for runtime in _runtimes(exported)
-        for reduced in _precisions(runtime)
+        for reduced in _precisions(exported, runtime)
     ]
     for entry in found:
         shapes = [list(item.exported.description.image_shape) for item in (found[0], entry)]
@@ -154,8 +165,8 @@ def _runtimes(exported: artifact.Artifact) -> list[Runtime]:
     return chosen
 
 
-def _precisions(runtime: Runtime) -> tuple[bool, ...]:
-    choice = runtime.name == _OPENVINO and machine.has_bfloat16()
+def _precisions(exported: artifact.Artifact, runtime: Runtime) -> tuple[bool, ...]:
+    choice = runtime.name == _OPENVINO and not sessions.setting(exported, runtime.name) and machine.has_bfloat16()
     return (False, True) if choice else (False,)
 
 
@@ -195,10 +206,11 @@ def measure(models: Sequence[Entry], *, threads: int, batch: int, rounds: int) -
 
 
 def _reference(item: Entry, first: Mapping[Entry, float]) -> float | None:
-    """What the first model takes in the runtime of an entry: in the same format, or else in its fastest there."""
-    there = {other: taken for other, taken in first.items() if other.runtime == item.runtime}
-    alike = [taken for other, taken in there.items() if other.format == item.format]
-    return min(alike or there.values(), default=None)
+    """What the first model takes in the runtime of an entry: run and written in the same way, or else its fastest."""
+    there = {other: taken for other, taken in first.items() if other.engine == item.engine}
+    for what in (attrgetter("runtime"), attrgetter("rounds"), attrgetter("format")):
+        there = {other: taken for other, taken in there.items() if what(other) == what(item)} or there
+    return min(there.values(), default=None)
 
 
 def reference_note(models: Sequence[Entry]) -> str | None:
@@ -242,9 +254,7 @@ def slower_than_float(models: Sequence[Entry], rows: Sequence[Row]) -> list[str]
 
 def show(rows: Sequence[Row]) -> None:
     """Print the rows as tables on standard output, one for each number of threads and batch."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)  # a file or a pipe has no width that would cut the columns
+    console = standard_output()
     for threads, batch in dict.fromkeys((row.threads, row.batch) for row in rows):
         table = Table(title=f"batch {batch}, {threads_told(threads)}", title_justify="left")
         for heading in ("model", "compression", "format", "runtime"):

@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 import paddle
-from rich.console import Console
 from rich.table import Table
 
+from ppcls_compress.report.printing import standard_output
 from ppcls_compress.slim import branches
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.cost import counted_parameters, multiply_adds
@@ -19,8 +19,6 @@ from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.quant.select import select
 from ppcls_compress.slim.record import Record, step_of
-
-_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -144,9 +142,6 @@ def _notes(record: Record) -> Mapping[str, list[str]]:
 
 def show(found: Layers) -> None:
     """Print a table on standard output, with totals."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
     table = Table(title_justify="left")
     for heading in ("layer", "operator", "input", "output", "weight"):
         table.add_column(heading)
@@ -165,7 +160,7 @@ def show(found: Layers) -> None:
     table.add_section()
     table.add_row("others (norms and the like)", "", "", "", "", f"{rest:,}", "", "", "", "")
     table.add_row("all", "", "", "", "", f"{found.params:,}", f"{found.flops:,}", "100.0", "", "")
-    console.print(table)
+    standard_output().print(table)
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
-from rich.console import Console
 from rich.table import Table
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data import build_loader
-from ppcls_compress.deploy import artifact
+from ppcls_compress.deploy import artifact, sessions
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.engine.evaluate import evaluate, tell_skipped
@@ -19,12 +18,13 @@ from ppcls_compress.errors import ConfigError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.metrics.topk import TopkAcc
 from ppcls_compress.report.page.comparison import Measured
+from ppcls_compress.report.printing import standard_output
 
 Row = dict[str, Any]
 
 
 def summarize(config: Config, artifacts: Mapping[str, str], *, threads: int, batch_size: int, rounds: int) -> list[Row]:
-    """Rows of name, metric, its value (percent), params, flops (multiply-adds), bytes (all files), latency_ms.
+    """Rows of name, runtime, metric, its value (percent), params, flops (multiply-adds), bytes (all files), latency_ms.
 
     The metric is `top1`, whatever the configuration measures; of images with several labels it is the one that chooses
     the best checkpoint. The latency is the median of a batch.
@@ -71,6 +71,7 @@ def of_page(found: Measured) -> list[Row]:
 def _row(name: str, model: artifact.Artifact, metric: str, value: float, median_ms: float) -> Row:
     return {
         "name": name,
+        "runtime": sessions.title(model),
         "metric": metric,
         metric: round(100 * value, 2),
         "params": model.description.params,
@@ -85,6 +86,7 @@ def show(rows: Sequence[Row], *, threads: int, batch_size: int) -> None:
     title = f"latency: median, batch {batch_size}, {threads} thread{'s' if threads > 1 else ''}"
     table = Table(title=title, title_justify="left")
     table.add_column("model")
+    table.add_column("runtime")
     metric = rows[0]["metric"]
     score = "top-1 %" if metric == "top1" else f"{metric} %"
     for heading in (score, "parameters", "multiply-adds", "bytes on disk", "latency ms"):
@@ -92,13 +94,14 @@ def show(rows: Sequence[Row], *, threads: int, batch_size: int) -> None:
     for row in rows:
         table.add_row(
             row["name"],
+            row["runtime"],
             f"{row[metric]:.2f}",
             _count(row["params"]),
             _count(row["flops"]),
             _count(row["bytes"]),
             f"{row['latency_ms']:.3f}",
         )
-    Console(highlight=False).print(table)
+    standard_output().print(table)
 
 
 def _count(value: int | None) -> str:

@@ -53,7 +53,7 @@ def test_report_puts_artifacts_side_by_side(exported, tmp_path, capsys):
     arguments = [*artifacts, "--out", str(tmp_path / "rows.json"), "--rounds", "5"]
     assert call("report", exported / "config.yaml", arguments=arguments) == 0
     dense, small = json.loads((tmp_path / "rows.json").read_text())
-    assert list(dense) == ["name", "metric", "top1", "params", "flops", "bytes", "latency_ms"]
+    assert list(dense) == ["name", "runtime", "metric", "top1", "params", "flops", "bytes", "latency_ms"]
     assert (dense["name"], small["name"]) == ("dense", "small")
     assert small["params"] < 0.6 * dense["params"]
     assert small["flops"] < 0.6 * dense["flops"]

@@ -10,7 +10,7 @@ from support.here import modules_run_here
 from support.onnx_extras import needs_onnx
 
 from ppcls_compress import machine
-from ppcls_compress.deploy import tuning, verify
+from ppcls_compress.deploy import artifact, sessions, tuning, verify
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.measure.layers import Table, Times
 from ppcls_compress.deploy.predictor import Predictor
@@ -127,6 +127,7 @@ def test_what_is_not_in_integers_is_in_bfloat16_where_the_user_allows_it_and_the
     )
     assert f"batch 1: {'mixed' if coarse else 'mixed in bfloat16'}; timed as files:" in told
     assert ("INFERENCE_PRECISION_HINT=bf16" in told) is not coarse
+    assert sessions.title(artifact.load(folder)) == ("OpenVINO" if coarse else "OpenVINO, bfloat16")
     assert Predictor(folder).logits(np.zeros([2, 3, 8, 8], np.float32)).shape[0] == 2
 
 

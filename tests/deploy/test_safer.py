@@ -1,11 +1,13 @@
 """Artifacts that a runtime computes wrongly as it usually runs them."""
 
+import logging
+
 import numpy as np
 import paddle
 import pytest
 from support.exporting import export
 
-from ppcls_compress.deploy import artifact, sessions, verify
+from ppcls_compress.deploy import artifact, verify
 from ppcls_compress.deploy.paddle import inference
 from ppcls_compress.deploy.predictor import Predictor
 from ppcls_compress.errors import UserError
@@ -35,7 +37,7 @@ def wrong_in(monkeypatch, *settings, crashing=()):
 
 
 @pytest.mark.parametrize(("crashing", "why"), [((), "does not compute what the trained one does"), (("",), "SIGSEGV")])
-def test_the_first_setting_that_answers_rightly_is_kept_told_and_used(tmp_path, monkeypatch, crashing, why):
+def test_the_first_setting_that_answers_rightly_is_kept_told_and_used(tmp_path, monkeypatch, caplog, crashing, why):
     tried = wrong_in(monkeypatch, "", "apart", "fused", crashing=crashing)
     result = export(linear(), tmp_path, image_shape=SHAPE, output="logits", images=IMAGES)
     assert tried == ["", "apart", "fused", "plain"]
@@ -47,8 +49,10 @@ def test_the_first_setting_that_answers_rightly_is_kept_told_and_used(tmp_path, 
     assert (result.parity.agreement, description.parity["agreement"]) == (1.0, 1.0)
     opened, create = [], inference.create
     monkeypatch.setattr(inference, "create", lambda *given: opened.append(given[2]) or create(*given))
-    sessions.open_session(artifact.load(tmp_path), 1)
+    caplog.set_level(logging.INFO, "ppcls_compress")
+    Predictor(tmp_path)
     assert opened == ["off"]
+    assert caplog.messages == [f"{tmp_path}: runs in Paddle Inference, without oneDNN"]
 
 
 def test_one_that_answers_rightly_as_usual_has_no_setting(tmp_path, monkeypatch):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_compress.deploy import artifact
+from ppcls_compress import machine
+from ppcls_compress.deploy import artifact, kinds
 from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import MissingDependencyError
@@ -91,6 +92,36 @@ def test_ratios_to_a_format_that_the_first_model_lacks_are_to_its_fastest_in_the
     models = [entry("a"), quantized("b"), quantized("b", "onednn"), quantized("b", "onnx-ort")]
     rows = timed(monkeypatch, models, [6.0, 12.0, 2.0, 3.0])
     assert [item.speedup for item in rows] == [1.0, 0.5, 3.0, None]
+
+
+def openvino(name, setting="", *, reduced=False):
+    exported = quantized(name, "onnx-openvino").exported
+    return Entry(name, replace(exported, description=replace(exported.description, setting=setting)), reduced)
+
+
+def test_a_file_that_runs_in_bfloat16_or_otherwise_than_usual_is_named_so():
+    assert openvino("a").runtime == "OpenVINO"
+    assert openvino("a", "bfloat16").runtime == "OpenVINO, bfloat16"
+    exported = replace(entry("a").exported, description=replace(entry("a").exported.description, setting="plain"))
+    assert Entry("a", exported).runtime == "Paddle Inference, without oneDNN"
+    for_ort = replace(exported, description=Description((3, 8, 8), format="onnx-ort"))
+    assert Entry("a", for_ort, within="openvino").runtime == "OpenVINO"
+
+
+def test_ratios_of_a_file_in_bfloat16_are_to_the_same_precision_where_the_first_model_has_it(monkeypatch):
+    first = [openvino("a"), openvino("a", reduced=True)]
+    rows = timed(monkeypatch, [*first, openvino("b", "bfloat16")], [8.0, 4.0, 2.0])
+    assert rows[-1].speedup == 2.0
+    rows = timed(monkeypatch, [first[0], openvino("b", "bfloat16")], [8.0, 2.0])
+    assert rows[-1].speedup == 4.0
+
+
+def test_what_runs_in_bfloat16_anyway_is_not_timed_a_second_time(monkeypatch):
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(kinds, "require", lambda *_: None)
+    for setting, expected in (("", ["OpenVINO", "OpenVINO, own precision"]), ("bfloat16", ["OpenVINO, bfloat16"])):
+        monkeypatch.setattr(artifact, "load", lambda folder, setting=setting: openvino("a", setting).exported)
+        assert [item.runtime for item in entries({"a": "a"})] == expected
 
 
 def test_a_quantized_model_whose_weights_stayed_float_is_no_int8():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from support.project import CLASSES, SIZE, make_project
 
 from ppcls_compress.cli import main
 from ppcls_compress.config.load import load_config
+from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import UserError
 from ppcls_compress.models import build
+from ppcls_compress.report.page import about
 from ppcls_compress.report.page.answers import Answers, ask
+from ppcls_compress.report.page.runs import Run
 
 measure = latency.measure
 
@@ -116,3 +120,10 @@ def test_answers_are_counted():
     np.testing.assert_array_equal(found.counts, [2, 2, 1, 0])
     assert np.isnan(found.per_class("new")[3])
     assert found.changed("old", "new").tolist() == [2, 4, 1]  # lost, neither, won
+
+
+def test_the_page_says_in_what_each_file_runs_and_how():
+    description = Description((3, SIZE, SIZE), format="onnx-openvino", setting="bfloat16")
+    record = {"version": 1, "steps": []}
+    run = Run("small", Path("small"), [Artifact(Path("small"), description, record, {})], record)
+    assert "<td>OpenVINO, bfloat16</td>" in about.exported(run, named=False).html()

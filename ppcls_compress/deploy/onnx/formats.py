@@ -76,6 +76,7 @@ _COMPARED = replace(_ONNXRUNTIME, integer_kernels=None)
 _ONE_BY_ONE = replace(_COMPARED, open=_open_one_by_one)
 _BFLOAT16 = Setting(
     BFLOAT16,
+    "bfloat16",
     _onnx_opener("openvino", "bf16"),
     "what is not in integers computes in bfloat16; others run it so with INFERENCE_PRECISION_HINT=bf16; processors "
     "without bfloat16 take float32",

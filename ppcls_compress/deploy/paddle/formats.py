@@ -34,16 +34,23 @@ def _paddle_opener(onednn: OneDNN) -> Opener:
 _SAFER = (
     Setting(
         "apart",
+        "products apart",
         _paddle_opener("apart"),
         'products are not fused with the sums after them (elsewhere config.delete_pass("matmul_add_act_fuse_pass"))',
     ),
     Setting(
         "fused",
+        "convolutions alone on oneDNN",
         _paddle_opener("fused"),
         "oneDNN computes convolutions and what it fuses with them alone (elsewhere "
         'config.delete_pass("onednn_placement_pass")), which is slower',
     ),
-    Setting("plain", _paddle_opener("off"), "runs without oneDNN (elsewhere config.disable_mkldnn()), which is slower"),
+    Setting(
+        "plain",
+        "without oneDNN",
+        _paddle_opener("off"),
+        "runs without oneDNN (elsewhere config.disable_mkldnn()), which is slower",
+    ),
 )
 
 

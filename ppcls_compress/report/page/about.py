@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from ppcls_compress.deploy import sessions
 from ppcls_compress.report.charts import grids, kinds
 from ppcls_compress.report.charts.drawing import Drawing
 from ppcls_compress.report.page.html import Beside, Folded, Part, Section, code, count, note, shape, table
@@ -62,6 +63,7 @@ def exported(run: Run, *, named: bool) -> Section:
         rows.append(
             [
                 escape(item.description.format),
+                escape(sessions.title(item)),
                 escape(str(parity.get("images", "not compared"))),
                 *("" if value is None else f"{value:.2%}" for value in (parity.get("agreement"), *accuracies)),
                 f"{parity['mean_difference']:.2g}" if "mean_difference" in parity else "",
@@ -69,7 +71,7 @@ def exported(run: Run, *, named: bool) -> Section:
                 f"{item.bytes / 1e6:.2f}",
             ]
         )
-    head = ("format", "compared on", "same answer", "right, trained", "right, exported", "logits differ by")
+    head = ("format", "runs in", "compared on", "same answer", "right, trained", "right, exported", "logits differ by")
     known = [(item.description.format, line) for item in run.exported for line in item.description.notes]
     told = "".join(f"<li><b>{escape(name)}</b>: {escape(line)}</li>" for name, line in known)
     title = f"Exported files: {run.name}" if named else "Exported files"
