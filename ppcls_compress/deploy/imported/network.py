@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ import onnx_ir as ir
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.deploy.imported import paddle_program
 from ppcls_compress.deploy.imported.source import KINDS, ONNX, Source
-from ppcls_compress.deploy.onnx import foreign
+from ppcls_compress.deploy.onnx import foreign, forms
 from ppcls_compress.deploy.onnx import graph as onnx_graph
 from ppcls_compress.deploy.onnx.files import LAYOUTS
 from ppcls_compress.deploy.onnx.layered import normalize_products
@@ -27,8 +27,9 @@ from ppcls_compress.errors import ConfigError, UserError, one_line
 from ppcls_compress.postprocess.base import NONE, OUTPUTS, SIGMOID, SOFTMAX
 
 _ENDINGS = {"Softmax": SOFTMAX, "Sigmoid": SIGMOID}
-_SAME, _ROUNDING = 1e-3, 1e-5
-"""How far a tidied graph's answers may be, of the largest: float32 in another order is a hundred times closer."""
+_SAME, _SAME_AS_HALF, _ROUNDING = 1e-3, 2e-2, 1e-5
+"""How far a tidied graph's answers may be, of the largest: float32 in another order is a hundred times closer; a file
+in half precision rounds each of its tensors to a thousandth or less."""
 _BY_ENDING = {SOFTMAX: "probabilities", SIGMOID: "label_probabilities", NONE: "logits"}
 
 
@@ -68,6 +69,29 @@ class FloatNetwork:
             return load_runtime(path, "onnxruntime", threads=len(os.sched_getaffinity(0))).run
 
 
+@dataclass(frozen=True)
+class _Trust:
+    """What is known of a file when its graph is compared with it.
+
+    Attributes:
+        path: of the file.
+        fixed_batch: whether its exporter wrote a batch size down, which is made free.
+        half: whether it computes in half precision, and its graph here in float32.
+    """
+
+    path: Path
+    fixed_batch: bool = False
+    half: bool = False
+
+
+class _Read(NamedTuple):
+    """An `onnx.ModelProto` in the common form, and what the file itself answers."""
+
+    proto: Any
+    answer: np.ndarray
+    trust: _Trust
+
+
 def open_network(
     source: Source, images: np.ndarray, *, gives: str | None = None, output_name: str | None = None
 ) -> FloatNetwork:
@@ -86,7 +110,10 @@ def open_network(
     require(LAYOUTS["ort"], "onnx")
     with quiet(), tempfile.TemporaryDirectory(prefix="ppcls_compress_") as folder:
         read = _from_onnx if source.kind == ONNX else _from_program
-        proto, answer = read(source, images, output_name, Path(folder))
+        proto, answer, trust = read(source, images, output_name, Path(folder))
+        if answer.ndim > 2 and answer[0].size == answer.shape[1]:
+            answer = answer.reshape(len(answer), -1)
+            forms.flatten_answer(proto.graph, answer.shape[1])
         target = Path(folder, "model.onnx")
         target.write_bytes(proto.SerializeToString())
         model = onnx_graph.load(target)
@@ -97,26 +124,26 @@ def open_network(
             folded = simplify(model)
         except Exception as error:  # what a file of another tool makes of the passes is not foreseen
             raise UserError(f"{source.path}: cannot be tidied: {one_line(str(error), 200)}") from error
-        _check_same(model, images, answer, source.path, Path(folder, "tidied.onnx"))
+        _check_same(model, images, answer, trust, Path(folder, "tidied.onnx"))
         ending = _take_ending(model, gives)
     shape, output = tuple(images.shape[1:]), gives or _BY_ENDING[ending]
     return FloatNetwork(source, model, folded, shape, answer.shape[1], output, untidied)
 
 
-def _from_onnx(source: Source, images: np.ndarray, name: str | None, folder: Path) -> tuple[Any, np.ndarray]:
+def _from_onnx(source: Source, images: np.ndarray, name: str | None, folder: Path) -> _Read:
     original = foreign.read(source.path)
     found = foreign.common_form(original, source.path, name, in_rows=True)
     foreign.sized(found, images.shape[1:], source.path)
-    return found, _original_answer(original, found, images, source.path)
+    answer = _original_answer(original, found.graph.output[0].name, images, source.path)
+    return _Read(found, answer, _Trust(source.path, foreign.has_fixed_batch(original), forms.is_half(original.graph)))
 
 
-def _original_answer(original: Any, found: Any, images: np.ndarray, path: Path) -> np.ndarray:
-    """What the file answers as it came, in batches of the size that stands in it."""
+def _original_answer(original: Any, name: str, images: np.ndarray, path: Path) -> np.ndarray:
+    """What the file answers as it came, in batches of the size that stands in it, of images as it takes them."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    name = found.graph.output[0].name
     try:
         session = onnxruntime.InferenceSession(
             original.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -124,24 +151,34 @@ def _original_answer(original: Any, found: Any, images: np.ndarray, path: Path) 
         taken = session.get_inputs()[0]
         size = taken.shape[0] if isinstance(taken.shape[0], int) else len(images)
         repeated = np.concatenate([images, np.repeat(images[-1:], -len(images) % size, axis=0)])
-        repeated = repeated.reshape(len(repeated), -1) if len(taken.shape) == 2 else repeated
+        repeated = _as_taken(repeated, taken)
         parts = [
             session.run([name], {taken.name: repeated[start : start + size]})[0]
             for start in range(0, len(repeated), size)
         ]
     except Exception as error:  # of the runtime's own kinds, which have no common one
         raise UserError(f"{path}: ONNX Runtime does not run it: {one_line(str(error), 200)}") from error
-    return np.concatenate(parts)[: len(images)]
+    answer = np.concatenate(parts)[: len(images)]
+    return answer.astype(np.float32) if answer.dtype == np.float16 else answer
 
 
-def _from_program(source: Source, images: np.ndarray, name: str | None, folder: Path) -> tuple[Any, np.ndarray]:
+def _as_taken(images: np.ndarray, taken: Any) -> np.ndarray:
+    """Images [N, C, H, W] in the layout and of the type of a session's input."""
+    if len(taken.shape) == 2:
+        images = images.reshape(len(images), -1)
+    elif foreign.takes_channels_last(taken.shape[1:], images.shape[1:]):
+        images = forms.turned(images)
+    return images.astype(np.float16) if taken.type == "tensor(float16)" else images
+
+
+def _from_program(source: Source, images: np.ndarray, name: str | None, folder: Path) -> _Read:
     def prepared(written: Any) -> tuple[Any, int]:
         found = foreign.common_form(written, source.path, name)
         foreign.sized(found, images.shape[1:], source.path)
         names = [value.name for value in written.graph.output]
         return found, names.index(found.graph.output[0].name)
 
-    return paddle_program.to_onnx(source, images, prepared, folder)
+    return _Read(*paddle_program.to_onnx(source, images, prepared, folder), _Trust(source.path))
 
 
 def _check_answer(answer: np.ndarray, count: int, path: Path) -> None:
@@ -154,21 +191,20 @@ def _check_answer(answer: np.ndarray, count: int, path: Path) -> None:
         raise UserError(f"{path}: its answer to the first images is not finite; its weights are broken")
 
 
-def _check_same(model: ir.Model, images: np.ndarray, answer: np.ndarray, path: Path, target: Path) -> None:
+def _check_same(model: ir.Model, images: np.ndarray, answer: np.ndarray, trust: _Trust, target: Path) -> None:
     """The tidied graph answers as the model, with a batch size of its own."""
     target.write_bytes(onnx_graph.to_proto(onnx_graph.copied(model)).SerializeToString())
+    bound = (_SAME_AS_HALF if trust.half else _SAME) * np.abs(answer).max() + _ROUNDING
     try:
         found = load_runtime(target, "onnxruntime", threads=1).run(images)
     except Exception as error:  # of the runtime's own kinds, which have no common one
-        reason = f"does not run: {one_line(str(error), 200)}"
+        reason = f"does not run: {one_line(str(error).replace(str(target), target.name), 200)}"
     else:
-        if found.shape == answer.shape and np.abs(found - answer).max() <= _SAME * np.abs(answer).max() + _ROUNDING:
+        if found.shape == answer.shape and np.abs(found - answer).max() <= bound:
             return
         reason = f"answers otherwise, {list(found.shape)}" if found.shape != answer.shape else "answers otherwise"
-    raise UserError(
-        f"{path}: the graph made of {KINDS[path.suffix.lower()]} {reason}; if its batch size is fixed, export it with "
-        "a free one"
-    )
+    helps = "; its batch size is fixed: export it with a free one" if trust.fixed_batch else ""
+    raise UserError(f"{trust.path}: the graph made of {KINDS[trust.path.suffix.lower()]} {reason}{helps}")
 
 
 def _take_ending(model: ir.Model, gives: str | None) -> str:

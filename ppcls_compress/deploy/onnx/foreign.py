@@ -14,6 +14,7 @@ import onnx.version_converter
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from ppcls_compress.deploy.onnx import forms
 from ppcls_compress.deploy.onnx.convert.normal import normalize
 from ppcls_compress.deploy.onnx.files import LARGEST
 from ppcls_compress.deploy.onnx.graph import OPSET
@@ -45,7 +46,7 @@ def read(path: Path) -> Any:
 def _load_external(model: Any, path: Path) -> None:
     """Read the tensors that lie in files of their own, none of them outside the folder of the model."""
     folder, total = path.parent.resolve(), 0
-    for tensor in _tensors(model.graph):
+    for tensor in forms.tensors(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         facts = {entry.key: entry.value for entry in tensor.external_data}
@@ -71,19 +72,8 @@ def _load_external(model: Any, path: Path) -> None:
         del tensor.external_data[:]
 
 
-def _tensors(graph: Any) -> list[Any]:
-    """Constants of a graph, those of nodes and of the graphs in them too."""
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            found += [attribute.t] if attribute.HasField("t") else list(attribute.tensors)
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                found += _tensors(inner)
-    return found
-
-
 def common_form(model: Any, path: Path, output: str | None = None, *, in_rows: bool = False) -> Any:
-    """A copy with one image in and one answer out, a free batch size, and a known operator set.
+    """A copy with one image in and one answer out, a free batch size, a known operator set, and float32 for float16.
 
     Args:
         model: that `read` gave.
@@ -102,6 +92,8 @@ def common_form(model: Any, path: Path, output: str | None = None, *, in_rows: b
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise UserError(f"{path}: takes {len(inputs)} inputs ({names}); a model of one image is needed")
+    if forms.is_half(graph):
+        forms.widen(found)
     _check_input(inputs[0], path, (2, 4) if in_rows else (4,))
     answer = _answer(graph, path, output)
     del graph.output[:]
@@ -158,7 +150,7 @@ def _known_operators(model: Any, path: Path) -> Any:
 def _free_batch(model: Any) -> None:
     """A batch size that the exporter wrote down becomes free, in the shapes that reshaping is to as well."""
     graph = model.graph
-    image = next(value for value in graph.input if value.name not in {tensor.name for tensor in graph.initializer})
+    image = _image(graph)
     fixed = image.type.tensor_type.shape.dim[0].dim_value
     for value in (image, *graph.output):
         if value.type.tensor_type.HasField("shape") and value.type.tensor_type.shape.dim:
@@ -183,44 +175,59 @@ def _free_batch(model: Any) -> None:
             tensor.CopyFrom(numpy_helper.from_array(freed, tensor.name))
 
 
+def has_fixed_batch(model: Any) -> bool:
+    """Whether the batch size stands in a model of one input."""
+    return _image(model.graph).type.tensor_type.shape.dim[0].dim_value > 0
+
+
 def sized(model: Any, image_shape: Sequence[int], path: Path) -> None:
-    """Write down the size of an image, in place; one whose values are taken in a row is flattened first.
+    """Write down the size of an image, in place; one that is taken in a row, or channels last, is brought there first.
 
     Raises:
         UserError: the model takes another one.
     """
-    (image,) = (
-        value for value in model.graph.input if value.name not in {tensor.name for tensor in model.graph.initializer}
-    )
-    if len(dimensions(image)) == 2:
-        _flatten_first(model.graph, image, image_shape, path)
-        (image,) = model.graph.input
-    taken = dimensions(image)[1:]
-    if any(size not in (0, given) for size, given in zip(taken, image_shape, strict=True)):
+    image = _image(model.graph)
+    taken = tuple(dimensions(image)[1:])
+    if len(taken) == 1:
+        _check_row(taken[0], image_shape, path)
+        forms.flatten_images(model.graph, image)
+    elif takes_channels_last(taken, image_shape):
+        forms.turn_images(model.graph, image)
+    elif not _fits(taken, image_shape):
         shown = ", ".join(str(size or "?") for size in taken)
         raise UserError(
             f"{path}: takes images [{shown}], its preprocessing gives {list(image_shape)}: another channel count, size "
             "or layout; name the right one with --preprocess or -c"
         )
-    for dim, size in zip(image.type.tensor_type.shape.dim[1:], image_shape, strict=True):
+    for dim, size in zip(_image(model.graph).type.tensor_type.shape.dim[1:], image_shape, strict=True):
         dim.ClearField("dim_param")
         dim.dim_value = size
     _check_tensors(model, path)
 
 
-def _flatten_first(graph: Any, rows: Any, image_shape: Sequence[int], path: Path) -> None:
-    """Let an image be the input of a graph that takes rows of values, the only one left."""
-    (taken,), count = dimensions(rows)[1:], math.prod(image_shape)
+def takes_channels_last(taken: Sequence[Any], image_shape: Sequence[int]) -> bool:
+    """Whether a model that takes [N, *taken] can only take images (C, H, W) as [N, H, W, C]."""
+    channels, *sizes = image_shape
+    return len(taken) == len(image_shape) and not _fits(taken, image_shape) and _fits(taken, (*sizes, channels))
+
+
+def _fits(taken: Sequence[Any], given: Sequence[int]) -> bool:
+    return all(size == other for size, other in zip(taken, given, strict=True) if isinstance(size, int) and size)
+
+
+def _image(graph: Any) -> Any:
+    constants = {tensor.name for tensor in graph.initializer}
+    (image,) = (value for value in graph.input if value.name not in constants)
+    return image
+
+
+def _check_row(taken: int, image_shape: Sequence[int], path: Path) -> None:
+    count = math.prod(image_shape)
     if taken not in (0, count):
         raise UserError(
             f"{path}: takes {taken} values in a row, its preprocessing gives {list(image_shape)}, which are {count}; "
             "name the right one with --preprocess or -c"
         )
-    name = f"{rows.name}_image"
-    image = onnx.helper.make_tensor_value_info(name, _FLOAT, [None, None, None, None])
-    del graph.input[:]
-    graph.input.append(image)
-    graph.node.insert(0, onnx.helper.make_node("Flatten", [name], [rows.name], axis=1))
 
 
 def _check_tensors(model: Any, path: Path) -> None:

@@ -98,9 +98,9 @@ def test_weights_elsewhere_are_not_read(tmp_path, facts, expected):
         ([("photo)", "photo, float[1, 4] more)"), ("Softmax <axis = 1> (g)", "Add (g, more)")], "takes 2 inputs"),
         ([("float[1, 3, 16, 16]", "float[1, 3, 768]")], r"takes float \[1, 3, 768\]; float images"),
         ([("float[1, 3, 16, 16]", "float[1, 64]")], r"takes 64 values in a row, its preprocessing gives \[3, 16, 16\]"),
-        ([("float[1, 3, 16, 16]", "float16[1, 3, 16, 16]")], "takes float16"),
+        ([("float[1, 3, 16, 16]", "double[1, 3, 16, 16]")], "takes double"),
         ([("scores) {", "scores, float[1, 8, 1, 1] e) {")], r"gives 2 outputs \(scores, e\); name the one"),
-        ([("float[1, 4] scores", "float[1, 8, 1, 1] e")], "class scores, attributes or features"),
+        ([("float[1, 4] scores", "float[1, 8, 8, 8] d")], "class scores, attributes or features"),
         ([("3, 16, 16", "3, 32, 32")], r"takes images \[3, 32, 32\], its preprocessing gives \[3, 16, 16\]"),
         ([("b = Relu (a)", "b = Relu (a)  huge = ConstantOfShape (far)")], "has 10,000,000,000,000 elements"),
     ],
@@ -119,3 +119,82 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(UserError, match="not an ONNX model|not a sound ONNX model"):
         reader.read(tmp_path / "model.onnx")
+
+
+def channels_last(text):
+    """The model for images [N, H, W, C], as exporters of TensorFlow write it."""
+    turned = text.replace("float[1, 3, 16, 16] photo", "float[1, 16, 16, 3] photo")
+    return turned.replace("a = Conv", "p = Transpose <perm = [0, 3, 1, 2]> (photo)  a = Conv").replace(
+        "(photo, stem", "(p, stem"
+    )
+
+
+def as_half(proto):
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
+    return proto
+
+
+def logits_of(folder, images=IMAGES):
+    found = network.open_network(source.find(folder), images)
+    return found, found.runner()(images)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    written(folder, foreign.model())
+    return logits_of(folder)[1]
+
+
+def test_images_with_their_channels_last_are_turned_and_no_turning_is_left(tmp_path, expected):
+    proto = foreign.model()
+    again = onnx.parser.parse_model(channels_last(foreign.TEXT))
+    again.graph.initializer.extend(proto.graph.initializer)
+    written(tmp_path, again)
+    found, logits = logits_of(tmp_path)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    assert found.image_shape == (3, 16, 16)
+    assert "Transpose" not in {node.op_type for node in found.graph.graph}
+
+
+def test_what_is_computed_before_images_are_turned_still_is(tmp_path):
+    text = """<ir_version: 8, opset_import: ["" : 17]> net (float[n, 16, 16, 3] x) => (float[n, 4] y) {
+        a = Mul (x, k)  b = Transpose <perm = [0, 3, 1, 2]> (a)  c = Flatten (b)  y = MatMul (c, w)
+    }"""
+    proto = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    scale, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((3,), (768, 4)))
+    proto.graph.initializer.extend(
+        [onnx.numpy_helper.from_array(scale, "k"), onnx.numpy_helper.from_array(weight, "w")]
+    )
+    written(tmp_path, proto)
+    scaled = IMAGES * scale[:, None, None]
+    np.testing.assert_allclose(logits_of(tmp_path)[1], scaled.reshape(3, -1) @ weight, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [
+            ("a = Conv", "h = Cast <to = 10> (photo)  a = Conv"),
+            ("(photo, stem", "(h, stem"),
+            ("scores = Softmax <axis = 1> (g)", "s = Softmax <axis = 1> (g)  scores = Cast <to = 1> (s)"),
+        ],
+        [("float[1, 3, 16, 16]", "float16[1, 3, 16, 16]"), ("float[1, 4]", "float16[1, 4]")],
+    ],
+)
+def test_a_model_in_half_precision_is_read_in_float(tmp_path, changes, expected):
+    written(tmp_path, as_half(foreign.model(*changes)))
+    found, logits = logits_of(tmp_path)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=5e-3 * np.abs(expected).max())
+    assert "Cast" not in {node.op_type for node in found.graph.graph}
+
+
+def test_one_number_for_each_class_that_pooling_gives_is_flattened(tmp_path):
+    written(tmp_path, foreign.model(("float[1, 4] scores", "float[1, 8, 1, 1] e")))
+    found, answers = logits_of(tmp_path)
+    assert found.classes == 8
+    assert answers.shape == (3, 8)
