@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 BINS = 2048
-# Enough for a percentile of 99.99 with about a hundred values above it, and a hundredth of the time that a whole
-# activation of a large network takes.
-SAMPLES = 1_000_000
+# Enough for a percentile of 99.99 with some twenty values above it in each batch, and a tenth of the time that the
+# network itself takes.
+SAMPLES = 2**18
 _CANDIDATES = 200
 
 
@@ -43,14 +43,13 @@ class Histogram:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Histogram:
-        """Histogram of an array of finite values; a large one is thinned out evenly."""
+        """Histogram of an array of finite values, float32; a large one is thinned out evenly."""
         flat = values.reshape(-1)
         lowest, highest = float(flat.min()), float(flat.max())
         largest = max(-lowest, highest)
         # Powers of two as upper edges: two histograms then merge by adding neighbouring bins, exactly.
         top = float(2.0 ** np.ceil(np.log2(largest))) if largest > 0 else 0.0
-        few = thinned(flat, SAMPLES)
-        above, below = (counted(part, BINS, top) for part in (few[few >= 0], -few[few < 0]))
+        below, above = _counted_by_sign(thinned(flat, SAMPLES), top)
         return cls(above + below, below, top, lowest, highest)
 
     @classmethod
@@ -120,6 +119,23 @@ def thinned(values: np.ndarray, count: int) -> np.ndarray:
     """About `count` of the values, from all over the array, or all of fewer, [n]."""
     # An odd stride does not fall in step with rows whose length is a power of two.
     return values.reshape(-1)[:: values.size // count | 1]
+
+
+def _counted_by_sign(values: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of |x| from 0 to `top`, of values below zero and of the others, float64 [BINS] each.
+
+    Args:
+        values: float32.
+        top: a power of two, or 0.
+    """
+    # Both are powers of two, so that single precision, which is several times as fast, is exact.
+    places = values * np.float32(min(BINS / (top or 1.0), 2.0**127))
+    np.trunc(places, out=places)
+    places -= values < 0  # or the first bin on either side would be one
+    places += BINS
+    np.clip(places, 0, 2 * BINS - 1, out=places)
+    both = np.bincount(places.astype(np.int64), minlength=2 * BINS).astype(np.float64)
+    return both[BINS - 1 :: -1], both[BINS:]
 
 
 def counted(magnitudes: np.ndarray, bins: int, top: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from ppcls_compress.slim.options import QuantOptions
 from ppcls_compress.slim.quant.quantizers import activations, fake_quant, learned, pact, weights
-from ppcls_compress.slim.quant.quantizers.histogram import Histogram
+from ppcls_compress.slim.quant.quantizers.histogram import BINS, Histogram
 
 BITS = (2, 4, 8)
 RNG = np.random.default_rng(7)
@@ -352,6 +352,26 @@ class TestHistogram:
         whole = Histogram.of(np.concatenate(parts))
         np.testing.assert_array_equal(merged.counts, whole.counts)
         assert (merged.top, merged.largest, merged.negative) == (whole.top, whole.largest, True)
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            RNG.normal(size=(64, 3, 9)),
+            [-2, 2, -1, 0, -0.0, 1e-9, -1e-9, 1.999],
+            RNG.integers(-4, 5, 5000),
+            -np.abs(RNG.normal(size=99)),
+            [1e-44, -1e-44, 0],
+            [0, 0],
+        ],
+    )
+    def test_values_of_either_sign_are_counted_by_magnitude(self, values):
+        values = np.asarray(values, "float32")
+        found, flat = Histogram.of(values), values.reshape(-1)
+        if found.top > 1e-35:
+            edges = np.linspace(0, found.top, BINS + 1) if found.top else np.linspace(0, 1, BINS + 1)
+            np.testing.assert_array_equal(found.below, np.histogram(-flat[flat < 0], edges)[0])
+            np.testing.assert_array_equal(found.counts - found.below, np.histogram(flat[flat >= 0], edges)[0])
+        assert (found.counts.sum(), found.below.sum()) == (flat.size, (flat < 0).sum())
 
     def test_percentile(self):
         values = np.abs(RNG.normal(size=200_000)).astype("float32")
