@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,7 @@ import paddle
 from ppcls_compress.deploy.kinds import Shared
 from ppcls_compress.deploy.onnx import (
     convert,
+    graph,
     layers,
     place_learned,
     place_openvino,
@@ -20,7 +22,6 @@ from ppcls_compress.deploy.onnx import (
     ranges,
     targets,
 )
-from ppcls_compress.deploy.onnx.graph import copied as copied_graph
 from ppcls_compress.deploy.onnx.graph import insert_after, sweep
 from ppcls_compress.deploy.onnx.simplify import simplify
 from ppcls_compress.deploy.onnx.weights import Folded
@@ -57,7 +58,7 @@ def build(
         with step(f"placing what {layout} rounds"):
             return laid_out(network, matched, layout, images, ending=ending, learned=quant.is_placed(model))
     with step("converting to ONNX"):
-        network = copied_graph(_float(model, image_shape, shared).network)
+        network = graph.copied(_float(model, image_shape, shared).network)
     built = finished(Built(network), ending)
     return replace(built, notes=targets.keep(network, layout))
 
@@ -88,6 +89,18 @@ def laid_out(
     notes = [*matched.notes, *(_PLACE_LEARNED if learned else _PLACE)[layout](network, matched.nodes, images)]
     built = finished(Built(network, list(dict.fromkeys(item.name for item in matched.nodes))), ending)
     return replace(built, notes=[*notes, *targets.keep(network, layout)])
+
+
+def write(built: Built, path: Path, *, layout: str, output: str) -> None:
+    """Write a graph that is laid out.
+
+    Args:
+        path: of the file.
+        layout: a name in `files.LAYOUTS`.
+        output: what the graph gives, a name in `postprocess.base.OUTPUTS`.
+    """
+    brief = bool(built.quantized) and not targets.is_elsewhere(layout)  # whose tools tell of tensors by their names
+    graph.save(built.model, path, {"layout": layout, "output": output}, brief=brief)
 
 
 def finished(built: Built, ending: str) -> Built:
@@ -139,7 +152,7 @@ def _quantized(
     anew = [name for name, grid in grids.items() if grid.input is not None and grid.input.limit is None]
     observed = ranges.input_magnitudes(model, anew, images)
     found = _float(model, image_shape, shared)
-    network = copied_graph(found.network)
+    network = graph.copied(found.network)
     return network, layers.match(network, found.folded, found.layers, grids, observed, place_learned.grid_before)
 
 
@@ -220,10 +233,10 @@ _PLACE_LEARNED: Mapping[str, _Place] = {
 }
 
 
-def _append(graph: ir.Graph, ending: str) -> None:
+def _append(whole: ir.Graph, ending: str) -> None:
     """Turn the logits into probabilities."""
-    logits = graph.outputs[0]
+    logits = whole.outputs[0]
     operator, attributes = ("Softmax", {"axis": -1}) if ending == SOFTMAX else ("Sigmoid", {})
     scores = insert_after(logits, operator, [logits], "scores", **attributes)
     scores.type, scores.shape = logits.type, logits.shape
-    graph.outputs[0] = scores
+    whole.outputs[0] = scores

@@ -61,7 +61,7 @@ class Calibrated:
             network = graph.copied(self.model)
             matched = layers.match(network, self.folded, self.names, self.grids, {})
             found = build.laid_out(network, matched, layout, images, ending=OUTPUTS[output])
-            graph.save(found.model, folder / MODEL, {"layout": layout, "output": output})
+            build.write(found, folder / MODEL, layout=layout, output=output)
         return Written(found.quantized, [*self.notes, *found.notes])
 
 

@@ -56,7 +56,7 @@ def export(
     if layout not in LAYOUTS:
         raise UserError(unknown("ONNX layout", layout, LAYOUTS))
     require(LAYOUTS[layout], EXTRAS[layout])
-    from ppcls_compress.deploy.onnx import build, graph  # which need those packages
+    from ppcls_compress.deploy.onnx import build  # which needs those packages
 
     images = None if calibration is None else list(calibration)
     path = Path(out_dir) / MODEL
@@ -64,5 +64,5 @@ def export(
         found = build.build(
             quant.native(model), image_shape, layout, images, ending=OUTPUTS[output], shared=shared or Shared()
         )
-        graph.save(found.model, path, {"layout": layout, "output": output})
+        build.write(found, path, layout=layout, output=output)
     return Exported(path=path, quantized=found.quantized, notes=found.notes)

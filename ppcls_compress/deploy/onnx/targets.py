@@ -34,6 +34,11 @@ _TARGETS: Mapping[str, Target] = {
 }
 
 
+def is_elsewhere(layout: str) -> bool:
+    """Whether a layout is for a target that does not run here."""
+    return layout in _TARGETS
+
+
 def keep(model: ir.Model, layout: str) -> list[str]:
     """Make a finished graph what the target of its layout takes, in place.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,32 @@ def test_written_and_read_again(tmp_path):
     assert (images.name, [str(size) for size in images.shape]) == ("x", ["n", "2"])
     written = onnx.load(tmp_path / "model.onnx")
     assert {item.key: item.value for item in written.metadata_props} == {"layout": "ort"}
+
+
+def test_brief_names_are_short_and_the_ends_keep_theirs(tmp_path):
+    body = "first_long = Add(x, weight_long)  second_long = Relu(first_long)  y = Add(second_long, a)"
+    arrays = {"weight_long": np.array([1, 2], np.float32), "a": np.array([3, 4], np.float32)}
+    model = parse(body, **SIDES, **arrays)
+    graphs.save(model, tmp_path / "model.onnx", brief=True)
+    written = onnx.load(tmp_path / "model.onnx").graph
+    names = {name for node in written.node for name in (*node.input, *node.output)}
+    assert (names, {node.name for node in written.node}) == ({"x", "y", *"abcd"}, {""})
+    images = np.array([[-5, 1]], np.float32)
+    np.testing.assert_array_equal(run(graphs.load(tmp_path / "model.onnx"), images), [[3, 7]])
+
+
+def test_brief_names_reach_into_inner_graphs(tmp_path):
+    then, other = (f"() => (float[n, 2] inner_long) {{ inner_long = {op}(outer_long) }}" for op in ("Neg", "Abs"))
+    body = f"outer_long = Relu(x)  y = If <then_branch = g {then}, else_branch = h {other}> (yes)"
+    model = parse(body, **SIDES, yes=np.array(True))
+    graphs.save(model, tmp_path / "model.onnx", brief=True)
+    np.testing.assert_array_equal(run(graphs.load(tmp_path / "model.onnx"), np.array([[-1, 2]], np.float32)), [[0, -2]])
+    assert b"long" not in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_there_are_short_names_enough_and_none_twice():
+    names = list(itertools.islice(graphs._short_names(), 5000))
+    assert (names[:2], names[52], len(set(names))) == (["a", "b"], "aa", 5000)
 
 
 def test_nothing_of_the_passes_is_written():
