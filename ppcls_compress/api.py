@@ -37,6 +37,7 @@ from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import Inputs, specs
 from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.quant import analysis, convert, quant_layers
+from ppcls_compress.slim.strays import refuse_strays
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 """Batches of what a network takes, tensors or arrays, labels behind them or not: a `paddle.io.DataLoader`, a list, a
@@ -74,7 +75,8 @@ def compress(
 
     Raises:
         ConfigError: a key or value of `slim`; the message names it.
-        UserError: nothing can be pruned or quantized, or what an option needs is not given.
+        UserError: nothing can be pruned or quantized, what an option needs is not given, or weights that the forward
+            pass reads are no part of the network, as those of layers in a plain list.
 
     Examples:
         >>> import ppcls_compress as pc
@@ -94,7 +96,11 @@ def compress(
         latency=lambda network: _milliseconds(network, inputs),
         train=train,
     )
+    refuse_strays(_layer(net), example)
     small, record = recipe.compress(_layer(net), options, example, record=record, context=context)
+    refuse_strays(
+        small, example
+    )  # calibration may have been the first forward pass, and some networks make layers then
     return small, json.loads(json.dumps(record))  # the same whether it was saved meanwhile or not
 
 

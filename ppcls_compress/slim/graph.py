@@ -89,6 +89,7 @@ class Graph:
         tensors: structured name -> the live tensor.
         outputs: value ids of what `forward` returns.
         calls: those of all sublayers, an inner one before the one around it.
+        strays: trainable parameters that are read and that no state dict of the network has.
     """
 
     ops: list[Op]
@@ -98,6 +99,7 @@ class Graph:
     tensors: dict[str, paddle.Tensor] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    strays: list[paddle.Tensor] = field(default_factory=list)
 
     def ints(self, value: str) -> list[int] | None:
         """The integers a value holds when the program has them as a constant, else None."""
@@ -319,6 +321,8 @@ def _attach(graph: Graph, model: nn.Layer, parameters: tuple[list, list]) -> Non
         if value is not None:
             graph.parameters[value] = name
             graph.tensors[name] = tensor
+    left = (tensor for tensor in parameters[0] if id(tensor) in values)
+    graph.strays.extend(tensor for tensor in left if getattr(tensor, "trainable", False))
 
 
 def _read(program: object, owners: list[str]) -> Graph:
