@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support import forking
+from support.seeding import seed
 from support.skips import grouped
 
 from ppcls_compress.deploy import fresh
@@ -31,6 +32,16 @@ def pytest_collection_finish():
     """What the tests are made of stays to the end; the garbage collector need not look through it each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    seed(f"{fixturedef.baseid}::{fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    seed(item.nodeid)
 
 
 @pytest.fixture(scope="session", autouse=True)
