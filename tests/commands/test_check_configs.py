@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+from support.processes import PATIENCE
 from support.project import make_project
 
 from ppcls_compress import __version__, cli
@@ -166,13 +167,13 @@ def test_numbers_that_cannot_be_are_refused(tmp_path, capsys, given, found):
     assert (code, out, err) == (2, [], [f"error: {found}"])
 
 
-def _ended(rehearsed, timeout=60):
+def _ended(rehearsed, timeout=PATIENCE):
     (outcome,) = many.outcomes(["a.yaml"], [], workers=1, timeout=timeout, check=rehearsed)
     return outcome
 
 
 def test_an_answer_longer_than_a_pipe_holds_is_read():
-    outcome = _ended(lambda file, overrides: "x" * 300_000, timeout=30)
+    outcome = _ended(lambda file, overrides: "x" * 300_000)
     assert (outcome.status, len(outcome.reason)) == ("ok", 300_000)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.commands import call
+from support.processes import PATIENCE
 from support.project import make_project
 
 from ppcls_compress import io
@@ -125,7 +126,7 @@ def test_a_signal_to_the_group_saves_within_the_epoch_and_the_run_goes_on_to_the
     config = make_project(tmp_path)
     slow = [
         f"DataLoader.Train.loader.num_workers={workers}",
-        "Global.epochs=60",
+        "Global.epochs=9999",  # so that it never ends by itself
         "DataLoader.Train.sampler.batch_size=1",
     ]
     slow += [
@@ -146,7 +147,7 @@ def test_a_signal_to_the_group_saves_within_the_epoch_and_the_run_goes_on_to_the
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGTERM)
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopping: latest is saved after" in told
     progress = io.read_state(f"{latest}.pdstates")["progress"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from ppcls_compress.commands import dry_run  # noqa: F401  Paddle is loaded before processes fork
 from ppcls_compress.commands.many import outcomes, read
@@ -28,7 +29,7 @@ def bad(files, **options):
 
 
 def test_each_is_read():
-    assert bad(sorted(ROOT.rglob("*.yaml")), timeout=60, check=read) == {}
+    assert bad(sorted(ROOT.rglob("*.yaml")), timeout=PATIENCE, check=read) == {}
 
 
 @pytest.mark.slow

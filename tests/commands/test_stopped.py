@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support.processes import runs
+from support.processes import PATIENCE, happens, runs
 from support.project import make_project
 
 EXPORT = """
@@ -23,13 +22,6 @@ sys.exit(cli.main(sys.argv[1:]))
 COMPARING = "import os, pathlib, time; pathlib.Path({told!r}).write_text(str(os.getpid())); time.sleep(600)"
 
 
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def comparing(tmp_path):
     """An export whose comparison takes long, and the process that compares."""
@@ -42,7 +34,7 @@ def comparing(tmp_path):
     command = [sys.executable, "-c", EXPORT, *words, "--synthetic-calibration"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
-            wait_for(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(), 120)
+            assert happens(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text())
             assert list(tmp_path.glob("temporary/*/images.npy"))
             yield process, Path("/proc", (tmp_path / "told").read_text(), "stat")
         finally:
@@ -52,18 +44,18 @@ def comparing(tmp_path):
 def test_a_stopped_export_says_so_and_leaves_nothing(comparing, tmp_path):
     process, child = comparing
     process.terminate()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert told.splitlines()[-1] == "stopped"
     assert process.returncode == 128 + signal.SIGTERM
     assert not list((tmp_path / "temporary").iterdir())
     assert not (tmp_path / "inference").exists()
-    wait_for(lambda: not runs(child), 30)
+    assert happens(lambda: not runs(child))
 
 
 def test_what_a_killed_export_started_ends_and_cleans_up(comparing, tmp_path):
     process, child = comparing
     process.kill()
-    wait_for(lambda: not runs(child), 30)
+    assert happens(lambda: not runs(child))
     assert not list((tmp_path / "temporary").iterdir())
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from support.processes import PATIENCE
 
 from ppcls_compress.data import build_loader, synthetic_loader
 from ppcls_compress.data.options import LoaderConfig
@@ -298,7 +299,7 @@ except UserError as error:
 
 @pytest.mark.slow
 def test_the_death_of_a_worker_is_told_in_one_line(images):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(images)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(images)], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert "told: a data worker process died" in done.stderr
     assert "Traceback" not in done.stderr

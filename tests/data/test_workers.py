@@ -2,7 +2,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle.io.dataloader import dataloader_iter
+from support.processes import happens, runs
 
 from ppcls_compress.data import workers
 from ppcls_compress.data.options import WorkerOptions
@@ -18,7 +18,12 @@ from ppcls_compress.errors import UserError
 
 class Worker:
     def __init__(self, exitcode):
-        self.exitcode, self.killed = exitcode, False
+        self._exitcode, self.looks, self.killed = exitcode, 0, False
+
+    @property
+    def exitcode(self):
+        self.looks += 1
+        return self._exitcode
 
     def kill(self):
         self.killed = True
@@ -41,7 +46,9 @@ def watched(*exitcodes):
     died, over = threading.Event(), threading.Event()
     watch = threading.Thread(target=workers._watch, args=(batches, died, over))
     watch.start()
-    watch.join(0.1)
+    if any(exitcodes):
+        watch.join()
+    assert happens(lambda: all(worker.looks for worker in batches._workers) or ended)
     over.set()
     watch.join()
     assert bool(ended) is died.is_set()
@@ -121,18 +128,11 @@ def test_a_reader_that_is_killed_leaves_no_shared_memory():
     reader = multiprocessing.get_context("fork").Process(target=read_one_batch, args=(theirs,))
     reader.start()
     pids = told.recv()
-    assert within_a_minute(lambda: segments_of(pids))
+    assert happens(lambda: segments_of(pids))
     os.kill(reader.pid, signal.SIGKILL)
     reader.join()
-    assert within_a_minute(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
-    assert within_a_minute(lambda: not segments_of(pids))
-
-
-def within_a_minute(happens):
-    end = time.monotonic() + 60
-    while not happens() and time.monotonic() < end:
-        time.sleep(0.05)
-    return happens()
+    assert happens(lambda: not any(runs(Path(f"/proc/{pid}/stat")) for pid in pids))
+    assert happens(lambda: not segments_of(pids))
 
 
 @needs_shared_memory
@@ -142,7 +142,7 @@ def test_workers_leave_no_shared_memory(killed):
     kept = next(batches)
     children = multiprocessing.active_children()
     pids = [process.pid for process in children]
-    assert within_a_minute(lambda: segments_of(pids))
+    assert happens(lambda: segments_of(pids))
     if killed:
         children[0].kill()
         os.waitid(os.P_PID, children[0].pid, os.WEXITED | os.WNOWAIT)

@@ -1,11 +1,11 @@
-import time
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from support.exporting import export
-from support.processes import runs
+from support.processes import PATIENCE, happens, runs
 
 from ppcls_compress.deploy import artifact, compare, fresh, verify
 from ppcls_compress.deploy.formats import FORMATS
@@ -203,18 +203,22 @@ def test_crash_and_hang_are_told(tmp_path, monkeypatch):
 def test_a_process_that_hangs_ends_with_what_it_started(tmp_path, monkeypatch):
     (tmp_path / "hanging.py").write_text(
         "import pathlib, subprocess, sys, time\n"
-        "started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"started = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep({2 * PATIENCE})'])\n"
         "pathlib.Path(sys.argv[1]).write_text(str(started.pid))\n"
-        "time.sleep(60)\n"
+        f"time.sleep({2 * PATIENCE})\n"
     )
+    told, communicate = tmp_path / "pid", subprocess.Popen.communicate
+
+    def waited(process, timeout):
+        assert happens(lambda: told.exists() and told.read_text())
+        return communicate(process, timeout=timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", waited)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(UserError, match="hanging: stopped, because it took longer than 5 seconds"):
-        fresh.run_module("hanging", tmp_path / "pid", timeout=5)
-    started = Path("/proc", (tmp_path / "pid").read_text(), "stat")
-    deadline = time.monotonic() + 30
-    while runs(started) and time.monotonic() < deadline:
-        time.sleep(0.05)  # a signal is delivered when the process next gets a processor
-    assert not runs(started)
+    with pytest.raises(UserError, match="hanging: stopped, because it took longer than 0 seconds"):
+        fresh.run_module("hanging", told, timeout=0.1)
+    started = Path("/proc", told.read_text(), "stat")
+    assert happens(lambda: not runs(started))  # a signal is delivered when the process next gets a processor
 
 
 @pytest.mark.parametrize(

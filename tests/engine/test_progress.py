@@ -9,6 +9,7 @@ import time
 
 import pytest
 from rich.console import Console
+from support.processes import PATIENCE
 
 from ppcls_compress.engine import context, logs, progress
 from ppcls_compress.engine.logs import logger, logging_to, reporting, tell_event
@@ -57,7 +58,7 @@ def test_a_forked_process_does_not_wait_for_the_lock_of_the_thread_that_draws(te
         process = os.fork()
         if not process:
             threading.Thread(target=lambda: (logger.warning("from the child"), os._exit(7)), daemon=True).start()
-            time.sleep(10)
+            time.sleep(PATIENCE)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
     assert "from the child" in capfd.readouterr().err

@@ -11,6 +11,7 @@ import paddle
 import pytest
 from paddle import nn
 from support.onnx_extras import needs_onnx
+from support.processes import PATIENCE
 
 from ppcls_compress import models
 from ppcls_compress.deploy.extras import absence, missing
@@ -122,7 +123,7 @@ def test_it_runs_in_a_fresh_process_for_any_batch(quantized, layout, tmp_path):
         "np.testing.assert_allclose(np.concatenate(single), whole, atol=1e-4)\n"
         "np.save(folder + '/outputs.npy', whole)\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(path), str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program, str(path), str(tmp_path)], check=True, timeout=PATIENCE)
     expected = eager(model, images(3))
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=0.1 * np.abs(expected).max())
 
