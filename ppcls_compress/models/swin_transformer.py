@@ -232,7 +232,50 @@ class PatchEmbedding(nn.Layer):
         return self.norm(paddle.transpose(self.proj(x), [0, 2, 3, 1]))
 
 
-class SwinTransformer(nn.Layer):
+class SwinStages(nn.Layer):
+    """What every Swin Transformer is: embedded patches, stages of blocks that are merged in between, and a head.
+
+    Args:
+        channels: after the patches are embedded; each stage has twice as many.
+        depths: blocks in each of the stages.
+        block: makes a block, from its stage, its number there, its channels and its rates.
+        merging: makes what stands at the end of a stage that another one follows, from the channels.
+        options: what the config's `Arch` section says.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        depths: tuple[int, ...],
+        *,
+        block: Callable[[int, int, int, Rates], nn.Layer],
+        merging: Callable[[int], nn.Layer],
+        options: SwinOptions,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbedding(channels)
+        self.pos_drop = nn.Dropout(options.drop_rate)
+        paths = iter(np.linspace(0, options.drop_path_rate, sum(depths)).tolist())
+        stages = []
+        for index, depth in enumerate(depths):
+            rates = [Rates(options.drop_rate, options.attn_drop_rate, next(paths)) for _ in range(depth)]
+            blocks = [block(index, number, channels, each) for number, each in enumerate(rates)]
+            last = index == len(depths) - 1
+            stages.append(Stage(blocks, nn.Identity() if last else merging(channels)))
+            channels = channels if last else 2 * channels
+        self.layers = nn.LayerList(stages)
+        self.norm = nn.LayerNorm(channels)
+        self.head = initialised_linear(channels, options.class_num)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, 3, H, W] images -> [N, class_num] logits."""
+        x = self.pos_drop(self.patch_embed(x))
+        for stage in self.layers:
+            x = stage(x)
+        return self.head(paddle.mean(self.norm(x), axis=[1, 2]))
+
+
+class SwinTransformer(SwinStages):
     """Swin Transformer.
 
     Args:
@@ -255,33 +298,7 @@ class SwinTransformer(nn.Layer):
         *,
         options: SwinOptions | None = None,
     ) -> None:
-        super().__init__()
-        options = options or SwinOptions()
-        self.patch_embed = PatchEmbedding(channels)
-        self.pos_drop = nn.Dropout(options.drop_rate)
-        paths = iter(np.linspace(0, options.drop_path_rate, sum(depths)).tolist())
-        stages = []
-        for index, depth in enumerate(depths):
-            blocks = [
-                SwinBlock(
-                    channels,
-                    window,
-                    heads * 2**index,
-                    shift=window // 2 if number % 2 else 0,
-                    rates=Rates(options.drop_rate, options.attn_drop_rate, next(paths)),
-                )
-                for number in range(depth)
-            ]
-            last = index == len(depths) - 1
-            stages.append(Stage(blocks, nn.Identity() if last else PatchMerging(channels)))
-            channels = channels if last else 2 * channels
-        self.layers = nn.LayerList(stages)
-        self.norm = nn.LayerNorm(channels)
-        self.head = initialised_linear(channels, options.class_num)
+        def block(stage: int, number: int, width: int, rates: Rates) -> SwinBlock:
+            return SwinBlock(width, window, heads * 2**stage, shift=window // 2 if number % 2 else 0, rates=rates)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] images -> [N, class_num] logits."""
-        x = self.pos_drop(self.patch_embed(x))
-        for stage in self.layers:
-            x = stage(x)
-        return self.head(paddle.mean(self.norm(x), axis=[1, 2]))
+        super().__init__(channels, depths, block=block, merging=PatchMerging, options=options or SwinOptions())

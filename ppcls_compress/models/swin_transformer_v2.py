@@ -13,9 +13,8 @@ from ppcls_compress.models.families.swin_transformer import SwinOptions
 from ppcls_compress.models.layers import DropPath
 from ppcls_compress.models.swin_transformer import (
     Mlp,
-    PatchEmbedding,
     Rates,
-    Stage,
+    SwinStages,
     attended,
     distances,
     initialised_linear,
@@ -122,7 +121,7 @@ class PatchMergingV2(nn.Layer):
         return self.norm(self.reduction(neighbours(x)))
 
 
-class SwinTransformerV2(nn.Layer):
+class SwinTransformerV2(SwinStages):
     """Swin Transformer V2.
 
     Args:
@@ -149,35 +148,15 @@ class SwinTransformerV2(nn.Layer):
         trained: tuple[int, ...] = (0, 0, 0, 0),
         options: SwinOptions | None = None,
     ) -> None:
-        super().__init__()
-        options = options or SwinOptions()
-        self.patch_embed = PatchEmbedding(channels)
-        self.pos_drop = nn.Dropout(options.drop_rate)
-        paths = iter(np.linspace(0, options.drop_path_rate, sum(depths)).tolist())
-        stages = []
-        for index, depth in enumerate(depths):
-            resolution = image // 4 // 2**index
-            blocks = [
-                SwinV2Block(
-                    channels,
-                    min(window, resolution),
-                    heads * 2**index,
-                    shift=window // 2 if number % 2 and resolution > window else 0,
-                    trained=trained[index],
-                    rates=Rates(options.drop_rate, options.attn_drop_rate, next(paths)),
-                )
-                for number in range(depth)
-            ]
-            last = index == len(depths) - 1
-            stages.append(Stage(blocks, nn.Identity() if last else PatchMergingV2(channels)))
-            channels = channels if last else 2 * channels
-        self.layers = nn.LayerList(stages)
-        self.norm = nn.LayerNorm(channels)
-        self.head = initialised_linear(channels, options.class_num)
+        def block(stage: int, number: int, width: int, rates: Rates) -> SwinV2Block:
+            resolution = image // 4 // 2**stage
+            return SwinV2Block(
+                width,
+                min(window, resolution),
+                heads * 2**stage,
+                shift=window // 2 if number % 2 and resolution > window else 0,
+                trained=trained[stage],
+                rates=rates,
+            )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, 3, H, W] images -> [N, class_num] logits."""
-        x = self.pos_drop(self.patch_embed(x))
-        for stage in self.layers:
-            x = stage(x)
-        return self.head(paddle.mean(self.norm(x), axis=[1, 2]))
+        super().__init__(channels, depths, block=block, merging=PatchMergingV2, options=options or SwinOptions())
