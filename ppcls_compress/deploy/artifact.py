@@ -177,7 +177,11 @@ def _dump_postprocess(description: Description) -> dict[str, dict[str, Any]]:
 
 
 def parse_postprocess(content: Mapping[str, Any]) -> tuple[PostProcess, tuple[str, ...] | None]:
-    """The post-processing and the names of classes."""
+    """The post-processing and the names of classes.
+
+    Raises:
+        ValueError: there is no such post-processing, or one of its options cannot be.
+    """
     ((name, options),) = content.items()
     if name not in POST_PROCESSES:
         raise ValueError(unknown(POST_PROCESSES.kind, name, POST_PROCESSES))

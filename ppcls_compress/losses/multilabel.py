@@ -50,7 +50,15 @@ class MultiLabelLoss(Loss):
 
 
 def balance(target: paddle.Tensor, shares: paddle.Tensor | None) -> paddle.Tensor:
-    """The weight of each label [N, C], larger where it is the rarer one."""
+    """The weight of each label [N, C], larger where it is the rarer one.
+
+    Args:
+        target: labels [N, C].
+        shares: of images that have each label, [C].
+
+    Raises:
+        UserError: there are no shares.
+    """
     if shares is None:
         raise UserError("weight_ratio: needs label_ratio: True in the section of the data set")
     there = (target > 0.5).astype(target.dtype)

@@ -89,6 +89,9 @@ class QAT:
             model: the float model.
             inplace: False works on a copy.
             inputs: shapes that the model takes; `fuse_conv_bn` runs it once, `placement: deploy` traces it.
+
+        Raises:
+            UserError: it is no `paddle.nn.Layer`, or cannot be quantized so; see `slim.quant.prepare`.
         """
         if not isinstance(model, paddle.nn.Layer):
             raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
