@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from support.onednn_networks import CHANNELS, NETWORKS, SIZE, Between, Residual, block
+from support.onednn_networks import CHANNELS, EXACT, NETWORKS, SIZE, Between, Residual, block, difference
 
 from ppcls_compress import models
 from ppcls_compress.deploy import fresh
@@ -17,9 +17,6 @@ from ppcls_compress.errors import NoFormError, UserError
 from ppcls_compress.slim import prune, quant
 from ppcls_compress.slim.graph import capture
 from ppcls_compress.slim.options import PruneOptions, QuantOptions
-
-# Only values next to a rounding boundary differ. A range in the wrong place makes more than ten times as much.
-EXACT = 5e-3
 
 
 def images(count=8, size=SIZE, seed=0):
@@ -54,10 +51,6 @@ def in_child(folder, batch):
     np.save(folder / "images.npy", batch)
     fresh.run_module("support.onednn_child", folder)
     return np.load(folder / "outputs.npy")
-
-
-def difference(found, expected):
-    return np.abs(found - expected).mean() / np.abs(expected).mean()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
