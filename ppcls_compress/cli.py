@@ -42,6 +42,12 @@ COMMANDS = {
 }
 
 
+_GOES_ON = {
+    "train": "; --resume goes on from the last checkpoint, if there is one",
+    "compress": "; the same command goes on",
+}
+"""What to do about a command that was stopped."""
+
 _LONGEST_LINE = 2000
 """Characters of an error: a value or path of a hundred thousand is not repeated in full."""
 
@@ -59,6 +65,24 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         argv = argv[1:]
         if command is None:
             return 2
+    try:
+        return _run(command, argv)
+    except UserError as error:
+        sys.stderr.write("".join(f"error: {cut(line, _LONGEST_LINE)}\n" for line in str(error).splitlines()))
+        return 3 if isinstance(error, NotKeptError) else 2
+    except KeyboardInterrupt as reason:
+        sys.stderr.write(f"stopped{_GOES_ON.get(command, '')}\n")
+        return 128 + (reason.number if isinstance(reason, Terminated) else signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a disk that fills up, a file that vanishes: where no code could say more about it
+        where = f"{cut(str(error.filename), _LONGEST_LINE)}: " if error.filename is not None else ""
+        sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
+        return 2
+
+
+def _run(command: str, argv: list[str]) -> int:
     atexit.register(gc.freeze)  # or Python looks through all that Paddle has loaded once more, for 0.3 s at its end
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors of Paddle's C++ side, not its remarks on itself
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it cannot decode is told by name, in one line
@@ -76,24 +100,10 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> in
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""
         sys.stderr.write(f"error: unknown argument {shortened(left[0])}{hint}\n")
         return 2
-    try:
-        with terminable(), reporting(quiet=args.quiet, json_log=args.json_log), _display(module, command):
-            if note := paddle_version.check():
-                sys.stderr.write(f"note: {note}\n")
-            module.run(args)
-    except UserError as error:
-        sys.stderr.write("".join(f"error: {cut(line, _LONGEST_LINE)}\n" for line in str(error).splitlines()))
-        return 3 if isinstance(error, NotKeptError) else 2
-    except KeyboardInterrupt as reason:
-        sys.stderr.write("stopped; the last checkpoint is kept\n" if command == "train" else "stopped\n")
-        return 128 + (reason.number if isinstance(reason, Terminated) else signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # a disk that fills up, a file that vanishes: where no code could say more about it
-        where = f"{cut(str(error.filename), _LONGEST_LINE)}: " if error.filename is not None else ""
-        sys.stderr.write(f"error: {where}{error.strerror or str(error) or type(error).__name__}\n")
-        return 2
+    with terminable(), reporting(quiet=args.quiet, json_log=args.json_log), _display(module, command):
+        if note := paddle_version.check():
+            sys.stderr.write(f"note: {note}\n")
+        module.run(args)
     return 0
 
 

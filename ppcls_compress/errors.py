@@ -84,4 +84,5 @@ def first_line(error: BaseException) -> str:
     """What an exception says, in one line: Paddle's long texts are cut to the line that states the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     stated = [line for line in lines if "Error:" in line or "Exception:" in line or line.startswith("(")]
-    return f"{type(error).__name__}: {(stated or lines or [''])[-1 if stated else 0][:300]}"
+    kind, said = type(error).__name__, (stated or lines or [""])[-1 if stated else 0]
+    return f"{kind}: {said.removeprefix(f'{kind}: ')[:300]}"

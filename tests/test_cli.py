@@ -15,11 +15,25 @@ def stop_with(monkeypatch, command, error):
 
 
 @pytest.mark.parametrize(
-    ("command", "text"), [("train", "stopped; the last checkpoint is kept\n"), ("eval", "stopped\n")]
+    ("command", "text"),
+    [
+        ("train", "stopped; --resume goes on from the last checkpoint, if there is one\n"),
+        ("compress", "stopped; the same command goes on\n"),
+        ("eval", "stopped\n"),
+    ],
 )
-def test_only_training_speaks_of_checkpoints_when_it_is_stopped(monkeypatch, capsys, command, text):
+def test_what_can_go_on_says_how_when_it_is_stopped(monkeypatch, capsys, command, text):
     assert stop_with(monkeypatch, command, KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == text
+
+
+def test_a_command_that_is_stopped_while_it_is_loaded_says_no_more(monkeypatch, capsys):
+    def load(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", load)
+    assert cli.main(["eval", "-c", "config.yaml"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_a_command_that_is_terminated_ends_like_an_interrupted_one(monkeypatch, capsys):

@@ -185,7 +185,9 @@ def _published(arch: str, use_ssld: bool, where: str) -> tuple[str, tuple[str, s
         url, checksum = entry.url, None
     if url is None:
         kind = "SSLD weights" if use_ssld else "weights"
-        raise UserError(f"{where}: no published {kind} of {arch} are known; give a path or a URL")
+        raise UserError(
+            f"{where}: no published {kind} of {arch} are known; give a path or a URL, or False for random ones"
+        )
     if use_ssld and "_ssld_" not in url:
         url = url.replace("_pretrained", "_ssld_pretrained")
     return url, checksum

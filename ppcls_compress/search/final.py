@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,8 +149,8 @@ def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> 
     kind = formats.get(auto.place[0])
     shutil.copytree(source / row.artifact, fresh / "artifact" / kind.folder)
     recipe = _again(workshop, source)
-    arch = ready.seen.Arch.name
-    commands = _commands(recipe, f"{recipe['Global']['output_dir']}/{arch}", kind.name)
+    file = f"{workshop.config.Global.output_dir}/{ready.seen.Arch.name}/{workshop.folder.name}/{RESULT}/{trial.RECIPE}"
+    commands = _commands(recipe, file, f"{recipe['Global']['output_dir']}/{ready.seen.Arch.name}", kind.name)
     trial.write_yaml(fresh / trial.RECIPE, recipe, about="\n".join([row.title, *commands]))
     promise = {
         "candidate": row.title,
@@ -173,21 +174,22 @@ def _hand_over(workshop: Workshop, ready: Ready, row: Row, drop: judge.Drop) -> 
     return target
 
 
-def _commands(recipe: Mapping[str, Any], run: str, format_name: str) -> list[str]:
-    """What makes the artifact again from a recipe.
+def _commands(recipe: Mapping[str, Any], file: str, run: str, format_name: str) -> list[str]:
+    """What makes the artifact again from a recipe, in the folder that the search was started in.
 
     Args:
+        file: where the recipe is.
         run: the folder that it is trained in.
     """
 
     def command(tool: str, more: str = "") -> str:
-        return f"tools/{tool}.py -c {trial.RECIPE}{more}"
+        return f"tools/{tool}.py -c {shlex.quote(file)}{more}"
 
-    weights = f" -o Global.pretrained_model={run}/latest"
+    weights = f" -o Global.pretrained_model={shlex.quote(run)}/latest"
     export = f" --format {format_name}"
     if (recipe["Slim"].get("quant") or {}).get("name") != "ptq":
         return [command("train"), command("export_model", weights + export)]
-    calibrated = f" -o Global.pretrained_model={run}/quantized"
+    calibrated = f" -o Global.pretrained_model={shlex.quote(run)}/quantized"
     return [
         command("train", " -o Slim.quant=null"),
         command("quantize", weights),
@@ -196,10 +198,12 @@ def _commands(recipe: Mapping[str, Any], run: str, format_name: str) -> list[str
 
 
 def _again(workshop: Workshop, source: Path) -> dict[str, Any]:
-    """The configuration that trains the chosen network again, in the folders of the user's own."""
-    found, base = read_yaml(source / trial.RECIPE), workshop.base.get("Global", {})
-    common = {**found["Global"], "output_dir": f"{workshop.config.Global.output_dir}/compressed"}
-    common["save_inference_dir"] = base.get("save_inference_dir", workshop.config.Global.save_inference_dir)
+    """The configuration that trains and exports the chosen network again, in a folder beside the user's own runs.
+
+    Not where the user's configuration exports to: the dense network may lie there, which no export takes the place of.
+    """
+    found, folder = read_yaml(source / trial.RECIPE), f"{workshop.config.Global.output_dir}/compressed"
+    common = {**found["Global"], "output_dir": folder, "save_inference_dir": f"{folder}/inference"}
     return {**found, "Global": common}
 
 

@@ -161,11 +161,11 @@ class _Search:
         auto, what = self.workshop.config.Slim.auto, job.what
         best = rows.ranked([row for row in self._rows() if row.drop and not rows.over(row, auto)], auto)
         logger.info(
-            "%s, round %d of %d, %d epochs: %s | %d trained, best: %s | about %s left",
+            "%s, round %d of %d, %s: %s | %d trained, best: %s | %s",
             job.name,
             what["round"] + 1,
             ROUNDS,
-            what["epochs"],
+            "1 epoch" if what["epochs"] == 1 else f"{what['epochs']} epochs",
             what["title"],
             len(self._rows()),
             f"{best[0].name}, {told(best[0], auto.cost)}" if best else "none yet",
@@ -177,14 +177,15 @@ class _Search:
         jobs = self.board.jobs()
         done = [job for job in jobs if job.state == "done" and "seconds" in job.result]
         if not done:
-            return "unknown time"
+            return "time left not known yet"
         pace = sum(job.result["seconds"] for job in done) / sum(job.what["epochs"] for job in done)
         budget = self.workshop.config.Slim.auto.budget
         total, count = 0, budget.trials
         for number in range(ROUNDS):
             total += count * budget.epochs * LONGER**number
             count = min(count, -(-count // LONGER) + len(space.BY_HAND))
-        return str(timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done)))))
+        left = timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done))))
+        return f"about {left} left"
 
     def _spent(self) -> float:
         """Hours of all trainings so far."""

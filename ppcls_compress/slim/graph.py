@@ -304,8 +304,9 @@ def capture_or_refuse(model: nn.Layer, inputs: Inputs) -> Graph:
     """As `capture`, for callers that can do nothing about a failure.
 
     Raises:
-        UserError: the forward pass fails on such inputs.
+        UserError: the forward pass fails on such inputs, or it is no network.
     """
+    describing.check_layer(model)
     try:
         return capture(model, inputs)
     except CaptureError as error:

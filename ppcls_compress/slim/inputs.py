@@ -16,6 +16,16 @@ Inputs = Sequence[object] | Mapping[str, object] | InputSpec | paddle.Tensor
 lists and dicts of these, or whatever else `forward` takes, as a text. A dict by itself is the only argument."""
 
 
+def check_layer(model: object) -> None:
+    """Refuse what is no network.
+
+    Raises:
+        UserError: it is no `paddle.nn.Layer`.
+    """
+    if not isinstance(model, paddle.nn.Layer):
+        raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
+
+
 def specs(inputs: Inputs) -> list[object]:
     """The arguments of `forward`, with an InputSpec for each tensor; a dimension of None or -1 becomes 1.
 

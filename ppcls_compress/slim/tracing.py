@@ -172,5 +172,7 @@ def save_program(model: paddle.nn.Layer, prefix: str, input_spec: Sequence[objec
     from ppcls_compress.slim.position import failures_told  # which traces nothing itself, and imports what does
 
     doing = "saving the network as a program"
+    if input_spec is None:
+        doing += ", with no input_spec (give one, such as [paddle.static.InputSpec([None, 3, 224, 224])])"
     with lean_builder(model), exchanged(paddle.nn.functional, "fold", _fold), failures_told(model, doing):
         paddle.jit.save(model, prefix, input_spec=input_spec)

@@ -36,9 +36,9 @@ FOUND = [
 
 @pytest.fixture
 def workshop(tmp_path):
-    common = SimpleNamespace(output_dir="output", save_inference_dir="inference")
+    common = SimpleNamespace(output_dir="output")
     config = SimpleNamespace(Global=common, Arch=SimpleNamespace(name="LeNet"), Slim=SimpleNamespace(auto=AUTO))
-    shop = Workshop(tmp_path, {"Global": {"save_inference_dir": "mine"}}, config)
+    shop = Workshop(tmp_path, {}, config)
     for each in FOUND[:3]:
         folder = shop.place_of(each.name)
         (folder / each.artifact).mkdir(parents=True)
@@ -69,18 +69,20 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
     assert found.told("bytes") == "+0.50 points lost on the 100 images that decide, less than 0.90, 50.0% of the bytes"
     assert (found.folder / "artifact" / "onnx-ort" / "model.onnx").read_text() == "001-0"
     recipe = yaml.safe_load((found.folder / "recipe.yaml").read_text())
-    common = {"epochs": 3, "output_dir": "output/compressed", "save_inference_dir": "mine"}
+    common = {"epochs": 3, "output_dir": "output/compressed", "save_inference_dir": "output/compressed/inference"}
     assert recipe == {"Global": common, "Slim": {}}
-    assert "output/compressed/LeNet/latest --format onnx-ort" in (found.folder / "recipe.yaml").read_text()
+    head = (found.folder / "recipe.yaml").read_text()
+    assert f"# tools/train.py -c output/LeNet/{workshop.folder.name}/result/recipe.yaml\n" in head
+    assert "output/compressed/LeNet/latest --format onnx-ort" in head
     assert json.loads((found.folder / "contract.json").read_text())["drop_bound"] == 0.9
 
 
 def test_the_recipe_of_a_calibrated_candidate_tells_the_command_between_training_and_export():
     recipe = {"Slim": {"prune": {"name": "fpgm"}, "quant": {"name": "ptq"}}}
-    assert final._commands(recipe, "output/compressed/LeNet", "onnx-ort") == [
-        "tools/train.py -c recipe.yaml -o Slim.quant=null",
-        "tools/quantize.py -c recipe.yaml -o Global.pretrained_model=output/compressed/LeNet/latest",
-        "tools/export_model.py -c recipe.yaml -o Global.pretrained_model=output/compressed/LeNet/quantized "
+    assert final._commands(recipe, "a b/recipe.yaml", "output/compressed/LeNet", "onnx-ort") == [
+        "tools/train.py -c 'a b/recipe.yaml' -o Slim.quant=null",
+        "tools/quantize.py -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/latest",
+        "tools/export_model.py -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/quantized "
         "--format onnx-ort",
     ]
 

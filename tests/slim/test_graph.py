@@ -130,6 +130,7 @@ def test_one_line_of_a_long_error():
     text = "Traceback\n  File x\n\nInvalidArgumentError: shapes differ\n  [Hint: a]\n"
     assert first_line(ValueError(text)) == "ValueError: InvalidArgumentError: shapes differ"
     assert first_line(KeyError()) == "KeyError: "
+    assert first_line(ValueError("ValueError: once")) == "ValueError: once"
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,17 @@ def test_a_network_that_takes_a_dictionary_is_quantized_after_training(tmp_path)
 def test_calls_of_a_network_that_takes_a_dictionary_know_their_tensors():
     graph = capture(Branches(), [branches()])
     assert [graph.shapes[value] for value in graph.outputs] == [(1, 4, 18, 18), (1, 4, 10, 10)]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: FPGMFilterPruner("net", [1, 3, 8, 8]),
+        lambda: dygraph_flops(None, [1, 3, 8, 8]),
+        lambda: QAT().quantize(nn.Linear),
+        lambda: PTQ().quantize([nn.Linear(3, 4)]),
+    ],
+)
+def test_what_is_no_network_is_refused(use):
+    with pytest.raises(UserError, match=r"model: a paddle.nn.Layer is needed, found (str|NoneType|type|list)$"):
+        use()

@@ -147,3 +147,13 @@ def test_blocks_side_by_side_are_folded_with_a_free_batch_size(tmp_path, options
 def test_blocks_that_are_folded_otherwise_are_paddles(tmp_path):
     with pytest.raises(UserError, match=r"saving the network as a program: .*fails"):
         save_program(Folds(paddings=1), str(tmp_path / "net"), [paddle.static.InputSpec([None, 4, 8, 8], "float32")])
+
+
+def test_what_a_network_takes_must_be_said_to_save_it(tmp_path):
+    with pytest.raises(UserError, match=r"with no input_spec \(give one, .*\): Linear fails") as caught:
+        save_program(nn.Linear(3, 4), str(tmp_path / "model"), None)
+    assert "\n" not in str(caught.value)
+    called = paddle.jit.to_static(nn.Linear(3, 4), full_graph=True)
+    called(paddle.rand([1, 3]))
+    save_program(called, str(tmp_path / "model"), None)
+    assert (tmp_path / "model.json").exists()

@@ -1,4 +1,5 @@
-"""Public names of `paddleslim.dygraph` and `paddleslim.analysis` 2.6.0 that this package lacks, and what to use."""
+"""Names of PaddleSlim 2.6.0 that this package lacks, and what to use: all public ones of `paddleslim.dygraph` and
+`paddleslim.analysis`, and those of its other packages that programs import most."""
 
 from __future__ import annotations
 
@@ -16,12 +17,26 @@ _UNSTRUCTURED = (
     "L2NormFilterPruner remove whole filters"
 )
 _LATENCY = "latency is measured, not predicted: tools/benchmark.py, or ppcls_compress.deploy.measure.latency.measure"
+_SEARCH = (
+    "tools/compress.py searches the network that keeps a contract (Slim.auto); tools/quantize.py --model quantizes an "
+    "exported model, and reads PaddleSlim's YAML by --act"
+)
+_EXPORTED = (
+    "tools/quantize.py --model quantizes an exported model on images; from a configuration, tools/quantize.py -c"
+)
+_TRAINED = (
+    "QAT(config).quantize(model) prepares a network for training; from a configuration, Slim.quant of tools/train.py"
+)
+_CURVES = (
+    "FilterPruner.sensitive measures, and sensitive_prune picks ratios; from a configuration, tools/sensitivity.py"
+)
 _STATIC = "it reads Paddle's old static programs; "
 
 INSTEAD: Mapping[str, str] = {
     "ACBRepConfig": _REPARAMETRIZED,
     "ACBlock": _REPARAMETRIZED,
     "AbsmaxQuantizer": _QUANTIZER.format(name="AbsmaxQuantizer"),
+    "AutoCompression": _SEARCH,
     "BaseRepConfig": _REPARAMETRIZED,
     "DBBRepConfig": _REPARAMETRIZED,
     "Distill": _DISTILLATION,
@@ -32,6 +47,7 @@ INSTEAD: Mapping[str, str] = {
     "KLQuantizer": _QUANTIZER.format(name="KLQuantizer"),
     "LatencyEvaluator": _LATENCY,
     "LatencyPredictor": _LATENCY,
+    "OFA": _SEARCH,
     "PerChannelAbsmaxQuantizer": _WEIGHTS.format(name="PerChannelAbsmaxQuantizer"),
     "Pruner": "a criterion of your own is a subclass of FilterPruner that defines cal_mask",
     "RepVGGBlock": _REPARAMETRIZED,
@@ -45,9 +61,17 @@ INSTEAD: Mapping[str, str] = {
     "config2yaml": _DISTILLATION,
     "flops": f"{_STATIC}dygraph_flops(model, inputs, only_conv=True) counts a layer",
     "get_key_from_op": _LATENCY,
+    "get_ratios_by_loss": _CURVES,
+    "load_sensitivities": f"Status(file).sensitivies holds them; {_CURVES}",
+    "make_unstructured_pruner": _UNSTRUCTURED,
+    "merge_sensitive": _CURVES,
     "model_size": f"{_STATIC}ppcls_compress.slim.cost.count(model, inputs).params counts the parameters of a layer",
+    "quant_aware": _TRAINED,
+    "quant_post_dynamic": _EXPORTED,
+    "quant_post_static": _EXPORTED,
     "save_cls_model": "tools/export_model.py exports classifiers, save_quantized_model of QAT and PTQ what they made",
     "save_det_model": "detectors are written by save_quantized_model of QAT and PTQ, or by paddle.jit.save",
+    "sensitivity": _CURVES,
     "yaml2config": _DISTILLATION,
 }
 """Name -> what to use instead."""

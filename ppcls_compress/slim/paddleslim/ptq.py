@@ -11,6 +11,7 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.copying import copied
+from ppcls_compress.slim.inputs import check_layer
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
@@ -82,8 +83,7 @@ class PTQ:
         Raises:
             UserError: nothing can be quantized, or a pair of `fuse_list` cannot be folded.
         """
-        if not isinstance(model, paddle.nn.Layer):
-            raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
+        check_layer(model)
         model = model if inplace else copied(model)
         later = fuse and fuse_list is None and inputs is None and not _takes_images(model)
         if fuse and fuse_list is not None:
@@ -121,7 +121,10 @@ class PTQ:
         Args:
             model: what `quantize` returned, after forward passes.
             path: folder and file prefix.
-            input_spec: InputSpecs or example tensors.
+            input_spec: InputSpecs or example tensors; None for a network that has them from `paddle.jit.to_static`.
+
+        Raises:
+            UserError: it cannot be traced, or `input_spec` is needed.
         """
         save_program(to_inference(self.convert(model), integers=self.options.onnx_format), path, input_spec)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import paddle
 
-from ppcls_compress.errors import ConfigError, UserError, unknown
+from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.copying import copied
+from ppcls_compress.slim.inputs import check_layer
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions, check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
@@ -93,8 +94,7 @@ class QAT:
         Raises:
             UserError: it is no `paddle.nn.Layer`, or cannot be quantized so; see `slim.quant.prepare`.
         """
-        if not isinstance(model, paddle.nn.Layer):
-            raise UserError(f"model: a paddle.nn.Layer is needed, found {type(model).__name__}")
+        check_layer(model)
         model = model if inplace else copied(model)
         return prepare(model, self.options, inputs=inputs, custom=self.custom)[0]
 
@@ -104,7 +104,10 @@ class QAT:
         Args:
             model: what `quantize` returned, trained.
             path: folder and file prefix.
-            input_spec: InputSpecs or example tensors.
+            input_spec: InputSpecs or example tensors; None for a network that has them from `paddle.jit.to_static`.
+
+        Raises:
+            UserError: it cannot be traced, or `input_spec` is needed.
         """
         save_program(to_inference(model, integers=self.options.onnx_format), path, input_spec)
 

@@ -7,7 +7,7 @@ import warnings
 from paddle import nn
 
 from ppcls_compress.slim.graph import CaptureError, Graph, Op, capture, capture_or_refuse
-from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.inputs import Inputs, check_layer
 from ppcls_compress.slim.prune.trace import rules  # noqa: F401  fills RULES
 from ppcls_compress.slim.prune.trace.context import RULES, Tracing, Unsupported
 from ppcls_compress.slim.prune.trace.labels import Pin
@@ -20,8 +20,9 @@ def trace(model: nn.Layer, inputs: Inputs, *, outputs_stay: bool = True) -> Trac
     """Labels for every value and parameter of `model`, for inputs of these shapes.
 
     Raises:
-        UserError: the forward pass fails on such inputs.
+        UserError: the forward pass fails on such inputs, or it is no network.
     """
+    check_layer(model)
     layers = dict(model.named_sublayers(include_self=True))
     with watched(model) as watch:
         evaluation = capture_or_refuse(model, inputs)
