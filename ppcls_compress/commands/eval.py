@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine import assemble, distributed, doubts
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.logs import logger, logging_to
-    from ppcls_compress.engine.train import evaluator, judged_images
+    from ppcls_compress.engine.measured import evaluator, judged_images
 
     with logging_to(main=distributed.is_main()):
         if of_weights:

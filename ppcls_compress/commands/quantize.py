@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.engine.hooks.evaluation import describe
     from ppcls_compress.engine.hooks.history import keep_command
     from ppcls_compress.engine.logs import logger, logging_to
+    from ppcls_compress.engine.measured import evaluator
     from ppcls_compress.engine.samples import still_batches
-    from ppcls_compress.engine.train import evaluator
     from ppcls_compress.slim import recipe
 
     prefix = run_folder(config) / QUANTIZED

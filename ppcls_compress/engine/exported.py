@@ -11,7 +11,7 @@ import paddle
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine.evaluate import evaluate, tell_skipped
 from ppcls_compress.engine.judging import recognition_evaluator
-from ppcls_compress.engine.train import check_image_shape, evaluation_parts
+from ppcls_compress.engine.measured import check_image_shape, evaluation_parts
 from ppcls_compress.errors import ConfigError
 from ppcls_compress.metrics import Metrics
 

@@ -20,8 +20,8 @@ from ppcls_compress.engine.evaluate import evaluate_model
 from ppcls_compress.engine.judging import recognition_evaluator
 from ppcls_compress.engine.loaders import training_loader
 from ppcls_compress.engine.logs import logger
+from ppcls_compress.engine.measured import main_metric
 from ppcls_compress.engine.progress import step
-from ppcls_compress.engine.train import main_metric
 from ppcls_compress.errors import ConfigError, UserError
 from ppcls_compress.metrics import Metrics
 from ppcls_compress.slim import cost
