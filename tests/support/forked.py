@@ -15,7 +15,8 @@ if os.environ.get("PYTHONPATH") != path:
     words = json.loads(command)
     os.execv(words[0], words)
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-    server.connect(address)
+    folder, name = os.path.split(address)
+    server.connect(f"/proc/self/fd/{os.open(folder, os.O_PATH)}/{name}")  # an address has at most 107 characters
     told = {"module": module, "arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
     socket.send_fds(server, [json.dumps(told).encode()], [0, 1, 2])
     code = json.loads(server.recv(100) or "1")

@@ -67,9 +67,15 @@ def _server():
     return address
 
 
+def _short(address):
+    """The same place in few characters: of a path as long as `TMPDIR` may make it, no socket can be."""
+    folder, name = os.path.split(address)
+    return f"/proc/self/fd/{os.open(folder, os.O_PATH)}/{name}"
+
+
 def _serve(address):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-        listening.bind(address)
+        listening.bind(_short(address))
         listening.listen()
         os.write(1, b".")
         os.dup2(2, 1)
