@@ -12,6 +12,8 @@ from ppcls_compress.errors import ConfigError, shortened, unknown
 from ppcls_compress.slim.options import paddleslim
 from ppcls_compress.slim.options.applicable import PLAIN_GRIDS, after_training, default_bins, in_training
 from ppcls_compress.slim.options.bits import FLOAT, BitBudget
+from ppcls_compress.slim.options.quant_checks import check_together
+from ppcls_compress.slim.options.quant_numbers import RANGES, check_number
 from ppcls_compress.slim.options.reconstruction import Reconstruction
 from ppcls_compress.slim.options.rules import LAYER_TYPES, LayerRule, check_bits, names, nested, rules
 
@@ -171,28 +173,10 @@ class QuantOptions:
             if not (isinstance(name, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name)):
                 raise ConfigError(f"{key}: a class such as package.module.Class is needed, found {shortened(name)}")
         _fill(self)
-        for key in _RANGES:
+        for key in RANGES:
             if getattr(self, key) is not None:
                 check_number(key, getattr(self, key))
-        bits, least = self.activation_bits, 2**self.activation_bits
-        if self.activation_quantizer == "KLQuantizer" and self.bins < least:
-            raise ConfigError(f"bins: {self.bins} are too few for {bits} bits, at least {least} are needed")
-        if self.unsigned is True and bits == 16:
-            raise ConfigError("unsigned: an unsigned grid has at most 15 bits, and activation_bits is 16")
-        if self.observed_range == "mse" and bits == 16 and self.name == "qat":
-            raise ConfigError("observed_range: mse has at most 15 bits, and activation_bits is 16")
-        _check_asymmetric(self)
-        for key in ("weight_preprocess", "weight_quantize"):
-            if self.bits and getattr(self, key):
-                raise ConfigError(f"bits: are of this package's grids, and {key} is a class of yours; leave one out")
-            if self.reconstruction and getattr(self, key):
-                raise ConfigError(
-                    f"reconstruction: rounds weights itself, and {key} is a class of yours; leave one out"
-                )
-        if self.compat and self.observer_epochs == 0:
-            raise ConfigError("observer_epochs: 0 would keep compat: paddleslim's start, which knows no data")
-        if self.placement == "deploy":
-            _check_deploy(self)
+        check_together(self)
         for index, rule in enumerate(self.per_layer):
             try:
                 self.with_rule(rule)
@@ -286,53 +270,6 @@ def _check_choice(key: str, value: Any, choices: tuple[object, ...]) -> None:
         )
 
 
-def check_number(key: str, value: Any) -> None:
-    """Refuse a number that an option cannot be, whatever the others are.
-
-    Raises:
-        ConfigError: `value` is of another type, or out of range.
-    """
-    allowed, kinds, holds = _RANGES[key]
-    if isinstance(value, bool) or not isinstance(value, kinds) or not holds(value):
-        raise ConfigError(f"{key}: {shortened(value)} is not {allowed}")
-
-
-def _is_epoch(value: int | str) -> bool:
-    return value == "never" if isinstance(value, str) else value >= 1
-
-
-def _check_asymmetric(options: QuantOptions) -> None:
-    if options.asymmetric is not True:
-        return
-    if options.activation_bits == 16:
-        raise ConfigError("asymmetric: an asymmetric grid has at most 15 bits, and activation_bits is 16")
-    if isinstance(options.unsigned, bool):
-        raise ConfigError(f"unsigned: {options.unsigned} fixes the zero point, which asymmetric: true leaves free")
-
-
-def _check_deploy(options: QuantOptions) -> None:
-    """Refuse what the integer graph of `placement: deploy` cannot hold."""
-    if not options.fuse_conv_bn:
-        raise ConfigError("fuse_conv_bn: placement: deploy trains with the batch norms folded; leave fuse_conv_bn out")
-    if options.freeze_bn_epoch is not None:
-        raise ConfigError("freeze_bn_epoch: placement: deploy trains with the batch norms folded; leave it out")
-    for bits in (options, *options.per_layer):
-        if bits.activation_bits not in (None, 8):
-            raise ConfigError(f"activation_bits: placement: deploy needs 8, found {bits.activation_bits}")
-        if bits.weight_bits is not None and bits.weight_bits > 8:
-            raise ConfigError(f"weight_bits: placement: deploy needs at most 8, found {bits.weight_bits}")
-    if any(rule.unsigned is not None for rule in options.per_layer):
-        raise ConfigError("per_layer: unsigned: placement: deploy has ranges of tensors that several layers share")
-    if options.grid == "moving_average" or options.activation_quantize_type == "abs_max":
-        key = "grid" if options.grid == "moving_average" else "activation_quantize_type"
-        raise ConfigError(
-            f"{key}: placement: deploy needs one fixed range per tensor, {getattr(options, key)} has none"
-        )
-    if options.name == "pact" and options.activation_quantize_type is not None:
-        two = f"pact with {options.activation_quantize_type} has two; use grid: alpha"
-        raise ConfigError(f"activation_quantize_type: placement: deploy needs one fixed range per tensor, and {two}")
-
-
 def _fill(options: QuantOptions) -> None:
     """Give every option that applies its default, and refuse those that do not apply."""
     applicable = after_training(options) if options.name == "ptq" else in_training(options)
@@ -369,17 +306,3 @@ _SITUATIONAL = tuple(
     field.name for field in fields(QuantOptions) if field.default is None and field.name not in CLASSES
 )
 _BEFORE: dict[str, Any] = {"observed_range": "largest"}
-_NUMBER = (int, float)
-_RANGES: dict[str, tuple[str, Any, Any]] = {
-    "moving_rate": ("a number above 0 and below 1", _NUMBER, lambda value: 0 < value < 1),
-    "window_size": ("a whole number from 1", int, lambda value: value >= 1),
-    "alpha_percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
-    "alpha_learning_rate": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
-    "alpha_weight_decay": ("a finite number from 0", _NUMBER, lambda value: 0 <= value < float("inf")),
-    "freeze_bn_epoch": ("a whole number from 1, or never", (int, str), _is_epoch),
-    "observer_epochs": ("a whole number from 0", int, lambda value: value >= 0),
-    "bins": ("a whole number from 128", int, lambda value: value >= 128),
-    "upsample_bins": ("a whole number from 1", int, lambda value: value >= 1),
-    "hist_percent": ("a number above 0.5 and below 1", _NUMBER, lambda value: 0.5 < value < 1),
-    "percentile": ("a number above 50 and up to 100", _NUMBER, lambda value: 50 < value <= 100),
-}

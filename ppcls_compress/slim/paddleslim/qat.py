@@ -11,7 +11,8 @@ import paddle
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import check_layer
-from ppcls_compress.slim.options.quant import CLASSES, QuantOptions, check_number
+from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
+from ppcls_compress.slim.options.quant_numbers import check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
