@@ -48,7 +48,6 @@ class Case:
             `pooled`, else training images come from the first list and the others from the second.
         auto: `Slim.auto`.
         overrides: of the configuration.
-        tuning: how many of the training images the search trains on; 0 for all.
         dense_epochs: of the dense training; 0 for `weights`.
         rate: the learning rate of dense training; the search takes half of it.
         weights: of the dense network.
@@ -61,7 +60,6 @@ class Case:
     counts: tuple[int, int, int, int]
     auto: dict[str, Any]
     overrides: tuple[str, ...] = ()
-    tuning: int = 0
     dense_epochs: int = 0
     rate: float = 0.1
     weights: Path | None = None
@@ -85,7 +83,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
             found.append(Case(name, "digits", args.digits, config, counts, auto, more, dense_epochs=40, pooled=True))
     if args.cifar10:
         auto = {"max_drop": 1.0, "target": {"bytes": 0.15}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 4, "epochs": 1, "hours": 2}
+        auto["budget"] = {"trials": 4, "epochs": 3, "hours": 2}
         more = (
             "Arch.name=CIFARMobileNetV3",
             "DataLoader.Train.sampler.batch_size=64",
@@ -95,7 +93,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
         )
         config, counts = "configs/cifar10/resnet20.yaml", (5000, 1000, 3000, 1000)
         found.append(
-            Case("cifar", "cifar", args.cifar10, config, counts, auto, more, 2000, 12, arch="CIFARMobileNetV3")
+            Case("cifar", "cifar", args.cifar10, config, counts, auto, more, dense_epochs=12, arch="CIFARMobileNetV3")
         )
     if args.pages:
         pages, weights = map(Path, args.pages)
@@ -103,7 +101,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
         auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
         config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 900, 300)
         found.append(
-            Case("pages", "pages", pages, config, counts, auto, _PAGES, 0, 0, 0.05, weights, arch="PPLCNet_x1_0")
+            Case("pages", "pages", pages, config, counts, auto, _PAGES, rate=0.05, weights=weights, arch="PPLCNet_x1_0")
         )
     return [case for case in found if not args.only or case.name in args.only]
 
@@ -201,10 +199,6 @@ def dense(case: Case, work: Path) -> list[str]:
         run_tool(
             "train", [*words, *(part for text in extra for part in ("-o", text)), "--resume"], folder / "dense.log"
         )
-    if case.tuning:
-        fewer = folder / "tuning.txt"
-        fewer.write_text("".join(lists["train"].read_text().splitlines(keepends=True)[: case.tuning]))
-        words += ["-o", f"DataLoader.Train.dataset.cls_label_path={fewer}"]
     # What the teacher of a search is, and what it starts from, is the same file.
     return [*words, "-o", f"Global.pretrained_model={str(weights).removesuffix('.pdparams')}",
             "-o", f"Optimizer.lr.learning_rate={case.rate / 2:g}", "-o", "Optimizer.lr.warmup_epoch=0"]  # fmt: skip
