@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ppcls_compress.optim.build import build_optimizers
-from ppcls_compress.optim.optimizers import OptimizerSection
+from ppcls_compress.optim.optimizers import OptimizerSection, gentle_from
 
 RATE = 0.1
 LR = {"lr": {"name": "Constant", "learning_rate": RATE}}
@@ -32,6 +32,26 @@ def steps(options, gradients, model=None):
         optimizer.step()
         optimizer.clear_grad()
     return {name: float(parameter.flatten()[0]) for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "first"),
+    [
+        ("Momentum", {"name": "Constant", "learning_rate": 0.01}, 1),
+        ("Momentum", {"name": "Constant", "learning_rate": 0.011}, 11),
+        ("Momentum", {"name": "Cosine", "learning_rate": 0.02}, 6),  # at half of it after five epochs
+        ("Momentum", {"name": "Cosine", "learning_rate": 0.02, "warmup_epoch": 2}, 7),
+        ("Momentum", {"name": "Piecewise", "decay_epochs": [4], "values": [0.1, 0.01]}, 5),
+        ("SGD", {"name": "Constant", "learning_rate": 0.1}, 1),
+        ("AdamW", {"name": "Constant", "learning_rate": 0.01}, 11),
+        ("AdamW", {"name": "Constant", "learning_rate": 0.001}, 1),
+    ],
+)
+def test_a_rate_is_gentle_from_an_epoch_on(name, lr, first):
+    one = {"name": name, "lr": lr}
+    assert gentle_from(section(one), 10) == first
+    sharp = {"name": "SGD", "lr": {"name": "Constant", "learning_rate": 1.0}, "scope": "fc"}
+    assert gentle_from(section([one, sharp]), 10) == 11
 
 
 MOMENTUM = {"name": "Momentum", **LR}

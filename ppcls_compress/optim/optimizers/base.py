@@ -42,12 +42,14 @@ class Optimizer(Options):
     Attributes:
         moment: the state that Paddle keeps for each trained parameter, by which a checkpoint is recognised as this
             optimizer's; None where there is none.
+        gentle: learning rates up to this one are those of fine-tuning, at which batch norms may keep their statistics.
         scope: which parameters it trains: `all`, the name of a layer's or loss' class, of a part of the network, or a
             regular expression that whole names of layers match.
         clip_grad: without effect, as in PaddleClas, whose AdamW files have it.
     """
 
     moment: ClassVar[str | None] = None
+    gentle: ClassVar[float] = 0.001
 
     lr: named(SCHEDULES, default="Constant", example="{name: Cosine, learning_rate: 0.01}")
     scope: Annotated[str, Field(min_length=1, max_length=200)] = "all"

@@ -15,6 +15,7 @@ class Momentum(Regularized):
     """Stochastic gradient descent with momentum: `v = momentum * v + g`, `p -= lr * v`."""
 
     moment: ClassVar[str] = "velocity"
+    gentle: ClassVar[float] = 0.01
 
     momentum: Fraction = 0.9
     use_nesterov: bool = False
@@ -37,6 +38,8 @@ class Momentum(Regularized):
 @OPTIMIZERS.declare
 class SGD(Regularized):
     """Stochastic gradient descent: `p -= lr * g`."""
+
+    gentle: ClassVar[float] = 0.1
 
     def build(self, trained: Trained) -> paddle.optimizer.Optimizer:
         """Paddle's `SGD`."""

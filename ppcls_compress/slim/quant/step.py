@@ -34,7 +34,7 @@ def _take(
     batches = context.calibration or context.batches
     if context.epochs is not None and options.name != "ptq" and options.freeze_bn_epoch is None:
         known = context.settled and not untrained_statistics(model)
-        since = frozen_from(options, context.epochs, known=known)
+        since = frozen_from(options, context.epochs, gentle=context.gentle, known=known)
         options = replace(options, freeze_bn_epoch=since)
     with section_named("Slim.quant"):
         custom, bits = named_classes(options), None
