@@ -83,7 +83,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
             found.append(Case(name, "digits", args.digits, config, counts, auto, more, dense_epochs=40, pooled=True))
     if args.cifar10:
         auto = {"max_drop": 1.0, "target": {"bytes": 0.15}, "runtime": "openvino"}
-        auto["budget"] = {"trials": 4, "epochs": 3, "hours": 2}
+        auto["budget"] = {"trials": 4, "epochs": 2, "hours": 2}
         more = (
             "Arch.name=CIFARMobileNetV3",
             "DataLoader.Train.sampler.batch_size=64",
