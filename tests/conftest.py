@@ -72,6 +72,7 @@ def small_classifiers(monkeypatch):
 def file_server(tmp_path, monkeypatch):
     """A local web server of `files` and an empty cache folder; a path that starts with /cut breaks off half-way."""
     monkeypatch.setenv("PPCLS_COMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")  # a proxy of this machine's does not know the server
     server = ThreadingHTTPServer(("127.0.0.1", 0), FileHandler)
     server.files, server.requests = {}, []
     server.url = f"http://127.0.0.1:{server.server_port}"
