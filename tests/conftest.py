@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +11,9 @@ from support.seeding import seed
 from support.skips import grouped
 
 from ppcls_compress.deploy import fresh
+
+for variable in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(variable, None)  # what a test prints is not for the terminal that it is started from
 
 
 class FileHandler(BaseHTTPRequestHandler):
