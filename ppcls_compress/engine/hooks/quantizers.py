@@ -46,12 +46,29 @@ class Quantizers(Hook):
             found = [row for row in rows if row[alpha] is not None]
             if found:
                 logger.info("%s (clipped): %s%s", what, _summary(found, alpha, clipped), where)
+                self._tell_lost(found, what, clipped)
                 told = True
         if told:
             tell_event("quantizers", epoch=trainer.progress.epoch, layers=rows)
             self._file.keep(trainer.progress.epoch, layers=rows)
 
+    def _tell_lost(self, rows: Sequence[dict[str, Any]], what: str, clipped: str) -> None:
+        lost = [row for row in rows if (row[clipped] or 0) > _LOST]
+        if lost:
+            frozen = isinstance(self._options.freeze_bn_epoch, int)
+            logger.warning(
+                "%s: %d of %d layers clip more than half of their values, %s %.0f%%: this training has likely fallen "
+                "apart; a smaller Optimizer.lr.learning_rate helps%s",
+                what,
+                len(lost),
+                len(rows),
+                lost[0]["layer"],
+                100 * lost[0][clipped],
+                ", or Slim.quant.freeze_bn_epoch: never" if frozen else "",
+            )
 
+
+_LOST = 0.5
 _OF_WEIGHTS = ("weight_alpha", "weight_clip_rate")
 
 

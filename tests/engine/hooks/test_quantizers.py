@@ -40,6 +40,20 @@ def test_an_epoch_tells_every_alpha_and_what_it_clipped(monkeypatch, caplog, set
     assert all("2 layers, " in line and line.count("(") == 4 for line in lines)
 
 
+@pytest.mark.parametrize(("share", "frozen"), [(0.4, 1), (0.9, 1), (0.9, None)])
+def test_a_training_that_clips_nearly_everything_is_warned_of(monkeypatch, caplog, share, frozen):
+    row = {"layer": "conv1", "alpha": 0.003, "clip_rate": share, "weight_alpha": None, "weight_clip_rate": None}
+    monkeypatch.setattr(quant, "statistics", lambda model: [row, {**row, "layer": "conv2", "clip_rate": None}])
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.WARNING, logger=logger.name):
+        tiny_trainer(epochs=1, hooks=[Quantizers(QuantOptions(freeze_bn_epoch=frozen))]).run()
+    told = [message for message in caplog.messages if "clip more than half" in message]
+    assert len(told) == (share > 0.5)
+    if told:
+        assert told[0].startswith("alpha: 1 of 2 layers clip more than half of their values, conv1 90%")
+        assert ("freeze_bn_epoch: never" in told[0]) == (frozen is not None)
+
+
 def test_every_layer_of_every_epoch_is_in_a_file_that_a_resumed_run_goes_on_with(tmp_path):
     def build():
         model, _ = quant.prepare(tiny_network(), QuantOptions())
