@@ -57,8 +57,8 @@ class Quantizers(Hook):
         if lost:
             frozen = isinstance(self._options.freeze_bn_epoch, int)
             logger.warning(
-                "%s: %d of %d layers clip more than half of their values, %s %.0f%%: this training has likely fallen "
-                "apart; a smaller Optimizer.lr.learning_rate helps%s",
+                "%s: %d of %d layers clip more than half of their values, %s %.0f%%: calibration saw other images, or this "
+                "training falls apart, against which a smaller Optimizer.lr.learning_rate helps%s",
                 what,
                 len(lost),
                 len(rows),

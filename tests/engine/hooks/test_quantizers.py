@@ -35,7 +35,7 @@ def test_an_epoch_tells_every_alpha_and_what_it_clipped(monkeypatch, caplog, set
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, logger=logger.name):
         tiny_trainer(epochs=1, hooks=[Quantizers(options)], build=build).run()
-    lines = [message for message in caplog.messages if "alpha" in message]
+    lines = [message for message in caplog.messages if "(clipped)" in message]
     assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == expected
     assert all("2 layers, " in line and line.count("(") == 4 for line in lines)
 
