@@ -27,11 +27,13 @@ class Quantizers(Hook):
 
     def __init__(self, options: QuantOptions, folder: Path | None = None) -> None:
         self._options = options
+        self._start: list[dict[str, Any]] = []
         self._file = EpochFile(None if folder is None else folder / FILE)
 
     def before_training(self, trainer: Training) -> None:
         """Go on with the file of a run that is resumed."""
         self._file.go_on(trainer.progress.epoch)
+        self._start = quant.statistics(deployed(trainer.model))
 
     def before_epoch(self, trainer: Training) -> None:
         """Batch norms and observed ranges, once their time has come."""
@@ -46,29 +48,32 @@ class Quantizers(Hook):
             found = [row for row in rows if row[alpha] is not None]
             if found:
                 logger.info("%s (clipped): %s%s", what, _summary(found, alpha, clipped), where)
-                self._tell_lost(found, what, clipped)
+                self._tell_lost(found, what, alpha, clipped)
                 told = True
         if told:
             tell_event("quantizers", epoch=trainer.progress.epoch, layers=rows)
             self._file.keep(trainer.progress.epoch, layers=rows)
 
-    def _tell_lost(self, rows: Sequence[dict[str, Any]], what: str, clipped: str) -> None:
-        lost = [row for row in rows if (row[clipped] or 0) > _LOST]
+    def _tell_lost(self, rows: Sequence[dict[str, Any]], what: str, alpha: str, clipped: str) -> None:
+        start = {row["layer"]: row[alpha] for row in self._start}
+        # Clipping much alone is no sign: white paper lies at the upper end, and beyond it as soon as that has moved.
+        lost = [row for row in rows if (row[clipped] or 0) > _MOST and row[alpha] < _SHRUNK * start[row["layer"]]]
         if lost:
+            worst = max(lost, key=lambda row: row[clipped])
             frozen = isinstance(self._options.freeze_bn_epoch, int)
             logger.warning(
-                "%s: %d of %d layers clip more than half of their values, %s %.0f%%: calibration saw other images, or this "
-                "training falls apart, against which a smaller Optimizer.lr.learning_rate helps%s",
+                "%s: %d of %d layers have a tenth of the range that they began with and clip most of their values, %s "
+                "%.0f%%: this training falls apart; a smaller Optimizer.lr.learning_rate helps%s",
                 what,
                 len(lost),
                 len(rows),
-                lost[0]["layer"],
-                100 * lost[0][clipped],
+                worst["layer"],
+                100 * worst[clipped],
                 ", or Slim.quant.freeze_bn_epoch: never" if frozen else "",
             )
 
 
-_LOST = 0.5
+_MOST, _SHRUNK = 0.5, 0.1
 _OF_WEIGHTS = ("weight_alpha", "weight_clip_rate")
 
 

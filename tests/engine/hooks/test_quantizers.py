@@ -40,18 +40,24 @@ def test_an_epoch_tells_every_alpha_and_what_it_clipped(monkeypatch, caplog, set
     assert all("2 layers, " in line and line.count("(") == 4 for line in lines)
 
 
-@pytest.mark.parametrize(("share", "frozen"), [(0.4, 1), (0.9, 1), (0.9, None)])
-def test_a_training_that_clips_nearly_everything_is_warned_of(monkeypatch, caplog, share, frozen):
-    row = {"layer": "conv1", "alpha": 0.003, "clip_rate": share, "weight_alpha": None, "weight_clip_rate": None}
-    monkeypatch.setattr(quant, "statistics", lambda model: [row, {**row, "layer": "conv2", "clip_rate": None}])
+@pytest.mark.parametrize(
+    ("alpha", "share", "frozen", "told"),
+    [(0.03, 0.9, 1, True), (0.03, 0.9, None, True), (0.03, 0.4, 1, False), (0.9, 0.9, 1, False)],
+)
+def test_a_training_that_falls_apart_is_warned_of(monkeypatch, caplog, alpha, share, frozen, told):
+    row = {"layer": "conv1", "alpha": 1.0, "clip_rate": None, "weight_alpha": None, "weight_clip_rate": None}
+    later = {**row, "alpha": alpha, "clip_rate": share}
+    found = iter([[row, {**row, "layer": "conv2"}], [later, {**row, "layer": "conv2"}]])
+    monkeypatch.setattr(quant, "statistics", lambda model: next(found))
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.WARNING, logger=logger.name):
         tiny_trainer(epochs=1, hooks=[Quantizers(QuantOptions(freeze_bn_epoch=frozen))]).run()
-    told = [message for message in caplog.messages if "clip more than half" in message]
-    assert len(told) == (share > 0.5)
+    lines = [message for message in caplog.messages if "falls apart" in message]
+    assert len(lines) == told
     if told:
-        assert told[0].startswith("alpha: 1 of 2 layers clip more than half of their values, conv1 90%")
-        assert ("freeze_bn_epoch: never" in told[0]) == (frozen is not None)
+        assert lines[0].startswith("alpha: 1 of 2 layers have a tenth of the range that they began with")
+        assert "conv1 90%" in lines[0]
+        assert ("freeze_bn_epoch: never" in lines[0]) == (frozen is not None)
 
 
 def test_every_layer_of_every_epoch_is_in_a_file_that_a_resumed_run_goes_on_with(tmp_path):
