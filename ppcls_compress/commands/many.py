@@ -133,10 +133,12 @@ class _Run:
     def outcome(self) -> Outcome:
         """What the process found, or how it ended without an answer."""
         seconds = round(time.monotonic() - self._started, 1)
+        status, reason, trace = "", "", ""
         try:
-            status, reason, trace = self._answer.recv() if self._answer.poll() else ("", "", "")
-        except EOFError:
-            status, reason, trace = "", "", ""
+            if self._answer.poll():
+                status, reason, trace = self._answer.recv()
+        except (EOFError, OSError):  # nothing, or half an answer
+            self.process.join()  # a process that ends closes its pipe first, and can be asked how it ended later
         if not status:
             late = self.process.exitcode is None
             self.stop()

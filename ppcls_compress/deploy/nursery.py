@@ -52,7 +52,7 @@ class Nursery:
             try:
                 self._connection.send((function, arguments, log.name))
                 code = self._connection.recv()
-            except (EOFError, BrokenPipeError):
+            except (EOFError, OSError):  # which of them depends on whether it had read what it is asked
                 raise UserError(f"{function.__module__}: the process that it is forked from has ended") from None
             if code:
                 raise UserError(f"{function.__module__}: {fresh.failure(code, log.read())}")

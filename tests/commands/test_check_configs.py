@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 from support.processes import PATIENCE
@@ -177,9 +178,18 @@ def test_an_answer_longer_than_a_pipe_holds_is_read():
     assert (outcome.status, len(outcome.reason)) == ("ok", 300_000)
 
 
+def closed_first(file, overrides):
+    """As the end of a process: what it has open is closed some time before anybody can ask how it ended."""
+    os.closerange(3, 1000)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_process_that_dies_or_hangs_is_told_and_costs_nothing_else():
     died = _ended(lambda file, overrides: os.kill(os.getpid(), signal.SIGSEGV))
     assert (died.status, died.reason) == ("crashed", "the process ended with SIGSEGV")
+    closed = _ended(closed_first)
+    assert (closed.status, closed.reason) == ("crashed", "the process ended with SIGKILL")
     hung = _ended(lambda file, overrides: signal.pause(), timeout=0.2)
     assert (hung.status, hung.reason) == ("crashed", "stopped after 0 seconds")
 

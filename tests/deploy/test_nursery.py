@@ -63,6 +63,17 @@ def test_that_it_has_ended_is_told(tmp_path):
             nursery.run(note, tmp_path / "never", "never")
 
 
+def test_that_it_has_ended_before_it_read_what_it_is_asked_is_told(tmp_path):
+    with Nursery() as nursery:
+        os.kill(nursery._process.pid, signal.SIGSTOP)
+        nursery._connection.send("what it is asked")
+        nursery._process.kill()
+        nursery._process.join()
+        nursery._connection.send = lambda request: None  # it was sent
+        with pytest.raises(UserError, match="test_nursery: the process that it is forked from has ended"):
+            nursery.run(note, tmp_path / "never", "never")
+
+
 def test_it_ends_with_the_process_that_made_it(tmp_path):
     maker = multiprocessing.get_context("fork").Process(target=hold, args=(tmp_path / "pid",))
     maker.start()
