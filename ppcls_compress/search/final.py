@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ppcls_compress.search.workshop import Workshop
 
 RESULT = "result"
 _NEAREST = 3
+_MANY_TIMES = 100
 _TIMED = "timed.json"
 
 
@@ -207,6 +209,20 @@ def _again(workshop: Workshop, source: Path) -> dict[str, Any]:
     return {**found, "Global": common}
 
 
+def images_enough(drop: judge.Drop, allowed: float) -> int | None:
+    """So many deciding images would have sufficed, in hundreds, had they shown the same loss.
+
+    How far the bound lies beyond the loss falls with the square root of their number.
+
+    Returns:
+        None where that would be more than a hundred times as many, or the loss itself is too large.
+    """
+    if drop.points >= allowed:
+        return None
+    times = ((drop.bound - drop.points) / (allowed - drop.points)) ** 2
+    return math.ceil(drop.images * times / 100) * 100 if times <= _MANY_TIMES else None
+
+
 def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge.Drop], ready: Ready) -> str:
     """What was nearest, and what would have to be loosened for it."""
     auto = ready.seen.Slim.auto
@@ -216,6 +232,11 @@ def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge
     for row in rows.ranked(explained, auto)[:_NEAREST]:
         lines.append(f"{row.name}, {row.title}: {row.lost}; {row.shares[auto.cost]:.1%} of the {auto.cost}")
     loosened = [f"max_drop to {drop.bound:.2f} for {name}" for name, drop in told.items()]
+    enough = {name: images_enough(drop, auto.max_drop) for name, drop in told.items()}
+    if name := min((name for name in enough if enough[name]), key=enough.get, default=None):
+        loosened.append(
+            f"{told[name].images:,} images that decide to about {enough[name]:,} if {name} loses as little on them"
+        )
     if auto.share is not None:
         beyond = [row for row in rows.ranked(explained, auto) if rows.over(row, auto)]
         if beyond:

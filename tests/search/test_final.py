@@ -111,9 +111,18 @@ def test_where_none_passes_there_is_no_artifact_and_what_would_have_to_be_loosen
     found, _ = concluded(workshop, monkeypatch, n0=1.2, n1=1.5)
     assert isinstance(found, NotKeptError)
     assert "none of 4 trainings keeps the contract" in str(found)
-    assert "max_drop to 1.20 for 000-0, or max_drop to 1.50 for 001-0, or target.bytes to 0.60 for 002-0" in str(found)
+    more = "100 images that decide to about 200 if 000-0 loses as little on them"
+    told = f"max_drop to 1.20 for 000-0, or max_drop to 1.50 for 001-0, or {more}, or target.bytes to 0.60 for 002-0"
+    assert told in str(found)
     assert not (workshop.folder / "result").exists()
     assert (workshop.folder / "tried.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("points", "bound", "count"), [(-1.0, 0.83, 1400), (0.0, 0.4, 600), (0.5, 0.9, None), (0.49, 2.0, None)]
+)
+def test_so_many_images_would_decide_it(points, bound, count):
+    assert final.images_enough(Drop(points, bound, 900), 0.5) == count
 
 
 def test_what_failed_for_a_reason_that_may_pass_is_no_refusal(workshop, monkeypatch):
