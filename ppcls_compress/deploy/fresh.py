@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ppcls_compress.errors import UserError
@@ -67,7 +67,8 @@ def _finish(
             try:
                 output, errors = _ended(process, timeout, unwanted)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it ended just now, and so did all that it started
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
 

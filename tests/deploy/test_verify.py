@@ -200,6 +200,18 @@ def test_crash_and_hang_are_told(tmp_path, monkeypatch):
         fresh.run_module("hanging", timeout=0.5)
 
 
+def test_what_interrupts_a_process_that_has_ended_is_told_as_it_is(tmp_path, monkeypatch):
+    def interrupted(process, timeout, unwanted):
+        process.communicate()
+        raise KeyboardInterrupt
+
+    (tmp_path / "brief.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(fresh, "_ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fresh.run_module("brief")
+
+
 def test_a_process_that_hangs_ends_with_what_it_started(tmp_path, monkeypatch):
     (tmp_path / "hanging.py").write_text(
         "import pathlib, subprocess, sys, time\n"
