@@ -8,6 +8,7 @@ run's own workers are touched: a process of another container may have the same 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import threading
 import time
@@ -30,7 +31,8 @@ def remove_of(workers: Iterable[int]) -> None:
 
 def end_with_parent() -> None:
     """Called in a worker: it ends when the process that reads from it is killed, and so do its segments."""
-    threading.Thread(target=_watch, args=(os.getppid(), os.getpid()), daemon=True).start()
+    reader = multiprocessing.parent_process().pid  # as it was before the fork: it may be gone by now
+    threading.Thread(target=_watch, args=(reader, os.getpid()), daemon=True).start()
 
 
 def _watch(parent: int, worker: int) -> None:

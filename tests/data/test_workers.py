@@ -11,7 +11,7 @@ import pytest
 from paddle.io.dataloader import dataloader_iter
 from support.processes import happens, runs
 
-from ppcls_compress.data import workers
+from ppcls_compress.data import segments, workers
 from ppcls_compress.data.options import WorkerOptions
 from ppcls_compress.errors import UserError
 
@@ -133,6 +133,23 @@ def test_a_reader_that_is_killed_leaves_no_shared_memory():
     reader.join()
     assert happens(lambda: not any(runs(Path(f"/proc/{pid}/stat")) for pid in pids))
     assert happens(lambda: not segments_of(pids))
+
+
+def orphaned():
+    os.getppid = lambda: 1  # whoever forked it is gone before it could ask
+    segments.end_with_parent()
+    signal.pause()
+
+
+def test_a_worker_whose_reader_is_killed_at_once_ends():
+    worker = multiprocessing.get_context("fork").Process(target=orphaned)
+    worker.start()
+    try:
+        assert happens(lambda: worker.exitcode is not None)
+    finally:
+        worker.kill()
+        worker.join()
+    assert worker.exitcode == 1
 
 
 @needs_shared_memory
