@@ -144,11 +144,10 @@ class Lowering:
         return self._readers[value]
 
     def layer_of(self, op: Op) -> str | None:
-        """The quantized layer that an operator computes, or None."""
-        if op.name not in (*CONVOLUTIONS, "matmul"):
+        """The quantized layer that an operator computes, or None; its weight may be read by others too."""
+        if op.name not in (*CONVOLUTIONS, "matmul") or op.inputs[1] not in self.graph.parameters:
             return None
-        layer = self.graph.parameters.get(op.inputs[1], "").removesuffix(".weight")
-        return layer if layer in self._grids else None
+        return op.owner if op.owner in self._grids else None
 
     def only_reader(self, value: str) -> Op | None:
         """The one operator that reads a value, or None when there are more, none, or it is the network's output."""

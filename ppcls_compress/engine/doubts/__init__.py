@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ppcls_compress.config.schema import Config
 from ppcls_compress.data.labels import LabelledImages
-from ppcls_compress.engine.doubts import bits, classes, lists, preparation, schedule
+from ppcls_compress.engine.doubts import bits, classes, lists, preparation, schedule, start
 
 
 def of_training(config: Config, train: LabelledImages, evaluated: LabelledImages | None) -> Iterator[str]:
@@ -28,6 +28,7 @@ def of_training(config: Config, train: LabelledImages, evaluated: LabelledImages
     yield from schedule.about_warm_up(config)
     yield from schedule.about_watching(config)
     yield from bits.about_ranges(config)
+    yield from start.about_pruning(config)
 
 
 def of_evaluation(config: Config, evaluated: LabelledImages | None) -> Iterator[str]:

@@ -126,6 +126,28 @@ def test_placement_deploy(tmp_path):
     assert difference(found, logits_of(model, images())) < 0.1
 
 
+class Tied(nn.Layer):
+    """Two convolutions of one weight on other ranges, and a linear layer whose weight is read once more, turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (nn.Conv2D(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2))
+        self.second.weight = self.first.weight
+        self.wide, self.head = nn.Linear(CHANNELS, 2 * CHANNELS), nn.Linear(CHANNELS, 5)
+
+    def forward(self, x):
+        x = nn.functional.relu(self.second(0.1 * nn.functional.relu(self.first(x))))
+        x = nn.functional.relu(self.wide(x.mean(axis=[2, 3])))
+        return self.head(paddle.matmul(x, self.wide.weight, transpose_y=True))
+
+
+def test_weights_that_others_read_too_are_on_the_grid_of_the_layer_that_reads(tmp_path):
+    paddle.seed(0)
+    model = quantized(Tied())
+    expected = logits_of(model, images())
+    assert difference(exported(model, tmp_path).run(images()), expected) < EXACT
+
+
 def test_channel_of_zeros(tmp_path):
     model = settled(nn.Sequential(block(3, 16, act=nn.ReLU), block(16, 8)))
     weight = model[0][0].weight.numpy()

@@ -55,9 +55,11 @@ def whole_layers(channels: Channels, kinds: frozenset[str], holds: list[Hold | N
 def _not_reached(tracing: Tracing, kinds: frozenset[str]) -> Iterator[dict[str, str]]:
     """Layers that no forward pass calls: they stay as they are, whatever they would read."""
     types = tuple(kind for name in kinds for kind in _TYPES[name])
-    read = {tracing.graph.parameters.get(value) for op in tracing.graph.ops for value in tracing.flat_inputs(op)}
+    names = {tracing.graph.parameters.get(value) for op in tracing.graph.ops for value in tracing.flat_inputs(op)}
+    read = {id(tensor) for name, tensor in tracing.graph.tensors.items() if name in names}  # two layers may share one
     for path, layer in tracing.layers.items():
-        if isinstance(layer, types) and "weight" in layer._parameters and f"{path}.weight".lstrip(".") not in read:
+        weight = layer._parameters.get("weight") if isinstance(layer, types) else None
+        if weight is not None and id(weight) not in read:
             yield {"layer": path, "op": "", "reason": "the forward pass does not reach it"}
 
 

@@ -160,3 +160,12 @@ def test_channels_that_are_picked_shuffled_and_grouped_go_by_groups():
     pruner = L1NormFilterPruner(Micro(), SHAPE[0])
     pruner.prune_vars({"stem.weight": 0.5}, 0, verify=True)
     assert pruner.model.stem.weight.shape[0] == 2
+
+
+def test_a_layer_whose_weight_is_anothers_too_is_reached():
+    net = Net(lambda n, x: n.b(F.relu(n.a(x))), out=16, a=nn.Conv2D(16, 16, 3), b=nn.Conv2D(16, 16, 3))
+    net.b.weight = net.a.weight
+    _, record = prune(net, PruneOptions(pruned_ratio=0.5), SHAPE)
+    assert record["pinned"] == []
+    assert net.b.weight is net.a.weight
+    assert net.b.bias.shape == [8]
