@@ -21,7 +21,7 @@ from ppcls_compress.search import fitting, preparing, rows, space, split
 from ppcls_compress.search.board import PASSING, Board, Job
 from ppcls_compress.search.final import Outcome, conclude
 from ppcls_compress.search.rows import LONGER, ROUNDS, Row
-from ppcls_compress.search.workshop import Workshop
+from ppcls_compress.search.workshop import LOCK, Workshop
 
 _SLEEP = 2.0
 """Seconds between two looks at what others do."""
@@ -76,7 +76,7 @@ def _alone(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: there is one already.
     """
-    with open(io.make_folder(folder) / "lock", "w", encoding="utf-8") as file:
+    with open(io.make_folder(folder) / LOCK, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

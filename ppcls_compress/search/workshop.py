@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ppcls_compress.search import trial
 from ppcls_compress.search.board import PASSING, Board, Job
 from ppcls_compress.search.rows import TRIALS
 
+LOCK = "lock"
+"""The file that keeps a second process from leading the same search."""
 _MODULE = "ppcls_compress.search.trial"
 _LONGEST = 7 * 24 * 3600.0
 """Seconds of one training: what takes longer hangs."""
@@ -89,6 +92,24 @@ class Workshop:
         if not file.exists():
             trial.write_yaml(self.contract, _shareable(self.base))
             io.write_json(file, dict(identity))
+
+    def give_way(self, identity: Mapping[str, Any]) -> None:
+        """Empty the folder of another search that was refused, or stopped, before any candidate was put up.
+
+        Whoever loosens a contract as a refusal advises need not clear up after it; for the process that leads a search.
+        """
+        file, begun = self.folder / "identity.json", ("study.db", TRIALS)
+        kept_elsewhere = self.config.Slim.auto.storage is not None or not file.exists()
+        if kept_elsewhere or any((self.folder / name).exists() for name in begun):
+            return
+        if io.read_json(file) == dict(identity):
+            return
+        logger.info("%s: the search before this one trained nothing and gives way", self.folder)
+        for entry in [entry for entry in self.folder.iterdir() if entry.name != LOCK]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def do(self, board: Board, job: Job) -> bool:
         """Carry a job out in a process of its own, and tell the board what came of it.

@@ -157,6 +157,24 @@ def test_a_worker_with_another_configuration_is_refused(project):
         run.work(workshop(project, "Global.seed=8"))
 
 
+def test_a_search_that_was_refused_before_it_trained_anything_gives_way(project):
+    first, second = workshop(project), workshop(project, "Slim.auto={max_drop: 2, minimize: bytes}")
+    identities = [preparing._identity(shop, split.halves(shop.config)[1]) for shop in (first, second)]
+    first.give_way(identities[0])
+    first.identify(identities[0])
+    (first.folder / "dense").mkdir()
+    (first.folder / "lock").touch()
+    first.give_way(identities[0])
+    assert (first.folder / "dense").exists()
+    second.give_way(identities[1])
+    assert [entry.name for entry in second.folder.iterdir()] == ["lock"]
+    second.identify(identities[1])
+    (second.folder / "trials").mkdir()
+    first.give_way(identities[0])
+    with pytest.raises(UserError, match="holds a search with other contract"):
+        first.identify(identities[0])
+
+
 def test_a_search_of_a_version_with_other_candidates_does_not_go_on(project, monkeypatch):
     leading = workshop(project)
     leading.identify(preparing._identity(leading, split.halves(leading.config)[1]))
