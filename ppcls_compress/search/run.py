@@ -173,19 +173,22 @@ class _Search:
         )
 
     def _left(self) -> str:
-        """Time for what is still to be trained, as long for each epoch as it took so far."""
-        jobs = self.board.jobs()
-        done = [job for job in jobs if job.state == "done" and "seconds" in job.result]
-        if not done:
+        """Time for what is still to be trained, exported and judged, as long for each as it took so far."""
+        over = [job for job in self.board.jobs() if job.state == "done"]
+        timed = [job for job in over if "seconds" in job.result]
+        if not timed:
             return "time left not known yet"
-        pace = sum(job.result["seconds"] for job in done) / sum(job.what["epochs"] for job in done)
+        training = sum(job.result.get("training", job.result["seconds"]) for job in timed)
+        pace = training / sum(job.what["epochs"] for job in timed)
+        besides = (sum(job.result["seconds"] for job in timed) - training) / len(timed)
         budget = self.workshop.config.Slim.auto.budget
-        total, count = 0, budget.trials
+        epochs, jobs, count = 0, 0, budget.trials
         for number in range(ROUNDS):
-            total += count * budget.epochs * LONGER**number
+            epochs += count * budget.epochs * LONGER**number
+            jobs += count
             count = min(count, -(-count // LONGER) + len(space.BY_HAND))
-        left = timedelta(seconds=round(pace * max(0, total - sum(job.what["epochs"] for job in done))))
-        return f"about {left} left"
+        left = pace * max(0, epochs - sum(job.what["epochs"] for job in over)) + besides * max(0, jobs - len(over))
+        return f"about {timedelta(seconds=round(left))} left"
 
     def _spent(self) -> float:
         """Hours of all trainings so far."""

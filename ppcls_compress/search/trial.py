@@ -113,7 +113,9 @@ def carry_out(folder: Path) -> None:
     config = config.model_copy(update={"DataLoader": seen.DataLoader})
     with logging_to(run_folder(config)):
         assemble.start(config)
+        started = time.monotonic()
         _train(config)
+        training = time.monotonic() - started
         place, record = _export(config, job["format"])
     found = judge.answers(seen, place, job["runtime"])
     judge.save(found, folder / ANSWERS)
@@ -122,7 +124,7 @@ def carry_out(folder: Path) -> None:
     if job["profile"]:
         cost = replace(cost, latency=_predicted(config, record, Path(job["profile"])))
     row = {"artifact": str(place.relative_to(folder)), "drop": asdict(drop), "cost": asdict(cost)}
-    io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun})
+    io.write_json(folder / ROW, {**row, "seconds": time.monotonic() - begun, "training": training})
 
 
 def _predicted(config: Config, record: Mapping[str, Any], profile: Path) -> float:

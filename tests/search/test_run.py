@@ -119,6 +119,18 @@ def test_two_processes_do_not_lead_one_search(tmp_path):
         pass
 
 
+def test_time_left_knows_what_takes_as_long_whatever_the_epochs():
+    found = []
+    search = run._Search(Shop(), READY, SimpleNamespace(jobs=lambda: found))
+    assert search._left() == "time left not known yet"
+    took = {"seconds": 40.0, "training": 4.0}
+    found += [SimpleNamespace(state="done", what={"epochs": 1}, result=result) for result in (took, {"failed": "NaN"})]
+    # 6 candidates of one epoch, 5 of three, 5 of nine, two of which are over: 64 epochs of 4 s, 14 exports of 36 s.
+    assert search._left() == "about 0:12:40 left"
+    took.pop("training")
+    assert search._left() == "about 0:42:40 left"
+
+
 def test_a_worker_of_no_search_is_told_so(tmp_path):
     with pytest.raises(UserError, match="--worker: no search was begun"):
         run.work(SimpleNamespace(folder=tmp_path))
