@@ -47,7 +47,7 @@ def int8_note(info: Path = _CPU_INFO) -> str | None:
         return None
     return (
         "this processor has neither avx512_vnni nor avx_vnni: int8 gains little here, and sums of products of unsigned "
-        "and signed integers can saturate in ONNX Runtime"
+        "and signed integers can saturate in ONNX Runtime, OpenVINO and oneDNN"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from support.backbones import LARGE, SMALLEST
 from support.exporting import export
 from support.onnx_extras import MISSING, REASON, needs_onnx
+from support.processor import needs_dot_products
 
 from ppcls_compress import models
 from ppcls_compress.deploy import compare, formats, fresh, verify
@@ -115,6 +116,7 @@ def test_a_layer_that_was_never_calibrated_is_named(name, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@needs_dot_products
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_an_alpha_that_binds_is_told(name, tmp_path):
     if formats.get(name).writes and MISSING:
