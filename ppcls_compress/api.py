@@ -29,7 +29,7 @@ from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.samples import Samples
-from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.errors import ConfigError, UserError, shortened
 from ppcls_compress.models.weights import load_into
 from ppcls_compress.report import benchmark as timing
 from ppcls_compress.slim import cost, recipe
@@ -108,13 +108,15 @@ def save(net: paddle.nn.Layer, record: recipe.Record, path: str | Path) -> None:
     """Write `<path>.pdparams` and `<path>.slim.json`, as a checkpoint of the command `train` has them.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written, or `record` is none.
 
     Examples:
         >>> import ppcls_compress as pc
         >>> small, record = pc.compress(net, {"prune": {}}, example=[1, 3, 16, 16])
         >>> pc.save(small, record, f"{folder}/small")
     """
+    if not isinstance(record, Mapping):
+        raise UserError(f"save: give the record that compress or load returned, found {shortened(record)}")
     checkpoint.save_model(checkpoint.plain_prefix(path), _layer(net), record)
 
 
@@ -234,6 +236,10 @@ def benchmark(
         >>> row["compression"], row["speedup"]
         ('dense', 1.0)
     """
+    if not isinstance(artifacts, Mapping) or not artifacts:
+        raise UserError(
+            f'benchmark: expected folders by name, such as {{"int8": FOLDER}}, found {shortened(artifacts)}'
+        )
     models = timing.entries({name: str(folder) for name, folder in artifacts.items()})
     return [asdict(row) for row in timing.measure(models, threads=threads, batch=batch, rounds=rounds)]
 
@@ -271,6 +277,8 @@ def analyze(
         raise UserError("analyze: there are no batches to look at")
     net = _layer(net)
     if slim is not None:
+        if _options(slim).quant is None:
+            raise ConfigError("Slim: quant: how is a float network to be quantized? Name it, such as {name: ptq}")
         shape = [looked_at[0]] if example is None else example
         net = compress(copy.deepcopy(net), slim, example=shape, batches=given, calibration_batches=len(looked_at))[0]
     return list(analysis.analyze(net, looked_at))
@@ -286,6 +294,10 @@ def _layer(net: paddle.nn.Layer | paddle.Model) -> paddle.nn.Layer:
 def _options(slim: Mapping[str, Any] | SlimOptions) -> SlimOptions:
     if isinstance(slim, SlimOptions):
         return slim
+    if not isinstance(slim, Mapping) or not slim:
+        raise ConfigError(
+            f'Slim: expected steps such as {{"prune": {{...}}, "quant": {{...}}}}, found {shortened(slim)}'
+        )
     data = dict(slim)
     try:
         section = SlimSection.model_validate(data)
@@ -327,7 +339,9 @@ def _inputs_of(batches: Iterable[Any], arguments: int) -> Iterator[Any]:
 
 
 def _tensor(item: Any) -> Any:
-    return paddle.to_tensor(item) if isinstance(item, np.ndarray) else item
+    if not isinstance(item, np.ndarray):
+        return item
+    return paddle.to_tensor(item.astype(paddle.get_default_dtype()) if item.dtype == np.float64 else item)
 
 
 def _milliseconds(net: paddle.nn.Layer, inputs: Sequence[Any]) -> float:

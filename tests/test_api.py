@@ -150,9 +150,27 @@ def test_what_is_wrong_or_missing_is_named(slim, text):
 def test_mistakes_of_arguments_are_told(images, tmp_path):
     with pytest.raises(pc.UserError, match="found dict"):
         pc.compress({}, {"prune": {}}, example=SHAPE)
+    for nothing in (None, {}, "fpgm", [{"prune": {}}]):
+        with pytest.raises(pc.UserError, match=r"Slim: expected steps such as .*, found"):
+            pc.compress(build(), nothing, example=SHAPE)
+    with pytest.raises(pc.UserError, match="save: give the record"):
+        pc.save(build(), None, tmp_path / "small")
+    with pytest.raises(pc.UserError, match="Slim: quant: how is a float network"):
+        pc.analyze(build(), {"prune": {}}, batches=images)
+    for nothing in ({}, [tmp_path]):
+        with pytest.raises(pc.UserError, match="benchmark: expected folders by name"):
+            pc.benchmark(nothing)
     with pytest.raises(pc.UserError, match="formats: unknown export format 'padle'; did you mean 'paddle'"):
         pc.export(build(), tmp_path, formats="padle", image_shape=SHAPE[1:])
     with pytest.raises(pc.UserError, match=r"expected images \[N, C, H, W\], found \[3, 16, 16\]"):
         pc.export(build(), tmp_path, check=images[0])
     with pytest.raises(pc.UserError, match="3 labels for 24 images"):
         pc.export(build(), tmp_path, check=(images, [0, 1, 2]))
+
+
+def test_arrays_of_doubles_are_what_numpy_makes_and_are_calibrated_on(images):
+    slim = {"quant": {"name": "ptq"}}
+    single, double = (
+        pc.compress(build(), slim, example=SHAPE, batches=images.numpy().astype(kind))[0] for kind in ("f4", "f8")
+    )
+    np.testing.assert_array_equal(single(images).numpy(), double(images).numpy())
