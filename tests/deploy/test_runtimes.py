@@ -8,6 +8,7 @@ import pytest
 import yaml
 from support.exporting import export
 from support.onnx_extras import needs_onnx
+from support.processor import needs_dot_products
 
 from ppcls_compress import machine
 from ppcls_compress.deploy import artifact, extras, formats, verify
@@ -70,6 +71,7 @@ def test_the_file_for_onnx_runtime_is_compared_in_openvino_too(exported):
 
 
 @needs_onnx
+@needs_dot_products
 def test_the_predictor_runs_it_there(exported, monkeypatch):
     folder, used, run = exported.artifact.directory, [], OpenVinoSession.run
     monkeypatch.setattr(OpenVinoSession, "run", lambda self, values: used.append(1) or run(self, values))

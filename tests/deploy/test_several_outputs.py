@@ -8,6 +8,7 @@ import pytest
 from paddle import nn
 from support.exporting import export
 from support.onnx_extras import need
+from support.processor import needs_dot_products
 
 from ppcls_compress.deploy import formats, sessions, verify
 from ppcls_compress.errors import UserError
@@ -83,6 +84,7 @@ def test_one_tensor_is_exported_and_the_note_says_which(tmp_path, case, options)
 
 
 @pytest.mark.parametrize("name", ["onnx-ort", "onnx-openvino", "onednn"])
+@needs_dot_products
 def test_every_format_takes_the_same(tmp_path, name):
     need(formats.get(name))
     model, step = quant.prepare(network("named"), QuantOptions(name="qat"), inputs=[[1, *SHAPE]])

@@ -5,6 +5,7 @@ import paddle
 import pytest
 from support.exporting import export
 from support.onnx_extras import need
+from support.processor import needs_dot_products
 from support.shared import INPUTS, SHAPE, images, pair
 
 from ppcls_compress.deploy import formats, sessions
@@ -31,6 +32,7 @@ def prepared():
 
 
 @pytest.mark.parametrize("name", [kind.name for kind in formats.FORMATS.values()])
+@needs_dot_products
 def test_every_format_has_a_grid_for_each_call(prepared, tmp_path, name):
     need(formats.get(name))
     answers = []

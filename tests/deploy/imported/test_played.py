@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 from support.onnx_extras import needs_onnx
+from support.processor import needs_dot_products
 
 pytest.importorskip("onnx")
 pytestmark = needs_onnx
@@ -42,6 +43,7 @@ def test_without_rounding_it_answers_as_the_model(opened, model):
     np.testing.assert_allclose(answer(model), opened.runner()(IMAGES), rtol=1e-5, atol=1e-5)
 
 
+@needs_dot_products
 def test_with_all_layers_rounded_it_answers_as_the_exported_file(opened, model, tmp_path):
     whole = calibrated.calibrate(graph.copied(opened.graph), opened.folded, PTQ, [IMAGES])
     whole.write(tmp_path, layout="openvino", output="logits", images=[IMAGES])

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from support.processor import needs_dot_products
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
@@ -77,6 +78,7 @@ def answers(model: nn.Layer, folder, layout: str, engine: str) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS)
+@needs_dot_products
 def test_openvino_has_a_scale_for_each_channel(kind, tmp_path):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     model = calibrated(Block(ACTIVATIONS[kind]()))
@@ -154,6 +156,7 @@ class Joined(Block):
         return self.fc(self.pool(self.after(self.depthwise(paddle.concat(parts, axis=1)))).flatten(1))
 
 
+@needs_dot_products
 def test_openvino_reads_ranges_per_channel_of_a_concatenation(tmp_path):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     model = calibrated(Joined(nn.Hardswish()))

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 from support.placed import SHAPE, images, logits, placed_network, prepared, train
+from support.processor import needs_dot_products
 
 from ppcls_compress.deploy.extras import TO_ONNX, missing
 from ppcls_compress.deploy.onnx import runtime
@@ -47,6 +48,7 @@ def test_onnxruntime_computes_what_training_saw(network, tmp_path, name, free):
 
 
 @pytest.mark.parametrize("free", [{}, FREE], ids=["default", "free"])
+@needs_dot_products
 def test_openvino_keeps_the_roundings_before_sums(network, tmp_path, free):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     _, expected, found = answers(network, tmp_path, "pact", "openvino", **free)

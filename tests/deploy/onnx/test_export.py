@@ -12,6 +12,7 @@ import pytest
 from paddle import nn
 from support.onnx_extras import needs_onnx
 from support.processes import PATIENCE
+from support.processor import needs_dot_products
 
 from ppcls_compress import models
 from ppcls_compress.deploy.extras import absence, missing
@@ -102,6 +103,7 @@ def quantized(tmp_path_factory):
 
 @pytest.mark.parametrize(("layout", "bound"), [("openvino", 0.005), ("ort", 0.02)])
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+@needs_dot_products
 def test_the_artifact_computes_what_training_computed(quantized, layout, bound, name):
     model, exports = quantized
     data = images(200)
@@ -128,6 +130,7 @@ def test_it_runs_in_a_fresh_process_for_any_batch(quantized, layout, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=0.1 * np.abs(expected).max())
 
 
+@needs_dot_products
 def test_batch_sizes_beyond_the_first_share_one_network(quantized):
     model, exports = quantized
     session = runtime.load(exports["openvino"].path, "openvino", threads=1)
@@ -272,6 +275,7 @@ def test_every_way_to_quantize_has_an_exact_form(options, tmp_path):
     assert difference(written.path, "openvino", eager(model, data), data) < 0.02
 
 
+@needs_dot_products
 def test_an_alpha_that_binds_is_kept_and_told(tmp_path):
     model = tiny(grid="moving_average")
     pact = quant.quant_layers(model)["mix.conv"]._fake_quant_input
