@@ -2,7 +2,7 @@
 
     python -m ppcls_compress.data.digits --out DIGITS
     python -m ppcls_compress.data.cifar10 --out CIFAR10
-    python make_pages.py PAGES                      # with the weights of `published_model.py`, FILE.pdparams
+    python make_pages.py PAGES --val 3600           # with the weights of `published_model.py`, FILE.pdparams
     nice -n 12 python benchmarks/contracts.py --work DIR --digits DIGITS --cifar10 CIFAR10 --pages PAGES FILE
 
 Each data set's lists are dealt out anew: images to train on, to search by, to decide on, and unseen ones. The dense
@@ -99,7 +99,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
         pages, weights = map(Path, args.pages)
         auto = {"max_drop": 0.5, "target": {"flops": 0.5}, "runtime": "openvino"}
         auto["budget"] = {"trials": 2, "epochs": 1, "hours": 2}
-        config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 900, 300)
+        config, counts = "configs/slim/PULC/text_image_orientation.yaml", (512, 300, 2700, 600)
         found.append(
             Case("pages", "pages", pages, config, counts, auto, _PAGES, rate=0.05, weights=weights, arch="PPLCNet_x1_0")
         )
