@@ -91,7 +91,7 @@ def compression_context(
         latency=None if latency is None else lambda model: distributed.from_main(latency(model)),
         train=train,
         epochs=config.Global.epochs,
-        gentle=gentle_from(config.Optimizer, config.Global.epochs),
+        gentle=gentle_from(config.Optimizer or (), config.Global.epochs),  # none in files for inference alone
         shown=_shown,
     )
 
