@@ -13,6 +13,7 @@ PLACEMENTS = ("layers", "deploy")
 GRIDS = ("auto", "symmetric")
 SPARED = (0, 1, 3)
 RATES = (1.0, 0.2)
+TEACHER = (True, False)
 CHOICES = {
     "criterion": CRITERIA,
     "ratios": RATIOS,
@@ -21,6 +22,7 @@ CHOICES = {
     "grid": GRIDS,
     "spared": SPARED,
     "rate": RATES,
+    "teacher": TEACHER,
 }
 """What a candidate is made of, by the field's name; a search goes on only where it is what it began with."""
 BY_HAND = ("pact", "ptq", "float")
@@ -44,6 +46,7 @@ class Candidate:
         grid: `auto` lets zero points be anywhere where that is worth it, `symmetric` never.
         spared: so many layers stay float, those that quantization hurts most.
         rate: share of `Optimizer.lr.learning_rate` that it is trained with.
+        teacher: whether the dense network teaches it; one that it could surpass holds it back.
         share: of the multiply-adds, or of the parameters where these count, that pruning leaves; 1 prunes nothing.
     """
 
@@ -54,24 +57,26 @@ class Candidate:
     grid: str = "auto"
     spared: int = 0
     rate: float = 0.2
+    teacher: bool = True
     share: float = 1.0
 
     @property
     def by_hand(self) -> bool:
-        """Whether it is a recipe that people write by hand: one ratio, the configured rate, all else by default."""
+        """Whether it is a recipe that people write by hand: one ratio, the whole rate, no teacher, the defaults."""
         ratios = "uniform" if self.share < 1 else RATIOS[0]
         return self.quantizer in BY_HAND and self == Candidate(
-            ratios=ratios, quantizer=self.quantizer, rate=1.0, share=self.share
+            ratios=ratios, quantizer=self.quantizer, rate=1.0, teacher=False, share=self.share
         )
 
     @property
     def title(self) -> str:
         """For people."""
         cut = f"{self.criterion} {self.ratios} to {self.share:.0%}" if self.share < 1 else "unpruned"
+        trained = f"rate x{self.rate:g}{'' if self.teacher else ', no teacher'}"
         if self.quantizer == "float":
-            return f"{cut}, float, rate x{self.rate:g}"
+            return f"{cut}, float, {trained}"
         spared = f", {self.spared} layers float" if self.spared else ""
-        return f"{cut}, {self.quantizer} {self.placement} {self.grid}{spared}, rate x{self.rate:g}"
+        return f"{cut}, {self.quantizer} {self.placement} {self.grid}{spared}, {trained}"
 
 
 def settled(choices: Mapping[str, Any], share: float) -> Candidate:
@@ -95,7 +100,7 @@ def slim_section(
         ratios: of each layer, for `sensitivity`.
         noisy: layers that quantization hurts, the worst first.
     """
-    section: dict[str, Any] = {"distill": {"teacher": teacher}}
+    section: dict[str, Any] = {"distill": {"teacher": teacher}} if candidate.teacher else {}
     if candidate.share < 1:
         prune: dict[str, Any] = {"name": candidate.criterion}
         if candidate.ratios == "sensitivity":
@@ -175,7 +180,7 @@ class Proposals:
         return found if self._shares is not None else found | {"share": FloatDistribution(self._least, 1.0, step=0.05)}
 
     def _first(self) -> list[dict[str, Any]]:
-        """What is always looked at: the recipes that people write by hand, and the best of them by sensitivities.
+        """What is always looked at: the recipes that people write by hand, the best taught and by sensitivities.
 
         The quantizer that has to prune least is the first; of equal ones float, which loses nothing.
         """
@@ -186,9 +191,10 @@ class Proposals:
             plain["share"] = _SHARE
         else:
             names.sort(key=lambda name: (-self._shares[name], name != "float"))
-        by_hand = [{**plain, "ratios": "uniform", "quantizer": name} for name in names]
+        by_hand = [{**plain, "ratios": "uniform", "quantizer": name, "teacher": False} for name in names]
+        taught = [{**choices, "teacher": True} for choices in by_hand[:1]]
         sensitive = [{**plain, "quantizer": names[0], "rate": rate} for rate in RATES] if names else []
-        return [*by_hand[:1], *sensitive[:1], *by_hand[1:2], *sensitive[1:], *by_hand[2:]]
+        return [*by_hand[:1], *taught, *by_hand[1:2], *sensitive[:1], *by_hand[2:], *sensitive[1:]]
 
     def _settled(self, choices: Mapping[str, Any]) -> Candidate:
         found = dict(choices)

@@ -50,15 +50,20 @@ def test_every_recipe_by_hand_that_meets_the_target_is_tried(seed, share, cost, 
 def test_the_first_candidate_is_the_recipe_by_hand_that_prunes_least_in_float_where_integers_save_nothing():
     first = [Proposals(0, shares).next([], 2) for shares in (SHARES, needed("flops", 0.5, []))]
     assert [each[0][1].title for each in first] == [
+        "fpgm uniform to 60%, pact layers auto, rate x1, no teacher",
+        "fpgm uniform to 49%, float, rate x1, no teacher",
+    ]
+    assert [each[1][1].title for each in first] == [
         "fpgm uniform to 60%, pact layers auto, rate x1",
         "fpgm uniform to 49%, float, rate x1",
     ]
-    assert [each[1][1].ratios for each in first] == ["sensitivity", "sensitivity"]
 
 
 def test_fewer_are_proposed_where_there_are_no_more():
-    found = Proposals(0, {"float": 1.0}).next([], 4)
-    assert {candidate for _, candidate in found} == {Candidate(quantizer="float", rate=rate) for rate in (1.0, 0.2)}
+    found = Proposals(0, {"float": 1.0}).next([], 6)
+    assert {candidate for _, candidate in found} == {
+        Candidate(quantizer="float", rate=rate, teacher=teacher) for rate in (1.0, 0.2) for teacher in (True, False)
+    }
 
 
 def test_a_quantizer_that_cannot_meet_the_target_is_not_proposed():
@@ -66,7 +71,7 @@ def test_a_quantizer_that_cannot_meet_the_target_is_not_proposed():
 
 
 def test_the_share_is_chosen_where_there_is_no_target():
-    shares = {candidate.share for _, candidate in Proposals(0, None).next([], 8)}
+    shares = {candidate.share for _, candidate in Proposals(0, None).next([], 12)}
     assert len(shares) > 2
     assert all(0.1 <= share <= 1 for share in shares)
 
@@ -93,6 +98,13 @@ def test_a_section_is_one_that_slim_takes(ratios, quantizer):
     if quantizer != "float":
         assert QuantOptions(**section["quant"]).skip == ("fc",)
     assert ("quant" in section) == (quantizer != "float")
+    assert section["distill"] == {"teacher": "dense"}
+
+
+def test_a_recipe_by_hand_has_no_teacher():
+    candidate = Candidate(ratios="uniform", rate=1.0, teacher=False, share=0.5)
+    assert candidate.by_hand
+    assert set(slim_section(candidate, "dense", counts="flops", ratios=None, noisy=[])) == {"prune", "quant"}
 
 
 def test_how_much_is_pruned_comes_from_the_measured_files():
