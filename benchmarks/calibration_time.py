@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import processor_seconds
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 TURNS = 3
@@ -68,14 +68,7 @@ def turn(net: Any, batches: Sequence[Any]) -> tuple[float, float]:
 
     prepared, _ = quant.prepare(copy.deepcopy(net), QuantOptions(name="ptq"))
     inference()
-    return seconds(inference), seconds(lambda: quant.calibrate(prepared, batches))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Seconds of the processor that something takes."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    return processor_seconds(inference), processor_seconds(lambda: quant.calibrate(prepared, batches))
 
 
 if __name__ == "__main__":

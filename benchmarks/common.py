@@ -10,8 +10,9 @@ import os
 import platform
 import subprocess
 import sys
+import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,13 @@ def resident_memory(*, peak: bool = False) -> int:
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/self/status has no {field}")
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Seconds of the processor that something takes."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def machine() -> str:

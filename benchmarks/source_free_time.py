@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from common import processor_seconds
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 TURNS = 3
@@ -37,13 +36,13 @@ def main() -> None:
     found = source.find(args.model)
     preparation = prepare.from_description(args.preprocess or found.preprocess)
     paths, batches = prepare.drawn(list_images(args.images), args.count), []
-    reading = seconds(lambda: batches.extend(prepare.batches_of(paths, preparation, "reading images")))
+    reading = processor_seconds(lambda: batches.extend(prepare.batches_of(paths, preparation, "reading images")))
     read = network.open_network(found, batches[0][:2])
     run, options = read.runner(), QuantOptions(name="ptq")
     turns = [
         (
-            seconds(lambda: [run(batch) for batch in batches]),
-            seconds(lambda: fit(graph.copied(read.graph), read.folded, options, batches)),
+            processor_seconds(lambda: [run(batch) for batch in batches]),
+            processor_seconds(lambda: fit(graph.copied(read.graph), read.folded, options, batches)),
         )
         for _ in range(TURNS)
     ]
@@ -53,13 +52,6 @@ def main() -> None:
         f"{len(paths)} images: reading {reading:.1f} s, float inference {inference:.1f} s, calibration "
         f"{calibration:.1f} s: {alone:.1f} times as long, {whole:.2f} times with reading\n"
     )
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Seconds of the processor that something takes."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 if __name__ == "__main__":
