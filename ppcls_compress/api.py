@@ -98,9 +98,8 @@ def compress(
     )
     refuse_strays(_layer(net), example)
     small, record = recipe.compress(_layer(net), options, example, record=record, context=context)
-    refuse_strays(
-        small, example
-    )  # calibration may have been the first forward pass, and some networks make layers then
+    # Calibration may have been the first forward pass, in which some networks make layers.
+    refuse_strays(small, example)
     return small, json.loads(json.dumps(record))  # the same whether it was saved meanwhile or not
 
 

@@ -58,7 +58,7 @@ def save(model: ir.Model, path: str | Path, metadata: Mapping[str, str] | None =
         path: the file.
         metadata: texts that travel in the file, under `metadata_props`.
         brief: with the shortest names for all but what goes in and comes out; of a small network in integers the names
-            are a third of the file.
+            may be two fifths of the file.
     """
     proto = to_proto(model)
     if brief:

@@ -55,15 +55,16 @@ class Quantizers(Hook):
             self._file.keep(trainer.progress.epoch, layers=rows)
 
     def _tell_lost(self, rows: Sequence[dict[str, Any]], what: str, alpha: str, clipped: str) -> None:
-        start = {row["layer"]: row[alpha] for row in self._start}
+        start = {row["layer"]: row[alpha] or 0.0 for row in self._start}
         # Clipping much alone is no sign: white paper lies at the upper end, and beyond it as soon as that has moved.
-        lost = [row for row in rows if (row[clipped] or 0) > _MOST and row[alpha] < _SHRUNK * start[row["layer"]]]
+        shrunk = [row for row in rows if row[alpha] < _SHRUNK * start.get(row["layer"], 0.0)]
+        lost = [row for row in shrunk if (row[clipped] or 0) > _MOST]
         if lost:
             worst = max(lost, key=lambda row: row[clipped])
             frozen = isinstance(self._options.freeze_bn_epoch, int)
             logger.warning(
-                "%s: %d of %d layers have a tenth of the range that they began with and clip most of their values, %s "
-                "%.0f%%: this training falls apart; a smaller Optimizer.lr.learning_rate helps%s",
+                "%s: %d of %d layers have less than a tenth of the range that they began with and clip most of their "
+                "values, %s %.0f%%: this training falls apart; a smaller Optimizer.lr.learning_rate helps%s",
                 what,
                 len(lost),
                 len(rows),

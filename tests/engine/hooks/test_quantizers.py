@@ -55,7 +55,7 @@ def test_a_training_that_falls_apart_is_warned_of(monkeypatch, caplog, alpha, sh
     lines = [message for message in caplog.messages if "falls apart" in message]
     assert len(lines) == told
     if told:
-        assert lines[0].startswith("alpha: 1 of 2 layers have a tenth of the range that they began with")
+        assert lines[0].startswith("alpha: 1 of 2 layers have less than a tenth of the range that they began with")
         assert "conv1 90%" in lines[0]
         assert ("freeze_bn_epoch: never" in lines[0]) == (frozen is not None)
 
