@@ -37,7 +37,6 @@ from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import Inputs, specs
 from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.quant import analysis, convert, quant_layers
-from ppcls_compress.slim.strays import refuse_strays
 
 Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 """Batches of what a network takes, tensors or arrays, labels behind them or not: a `paddle.io.DataLoader`, a list, a
@@ -96,10 +95,7 @@ def compress(
         latency=lambda network: _milliseconds(network, inputs),
         train=train,
     )
-    refuse_strays(_layer(net), example)
     small, record = recipe.compress(_layer(net), options, example, record=record, context=context)
-    # Calibration may have been the first forward pass, in which some networks make layers.
-    refuse_strays(small, example)
     return small, json.loads(json.dumps(record))  # the same whether it was saved meanwhile or not
 
 

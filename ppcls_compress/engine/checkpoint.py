@@ -41,6 +41,7 @@ __all__ = [
     "save",
     "save_model",
     "saved_epoch",
+    "saved_progress",
     "usable",
 ]
 
@@ -214,14 +215,20 @@ def _advice(prefix: Path) -> str:
     return f"resume from another one of its folder: {', '.join(others[:8])}"
 
 
-def saved_epoch(prefix: Path) -> int | None:
-    """After which epoch a complete checkpoint was saved; None where there is none."""
+def saved_progress(prefix: Path) -> dict[str, Any] | None:
+    """How far the run of a complete checkpoint was, as `training.Progress`; None where there is none."""
     if not Path(f"{prefix}.pdstates").exists():
         return None
     try:
-        return read_states(prefix)["progress"]["epoch"]
+        return read_states(prefix)["progress"]
     except UserError:
         return None
+
+
+def saved_epoch(prefix: Path) -> int | None:
+    """After which epoch a complete checkpoint was saved; None where there is none."""
+    progress = saved_progress(prefix)
+    return None if progress is None else progress["epoch"]
 
 
 def restore(prefix: Path, trainer: Training) -> dict[str, Any]:

@@ -186,10 +186,13 @@ def tell_outcome(progress: Progress, config: Config) -> None:
     """The best epoch of a run, and its checkpoints as far as they are in its folder."""
     folder = run_folder(config)
     if progress.best is not None:
-        there = checkpoint.saved_epoch(folder / "best_model") == progress.best_epoch
-        where = "" if there else f", which was saved elsewhere: there is no best_model of it in {folder}"
-        best = describe({main_metric(config): progress.best})
-        logger.info("best: %s in epoch %d%s", best, progress.best_epoch, where)
+        metric, there = main_metric(config), checkpoint.saved_progress(folder / "best_model")
+        where = ""
+        if there is None:
+            where = f", which was saved elsewhere: there is no best_model of it in {folder}"
+        elif there["epoch"] != progress.best_epoch:
+            where = f"; best_model is of epoch {there['epoch']} of before: {describe({metric: there['best']})}"
+        logger.info("best: %s in epoch %d%s", describe({metric: progress.best}), progress.best_epoch, where)
     if checkpoint.saved_epoch(folder / "latest") is not None:
         logger.info("checkpoints are in %s", folder)
 
@@ -254,6 +257,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         options.keep_last,
         every_steps=every and every.steps,
         every_minutes=every and every.minutes,
+        higher_is_better=config.Metric.Eval[0].higher_is_better if options.eval_during_train else True,
         request=request,
         safetensors=options.save_format == "safetensors",
     )

@@ -22,6 +22,7 @@ from ppcls_compress.slim.options.quant import CLASSES
 from ppcls_compress.slim.paddleslim import prune_backend, quant_backend  # noqa: F401  they register as backends
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
 from ppcls_compress.slim.steps import CALIBRATION_BATCHES, Context, Step, section_named
+from ppcls_compress.slim.strays import refuse_strays
 
 __all__ = [
     "CALIBRATION_BATCHES",
@@ -189,16 +190,22 @@ def compress(
         The smaller model and the whole record.
 
     Raises:
-        UserError: nothing can be pruned or quantized, or an option needs what `context` do not have.
+        UserError: nothing can be pruned or quantized, an option needs what `context` does not have, or weights that the
+            forward pass reads are no part of the network, as those of layers in a plain list.
     """
     record = record or empty_record()
     context = context or Context()
     missing = pending(options, record)
+    if missing:
+        refuse_strays(model, inputs)
     for kind in missing:
         STEPS[kind].check(getattr(options, kind), record, context)
     for kind in missing:
         model, record = STEPS[kind].take(model, getattr(options, kind), inputs, record, context)
         context = replace(context, settled=context.settled and not STEPS[kind].resizes)
+    if missing:
+        # Calibration may have been the first forward pass, in which some networks make layers.
+        refuse_strays(model, inputs)
     return model, record
 
 

@@ -24,6 +24,10 @@ def resumed(prefix, **settings):
     return trainer
 
 
+def weights_of(prefix):
+    return io.read_state(f"{prefix}.pdparams")
+
+
 @pytest.mark.parametrize("optimizer", ["Momentum", "SGD", "Adam", "AdamW", "RMSProp", "Lamb"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, optimizer):
     whole = tiny_trainer(epochs=4, optimizer=optimizer)
@@ -54,6 +58,34 @@ def test_resuming_keeps_the_best_metric(tmp_path):
     hooks = [Evaluation(lambda: {"top1": 0.9}, 1, "top1"), Checkpoints(tmp_path, empty_record(), 1)]
     tiny_trainer(epochs=1, hooks=hooks).run()
     assert resumed(tmp_path / "latest").progress.best == 0.9
+
+
+@pytest.mark.parametrize(
+    ("higher", "values", "kept"),
+    [
+        (True, [0.7, 0.75], 3),
+        (True, [0.7, 0.95], 4),
+        (True, [0.9, 0.1], 3),
+        (False, [0.95, 0.92], 3),
+        (False, [0.95, 0.1], 4),
+    ],
+    ids=["worse", "better later", "as good", "lower is better, worse", "lower is better, better"],
+)
+def test_going_on_from_before_the_best_epoch_does_not_lose_it_to_a_worse_one(tmp_path, caplog, higher, values, kept):
+    def hooks(found):
+        found = iter(found)
+        evaluation = Evaluation(lambda: {"m": next(found)}, 1, "m", higher_is_better=higher)
+        return [evaluation, Checkpoints(tmp_path, empty_record(), 1, higher_is_better=higher)]
+
+    first = [0.5, 0.6, 0.9] if higher else [0.99, 0.98, 0.9]
+    tiny_trainer(epochs=3, hooks=hooks(first)).run()
+    best = weights_of(tmp_path / "best_model")
+    caplog.clear()
+    resumed(tmp_path / "epoch_2", epochs=4, hooks=hooks(values)).run()
+    assert "best_model is of epoch 3" in caplog.text
+    assert checkpoint.saved_epoch(tmp_path / "best_model") == kept
+    assert checkpoint.saved_epoch(tmp_path / "latest") == 4
+    assert same(best, weights_of(tmp_path / "best_model")) == (kept == 3)
 
 
 def test_evaluation_comes_every_interval_and_at_the_end():

@@ -66,6 +66,39 @@ def test_weights_that_the_network_does_not_know_are_refused_by_name(make, step, 
     assert "\n" not in str(caught.value)
 
 
+class Hidden(nn.Layer):
+    """Its name for the list begins as those of Paddle's own do."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2D(3, 8, 3, padding=1)
+        self._convs = [conv()]
+
+    def forward(self, x):
+        return self._convs[0](self.stem(x)).mean([2, 3])
+
+
+def test_a_private_list_is_looked_into_too():
+    with pytest.raises(UserError, match=r"the forward pass computes with _convs\[0\].weight and 1 more"):
+        refuse_strays(Hidden(), SHAPE)
+
+
+def test_paddleslims_pruners_refuse_them():
+    with pytest.raises(UserError, match=r"_convs\[0\].weight"):
+        pc.slim.FPGMFilterPruner(Hidden(), SHAPE)
+
+
+def test_paddleslims_qat_refuses_them_where_it_knows_the_input_and_warns_otherwise(caplog):
+    with pytest.raises(UserError, match=r"_convs\[0\].weight"):
+        pc.slim.QAT().quantize(Hidden(), inputs=[SHAPE])
+    with caplog.at_level("WARNING"):
+        pc.slim.QAT().quantize(Hidden())
+    assert "if the forward pass computes with _convs[0].weight and 1 more" in caplog.text
+    caplog.clear()
+    pc.slim.QAT().quantize(nn.Sequential(conv()))
+    assert not caplog.records
+
+
 def test_layers_that_are_made_in_the_first_forward_pass_are_refused_too():
     net = Holding(lambda _: {}, made_when_first_called)
     with pytest.raises(UserError, match=r"kept\['first'\].weight and 1 more"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Checkpoints(Hook):
         keep_last: how many of the last saves `latest` and the names behind it, `latest_1` and so on, hold.
         every_steps: optimizer steps between two saves within an epoch; None for no such limit.
         every_minutes: minutes between two saves within an epoch; None for no such limit.
+        higher_is_better: whether the value that chooses `best_model` is.
         safetensors: whether to write the weights and their record in that form too.
         request: when it is made, the step is finished, `latest` is saved, and the run stops.
     """
@@ -38,6 +40,7 @@ class Checkpoints(Hook):
         *,
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        higher_is_better: bool = True,
         request: Request | None = None,
         safetensors: bool = False,
     ) -> None:
@@ -49,12 +52,16 @@ class Checkpoints(Hook):
         self._every_minutes = every_minutes
         self._request = request or Request()
         self._safetensors = safetensors
+        self._better = operator.gt if higher_is_better else operator.lt
+        self._kept: float | None = None
 
     def before_training(self, trainer: Training) -> None:
-        """Remove what saves that were killed have left."""
+        """Remove what saves that were killed have left, and see whether a later epoch was better already."""
         self._saved_at(trainer)
         if is_main():
             io.sweep(self._folder)
+            if trainer.progress.step:
+                self._keep_best(trainer.progress.epoch)
 
     def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Save within an epoch when it is time to, or when the run is to stop.
@@ -79,7 +86,7 @@ class Checkpoints(Hook):
         names = []
         if self._interval > 0 and progress.epoch % self._interval == 0:
             names.append(f"epoch_{progress.epoch}")
-        if progress.best_epoch == progress.epoch:
+        if progress.best_epoch == progress.epoch and not self._had_better(progress.best):
             names.append("best_model")
         if is_main():
             for name in names:
@@ -87,6 +94,22 @@ class Checkpoints(Hook):
         self._save_latest(trainer)
         if any_of_them(self._request.number is not None) and progress.epoch < trainer.epochs:
             self._stop(f"latest is saved after epoch {progress.epoch}")
+
+    def _keep_best(self, epoch: int) -> None:
+        """Where the run goes on from an earlier epoch than the folder's best, which must not be lost to a worse one."""
+        best = checkpoint.saved_progress(self._folder / "best_model")
+        if best is not None and best["epoch"] > epoch:
+            self._kept = best["best"]
+            logger.warning(
+                "%s is of epoch %d, which the run that goes on after epoch %d has not reached: it stays until an epoch "
+                "is as good",
+                self._folder / "best_model",
+                best["epoch"],
+                epoch,
+            )
+
+    def _had_better(self, value: float | None) -> bool:
+        return self._kept is not None and value is not None and self._better(self._kept, value)
 
     def _save_latest(self, trainer: Training) -> None:
         if is_main():

@@ -32,6 +32,7 @@ from ppcls_compress.slim.prune.sensitivity import (
 )
 from ppcls_compress.slim.prune.trace.channels import Channels
 from ppcls_compress.slim.record import Record
+from ppcls_compress.slim.strays import refuse_strays
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class FilterPruner:
         num_head: with `fc`, attention projections lose whole heads out of so many; -1 treats them like other layers.
 
     Raises:
-        UserError: the network's forward pass fails.
+        UserError: the network's forward pass fails, or weights that it reads are no part of the network, as those of
+            layers in a plain list.
     """
 
     def __init__(
@@ -82,9 +84,9 @@ class FilterPruner:
         self._criterion = getattr(self, "criterion", type(self).__name__)
         self._status = Status(sen_file, self._criterion)
         inner = model._layers if isinstance(model, paddle.DataParallel) else model
-        self.network = Network(
-            inner, with_dtypes(inputs, input_dtype), frozenset({prune_type}), grouped="reduce", outputs_stay=skip_leaves
-        )
+        given = with_dtypes(inputs, input_dtype)
+        refuse_strays(inner, given)
+        self.network = Network(inner, given, frozenset({prune_type}), grouped="reduce", outputs_stay=skip_leaves)
         self._names = {tensor.name: name for name, tensor in self.network.tracing.graph.tensors.items()}
         self._values = {p.name: float_values(p) for p in model.parameters() if len(p.shape) > 1}
         transposed = [layer for layer in model.sublayers() if isinstance(layer, nn.Conv2DTranspose)]

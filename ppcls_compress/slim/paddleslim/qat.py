@@ -16,6 +16,7 @@ from ppcls_compress.slim.options.quant_numbers import check_number
 from ppcls_compress.slim.quant.building import CustomParts
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
+from ppcls_compress.slim.strays import refuse_strays
 from ppcls_compress.slim.tracing import save_program
 
 _DEFAULTS: dict[str, Any] = {
@@ -93,9 +94,11 @@ class QAT:
             inputs: shapes that the model takes; `fuse_conv_bn` runs it once, `placement: deploy` traces it.
 
         Raises:
-            UserError: it is no `paddle.nn.Layer`, or cannot be quantized so; see `slim.quant.prepare`.
+            UserError: it is no `paddle.nn.Layer`, or cannot be quantized so; see `slim.quant.prepare`. Its forward pass
+                on `inputs` reads weights of layers in a plain list; without `inputs` such layers are warned of.
         """
         check_layer(model)
+        refuse_strays(model, inputs)
         model = model if inplace else copied(model)
         return prepare(model, self.options, inputs=inputs, custom=self.custom)[0]
 

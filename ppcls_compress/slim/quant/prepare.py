@@ -13,6 +13,7 @@ from ppcls_compress.slim import branches
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant import fold, foreign, layers, normed
 from ppcls_compress.slim.quant.building import CustomParts, quantized_layer
+from ppcls_compress.slim.quant.operators import left_to_operators
 from ppcls_compress.slim.quant.placement import placement
 from ppcls_compress.slim.quant.select import Selection, select, uncalled
 
@@ -43,12 +44,12 @@ def prepare(
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
-        "type", "reason"}], "merged": layers whose branches became one, "folded": [[convolution, batch norm]],
-        "custom": names of the replaced steps}; if there are any, "normed": layers whose weight a norm computed, and
-        "uncalled": those that no evaluation calls. With `placement: deploy` also "places": [{"layer", "side",
-        "non_negative", "readers"}], with a "call" if the layer is called more than once, "unlearned": [{"layer",
-        "op"}], the tensors that an integer graph would round and that
-        no layer gives by itself, and "calls": which calls of such layers there are.
+        "type", "reason"}], a parameter and an operator where no layer computes with it, "merged": layers whose branches
+        became one, "folded": [[convolution, batch norm]], "custom": names of the replaced steps}; if there are any,
+        "normed": layers whose weight a norm computed, and "uncalled": those that no evaluation calls. With `placement:
+        deploy` also "places": [{"layer", "side", "non_negative", "readers"}], with a "call" if the layer is called more
+        than once, "unlearned": [{"layer", "op"}], the tensors that an integer graph would round and that no layer gives
+        by itself, and "calls": which calls of such layers there are.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
@@ -67,6 +68,9 @@ def prepare(
     merged = branches.merge(model)
     left = uncalled(model, options, inputs) if inputs is not None and options.backend == "native" else []
     selection = select(model, settings, left)
+    if inputs is not None:
+        known = {*selection.chosen, *(item.layer for item in selection.skipped)}
+        selection.skipped.extend(left_to_operators(model, inputs, known))
     plain = _normed(model, selection)
     normed.make_named_plain(model, plain)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []

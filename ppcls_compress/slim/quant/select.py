@@ -103,6 +103,11 @@ def uncalled(model: paddle.nn.Layer, options: QuantOptions, inputs: Inputs) -> l
     return [name for name in chosen if name not in called]
 
 
+def is_weighted(layer: paddle.nn.Layer) -> bool:
+    """Whether it is of a kind that computes with weights and is never quantized."""
+    return isinstance(layer, _WEIGHTED)
+
+
 def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str, paddle.nn.Layer], list[Skipped]]:
     candidates, skipped = {}, []
     for name, layer in model.named_sublayers():
@@ -111,7 +116,7 @@ def _candidates(model: paddle.nn.Layer, options: QuantOptions) -> tuple[dict[str
         reason = _obstacle(layer, options)
         if reason is None:
             candidates[name] = layer
-        elif base_type(layer) or isinstance(layer, _WEIGHTED):
+        elif base_type(layer) or is_weighted(layer):
             skipped.append(Skipped(name, type(layer).__name__, reason))
     return candidates, skipped
 

@@ -1,0 +1,61 @@
+"""Weights that operators of a forward pass multiply with and that no layer holds which could be quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import paddle
+
+from ppcls_compress.slim.cost import multiply_adds
+from ppcls_compress.slim.graph import CaptureError, Graph, capture
+from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.quant.layers import base_type
+from ppcls_compress.slim.quant.select import Skipped, is_weighted
+
+_SAME_VALUES = frozenset({"transpose", "reshape", "flatten", "squeeze", "unsqueeze", "cast", "assign"})
+
+
+def left_to_operators(model: paddle.nn.Layer, inputs: Inputs, known: Collection[str]) -> list[Skipped]:
+    """The parameters with which `forward` itself computes convolutions and matrix products; they stay float.
+
+    Args:
+        model: before its layers are swapped; not changed.
+        inputs: what it takes.
+        known: names of layers about whose weights something is said already.
+
+    Returns:
+        One for each parameter, under its own name; none where the forward pass cannot be captured.
+    """
+    own = set(_of_no_layer(model, known))
+    if not own:
+        return []
+    try:
+        graph = capture(model, inputs)
+    except CaptureError:
+        return []
+    reason = "forward computes with it by an operator, where quantization needs a layer such as Conv2D or Linear"
+    return [Skipped(name, operator, reason) for name, operator in _readers(graph, own).items()]
+
+
+def _of_no_layer(model: paddle.nn.Layer, known: Collection[str]) -> Iterator[str]:
+    """Names of matrices and kernels that no layer of a usual kind holds."""
+    for path, layer in model.named_sublayers(include_self=True):
+        if path in known or base_type(layer) or is_weighted(layer):
+            continue
+        for name, parameter in layer.named_parameters(include_sublayers=False):
+            if parameter.ndim > 1:
+                yield f"{path}.{name}".lstrip(".")
+
+
+def _readers(graph: Graph, names: Collection[str]) -> dict[str, str]:
+    """Parameter -> the first operator that multiplies with it, its axes moved before or not."""
+    held = {value: name for value, name in graph.parameters.items() if name in names}
+    found: dict[str, str] = {}
+    for op in graph.ops:
+        given = [held[value] for value in op.inputs if isinstance(value, str) and value in held]
+        if given and op.name in _SAME_VALUES:
+            held.update(dict.fromkeys(op.outputs, given[0]))
+        elif multiply_adds(op, graph.shapes) is not None:
+            for name in given:
+                found.setdefault(name, op.name)
+    return found
