@@ -19,19 +19,22 @@ from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
 from ppcls_compress.search import judge
 from ppcls_compress.search.preparing import Ready
-from ppcls_compress.search.shares import Anchor, counts_of
+from ppcls_compress.search.shares import counts_of, rising
 from ppcls_compress.search.space import Candidate
 from ppcls_compress.slim import recipe
 
 _TRIES = 5
 _CLOSER = 0.99
 """A share that cost too much is lowered by so much more than the excess, because counts of channels are whole."""
+_ENOUGH = 0.95
+_CAREFUL = 0.98
+"""A file that takes less than `_ENOUGH` of what it may is pruned less, to take `_CAREFUL` of it: it is timed again."""
 _BEYOND_INTEGERS = 3
 """Bytes that a weight in float has more than one in integers."""
 
 
 def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any]]:
-    """The candidate, pruned as far as the target takes, and its section `Slim`.
+    """The candidate, pruned as far as the target takes and hardly further, and its section `Slim`.
 
     Nothing is trained for it: multiply-adds and parameters are counted, bytes follow from parameters, latencies from
     the profile. Where this machine's latency counts, which files alone have, one is written and timed.
@@ -39,14 +42,37 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
     Raises:
         UserError: the layers' sensitivities allow no such ratios, or no share meets the target.
     """
-    auto = ready.seen.Slim.auto
+    auto, low, high = ready.seen.Slim.auto, None, 1.0
+    tried: list[tuple[float, float]] = []
     for _ in range(_TRIES):
         section = ready.slim_of(candidate)
-        cost = expected(ready, section) if auto.share is not None else 0.0
-        if auto.share is None or cost <= auto.share:
+        if auto.share is None:
             return candidate, section
-        candidate = replace(candidate, share=candidate.share * _CLOSER * auto.share / cost)
-    raise UserError(f"{candidate.title}: is to have {cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed")
+        tried.append((candidate.share, expected(ready, section)))
+        share, cost = tried[-1]
+        if cost <= auto.share:
+            low, aim = (candidate, section), _CAREFUL * auto.share
+            if not ready.workshop.timed or cost >= _ENOUGH * auto.share or share >= _CLOSER * high:
+                break
+        else:
+            high, aim = share, _CLOSER * auto.share
+        candidate = replace(candidate, share=_between(_costing(aim, tried), low[0].share if low else 0.0, high))
+    if low is None:
+        found = f"is to have {cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed"
+        raise UserError(f"{candidate.title}: {found}")
+    return low
+
+
+def _costing(aim: float, tried: Sequence[tuple[float, float]]) -> float:
+    """The share that is to cost `aim`: on the line through the last two that were tried, or in proportion to one."""
+    share, cost = tried[-1]
+    if len(tried) > 1 and (share - tried[-2][0]) * (cost - tried[-2][1]) > 0:
+        return share + (aim - cost) * (share - tried[-2][0]) / (cost - tried[-2][1])
+    return share * aim / cost
+
+
+def _between(share: float, low: float, high: float) -> float:
+    return share if low < share < high else (low + high) / 2
 
 
 def expected(ready: Ready, section: dict[str, Any]) -> float:
@@ -65,7 +91,7 @@ def expected(ready: Ready, section: dict[str, Any]) -> float:
     if ready.workshop.profile is not None:
         return _by_profile(ready, model, section)
     integers = "quant" in section
-    share = _between(ready.anchors, kept[counts_of(cost)], integers=integers)
+    share = float(np.interp(kept[counts_of(cost)], *rising(ready.anchors, integers=integers)))
     if cost == "bytes" and integers:
         share += _BEYOND_INTEGERS * _weights(ready, model, section) / dense.bytes
     return share
@@ -84,12 +110,6 @@ def _timed(ready: Ready, section: dict[str, Any]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         write_rehearsed(ready.seen, Path(folder), formats.get(name), options)
         return judge.costs(Path(folder), ready.workshop.dense_artifact, runtime, timed=True).latency
-
-
-def _between(anchors: Sequence[Anchor], kept: float, *, integers: bool) -> float:
-    """The cost of a file, interpolated between measured ones."""
-    points = sorted((anchor.kept, anchor.cost) for anchor in anchors if anchor.integers == integers)
-    return float(np.interp(kept, [share for share, _ in points], np.maximum.accumulate([cost for _, cost in points])))
 
 
 def _weights(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> int:

@@ -98,16 +98,38 @@ def needed(cost: str, share: float, anchors: Sequence[Anchor]) -> dict[str, floa
         if not anchors:
             found[quantizer] = share * _MARGIN
             continue
-        points = sorted((a.cost, a.kept) for a in anchors if a.integers == (quantizer in INTEGERS))
-        prices = np.maximum.accumulate([price for price, _ in points])
+        kept, prices = rising(anchors, integers=quantizer in INTEGERS)
         if share * _MARGIN >= prices[0]:
-            found[quantizer] = float(np.interp(share * _MARGIN, prices, [kept for _, kept in points]))
+            found[quantizer] = float(np.interp(share * _MARGIN, prices, kept))
     return found
 
 
+def rising(anchors: Sequence[Anchor], *, integers: bool) -> tuple[list[float], list[float]]:
+    """The shares that were kept, and what they cost: less is never dearer, but for the noise of what was timed.
+
+    Returns:
+        Both from the smallest up; neighbours that are the wrong way round have their mean (isotonic regression), or,
+        where they are as dear, the larger share alone.
+    """
+    points = sorted((anchor.kept, anchor.cost) for anchor in anchors if anchor.integers == integers)
+    pools: list[list[tuple[float, float]]] = []
+    for point in points:
+        pools.append([point])
+        while len(pools) > 1 and _mean(pools[-2]) >= _mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    return [pool[-1][0] for pool in pools], [_mean(pool) for pool in pools]
+
+
+def _mean(pool: Sequence[tuple[float, float]]) -> float:
+    return sum(cost for _, cost in pool) / len(pool)
+
+
 def least(anchors: Sequence[Anchor]) -> Anchor:
-    """The cheapest file."""
-    return min(anchors, key=lambda anchor: anchor.cost)
+    """The cheapest file, by what `rising` makes of their costs."""
+    kinds = {anchor.integers for anchor in anchors}
+    curves = {integers: rising(anchors, integers=integers) for integers in kinds}
+    found = (Anchor(integers, kept[0], prices[0]) for integers, (kept, prices) in curves.items())
+    return min(found, key=lambda anchor: anchor.cost)
 
 
 def check_reachable(cost: str, share: float, anchors: Sequence[Anchor]) -> None:

@@ -66,7 +66,7 @@ def test_where_latency_counts_the_file_of_a_candidate_is_timed_before_it_is_trai
     found = ready(config, {"latency": 0.5})
 
     def costs(folder, dense, runtime, *, timed):
-        return SimpleNamespace(latency=0.6 if len(written) == 1 else 0.45)
+        return SimpleNamespace(latency=0.6 if len(written) == 1 else 0.48)
 
     written = []
     monkeypatch.setattr(fitting.judge, "costs", costs)
@@ -75,6 +75,29 @@ def test_where_latency_counts_the_file_of_a_candidate_is_timed_before_it_is_trai
     assert candidate.share == pytest.approx(0.8 * 0.99 * 0.5 / 0.6)
     assert [round(options.prune.target_flops, 2) for options in written] == [0.8, 0.66]
     assert written[1].quant.placement == section["quant"]["placement"] == "deploy"
+
+
+@pytest.mark.parametrize(
+    ("overhead", "start"), [(0.35, 0.1), (0.35, 0.9), (0.0, 0.2)], ids=["low", "high", "without overhead"]
+)
+def test_a_file_that_could_take_longer_is_pruned_less(config, monkeypatch, overhead, start):
+    found, tried = ready(config, {"latency": 0.6}), []
+
+    def expected(_, section):
+        tried.append(section["prune"]["target_flops"])
+        return overhead + (1 - overhead) * tried[-1]
+
+    monkeypatch.setattr(fitting, "expected", expected)
+    candidate, section = fitting.fitted(found, Candidate(ratios="uniform", share=start))
+    least = 0.93 * 0.6
+    assert least < overhead + (1 - overhead) * candidate.share <= 0.6
+    assert section["prune"]["target_flops"] == pytest.approx(candidate.share, abs=1e-4)
+    assert len(tried) == len(set(tried)) <= 5
+
+
+def test_what_is_fast_enough_unpruned_stays_so(config, monkeypatch):
+    monkeypatch.setattr(fitting, "expected", lambda ready, section: 0.3)
+    assert fitting.fitted(ready(config, {"latency": 0.6}), Candidate(share=1.0))[0] == Candidate(share=1.0)
 
 
 def test_latencies_of_another_machine_come_from_its_profile(config, tmp_path):

@@ -115,6 +115,15 @@ def test_how_much_is_pruned_comes_from_the_measured_files():
     assert needed("flops", 0.5, []) == pytest.approx({"pact": 0.49, "lsq": 0.49, "ptq": 0.49, "float": 0.49})
 
 
+def test_costs_that_are_the_wrong_way_round_by_noise_do_not_prune_further_than_their_mean_says():
+    costs = ((1.0, 0.68), (0.5, 0.65), (0.25, 0.53), (0.1, 0.55))
+    timed = [Anchor(integers, kept, cost + (not integers)) for integers in (True, False) for kept, cost in costs]
+    found = needed("latency", 0.6, timed)["pact"]
+    assert found == pytest.approx(0.25 + 0.25 * (0.588 - 0.54) / (0.65 - 0.54))
+    with pytest.raises(ValueError, match=r"with 25% of the flops left.*has 54.0%.*begins at latency: 0.56"):
+        check_reachable("latency", 0.54, timed)
+
+
 def test_a_target_below_the_cheapest_file_is_refused_and_told_where_it_would_begin():
     assert set(needed("latency", 0.09, ANCHORS)) == {"pact", "lsq", "ptq"}
     with pytest.raises(ValueError, match=r"target.latency: 0.05 is out of reach.*begins at latency: 0.08"):
