@@ -25,7 +25,8 @@ from ppcls_compress.slim import recipe
 
 _TRIES = 5
 _CLOSER = 0.99
-"""A share that cost too much is lowered by so much more than the excess, because counts of channels are whole."""
+"""A share that cost too much is lowered by so much more than the excess, because counts of channels are whole, and by
+more each time, because timings are noisy."""
 _ENOUGH = 0.95
 _CAREFUL = 0.98
 """A file that takes less than `_ENOUGH` of what it may is pruned less, to take `_CAREFUL` of it: it is timed again."""
@@ -44,7 +45,7 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
     """
     auto, low, high = ready.seen.Slim.auto, None, 1.0
     tried: list[tuple[float, float]] = []
-    for _ in range(_TRIES):
+    for number in range(1, _TRIES + 1):
         section = ready.slim_of(candidate)
         if auto.share is None:
             return candidate, section
@@ -55,7 +56,7 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
             if not ready.workshop.timed or cost >= _ENOUGH * auto.share or share >= _CLOSER * high:
                 break
         else:
-            high, aim = share, _CLOSER * auto.share
+            high, aim = share, _CLOSER**number * auto.share
         candidate = replace(candidate, share=_between(_costing(aim, tried), low[0].share if low else 0.0, high))
     if low is None:
         found = f"is to have {cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed"

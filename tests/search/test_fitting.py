@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from support.project import make_project
 
@@ -93,6 +94,18 @@ def test_a_file_that_could_take_longer_is_pruned_less(config, monkeypatch, overh
     assert least < overhead + (1 - overhead) * candidate.share <= 0.6
     assert section["prune"]["target_flops"] == pytest.approx(candidate.share, abs=1e-4)
     assert len(tried) == len(set(tried)) <= 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_in_the_timing_does_not_keep_a_candidate_over_the_target(config, monkeypatch, seed):
+    noise = np.random.default_rng(seed)
+
+    def expected(_, section):
+        return (0.5 + 0.4 * section["prune"]["target_flops"]) * noise.uniform(0.985, 1.015)
+
+    monkeypatch.setattr(fitting, "expected", expected)
+    candidate, _ = fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.3))
+    assert 0.1 < candidate.share < 0.3
 
 
 def test_what_is_fast_enough_unpruned_stays_so(config, monkeypatch):
