@@ -21,7 +21,7 @@ from ppcls_compress.metrics import Rows
 from ppcls_compress.metrics.topk import TopkAcc
 from ppcls_compress.search.bounds import ALPHA, paired_bound, resampled_bound
 
-_ROUNDS = 60
+_ROUNDS = 90
 
 
 @dataclass(frozen=True)
