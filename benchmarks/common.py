@@ -69,12 +69,17 @@ def append(path: Path, result: Mapping[str, object]) -> None:
         file.write(("\n" if cut_off else "") + json.dumps(result) + "\n")
 
 
+_KERNELS = "MKL_DEBUG_CPU_TYPE"
+"""`ppcls_compress.machine.KERNELS`, which the package sets where it is imported, also for what that starts."""
+
+
 def run_child(
     command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
 ) -> tuple[dict[str, object] | None, str]:
     """Run a command in a fresh process; return what it emitted (or None) and why it failed (or "").
 
-    The reason is the last line of standard error, or the time-out, or the signal.
+    A peer's process has Paddle's matrix products as they come, though this package may have been imported here. The
+    reason is the last line of standard error, or the time-out, or the signal.
     """
     try:
         done = subprocess.run(
@@ -82,7 +87,7 @@ def run_child(
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **(env or {})},
+            env={**{key: value for key, value in os.environ.items() if key != _KERNELS}, **(env or {})},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ppcls_compress import machine
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 MODULES = ("peer_env", "run_all_rows", "run_all")
 
@@ -121,3 +123,13 @@ def test_the_table_names_the_processor_the_aims_and_the_commands(run_all):
     assert "A CPU, 2 cores, instructions: AVX2" in text
     assert "| data (quick) | speed | 1.23 | >= 1.5 | no | 3 / 2 |" in text
     assert "data: `python it.py`, 2026-01-02, 61 s" in text
+
+
+def test_a_peers_process_has_matrix_products_as_they_come_unless_asked(run_all, monkeypatch):
+    from common import RESULT_PREFIX, run_child
+
+    monkeypatch.setenv(machine.KERNELS, "7")
+    tell = f"import os; print({RESULT_PREFIX!r} + str(int({machine.KERNELS!r} in os.environ)))"
+    command = [sys.executable, "-c", tell]
+    assert run_child(command, timeout=60) == (0, "")
+    assert run_child(command, timeout=60, env={machine.KERNELS: "5"}) == (1, "")
