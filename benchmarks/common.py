@@ -70,7 +70,17 @@ def append(path: Path, result: Mapping[str, object]) -> None:
 
 
 _KERNELS = "MKL_DEBUG_CPU_TYPE"
-"""`ppcls_compress.machine.KERNELS`, which the package sets where it is imported, also for what that starts."""
+_GIVEN = os.environ.get(_KERNELS)
+
+
+def given_environment() -> dict[str, str]:
+    """The environment as the user has it, for peers, whose matrix products are to be Paddle's as they come.
+
+    Where `ppcls_compress` is imported it sets `ppcls_compress.machine.KERNELS`, also for what is started from there;
+    so this module is to be imported first.
+    """
+    found = {key: value for key, value in os.environ.items() if key != _KERNELS}
+    return found if _GIVEN is None else {**found, _KERNELS: _GIVEN}
 
 
 def run_child(
@@ -78,8 +88,7 @@ def run_child(
 ) -> tuple[dict[str, object] | None, str]:
     """Run a command in a fresh process; return what it emitted (or None) and why it failed (or "").
 
-    A peer's process has Paddle's matrix products as they come, though this package may have been imported here. The
-    reason is the last line of standard error, or the time-out, or the signal.
+    The reason is the last line of standard error, or the time-out, or the signal.
     """
     try:
         done = subprocess.run(
@@ -87,7 +96,7 @@ def run_child(
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**{key: value for key, value in os.environ.items() if key != _KERNELS}, **(env or {})},
+            env={**given_environment(), **(env or {})},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -21,6 +21,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+from common import given_environment
 from peer_env import RECIPES, Missing, Peers
 from run_all_rows import ROWS, Place, Row
 
@@ -51,7 +52,9 @@ def run(row: Row, place: Place) -> dict[str, object]:
     log = place.work / f"{row.name}.log"
     begun = time.perf_counter()
     with log.open("w") as out:
-        done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False, cwd=ROOT)
+        done = subprocess.run(
+            command, stdout=out, stderr=subprocess.STDOUT, check=False, cwd=ROOT, env=given_environment()
+        )
     if done.returncode:
         raise SystemExit(f"exit code {done.returncode}; {log} ends with\n{log.read_text()[-600:]}")
     return {

@@ -346,7 +346,7 @@ def _milliseconds(net: paddle.nn.Layer, inputs: Sequence[Any]) -> float:
         raise UserError("target_latency_ms: is measured on networks that take images alone, [1, C, H, W]")
     with tempfile.TemporaryDirectory() as folder:
         exporting.export(net, folder, description=artifact.Description(tuple(shape[1:])))
-        return latency.measure({"network": folder}, [1, *shape[1:]])["network"].median_ms
+        return latency.measure({"network": folder}, [1, *shape[1:]], processes=1)["network"].median_ms
 
 
 def _samples(images: np.ndarray | None, labels: np.ndarray | None, image_shape: Sequence[int] | None) -> Samples:

@@ -184,6 +184,8 @@ def latency_of(config: Config) -> Callable[[paddle.nn.Layer], float]:
 
         with tempfile.TemporaryDirectory() as folder:
             export(model, folder, description=artifact.Description(config.Global.image_shape))
-            return latency.measure({"network": folder}, [1, *config.Global.image_shape])["network"].median_ms
+            return latency.measure({"network": folder}, [1, *config.Global.image_shape], processes=1)[
+                "network"
+            ].median_ms
 
     return measure

@@ -41,7 +41,7 @@ __all__ = [
     "save",
     "save_model",
     "saved_epoch",
-    "saved_progress",
+    "saved_states",
     "usable",
 ]
 
@@ -215,20 +215,20 @@ def _advice(prefix: Path) -> str:
     return f"resume from another one of its folder: {', '.join(others[:8])}"
 
 
-def saved_progress(prefix: Path) -> dict[str, Any] | None:
-    """How far the run of a complete checkpoint was, as `training.Progress`; None where there is none."""
+def saved_states(prefix: Path) -> dict[str, Any] | None:
+    """What `read_states` gives of a complete checkpoint; None where there is none."""
     if not Path(f"{prefix}.pdstates").exists():
         return None
     try:
-        return read_states(prefix)["progress"]
+        return read_states(prefix)
     except UserError:
         return None
 
 
 def saved_epoch(prefix: Path) -> int | None:
     """After which epoch a complete checkpoint was saved; None where there is none."""
-    progress = saved_progress(prefix)
-    return None if progress is None else progress["epoch"]
+    states = saved_states(prefix)
+    return None if states is None else states["progress"]["epoch"]
 
 
 def restore(prefix: Path, trainer: Training) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import paddle
 
@@ -186,15 +187,24 @@ def tell_outcome(progress: Progress, config: Config) -> None:
     """The best epoch of a run, and its checkpoints as far as they are in its folder."""
     folder = run_folder(config)
     if progress.best is not None:
-        metric, there = main_metric(config), checkpoint.saved_progress(folder / "best_model")
-        where = ""
-        if there is None:
-            where = f", which was saved elsewhere: there is no best_model of it in {folder}"
-        elif there["epoch"] != progress.best_epoch:
-            where = f"; best_model is of epoch {there['epoch']} of before: {describe({metric: there['best']})}"
-        logger.info("best: %s in epoch %d%s", describe({metric: progress.best}), progress.best_epoch, where)
+        metric = main_metric(config)
+        best = describe({metric: progress.best})
+        logger.info("best: %s in epoch %d%s", best, progress.best_epoch, _whose_best(folder, progress, metric))
     if checkpoint.saved_epoch(folder / "latest") is not None:
         logger.info("checkpoints are in %s", folder)
+
+
+def _whose_best(folder: Path, progress: Progress, metric: str) -> str:
+    """What is to be said of `best_model` where it is not of a run's own best epoch."""
+    states = checkpoint.saved_states(folder / "best_model")
+    if states is None:
+        return f", which was saved elsewhere: there is no best_model of it in {folder}"
+    there = states["progress"]
+    if (there["epoch"], there["best"]) == (progress.best_epoch, progress.best):
+        return ""
+    values = {name: value for name, value in there["metrics"].items() if name == metric}
+    of = f", {describe(values)}," if values else ""
+    return f"; best_model is another{of} of epoch {there['epoch']} of before"
 
 
 def _early_stopping(config: Config) -> EarlyStopping:
@@ -257,6 +267,7 @@ def _hooks(config: Config, trainer: Trainer, record: recipe.Record, request: Req
         options.keep_last,
         every_steps=every and every.steps,
         every_minutes=every and every.minutes,
+        metric=main_metric(config) if options.eval_during_train else "",
         higher_is_better=config.Metric.Eval[0].higher_is_better if options.eval_during_train else True,
         request=request,
         safetensors=options.save_format == "safetensors",

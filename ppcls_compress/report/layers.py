@@ -103,7 +103,7 @@ def layers_of(model: paddle.nn.Layer, inputs: Inputs, record: Record) -> Layers:
                 params=sum(prod(p.shape) for p in own if id(p) in counted) if shape else 0,
                 flops=flops,
                 quantized=bits.get(op.owner),
-                note="; ".join(told.get(op.owner, ())),
+                note="; ".join([*told.get(op.owner, ()), *told.get(graph.parameters.get(weight, ""), ())]),
             )
         )
     return Layers(tuple(found), sum(prod(p.shape) for p in counted_parameters(model)))

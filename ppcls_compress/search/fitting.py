@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ _TRIES = 5
 _CLOSER = 0.99
 """A share that cost too much is lowered by so much more than the excess, because counts of channels are whole, and by
 more each time, because timings are noisy."""
-_ENOUGH = 0.95
-_CAREFUL = 0.98
-"""A file that takes less than `_ENOUGH` of what it may is pruned less, to take `_CAREFUL` of it: it is timed again."""
+_SURE = 0.98
+"""A timed file has to take so much less than it may, because it is timed again when it is trained."""
+_ENOUGH = 0.92
+_GAIN = 0.01
+"""A file that takes less than `_ENOUGH` of that is pruned less, as long as each try adds so much of the dense cost."""
 _BEYOND_INTEGERS = 3
 """Bytes that a weight in float has more than one in integers."""
 
@@ -43,37 +45,70 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
     Raises:
         UserError: the layers' sensitivities allow no such ratios, or no share meets the target.
     """
-    auto, low, high = ready.seen.Slim.auto, None, 1.0
-    tried: list[tuple[float, float]] = []
-    for number in range(1, _TRIES + 1):
-        section = ready.slim_of(candidate)
-        if auto.share is None:
-            return candidate, section
-        tried.append((candidate.share, expected(ready, section)))
-        share, cost = tried[-1]
-        if cost <= auto.share:
-            low, aim = (candidate, section), _CAREFUL * auto.share
-            if not ready.workshop.timed or cost >= _ENOUGH * auto.share or share >= _CLOSER * high:
-                break
-        else:
-            high, aim = share, _CLOSER**number * auto.share
-        candidate = replace(candidate, share=_between(_costing(aim, tried), low[0].share if low else 0.0, high))
-    if low is None:
-        found = f"is to have {cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed"
-        raise UserError(f"{candidate.title}: {found}")
-    return low
+    auto, timed = ready.seen.Slim.auto, ready.workshop.timed
+    if auto.share is None:
+        return candidate, ready.slim_of(candidate)
+    most = auto.share * (_SURE if timed else 1.0)
+    tried: list[_Try] = []
+    for number in range(_TRIES):
+        if tried:
+            aim = _SURE if tried[-1].cost <= most else _CLOSER ** (number if timed else 1)
+            candidate = replace(candidate, share=_next(tried, aim * most, most))
+        try:
+            section = ready.slim_of(candidate)
+            tried.append(_Try(candidate, section, expected(ready, section)))
+        except UserError:
+            if _largest(tried, auto.share) is None:
+                raise
+            break
+        if tried[-1].cost <= most and (not timed or _is_enough(tried, most)):
+            break
+    found = _largest(tried, most) or _largest(tried, auto.share)
+    if found is None:
+        told = f"is to have {tried[-1].cost:.1%} of the {auto.cost}, and {auto.share:.1%} are allowed"
+        raise UserError(f"{tried[-1].candidate.title}: {told}")
+    return found.candidate, found.section
 
 
-def _costing(aim: float, tried: Sequence[tuple[float, float]]) -> float:
-    """The share that is to cost `aim`: on the line through the last two that were tried, or in proportion to one."""
-    share, cost = tried[-1]
-    if len(tried) > 1 and (share - tried[-2][0]) * (cost - tried[-2][1]) > 0:
-        return share + (aim - cost) * (share - tried[-2][0]) / (cost - tried[-2][1])
-    return share * aim / cost
+@dataclass(frozen=True)
+class _Try:
+    """A candidate, its section `Slim`, and what its file is to cost."""
+
+    candidate: Candidate
+    section: dict[str, Any]
+    cost: float
+
+    @property
+    def share(self) -> float:
+        return self.candidate.share
 
 
-def _between(share: float, low: float, high: float) -> float:
+def _is_enough(tried: Sequence[_Try], most: float) -> bool:
+    """Whether pruning less than the last one is impossible, or not worth another file."""
+    last, high = tried[-1], min((each.share for each in tried if each.cost > most), default=1.0)
+    gained = len(tried) < 2 or tried[-2].cost > most or last.cost - tried[-2].cost > _GAIN
+    return last.cost >= _ENOUGH * most or last.share >= _CLOSER * high or not gained
+
+
+def _largest(tried: Sequence[_Try], most: float) -> _Try | None:
+    """What keeps the most of those that cost no more than `most`."""
+    return max((each for each in tried if each.cost <= most), key=lambda each: each.share, default=None)
+
+
+def _next(tried: Sequence[_Try], aim: float, most: float) -> float:
+    """The share that is to cost `aim`, above all that cost less than they may, and below all that cost more."""
+    share = _costing(aim, tried)
+    low = max((each.share for each in tried if each.cost <= most), default=0.0)
+    high = min((each.share for each in tried if each.cost > most), default=1.0)
     return share if low < share < high else (low + high) / 2
+
+
+def _costing(aim: float, tried: Sequence[_Try]) -> float:
+    """The share that is to cost `aim`: on the line through the last two that were tried, or in proportion to one."""
+    last, before = tried[-1], tried[-2] if len(tried) > 1 else None
+    if before is not None and (last.share - before.share) * (last.cost - before.cost) > 0:
+        return last.share + (aim - last.cost) * (last.share - before.share) / (last.cost - before.cost)
+    return last.share * aim / last.cost
 
 
 def expected(ready: Ready, section: dict[str, Any]) -> float:

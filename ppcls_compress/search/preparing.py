@@ -146,7 +146,7 @@ def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:
     images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
     found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
     found["profile"] = io.sha256(workshop.profile) if workshop.profile else None
-    found["kinds of candidates"] = CHOICES
+    found["kinds of candidates"], found["rule of shares"] = CHOICES, shares.RULE
     text = json.dumps(found, sort_keys=True, default=str)
     return json.loads(json.dumps({**found, "study": hashlib.sha256(text.encode()).hexdigest()[:16]}, default=str))
 

@@ -20,6 +20,8 @@ from ppcls_compress.search import judge
 KEPT = (1.0, 0.5, 0.25, 0.1)
 """Shares of the multiply-adds, or parameters, of the files that are measured."""
 INTEGERS = ("pact", "lsq", "ptq")
+RULE = 2
+"""Of `needed`: another number where the same files give other shares, and a search must begin anew."""
 _MARGIN = 0.98
 """A candidate aims at a little less than it may cost, because counts of channels are whole numbers."""
 
@@ -91,16 +93,21 @@ def counts_of(cost: str) -> str:
 def needed(cost: str, share: float, anchors: Sequence[Anchor]) -> dict[str, float]:
     """By quantizer, the share of multiply-adds or parameters that pruning must leave so that a file costs `share`.
 
-    A quantizer whose smallest file costs more is left out; 1 means that nothing needs to be pruned.
+    A quantizer whose cheapest file costs more is left out; 1 means that nothing needs to be pruned. A file that was
+    measured counts by itself too: small networks can be slower pruned than whole.
     """
     found = {}
     for quantizer in (*INTEGERS, "float"):
         if not anchors:
             found[quantizer] = share * _MARGIN
             continue
-        kept, prices = rising(anchors, integers=quantizer in INTEGERS)
-        if share * _MARGIN >= prices[0]:
-            found[quantizer] = float(np.interp(share * _MARGIN, prices, kept))
+        kind, wanted = quantizer in INTEGERS, share * _MARGIN
+        kept, prices = rising(anchors, integers=kind)
+        enough = [anchor.kept for anchor in anchors if anchor.integers == kind and anchor.cost <= wanted]
+        if wanted >= prices[0]:
+            enough.append(float(np.interp(wanted, prices, kept)))
+        if enough:
+            found[quantizer] = max(enough)
     return found
 
 
@@ -125,11 +132,8 @@ def _mean(pool: Sequence[tuple[float, float]]) -> float:
 
 
 def least(anchors: Sequence[Anchor]) -> Anchor:
-    """The cheapest file, by what `rising` makes of their costs."""
-    kinds = {anchor.integers for anchor in anchors}
-    curves = {integers: rising(anchors, integers=integers) for integers in kinds}
-    found = (Anchor(integers, kept[0], prices[0]) for integers, (kept, prices) in curves.items())
-    return min(found, key=lambda anchor: anchor.cost)
+    """The cheapest file."""
+    return min(anchors, key=lambda anchor: anchor.cost)
 
 
 def check_reachable(cost: str, share: float, anchors: Sequence[Anchor]) -> None:

@@ -196,8 +196,7 @@ def compress(
     record = record or empty_record()
     context = context or Context()
     missing = pending(options, record)
-    if missing:
-        refuse_strays(model, inputs)
+    refuse_strays(model, inputs)
     for kind in missing:
         STEPS[kind].check(getattr(options, kind), record, context)
     for kind in missing:

@@ -125,11 +125,13 @@ def test_the_table_names_the_processor_the_aims_and_the_commands(run_all):
     assert "data: `python it.py`, 2026-01-02, 61 s" in text
 
 
-def test_a_peers_process_has_matrix_products_as_they_come_unless_asked(run_all, monkeypatch):
-    from common import RESULT_PREFIX, run_child
+@pytest.mark.parametrize(
+    ("given", "env", "expected"), [(None, {}, ""), ("5", {}, "5"), (None, {"MKL_DEBUG_CPU_TYPE": "4"}, "4")]
+)
+def test_a_peers_process_has_matrix_products_as_the_user_has_them(run_all, monkeypatch, given, env, expected):
+    import common
 
-    monkeypatch.setenv(machine.KERNELS, "7")
-    tell = f"import os; print({RESULT_PREFIX!r} + str(int({machine.KERNELS!r} in os.environ)))"
-    command = [sys.executable, "-c", tell]
-    assert run_child(command, timeout=60) == (0, "")
-    assert run_child(command, timeout=60, env={machine.KERNELS: "5"}) == (1, "")
+    monkeypatch.setenv(machine.KERNELS, "7")  # as the package sets it where it is imported
+    monkeypatch.setattr(common, "_GIVEN", given)
+    tell = f"import json, os; print({common.RESULT_PREFIX!r} + json.dumps(os.environ.get({machine.KERNELS!r}, '')))"
+    assert common.run_child([sys.executable, "-c", tell], timeout=60, env=env) == (expected, "")

@@ -9,6 +9,8 @@ from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.hooks.base import Hook
 from ppcls_compress.engine.hooks.checkpoints import Checkpoints
 from ppcls_compress.engine.hooks.evaluation import Evaluation
+from ppcls_compress.engine.train import _whose_best
+from ppcls_compress.engine.training import Progress
 from ppcls_compress.errors import UserError
 from ppcls_compress.losses import build_loss
 from ppcls_compress.losses.center import CenterLoss
@@ -60,32 +62,67 @@ def test_resuming_keeps_the_best_metric(tmp_path):
     assert resumed(tmp_path / "latest").progress.best == 0.9
 
 
+def evaluated(folder, values, *, higher=True, metric="top1"):
+    found = iter(values)
+    evaluation = Evaluation(lambda: {metric: next(found)}, 1, metric, higher_is_better=higher)
+    return [evaluation, Checkpoints(folder, empty_record(), 1, metric=metric, higher_is_better=higher)]
+
+
 @pytest.mark.parametrize(
     ("higher", "values", "kept"),
     [
         (True, [0.7, 0.75], 3),
         (True, [0.7, 0.95], 4),
-        (True, [0.9, 0.1], 3),
+        (True, [0.7, 0.9], 4),
         (False, [0.95, 0.92], 3),
         (False, [0.95, 0.1], 4),
     ],
     ids=["worse", "better later", "as good", "lower is better, worse", "lower is better, better"],
 )
 def test_going_on_from_before_the_best_epoch_does_not_lose_it_to_a_worse_one(tmp_path, caplog, higher, values, kept):
-    def hooks(found):
-        found = iter(found)
-        evaluation = Evaluation(lambda: {"m": next(found)}, 1, "m", higher_is_better=higher)
-        return [evaluation, Checkpoints(tmp_path, empty_record(), 1, higher_is_better=higher)]
-
     first = [0.5, 0.6, 0.9] if higher else [0.99, 0.98, 0.9]
-    tiny_trainer(epochs=3, hooks=hooks(first)).run()
+    tiny_trainer(epochs=3, hooks=evaluated(tmp_path, first, higher=higher)).run()
     best = weights_of(tmp_path / "best_model")
-    caplog.clear()
-    resumed(tmp_path / "epoch_2", epochs=4, hooks=hooks(values)).run()
-    assert "best_model is of epoch 3" in caplog.text
+    with caplog.at_level("INFO"):
+        resumed(tmp_path / "epoch_2", epochs=4, hooks=evaluated(tmp_path, values, higher=higher)).run()
+    assert "top1 90.00% in epoch 3, is better than what this run goes on from" in caplog.text
     assert checkpoint.saved_epoch(tmp_path / "best_model") == kept
     assert checkpoint.saved_epoch(tmp_path / "latest") == 4
     assert same(best, weights_of(tmp_path / "best_model")) == (kept == 3)
+
+
+def test_the_best_is_kept_however_often_the_run_is_stopped_after_it(tmp_path):
+    tiny_trainer(epochs=4, hooks=evaluated(tmp_path, [0.5, 0.6, 0.9, 0.8])).run()
+    best = weights_of(tmp_path / "best_model")
+    resumed(tmp_path / "epoch_2", epochs=3, hooks=evaluated(tmp_path, [0.7])).run()
+    resumed(tmp_path / "latest", epochs=5, hooks=evaluated(tmp_path, [0.72, 0.75])).run()
+    assert same(best, weights_of(tmp_path / "best_model"))
+    resumed(tmp_path / "latest", epochs=6, hooks=evaluated(tmp_path, [0.91])).run()
+    assert checkpoint.saved_epoch(tmp_path / "best_model") == 6
+
+
+def test_what_was_best_by_another_metric_or_in_an_earlier_run_of_the_folder_is_not_kept(tmp_path, caplog):
+    tiny_trainer(epochs=3, hooks=evaluated(tmp_path, [0.5, 0.6, 0.9], metric="top5")).run()
+    resumed(tmp_path / "epoch_2", epochs=3, hooks=evaluated(tmp_path, [0.7])).run()
+    assert checkpoint.read_states(tmp_path / "best_model")["progress"]["metrics"] == {"top1": 0.7}
+    fresh = [Checkpoints(tmp_path, empty_record(), 1)]
+    tiny_trainer(epochs=1, hooks=fresh).run()  # stopped before its first evaluation
+    trainer = resumed(tmp_path / "latest", epochs=2, hooks=evaluated(tmp_path, [0.2]))
+    trainer.settings = {"Optimizer.lr.learning_rate": 0.1}
+    trainer.run()
+    assert checkpoint.read_states(tmp_path / "best_model")["progress"]["metrics"] == {"top1": 0.2}
+
+
+def test_the_outcome_tells_whose_best_model_is_there(tmp_path):
+    def said(**own):
+        return _whose_best(tmp_path, Progress(**{"best": 0.9, "best_epoch": 3, **own}), "top1")
+
+    assert "there is no best_model of it in" in said()
+    tiny_trainer(epochs=3, hooks=evaluated(tmp_path, [0.5, 0.6, 0.9])).run()
+    assert said() == ""
+    assert said(best=0.7) == "; best_model is another, top1 90.00%, of epoch 3 of before"
+    assert said(best_epoch=2) == "; best_model is another, top1 90.00%, of epoch 3 of before"
+    assert _whose_best(tmp_path, Progress(best=0.7, best_epoch=2), "recall1").endswith("another of epoch 3 of before")
 
 
 def test_evaluation_comes_every_interval_and_at_the_end():

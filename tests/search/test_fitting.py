@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,8 +74,8 @@ def test_where_latency_counts_the_file_of_a_candidate_is_timed_before_it_is_trai
     monkeypatch.setattr(fitting.judge, "costs", costs)
     monkeypatch.setattr(fitting, "write_rehearsed", lambda config, folder, kind, options: written.append(options))
     candidate, section = fitting.fitted(found, Candidate(ratios="uniform", share=0.8, placement="deploy"))
-    assert candidate.share == pytest.approx(0.8 * 0.99 * 0.5 / 0.6)
-    assert [round(options.prune.target_flops, 2) for options in written] == [0.8, 0.66]
+    assert candidate.share == pytest.approx(0.8 * 0.99 * 0.98 * 0.5 / 0.6)
+    assert [round(options.prune.target_flops, 2) for options in written] == [0.8, 0.65]
     assert written[1].quant.placement == section["quant"]["placement"] == "deploy"
 
 
@@ -90,8 +91,8 @@ def test_a_file_that_could_take_longer_is_pruned_less(config, monkeypatch, overh
 
     monkeypatch.setattr(fitting, "expected", expected)
     candidate, section = fitting.fitted(found, Candidate(ratios="uniform", share=start))
-    least = 0.93 * 0.6
-    assert least < overhead + (1 - overhead) * candidate.share <= 0.6
+    least = 0.9 * 0.6
+    assert least < overhead + (1 - overhead) * candidate.share <= 0.98 * 0.6
     assert section["prune"]["target_flops"] == pytest.approx(candidate.share, abs=1e-4)
     assert len(tried) == len(set(tried)) <= 5
 
@@ -106,6 +107,34 @@ def test_noise_in_the_timing_does_not_keep_a_candidate_over_the_target(config, m
     monkeypatch.setattr(fitting, "expected", expected)
     candidate, _ = fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.3))
     assert 0.1 < candidate.share < 0.3
+
+
+def test_what_met_the_target_stands_where_pruning_less_is_impossible(config, monkeypatch):
+    def expected(_, section):
+        if section["prune"]["target_flops"] > 0.3:
+            raise UserError("would change nothing")
+        return 0.3
+
+    monkeypatch.setattr(fitting, "expected", expected)
+    assert fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.3))[0].share == 0.3
+    with pytest.raises(UserError, match="would change nothing"):
+        fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.4))
+
+
+def test_a_latency_that_pruning_hardly_changes_is_not_timed_for_ever(config, monkeypatch):
+    tried = []
+    monkeypatch.setattr(fitting, "expected", lambda *_: tried.append(1) or 0.3)
+    fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.3))
+    assert len(tried) == 2
+
+
+def test_the_refusal_tells_the_last_share_that_was_tried_and_its_cost(config, monkeypatch):
+    monkeypatch.setattr(fitting, "expected", lambda _, section: 0.7 + 0.1 * section["prune"]["target_flops"])
+    found = ready(config, {"latency": 0.6})
+    with pytest.raises(UserError, match=r"uniform to (\d+)%.*: is to have (7\d\.\d)% of the latency") as caught:
+        fitting.fitted(found, Candidate(ratios="uniform", share=0.5))
+    share, cost = map(float, re.search(r"to (\d+)%.*have ([\d.]+)%", str(caught.value)).groups())
+    assert cost == pytest.approx(70 + 0.1 * share, abs=0.1)
 
 
 def test_what_is_fast_enough_unpruned_stays_so(config, monkeypatch):

@@ -120,8 +120,14 @@ def test_costs_that_are_the_wrong_way_round_by_noise_do_not_prune_further_than_t
     timed = [Anchor(integers, kept, cost + (not integers)) for integers in (True, False) for kept, cost in costs]
     found = needed("latency", 0.6, timed)["pact"]
     assert found == pytest.approx(0.25 + 0.25 * (0.588 - 0.54) / (0.65 - 0.54))
-    with pytest.raises(ValueError, match=r"with 25% of the flops left.*has 54.0%.*begins at latency: 0.56"):
+    with pytest.raises(ValueError, match=r"with 25% of the flops left.*has 53.0%.*begins at latency: 0.55"):
         check_reachable("latency", 0.54, timed)
+
+
+def test_a_network_that_is_slower_pruned_than_whole_stays_whole():
+    costs = ((1.0, 0.55), (0.5, 0.6), (0.25, 0.65), (0.1, 0.7))
+    timed = [Anchor(integers, kept, cost + (not integers)) for integers in (True, False) for kept, cost in costs]
+    assert needed("latency", 0.58, timed) == {"pact": 1.0, "lsq": 1.0, "ptq": 1.0}
 
 
 def test_a_target_below_the_cheapest_file_is_refused_and_told_where_it_would_begin():

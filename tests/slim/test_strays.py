@@ -5,6 +5,7 @@ from paddle.nn import functional as F
 
 import ppcls_compress as pc
 from ppcls_compress.errors import UserError
+from ppcls_compress.slim import strays
 from ppcls_compress.slim.strays import refuse_strays
 
 SHAPE = [1, 3, 8, 8]
@@ -93,10 +94,42 @@ def test_paddleslims_qat_refuses_them_where_it_knows_the_input_and_warns_otherwi
         pc.slim.QAT().quantize(Hidden(), inputs=[SHAPE])
     with caplog.at_level("WARNING"):
         pc.slim.QAT().quantize(Hidden())
-    assert "if the forward pass computes with _convs[0].weight and 1 more" in caplog.text
-    caplog.clear()
-    pc.slim.QAT().quantize(nn.Sequential(conv()))
+        pc.slim.PTQ().quantize(Hidden())
+    assert [record.getMessage().partition(" in a plain list")[0] for record in caplog.records] == [
+        "Hidden: it holds _convs[0].weight and 1 more"
+    ] * 2
+    with pytest.raises(UserError, match=r"_convs\[0\].weight"):
+        pc.slim.PTQ().quantize(Hidden(), inputs=[SHAPE])
+
+
+def test_recurrent_layers_which_hold_their_weights_in_a_list_too_are_not_suspected(caplog):
+    pc.slim.QAT().quantize(nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)))
     assert not caplog.records
+
+
+def test_a_list_that_holds_itself_and_lists_within_lists_are_looked_into():
+    net, inner = nn.Sequential(conv()), nn.Sequential(conv())
+    inner.deeper = [conv()]
+    net.kept = [inner]
+    net.kept.append(net.kept)
+    assert [name for name, _ in strays._held(net)] == [
+        "kept[0].0.weight",
+        "kept[0].0.bias",
+        "kept[0].deeper[0].weight",
+        "kept[0].deeper[0].bias",
+    ]
+
+
+def test_where_the_forward_pass_cannot_be_traced_it_is_a_warning(caplog):
+    net = Holding(lambda _: [conv()], lambda self, x: x.numpy())
+    refuse_strays(net, SHAPE)
+    assert "it holds kept[0].weight and 1 more in a plain list or dict" in caplog.text
+
+
+def test_a_network_that_needs_no_step_any_more_is_refused_too():
+    _, record = pc.compress(nn.Sequential(conv(), nn.Conv2D(8, 8, 1)), {"prune": {}}, example=[1, 8, 8, 8])
+    with pytest.raises(UserError, match=r"_convs\[0\].weight"):
+        pc.compress(Hidden(), {"prune": {}}, example=SHAPE, record=record)
 
 
 def test_layers_that_are_made_in_the_first_forward_pass_are_refused_too():

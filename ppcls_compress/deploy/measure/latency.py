@@ -82,16 +82,20 @@ def measure(
             where the memory of a process happens to lie makes some slower by a fifth, for as long as they run.
 
     Raises:
-        UserError: an artifact does not run, or there are fewer cores than threads.
+        UserError: an artifact does not run, there are fewer cores than threads, or nothing is to be timed.
     """
     wanted = {name: item if isinstance(item, Candidate) else Candidate(item) for name, item in candidates.items()}
     available = machine.cores()
     if threads > len(available):
         raise UserError(f"{threads} threads: this process may use only {len(available)} cores")
+    if rounds < 1 or processes < 1:
+        raise UserError(f"rounds: at least 1 is needed, found {min(rounds, processes)}")
     turns = -(-rounds // TURN)
     processes = min(processes, turns)
     found = [_in_turns(wanted, shape, available[:threads], -(-turns // processes)) for _ in range(processes)]
-    return {name: _middle([each[name] for each in found]) for name in wanted}
+    loads = [statistics.geometric_mean(one.median_ms for one in each.values()) for each in found]
+    usual = statistics.median(loads)
+    return {name: _middle([each[name] for each in found], [load / usual for load in loads]) for name in wanted}
 
 
 def _in_turns(
@@ -109,11 +113,19 @@ def _in_turns(
         return {name: worker.latency(shape[0]) for name, worker in workers.items()}
 
 
-def _middle(found: Sequence[Latency]) -> Latency:
-    """The median of each number, and the largest size."""
-    middle = {key: statistics.median(getattr(each, key) for each in found) for key in ("median_ms", "p90_ms")}
-    rate = statistics.median(each.images_per_second for each in found)
-    return Latency(**middle, images_per_second=rate, peak_bytes=max(each.peak_bytes for each in found))
+def _middle(found: Sequence[Latency], loads: Sequence[float]) -> Latency:
+    """The median of each number, of what one model takes when the machine is as busy as it usually is.
+
+    Args:
+        found: of one process each.
+        loads: how much longer all models together took then; so that of two models the median of their ratios counts.
+    """
+
+    def median(key: str) -> float:
+        return statistics.median(getattr(one, key) / load for one, load in zip(found, loads, strict=True))
+
+    rate = statistics.median(one.images_per_second * load for one, load in zip(found, loads, strict=True))
+    return Latency(median("median_ms"), median("p90_ms"), rate, max(one.peak_bytes for one in found))
 
 
 class _Worker:

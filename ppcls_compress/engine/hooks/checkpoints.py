@@ -10,6 +10,7 @@ from ppcls_compress import io
 from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.distributed import any_of_them, is_main, wait_for_all
 from ppcls_compress.engine.hooks.base import Batch, Hook
+from ppcls_compress.engine.hooks.evaluation import describe
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.engine.training import Training
 from ppcls_compress.slim.recipe import Record
@@ -26,7 +27,8 @@ class Checkpoints(Hook):
         keep_last: how many of the last saves `latest` and the names behind it, `latest_1` and so on, hold.
         every_steps: optimizer steps between two saves within an epoch; None for no such limit.
         every_minutes: minutes between two saves within an epoch; None for no such limit.
-        higher_is_better: whether the value that chooses `best_model` is.
+        metric: whose value chooses `best_model`; "" where nothing is evaluated.
+        higher_is_better: whether it is.
         safetensors: whether to write the weights and their record in that form too.
         request: when it is made, the step is finished, `latest` is saved, and the run stops.
     """
@@ -40,6 +42,7 @@ class Checkpoints(Hook):
         *,
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        metric: str = "",
         higher_is_better: bool = True,
         request: Request | None = None,
         safetensors: bool = False,
@@ -52,6 +55,7 @@ class Checkpoints(Hook):
         self._every_minutes = every_minutes
         self._request = request or Request()
         self._safetensors = safetensors
+        self._metric = metric
         self._better = operator.gt if higher_is_better else operator.lt
         self._kept: float | None = None
 
@@ -61,7 +65,7 @@ class Checkpoints(Hook):
         if is_main():
             io.sweep(self._folder)
             if trainer.progress.step:
-                self._keep_best(trainer.progress.epoch)
+                self._keep_best(trainer)
 
     def after_batch(self, trainer: Training, batch: Batch) -> None:
         """Save within an epoch when it is time to, or when the run is to stop.
@@ -95,17 +99,20 @@ class Checkpoints(Hook):
         if any_of_them(self._request.number is not None) and progress.epoch < trainer.epochs:
             self._stop(f"latest is saved after epoch {progress.epoch}")
 
-    def _keep_best(self, epoch: int) -> None:
-        """Where the run goes on from an earlier epoch than the folder's best, which must not be lost to a worse one."""
-        best = checkpoint.saved_progress(self._folder / "best_model")
-        if best is not None and best["epoch"] > epoch:
-            self._kept = best["best"]
-            logger.warning(
-                "%s is of epoch %d, which the run that goes on after epoch %d has not reached: it stays until an epoch "
-                "is as good",
-                self._folder / "best_model",
-                best["epoch"],
-                epoch,
+    def _keep_best(self, trainer: Training) -> None:
+        """Where the run once was further, or goes on from before its best: that must not be lost to a worse one."""
+        prefix, progress = self._folder / "best_model", trainer.progress
+        states = checkpoint.saved_states(prefix)
+        if states is None or (progress.best is None and states["settings"] != trainer.settings):
+            return  # it may be of a run before this one, whose first evaluation is still to come
+        value = states["progress"]["metrics"].get(self._metric)
+        if value is not None and (progress.best is None or self._better(value, progress.best)):
+            self._kept = value
+            logger.info(
+                "%s, %s in epoch %d, is better than what this run goes on from: it stays until an epoch is as good",
+                prefix,
+                describe({self._metric: value}),
+                states["progress"]["epoch"],
             )
 
     def _had_better(self, value: float | None) -> bool:

@@ -18,6 +18,7 @@ from ppcls_compress.slim.quant.calibrate import Observation, required_quant_laye
 from ppcls_compress.slim.quant.images import image_shape
 from ppcls_compress.slim.quant.inference import to_inference
 from ppcls_compress.slim.quant.prepare import prepare
+from ppcls_compress.slim.strays import refuse_strays
 from ppcls_compress.slim.tracing import save_program
 
 _SET_APART = ("name", "activation_quantizer", "weight_quantizer", "fuse_conv_bn", *CLASSES)
@@ -81,9 +82,11 @@ class PTQ:
                 tried, and if the model takes none, batch norms are folded when it sees its first batch.
 
         Raises:
-            UserError: nothing can be quantized, or a pair of `fuse_list` cannot be folded.
+            UserError: nothing can be quantized, a pair of `fuse_list` cannot be folded, or the forward pass on `inputs`
+                reads weights of layers in a plain list; without `inputs` such layers are warned of.
         """
         check_layer(model)
+        refuse_strays(model, inputs)
         model = model if inplace else copied(model)
         later = fuse and fuse_list is None and inputs is None and not _takes_images(model)
         if fuse and fuse_list is not None:

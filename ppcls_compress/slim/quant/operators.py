@@ -12,11 +12,11 @@ from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.quant.layers import base_type
 from ppcls_compress.slim.quant.select import Skipped, is_weighted
 
-_SAME_VALUES = frozenset({"transpose", "reshape", "flatten", "squeeze", "unsqueeze", "cast", "assign"})
-
 
 def left_to_operators(model: paddle.nn.Layer, inputs: Inputs, known: Collection[str]) -> list[Skipped]:
     """The parameters with which `forward` itself computes convolutions and matrix products; they stay float.
+
+    Those of layers that are quantized, which `forward` may read beside, are not among them.
 
     Args:
         model: before its layers are swapped; not changed.
@@ -48,14 +48,16 @@ def _of_no_layer(model: paddle.nn.Layer, known: Collection[str]) -> Iterator[str
 
 
 def _readers(graph: Graph, names: Collection[str]) -> dict[str, str]:
-    """Parameter -> the first operator that multiplies with it, its axes moved before or not."""
-    held = {value: name for value, name in graph.parameters.items() if name in names}
+    """Parameter -> the first operator that multiplies with it, or with what is computed from it and constants alone."""
+    held: dict[str, str | None] = {value: name if name in names else None for value, name in graph.parameters.items()}
     found: dict[str, str] = {}
     for op in graph.ops:
-        given = [held[value] for value in op.inputs if isinstance(value, str) and value in held]
-        if given and op.name in _SAME_VALUES:
-            held.update(dict.fromkeys(op.outputs, given[0]))
-        elif multiply_adds(op, graph.shapes) is not None:
-            for name in given:
-                found.setdefault(name, op.name)
+        given = [
+            value for item in op.inputs if item is not None for value in ([item] if isinstance(item, str) else item)
+        ]
+        named = dict.fromkeys(name for value in given if (name := held.get(value)) is not None)
+        if op.name != "data" and all(value in held for value in given):
+            held.update(dict.fromkeys(op.outputs, next(iter(named), None)))
+        elif op.name == "einsum" or multiply_adds(op, graph.shapes) is not None:
+            found = {**dict.fromkeys(named, op.name), **found}
     return found

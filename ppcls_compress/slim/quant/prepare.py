@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import paddle
@@ -44,12 +44,12 @@ def prepare(
 
     Returns:
         The model and a record: {"kind": "quant", "version": 1, "options", "quantized": names, "skipped": [{"layer",
-        "type", "reason"}], a parameter and an operator where no layer computes with it, "merged": layers whose branches
-        became one, "folded": [[convolution, batch norm]], "custom": names of the replaced steps}; if there are any,
-        "normed": layers whose weight a norm computed, and "uncalled": those that no evaluation calls. With `placement:
-        deploy` also "places": [{"layer", "side", "non_negative", "readers"}], with a "call" if the layer is called more
-        than once, "unlearned": [{"layer", "op"}], the tensors that an integer graph would round and that no layer gives
-        by itself, and "calls": which calls of such layers there are.
+        "type", "reason"}], with `inputs` also a parameter and an operator where no layer computes with it, "merged":
+        layers whose branches became one, "folded": [[convolution, batch norm]], "custom": names of the replaced steps};
+        if there are any, "normed": layers whose weight a norm computed, and "uncalled": those that no evaluation calls.
+        With `placement: deploy` also "places": [{"layer", "side", "non_negative", "readers"}], with a "call" if the
+        layer is called more than once, "unlearned": [{"layer", "op"}], the tensors that an integer graph would round
+        and that no layer gives by itself, and "calls": which calls of such layers there are.
 
     Raises:
         UserError: nothing can be quantized, a rule matches no layer, the model is quantized already, or another backend
@@ -70,7 +70,8 @@ def prepare(
     selection = select(model, settings, left)
     if inputs is not None:
         known = {*selection.chosen, *(item.layer for item in selection.skipped)}
-        selection.skipped.extend(left_to_operators(model, inputs, known))
+        left_float = left_to_operators(model, inputs, known)
+        selection = replace(selection, skipped=[*selection.skipped, *left_float])
     plain = _normed(model, selection)
     normed.make_named_plain(model, plain)
     folded = fold.fold_batch_norms(model, inputs) if options.fuse_conv_bn else []

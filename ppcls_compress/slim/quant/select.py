@@ -29,7 +29,7 @@ _WEIGHTED = (
 
 @dataclass(frozen=True)
 class Skipped:
-    """A layer that stays float: its name, its type, and why."""
+    """What stays float: a layer's name, its type, and why; or a parameter's, and the operator that reads it."""
 
     layer: str
     type: str

@@ -27,19 +27,37 @@ def test_more_threads_than_cores_are_refused_before_anything_runs(broken):
         latency.measure({"bad": broken}, [1, 3, 4, 4], threads=count)
 
 
-def test_the_process_in_the_middle_counts(broken, monkeypatch):
-    def in_turns(wanted, shape, cores, turns):
-        asked.append(turns)
-        slow = len(asked) == 2  # by where its memory lies
-        return {
-            name: latency.Latency(1.2 if slow else 1.0, 2.0, 800.0 if slow else 1000.0, len(asked)) for name in wanted
-        }
+def timed(monkeypatch, processes):
+    """`measure` of models whose processes take these milliseconds, one group after the other."""
+    groups = iter(processes)
+    monkeypatch.setattr(
+        latency,
+        "_in_turns",
+        lambda wanted, *_: {
+            name: latency.Latency(taken, 2 * taken, 1000 / taken, 7)
+            for name, taken in zip(wanted, next(groups), strict=True)
+        },
+    )
+    return latency.measure({"one": "a", "other": "b"}, [1, 3, 4, 4], rounds=90)
 
-    asked = []
-    monkeypatch.setattr(latency, "_in_turns", in_turns)
-    found = latency.measure({"one": broken, "other": broken}, [1, 3, 4, 4], rounds=90)
-    assert found == {name: latency.Latency(1.0, 2.0, 1000.0, 3) for name in ("one", "other")}
-    assert asked == [10, 10, 10]
+
+def test_the_process_in_the_middle_counts(monkeypatch):
+    found = timed(monkeypatch, [(1.0, 2.0), (1.2, 2.0), (1.0, 2.0)])  # one of them has its memory in a bad place
+    assert found["one"].median_ms == pytest.approx(1.0)
+    assert found["other"].median_ms == pytest.approx(2.0)
+    assert found["one"].p90_ms == pytest.approx(2.0)
+    assert found["one"].images_per_second == pytest.approx(1000)
+
+
+def test_what_the_machine_does_beside_falls_on_all_alike(monkeypatch):
+    found = timed(monkeypatch, [(1.0, 2.0), (3.0, 6.6), (9.0, 18.0)])
+    assert found["other"].median_ms / found["one"].median_ms == pytest.approx(2.0)
+    assert found["one"].median_ms == pytest.approx(3.0, rel=0.06)
+
+
+def test_no_rounds_are_refused(broken):
+    with pytest.raises(UserError, match="rounds: at least 1 is needed, found 0"):
+        latency.measure({"bad": broken}, [1, 3, 4, 4], rounds=0)
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(1, [1]), (6, [1, 1]), (20, [3, 3, 3])])

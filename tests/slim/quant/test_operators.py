@@ -28,6 +28,18 @@ def by_matrix(self, x):
     return (x.flatten(2).transpose([0, 2, 1]) @ self.own.t()).transpose([0, 2, 1]).reshape(x.shape)
 
 
+def standardized(self, x):
+    return F.conv2d(x, (self.own - self.own.mean([1, 2, 3], keepdim=True)) * 0.5)
+
+
+def one_of_several(self, x):
+    return F.conv2d(x, paddle.concat([self.own[0], paddle.zeros([1, 4, 1, 1])])[:4])
+
+
+def by_einsum(self, x):
+    return paddle.einsum("oc,nchw->nohw", self.own, x)
+
+
 def left_float(net):
     _, record = pc.compress(net, {"quant": {"name": "pact"}}, example=SHAPE, batches=[paddle.rand(SHAPE)])
     return {skip["layer"]: (skip["type"], skip["reason"]) for skip in record["steps"][-1]["skipped"]}
@@ -39,9 +51,12 @@ def left_float(net):
         ([4, 4, 1, 1], lambda self, x: F.conv2d(x, self.own), "conv2d"),
         ([4, 4, 1, 1], lambda self, x: F.conv2d_transpose(x, self.own), "conv2d_transpose"),
         ([4, 4], by_matrix, "matmul"),
+        ([4, 4, 1, 1], standardized, "conv2d"),
+        ([2, 4, 4, 1, 1], one_of_several, "conv2d"),
+        ([4, 4], by_einsum, "einsum"),
         ([16], lambda self, x: F.conv2d(x, self.own.reshape([4, 4, 1, 1])), None),
     ],
-    ids=["convolution", "transposed", "matrix, transposed before", "one axis, so no matrix"],
+    ids=["convolution", "transposed", "matrix, transposed before", "standardized", "part of it", "einsum", "one axis"],
 )
 def test_a_parameter_that_an_operator_multiplies_with_is_listed(shape, step, operator):
     found = left_float(Own(shape, step))
