@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N", help="numbers of threads to try")
     parser.add_argument("--batch", type=int, nargs="+", default=[1], metavar="N", help="batch sizes to try")
-    parser.add_argument("--rounds", type=int, default=51, metavar="N", help="how often each is timed, in three processes (default: 51)")
+    parser.add_argument(
+        "--rounds", type=int, default=51, metavar="N", help="how often each is timed, in three processes (default: 51)"
+    )
     parser.add_argument(
         "--output", metavar="DIR", help="default: <output_dir>/<Arch.name>/benchmark, without -c ./benchmark"
     )

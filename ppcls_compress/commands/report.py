@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="with -c: write the rows to this JSON file too")
     parser.add_argument("--threads", type=int, default=1, help="for the latency (default: 1)")
     parser.add_argument("--batch-size", type=int, default=1, help="for the latency (default: 1)")
-    parser.add_argument("--rounds", type=int, default=200, help="how often each model is timed, in three processes (default: 200)")
+    parser.add_argument(
+        "--rounds", type=int, default=200, help="how often each model is timed, in three processes (default: 200)"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

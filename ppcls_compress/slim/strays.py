@@ -10,7 +10,7 @@ from paddle import nn
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.graph import CaptureError, capture
-from ppcls_compress.slim.inputs import Inputs
+from ppcls_compress.slim.inputs import Inputs, check_layer
 
 _logger = logging.getLogger(__name__)
 
@@ -27,8 +27,9 @@ def refuse_strays(model: nn.Layer, inputs: Inputs | None) -> None:
             traced, a warning of all that is held so is all that can be said.
 
     Raises:
-        UserError: names the first such weight, and how many there are.
+        UserError: names the first such weight, and how many there are; or it is no network.
     """
+    check_layer(model)
     held = {id(tensor): name for name, tensor in _held(model)}
     for _, tensor in (*model.named_parameters(), *model.named_buffers()):
         held.pop(id(tensor), None)
