@@ -11,7 +11,6 @@ import paddle
 from ppcls_compress.errors import ConfigError, UserError, unknown
 from ppcls_compress.slim import inputs as describing
 from ppcls_compress.slim.copying import copied
-from ppcls_compress.slim.inputs import check_layer
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
 from ppcls_compress.slim.quant import fold, layers
 from ppcls_compress.slim.quant.calibrate import Observation, required_quant_layers
@@ -85,7 +84,6 @@ class PTQ:
             UserError: nothing can be quantized, a pair of `fuse_list` cannot be folded, or the forward pass on `inputs`
                 reads weights of layers in a plain list; without `inputs` such layers are warned of.
         """
-        check_layer(model)
         refuse_strays(model, inputs)
         model = model if inplace else copied(model)
         later = fuse and fuse_list is None and inputs is None and not _takes_images(model)

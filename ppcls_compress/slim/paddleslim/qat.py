@@ -10,7 +10,6 @@ import paddle
 
 from ppcls_compress.errors import ConfigError, unknown
 from ppcls_compress.slim.copying import copied
-from ppcls_compress.slim.inputs import check_layer
 from ppcls_compress.slim.options.quant import CLASSES, QuantOptions
 from ppcls_compress.slim.options.quant_numbers import check_number
 from ppcls_compress.slim.quant.building import CustomParts
@@ -97,7 +96,6 @@ class QAT:
             UserError: it is no `paddle.nn.Layer`, or cannot be quantized so; see `slim.quant.prepare`. Its forward pass
                 on `inputs` reads weights of layers in a plain list; without `inputs` such layers are warned of.
         """
-        check_layer(model)
         refuse_strays(model, inputs)
         model = model if inplace else copied(model)
         return prepare(model, self.options, inputs=inputs, custom=self.custom)[0]
