@@ -214,7 +214,7 @@ def benchmark(
         artifacts: folders by name; ratios are to the first one.
         threads: for the arithmetic of each.
         batch: images at a time.
-        rounds: how often each is timed.
+        rounds: how often each is timed, in three processes, of which the one in the middle counts.
 
     Returns:
         A row for each model and runtime: name, compression, format, runtime, threads, batch, median_ms, p90_ms,

@@ -20,7 +20,7 @@ from ppcls_compress.engine.modes.base import MoreImages
 from ppcls_compress.engine.progress import track
 from ppcls_compress.engine.together import Companions, around
 from ppcls_compress.engine.trainer import build_trainer, training_loss
-from ppcls_compress.optim.optimizers import gentle_from
+from ppcls_compress.optim.optimizers import is_gentle
 from ppcls_compress.slim.recipe import CALIBRATION_BATCHES, Context, Record
 
 Latency = Callable[[paddle.nn.Layer], float]
@@ -91,7 +91,7 @@ def compression_context(
         latency=None if latency is None else lambda model: distributed.from_main(latency(model)),
         train=train,
         epochs=config.Global.epochs,
-        gentle=gentle_from(config.Optimizer or (), config.Global.epochs),  # none in files for inference alone
+        gentle=is_gentle(config.Optimizer or (), config.Global.epochs),  # none in files for inference alone
         shown=_shown,
     )
 

@@ -31,7 +31,7 @@ class Context:
         gradients: runs backward passes over training batches, for a criterion that needs them.
         latency: milliseconds that a network takes, for `target_latency_ms`.
         epochs: how many the training that follows has; None where none does, or nobody knows.
-        gentle: the first of these, counted from 1, from which on the learning rate is that of a fine-tuning.
+        gentle: whether the learning rate of these is that of a fine-tuning.
         settled: whether the weights come from a training as they are; False once they were pruned since.
         shown: hands items on one after the other and shows how far it is; the text says what is done to them.
         train: trains a network between two iterations of `iterative`; its second argument is the record so far.
@@ -44,7 +44,7 @@ class Context:
     latency: Callable[[paddle.nn.Layer], float] | None = None
     train: Callable[[paddle.nn.Layer, Record], None] | None = None
     epochs: int | None = None
-    gentle: int = 1
+    gentle: bool = True
     settled: bool = True
     shown: Callable[[Sequence[str], str], Iterable[str]] = lambda items, what: items
 

@@ -9,6 +9,6 @@ from ppcls_compress.optim.optimizers import (  # noqa: F401  they declare
     descent,
 )
 from ppcls_compress.optim.optimizers.base import OPTIMIZERS, Optimizer, Trained
-from ppcls_compress.optim.optimizers.section import OptimizerSection, gentle_from, inert_options
+from ppcls_compress.optim.optimizers.section import OptimizerSection, inert_options, is_gentle
 
-__all__ = ["OPTIMIZERS", "Optimizer", "OptimizerSection", "Trained", "gentle_from", "inert_options"]
+__all__ = ["OPTIMIZERS", "Optimizer", "OptimizerSection", "Trained", "inert_options", "is_gentle"]

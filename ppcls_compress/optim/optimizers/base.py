@@ -49,7 +49,7 @@ class Optimizer(Options):
     """
 
     moment: ClassVar[str | None] = None
-    gentle: ClassVar[float] = 0.001
+    gentle: ClassVar[float] = 0.00025
 
     lr: named(SCHEDULES, default="Constant", example="{name: Cosine, learning_rate: 0.01}")
     scope: Annotated[str, Field(min_length=1, max_length=200)] = "all"

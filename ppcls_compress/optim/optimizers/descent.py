@@ -15,7 +15,7 @@ class Momentum(Regularized):
     """Stochastic gradient descent with momentum: `v = momentum * v + g`, `p -= lr * v`."""
 
     moment: ClassVar[str] = "velocity"
-    gentle: ClassVar[float] = 0.01
+    gentle: ClassVar[float] = 0.0025
 
     momentum: Fraction = 0.9
     use_nesterov: bool = False
@@ -39,7 +39,7 @@ class Momentum(Regularized):
 class SGD(Regularized):
     """Stochastic gradient descent: `p -= lr * g`."""
 
-    gentle: ClassVar[float] = 0.1
+    gentle: ClassVar[float] = 0.025
 
     def build(self, trained: Trained) -> paddle.optimizer.Optimizer:
         """Paddle's `SGD`."""

@@ -50,18 +50,13 @@ OptimizerSection = Annotated[
 """A tuple of optimizers' options, from either form."""
 
 
-def gentle_from(section: Sequence[Optimizer], epochs: int) -> int:
-    """The first epoch, counted from 1, from which on all learning rates are at most `Optimizer.gentle`.
-
-    Returns:
-        `epochs + 1` where there is none.
-    """
-    rates = [(one.lr.rate(epochs=epochs, steps_per_epoch=_STEPS), one.gentle) for one in section]
-    within = (0, _STEPS // 2, _STEPS - 1)  # at its beginning alone, an epoch of warming up looks gentle
-    for epoch in reversed(range(epochs)):
-        if any(rate(epoch * _STEPS + step) > limit for rate, limit in rates for step in within):
-            return epoch + 2
-    return 1
+def is_gentle(section: Sequence[Optimizer], epochs: int) -> bool:
+    """Whether all learning rates of a training are at most `Optimizer.gentle`."""
+    return all(
+        one.lr.rate(epochs=epochs, steps_per_epoch=_STEPS)(step) <= one.gentle
+        for one in section
+        for step in range(0, epochs * _STEPS, _STEPS // 4)
+    )
 
 
 _STEPS = 100

@@ -108,29 +108,28 @@ def start_epoch(model: paddle.nn.Layer, options: QuantOptions, epoch: int) -> No
         freeze_batch_norms(model)
 
 
-def frozen_from(options: QuantOptions, epochs: int, *, gentle: int = 1, known: bool) -> int | None:
+def frozen_from(options: QuantOptions, epochs: int, *, gentle: bool = True, known: bool) -> int | None:
     """The epoch from which batch norms keep their statistics where the options say nothing of it.
 
-    A short training has too few images, and often others than those that the network was made from, to know the
-    statistics better; a long one lets them follow the rounding for its first half. On few bits the rounding changes
-    what they are of too much, and batch norms go on moving; so they do while the learning rate is large, as nothing
-    else keeps activations within bounds then, and a training without them falls apart.
+    A short fine-tuning has too few images, and often others than those that the network was made from, to know the
+    statistics better; a longer one lets them follow the rounding for its first half. At larger learning rates nothing
+    but moving statistics keeps activations within bounds, and few bits change too much what they are of: there batch
+    norms move to the end.
 
     Args:
         options: of the quantization.
         epochs: of the whole training.
-        gentle: the first epoch from which on the learning rate is small.
+        gentle: whether the learning rate is small in all of them.
         known: whether the statistics of all batch norms are of this network: it was trained, and not pruned since.
 
     Returns:
-        The middle epoch, the first of a training of up to three, the second at least if statistics are not known yet,
-        and never one before `gentle`; None where batch norms move to the end: on up to 4 bits, at a large learning
-        rate, or as PaddleSlim has it.
+        The middle epoch, the first of a training of up to three, the second at least if statistics are not known yet;
+        None where batch norms move to the end: at a large learning rate, on up to 4 bits, or as PaddleSlim has it.
     """
     few = options.bits is not None or min(options.weight_bits, options.activation_bits) <= FEW_BITS
-    if few or options.compat or options.backend != "native" or options.fuse_conv_bn or gentle > epochs:
+    if few or options.compat or options.backend != "native" or options.fuse_conv_bn or not gentle:
         return None
-    return max(epochs // 2, 1 if known else 2, gentle)
+    return max(epochs // 2, 1 if known else 2)
 
 
 def freeze_observers(model: paddle.nn.Layer, frozen: bool = True) -> None:
