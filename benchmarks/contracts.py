@@ -74,7 +74,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
         config, counts = "configs/quick_start/digits_resnet.yaml", (597, 200, 800, 200)
         wanted = {
             "digits_bytes": ({"bytes": 0.15}, 2),
-            "digits": ({"latency": 0.6}, 4),
+            "digits": ({"latency": 0.6}, 8),
         }
         for name, (target, epochs) in wanted.items():
             auto = {"max_drop": 0.5, "target": target, "runtime": "openvino"}

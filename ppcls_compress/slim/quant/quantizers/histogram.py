@@ -62,11 +62,6 @@ class Histogram:
         )
         return cls(counts, below, top, min(part.lowest for part in parts), max(part.highest for part in parts))
 
-    def mean(self) -> float:
-        """The mean magnitude, to a fraction of a bin's width."""
-        centres = (np.arange(BINS) + 0.5) * (self.top / BINS)
-        return float(self.counts @ centres / self.counts.sum())
-
     def percentile(self, percent: float) -> float:
         """The magnitude that `percent` percent of the values do not exceed, to a bin's width."""
         reached = np.cumsum(self.counts) / self.counts.sum()

@@ -287,7 +287,10 @@ class ClipWeightByAlpha(ClipByAlpha):
 
 
 class LsqActivation(LearnedRange):
-    """LSQ: y = round(clip(x / s, -2^(b-1), 2^(b-1) - 1)) * s, the step size s trained, from `lsq.start` on."""
+    """LSQ: y = round(clip(x / s, -2^(b-1), 2^(b-1) - 1)) * s, the step size s trained.
+
+    It starts where the squared error is least, see `lsq`.
+    """
 
     full_range = True
 
@@ -317,7 +320,7 @@ class LsqActivation(LearnedRange):
         return limit / fake_quant.levels(self.bits, unsigned)
 
     def _choose(self, seen: Histogram, unsigned: bool) -> float:
-        return float(lsq.start(seen.mean(), seen.largest, fake_quant.levels(self.bits, unsigned)))
+        return seen.least_squares(fake_quant.levels(self.bits, unsigned))
 
 
 class PaddleSlimPact(CountsClipped, paddle.nn.Layer):

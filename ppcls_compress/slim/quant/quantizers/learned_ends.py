@@ -11,7 +11,7 @@ from paddle.autograd import PyLayer
 
 from ppcls_compress.errors import UserError
 from ppcls_compress.slim.options.quant import QuantOptions
-from ppcls_compress.slim.quant.quantizers import fake_quant, lsq
+from ppcls_compress.slim.quant.quantizers import fake_quant
 from ppcls_compress.slim.quant.quantizers.base import CountsClipped, HistogramPerBatch
 from ppcls_compress.slim.quant.quantizers.histogram import Histogram
 from ppcls_compress.slim.quant.quantizers.learned import STEP_LIMIT, restrained
@@ -251,9 +251,7 @@ class LsqEnds(LearnedEnds):
         return paddle.concat([STEP_LIMIT * step, STEP_LIMIT * step * (2**self.bits - 1)])
 
     def _choose(self, seen: Histogram) -> tuple[float, float]:
-        levels = fake_quant.levels(self.bits, unsigned=not seen.negative)
-        limit = float(lsq.start(seen.mean(), seen.largest, levels))
-        return max(seen.lowest, -limit), min(seen.highest, limit)
+        return seen.least_squares_ends(2**self.bits - 1)
 
     def _apply(self, x: paddle.Tensor, low: paddle.Tensor, high: paddle.Tensor) -> paddle.Tensor:
         step, zero_point = grid_of(low, high, self.bits)

@@ -4,35 +4,20 @@ Esser et al., "Learned Step Size Quantization", ICLR 2020. v_bar = round(clip(v 
 (equations 1 and 2), Qn = 2^(b-1) and Qp = 2^(b-1) - 1, or 0 and 2^b - 1 unsigned. The gradient of v_hat with respect to
 s is round(v / s) - v / s between the bounds, -Qn at the lower and Qp at the upper one (equation 3), scaled by
 1 / sqrt(N * Qp) with N the number of weights or of features of an activation (section 2.2).
+
+Step sizes start where the squared error of what is rounded is least, as LSQ+ starts (Bhalgat et al., CVPR Workshops
+2020, section 3.2), not at the paper's 2 * mean|v| / sqrt(Qp): that clips a trained network hard on 2 bits, and lies at
+four times the largest value on 8.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
-import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
 from ppcls_compress.slim.quant.quantizers import fake_quant
-
-Magnitude = TypeVar("Magnitude", float, np.ndarray)
-
-
-def start(mean: Magnitude, largest: Magnitude, levels: int) -> Magnitude:
-    """Where the grid ends at first: 2 * mean|v| * sqrt(Qp) (section 2.1), but never beyond the largest magnitude.
-
-    The paper's start suits few bits. It grows with sqrt(Qp) while the values stay where they are: of a normal
-    distribution it is at 18 standard deviations with 8 bits, four times the largest of a few thousand values, so that
-    two bits are lost, and the step size, whose gradient is then a sum of rounding errors alone, hardly comes down.
-
-    Args:
-        mean: mean magnitude of the values; an array has one for each step size.
-        largest: their largest magnitude.
-        levels: Qp.
-    """
-    return np.minimum(2 * mean * math.sqrt(levels), largest)
 
 
 def bounds(bits: int, unsigned: bool) -> tuple[int, int]:

@@ -213,7 +213,8 @@ class RangeAbsMaxWeight(_ObservedWeight, WindowRange):
 class LsqWeight(WeightQuantizer):
     """LSQ: a trained step size for the weight, or one per output channel.
 
-    It starts as `lsq.start` says from the first weight that it sees, and in training moves by at most a tenth per step.
+    It starts where the squared error of the first weight that it sees is least, see `lsq`, and in training moves by at
+    most a tenth per step.
     """
 
     full_range = True
@@ -264,10 +265,9 @@ class LsqWeight(WeightQuantizer):
         self._started = True
         if (self.s.numpy() != 0).any():
             return
-        values = np.abs(weight.numpy())
-        others = tuple(axis for axis, size in enumerate(self._shape(weight)) if size == 1)
+        rows = np.moveaxis(weight.numpy(), self.axis, 0).reshape(self.s.size, -1)
         levels = fake_quant.levels(self.bits)
-        steps = lsq.start(values.mean(axis=others), values.max(axis=others), levels).reshape(-1) / levels
+        steps = np.abs(rows).max(axis=1) * least_squares_shares(rows, levels) / levels
         # A channel of zeros says nothing of its range; any positive one is exact for it.
         steps = np.where(steps > 0, steps, 1.0).astype(np.float32)
         self.s.set_value(steps)
