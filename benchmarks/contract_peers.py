@@ -132,9 +132,12 @@ def pruned(bench: Bench, *, integers: bool) -> dict[str, Any]:
     counts = "params" if cost in ("bytes", "params") else "flops"
     anchors = bench.place / "anchors.json"
     if anchors.exists():
-        points = [each for each in json.loads(anchors.read_text()) if each["integers"] == integers]
-        points.sort(key=lambda each: each["cost"])
-        share = float(np.interp(share, [each["cost"] for each in points], [each["kept"] for each in points]))
+        from ppcls_compress.search import shares
+
+        kept, prices = shares.rising(
+            [shares.Anchor(**each) for each in json.loads(anchors.read_text())], integers=integers
+        )
+        share = float(np.interp(share, prices, kept))
     return {"name": "fpgm", f"target_{counts}": round(min(share, 0.99), 4)}
 
 
