@@ -81,7 +81,7 @@ def described(arguments: list[str], place: Place) -> str:
 
 def table(kept: dict[str, dict]) -> str:
     """All finished rows in Markdown, each with its command."""
-    machines = {"{processor}, {cores} cores, instructions: {instructions}".format(**row) for row in kept.values()}
+    machines = {"{processor}, cores: {cores}, instructions: {instructions}".format(**row) for row in kept.values()}
     lines = [*sorted(machines), "", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
     for name in (row.name for row in ROWS if row.name in kept):
         for figure in kept[name]["figures"]:

@@ -120,7 +120,7 @@ def test_the_table_names_the_processor_the_aims_and_the_commands(run_all):
     figure = {"what": "speed", "value": 1.234, "aim": ">= 1.5", "kept": "no", "beside": "3 / 2"}
     row = {"processor": "A CPU", "cores": "2", "instructions": "AVX2", "quick": True, "figures": [figure]}
     text = run_all.table({"data": {**row, "command": "python it.py", "date": "2026-01-02", "seconds": 61.2}})
-    assert "A CPU, 2 cores, instructions: AVX2" in text
+    assert "A CPU, cores: 2, instructions: AVX2" in text
     assert "| data (quick) | speed | 1.23 | >= 1.5 | no | 3 / 2 |" in text
     assert "data: `python it.py`, 2026-01-02, 61 s" in text
 
