@@ -69,7 +69,11 @@ def name_whole(model: paddle.nn.Layer, steps: list[dict[str, Any]]) -> None:
             step["pinned"] += _whole(model, {item["layer"] for item in step["pinned"]} | shrunk, kind="op")
         if step["kind"] == "quant":
             known = {item["layer"] for item in step["skipped"]} | set(step["quantized"])
-            step["skipped"] += _whole(model, known, kind="type")
+            named = _whole(model, known, kind="type")
+            own = {
+                f"{item['layer']}.weight" for item in named
+            }  # which Slim may have named, as it found no layer for it
+            step["skipped"] = [item for item in step["skipped"] if item["layer"] not in own] + named
 
 
 def _outputs(layer: dict[str, Any]) -> int | None:
