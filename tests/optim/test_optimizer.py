@@ -42,6 +42,8 @@ def steps(options, gradients, model=None):
         ("Momentum", {"name": "Cosine", "learning_rate": 0.0025, "warmup_epoch": 2}, True),
         ("Momentum", {"name": "Cosine", "learning_rate": 0.01}, False),  # small at its end alone
         ("Momentum", {"name": "Cosine", "learning_rate": 0.01, "warmup_epoch": 1}, False),  # and at its beginning
+        ("Momentum", {"name": "Cosine", "learning_rate": 0.0025, "eta_min": 0.00025}, True),  # above it by rounding
+        ("Momentum", {"name": "Cosine", "learning_rate": 0.0033, "warmup_epoch": 9}, False),
         ("Momentum", {"name": "Piecewise", "decay_epochs": [4], "values": [0.1, 0.001]}, False),
         ("SGD", {"name": "Constant", "learning_rate": 0.025}, True),
         ("AdamW", {"name": "Constant", "learning_rate": 0.001}, False),

@@ -5,9 +5,9 @@ Esser et al., "Learned Step Size Quantization", ICLR 2020. v_bar = round(clip(v 
 s is round(v / s) - v / s between the bounds, -Qn at the lower and Qp at the upper one (equation 3), scaled by
 1 / sqrt(N * Qp) with N the number of weights or of features of an activation (section 2.2).
 
-Step sizes start where the squared error of what is rounded is least, as LSQ+ starts (Bhalgat et al., CVPR Workshops
-2020, section 3.2), not at the paper's 2 * mean|v| / sqrt(Qp): that clips a trained network hard on 2 bits, and lies at
-four times the largest value on 8.
+Step sizes start where the squared error of what is rounded is least on a symmetric grid, which leaves the lowest
+integer out, much as LSQ+ starts (Bhalgat et al., CVPR Workshops 2020, section 3.2), not at the paper's
+2 * mean|v| / sqrt(Qp): that clips a trained network hard on 2 bits, and lies at four times the largest value on 8.
 """
 
 from __future__ import annotations
