@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,10 +21,9 @@ from ppcls_compress import paddle_version
 from ppcls_compress.config.load import explain
 from ppcls_compress.config.schema import SlimSection
 from ppcls_compress.data.transforms.lists import parse_transforms
-from ppcls_compress.deploy import artifact, several, verify
+from ppcls_compress.deploy import artifact, configured, several, verify
 from ppcls_compress.deploy import export as exporting
 from ppcls_compress.deploy.formats import chosen as chosen_formats
-from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.samples import Samples
@@ -344,9 +342,7 @@ def _milliseconds(net: paddle.nn.Layer, inputs: Sequence[Any]) -> float:
     shape = [int(size) for size in inputs[0].shape]
     if len(inputs) != 1 or len(shape) != 4:
         raise UserError("target_latency_ms: is measured on networks that take images alone, [1, C, H, W]")
-    with tempfile.TemporaryDirectory() as folder:
-        exporting.export(net, folder, description=artifact.Description(tuple(shape[1:])))
-        return latency.measure({"network": folder}, [1, *shape[1:]], processes=1)["network"].median_ms
+    return configured.milliseconds(net, shape[1:])
 
 
 def _samples(images: np.ndarray | None, labels: np.ndarray | None, image_shape: Sequence[int] | None) -> Samples:

@@ -45,6 +45,12 @@ def steps(options, gradients, model=None):
         ("Momentum", {"name": "Cosine", "learning_rate": 0.0025, "eta_min": 0.00025}, True),  # above it by rounding
         ("Momentum", {"name": "Cosine", "learning_rate": 0.0033, "warmup_epoch": 9}, False),
         ("Momentum", {"name": "Piecewise", "decay_epochs": [4], "values": [0.1, 0.001]}, False),
+        ("Momentum", {"name": "Piecewise", "decay_epochs": [4], "values": [0.001, 0.1]}, False),
+        (
+            "Momentum",  # in 10 epochs of 100 steps it would stay below the limit
+            {"name": "Cyclic", "base_learning_rate": 1e-4, "max_learning_rate": 0.01, "step_size_up": 10**6},
+            False,
+        ),
         ("SGD", {"name": "Constant", "learning_rate": 0.025}, True),
         ("AdamW", {"name": "Constant", "learning_rate": 0.001}, False),
         ("AdamW", {"name": "Constant", "learning_rate": 0.00025}, True),

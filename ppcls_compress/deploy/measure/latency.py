@@ -88,8 +88,8 @@ def measure(
     available = machine.cores()
     if threads > len(available):
         raise UserError(f"{threads} threads: this process may use only {len(available)} cores")
-    if rounds < 1 or processes < 1:
-        raise UserError(f"rounds: at least 1 is needed, found {min(rounds, processes)}")
+    if rounds < 1:
+        raise UserError(f"rounds: at least 1 is needed, found {rounds}")
     turns = -(-rounds // TURN)
     processes = min(processes, turns)
     found = [_in_turns(wanted, shape, available[:threads], -(-turns // processes)) for _ in range(processes)]

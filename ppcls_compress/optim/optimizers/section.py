@@ -53,11 +53,12 @@ OptimizerSection = Annotated[
 def is_gentle(section: Sequence[Optimizer], epochs: int) -> bool:
     """Whether all learning rates of a training are at most `Optimizer.gentle`, but for rounding.
 
-    Schedules that count steps, not epochs, are told by what they may reach at most.
+    Those of later epochs may be larger than what a schedule starts from; and where one counts steps, how many an epoch
+    has is not known here, so that what it may reach counts too.
     """
     for one in section:
         rate, most = one.lr.rate(epochs=epochs, steps_per_epoch=_STEPS), one.gentle * (1 + 1e-6)
-        if getattr(one.lr, "max_learning_rate", 0.0) > most or any(rate(s) > most for s in range(epochs * _STEPS)):
+        if one.lr.highest > most or any(rate(step) > most for step in range(epochs * _STEPS)):
             return False
     return True
 

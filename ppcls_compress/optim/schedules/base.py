@@ -74,6 +74,11 @@ class ScheduleOptions(Options):
         """The rate that the warm-up ends at."""
         return self.learning_rate
 
+    @property
+    def highest(self) -> float:
+        """What the rate may reach, however many steps an epoch has."""
+        return self.peak
+
     def decay(self, run: Run) -> Rate:
         """The rate after the warm-up."""
         raise TypeError(f"{type(self).__name__} has no decay of its own")

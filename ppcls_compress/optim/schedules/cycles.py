@@ -94,6 +94,11 @@ class Cyclic(ScheduleOptions):
         """The smaller rate, at which each cycle begins."""
         return self.base_learning_rate
 
+    @property
+    def highest(self) -> float:
+        """The larger rate."""
+        return max(self.base_learning_rate, self.max_learning_rate)
+
     def inert(self) -> Iterator[tuple[str, str]]:
         """A `scale_mode` that is not the mode's own too."""
         yield from super().inert()
