@@ -7,20 +7,17 @@ one that does not any more loses its trial, which FAILs and is put up again.
 from __future__ import annotations
 
 import functools
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ppcls_compress.deploy.extras import require
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError, one_line
-from ppcls_compress.passwords import secrets_of
+from ppcls_compress.errors import UserError
+from ppcls_compress.search import owners, storages
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -34,8 +31,6 @@ FAILED = 1e6
 """The value of a trial that failed, among drops in points."""
 PASSING = "passing"
 """Of a result: the failure may pass, see `passing.may_pass`."""
-_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
-"""What brings the driver of a database, where it is called otherwise."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Job:
         number: of the trial.
         result: plain JSON; None before it is done.
         tries: how many workers died with it.
-        owner: of a running one: host, process and its start, see `_me`.
+        owner: of a running one: host, process and its start, see `owners.me`.
         leading: whether the owner leads the search.
         beat: how often the owner has told that it lives.
         elsewhere: where it is done after a worker that may only have been silent, and may write there still.
@@ -97,7 +92,7 @@ def _patiently(method: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return method(self, *args, **kwargs)
             except self.away as error:
-                told = _harmless(error, self.storage)
+                told = storages.harmless(error, self.storage)
                 if time.monotonic() - begun > PATIENCE:
                     raise UserError(
                         f"Slim.auto.storage: does not answer: {told}; the same command goes on when it does"
@@ -127,14 +122,18 @@ class Board:
         import optuna
         from sqlalchemy.exc import InterfaceError, OperationalError
 
-        self.storage = storage
+        self.storage, self.name = storage, name
         self.away = (optuna.exceptions.StorageInternalError, OperationalError, InterfaceError, OSError)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._watch = optuna, _Watch()
-        with _as_one_line(storage):
-            self._storage = _opened(storage)
-            self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
+        with storages.as_one_line(storage):
+            self._storage = storages.opened(storage)
+            self._study = self._begun(name)
             self._id = self._storage.get_study_id_from_name(name)
+
+    @_patiently
+    def _begun(self, name: str) -> Any:
+        return self._optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
 
     @_patiently
     def note(self, key: str, value: Any) -> None:
@@ -196,7 +195,7 @@ class Board:
         for job in self.jobs():
             if job.state == "waiting" and self._claimed(job):
                 self._set(job, "leading", leading)
-                self._set(job, "owner", _me())
+                self._set(job, "owner", owners.me())
                 return job
         return None
 
@@ -254,7 +253,7 @@ class Board:
         for job in self.jobs():
             if job.state != "running":
                 continue
-            dead = _dead(job.owner)
+            dead = owners.ended(job.owner)
             if not dead and self._watch.silent(job, now()) <= patience:
                 continue
             trial = self._storage.get_trial(self._trial(job))
@@ -288,81 +287,3 @@ class Board:
 
     def _set(self, job: Job, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._trial(job), key, value)
-
-
-def _opened(storage: str) -> Any:
-    if storage.endswith(".journal"):
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(storage))
-    from optuna.storages import RDBStorage
-
-    return RDBStorage(storage)
-
-
-@contextmanager
-def _as_one_line(storage: str) -> Iterator[None]:
-    """Raise what any database says as an error of one line that names the key."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # as many kinds as there are databases and drivers
-        driver = _lacking(error)
-        if driver is not None:
-            raise MissingDependencyError(
-                f"Slim.auto.storage: the driver of this database, {driver}, is not installed; pip install "
-                f"{_DRIVERS.get(driver, driver)} brings it"
-            ) from None
-        hint = "expected a URL such as postgresql://user@host/name, or the file of a journal, DIR/study.journal"
-        told = _harmless(error, storage)
-        # What the driver says besides may hold the password, and a traceback would show it.
-        raise ConfigError(f"Slim.auto.storage: cannot be used: {told}; {hint}") from None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it comes from."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def _lacking(error: BaseException) -> str | None:
-    """The module whose absence an error comes from."""
-    names = (each.name for each in _causes(error) if isinstance(each, ModuleNotFoundError) and each.name)
-    return next((name.partition(".")[0] for name in names), None)
-
-
-def _harmless(error: BaseException, storage: str) -> str:
-    """What an error says, by the driver where it is of one, without the secrets of a storage's URL."""
-    drivers = (each.orig for each in _causes(error) if getattr(each, "orig", None) is not None)
-    said = next(drivers, error)
-    text = one_line(f"{type(said).__name__}: {said}", 300)
-    for secret in secrets_of(storage):
-        text = text.replace(secret, "***")
-    return text
-
-
-def _me() -> str:
-    return f"{socket.gethostname()} {os.getpid()} {_start_of(os.getpid())}"
-
-
-def _start_of(process: int) -> str:
-    """When a process of this machine began, in ticks since the machine did; empty where there is none."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
-
-
-def _dead(owner: str) -> bool:
-    """Whether it ran on this machine and does no more."""
-    host, _, rest = owner.partition(" ")
-    if host != socket.gethostname():
-        return False
-    process, _, start = rest.partition(" ")
-    return _start_of(int(process)) != start

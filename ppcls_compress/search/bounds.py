@@ -65,9 +65,9 @@ def resampled_bound(
 ) -> float:
     """The upper end of the paired bootstrap interval of a drop of any metric, by percentiles (Efron 1979).
 
-    Where every draw gives the same drop, none of the images tells the networks apart, and the interval would have no
-    width whatever their number. Then it is the share of images that may differ and, with this confidence, would still
-    not have been among them: 1 - alpha^(1 / count), for a metric from 0 to 1.
+    Where every draw gives the same drop, or none gives a loss, the images show nothing of what is lost, and the
+    interval would end at what they show whatever their number. Then there is added the share of images that may differ
+    and, with this confidence, would still not have been among them: 1 - alpha^(1 / count), for a metric from 0 to 1.
 
     Args:
         drop: positions of images, int64 [count], an image as often as it was drawn, to the drop over them.
@@ -75,5 +75,5 @@ def resampled_bound(
     """
     rng = np.random.default_rng(seed)
     drops = [drop(rng.integers(count, size=count)) for _ in range(times)]
-    unseen = 1 - alpha ** (1 / count) if max(drops) == min(drops) else 0.0
+    unseen = 1 - alpha ** (1 / count) if max(drops) <= max(0.0, min(drops)) else 0.0
     return float(np.quantile(drops, 1 - alpha)) + unseen

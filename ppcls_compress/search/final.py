@@ -231,7 +231,7 @@ def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge
     ]
     for row in rows.ranked(explained, auto)[:_NEAREST]:
         lines.append(f"{row.name}, {row.title}: {row.lost}; {row.shares[auto.cost]:.1%} of the {auto.cost}")
-    loosened = [f"max_drop to {drop.bound:.2f} for {name}" for name, drop in told.items()]
+    loosened = [f"max_drop to {math.ceil(100 * drop.bound) / 100:.2f} for {name}" for name, drop in told.items()]
     enough = {name: images_enough(drop, auto.max_drop) for name, drop in told.items()}
     if name := min((name for name in enough if enough[name]), key=enough.get, default=None):
         loosened.append(

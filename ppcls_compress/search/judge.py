@@ -19,7 +19,7 @@ from ppcls_compress.engine import assemble
 from ppcls_compress.errors import UserError
 from ppcls_compress.metrics import Rows
 from ppcls_compress.metrics.topk import TopkAcc
-from ppcls_compress.search.bounds import ALPHA, paired_bound, resampled_bound
+from ppcls_compress.search.bounds import ALPHA, levels, paired_bound, resampled_bound
 
 _ROUNDS = 90
 
@@ -127,18 +127,18 @@ def drop(config: Config, dense: Rows, other: Rows, alpha: float = ALPHA) -> Drop
     return Drop(points(whole), bound, count)
 
 
-def least_bound(config: Config, dense: Rows, alpha: float = ALPHA) -> float | None:
-    """The bound, in points, of a network that errs nowhere; None for metrics that no such can be told of."""
+def least_bound(config: Config, dense: Rows) -> float | None:
+    """The bound, in points, of a first finalist that errs nowhere; None for metrics that no such can be told of."""
     metric = config.Metric.Eval[0]
     if not isinstance(metric, TopkAcc):
         return None
     was = right(metric, dense)
-    return 100 * paired_bound(0, int((~was).sum()), len(was), alpha)
+    return 100 * paired_bound(0, int((~was).sum()), len(was), levels(1)[0])
 
 
 def unchanged_bound(count: int) -> float:
-    """The bound, in points, of a network that answers as the dense one does."""
-    return 100 * paired_bound(0, 0, count)
+    """The bound, in points, of a first finalist that answers as the dense network does."""
+    return 100 * paired_bound(0, 0, count, levels(1)[0])
 
 
 def right(metric: TopkAcc, rows: Rows) -> np.ndarray:

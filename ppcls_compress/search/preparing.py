@@ -91,20 +91,34 @@ class Ready:
         return [row.layer for row in sorted(found.rows, key=lambda row: row.output_db)]
 
 
-def prepare(workshop: Workshop) -> Ready:
+def begin(workshop: Workshop) -> tuple[Config, Config]:
+    """Make the folder one of this search, or find that it is; `split.halves` of the configuration.
+
+    Raises:
+        ConfigError: the folder holds another search.
+        UserError: weights, images or profile cannot be used.
+    """
+    _check_profile(workshop)
+    halves = split.halves(workshop.config)
+    split.check_apart(workshop.config, halves[1])
+    identity = _identity(workshop, halves[1])
+    workshop.give_way(identity)
+    workshop.identify(identity)
+    return halves
+
+
+def prepare(workshop: Workshop, seen: Config, kept: Config) -> Ready:
     """Export and judge the dense network, and refuse what cannot be kept before anything is trained.
+
+    Args:
+        workshop: of a search that was begun.
+        seen: with the validation images that the search sees.
+        kept: with those that decide.
 
     Raises:
         NotKeptError: no network could be proven to lose as little, or to cost as little.
         UserError: weights or images cannot be used.
     """
-    config = workshop.config
-    _check_profile(workshop)
-    seen, kept = split.halves(config)
-    split.check_apart(config, kept)
-    identity = _identity(workshop, kept)
-    workshop.give_way(identity)
-    workshop.identify(identity)
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
     anchors = _anchors(workshop, seen)

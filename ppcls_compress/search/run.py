@@ -15,7 +15,7 @@ from ppcls_compress import io
 from ppcls_compress.config.runs import run_folder
 from ppcls_compress.config.schema import Config
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.errors import ConfigError, NotKeptError, UserError
 from ppcls_compress.optim.schedules.decays import ReduceOnPlateau
 from ppcls_compress.search import fitting, preparing, rows, space, split
 from ppcls_compress.search.board import PASSING, Board, Job
@@ -38,9 +38,14 @@ def lead(workshop: Workshop) -> Outcome:
         UserError: the configuration, the weights or the storage cannot be used; another process leads this search.
     """
     with _alone(workshop.folder):
-        ready = preparing.prepare(workshop)
-        board = workshop.board()
+        halves = preparing.begin(workshop)
+        board = workshop.board()  # a storage that cannot be used is told of before anything is measured
         board.note(OVER, False)
+        try:
+            ready = preparing.prepare(workshop, *halves)
+        except NotKeptError:
+            board.note(OVER, True)  # or who helps would wait for ever
+            raise
         if again := board.retry_passing():
             logger.info("tried again, for what they failed with may have passed: %s", ", ".join(again))
         found = _Search(workshop, ready, board).run()
@@ -57,15 +62,19 @@ def work(workshop: Workshop) -> int:
     if not (workshop.folder / "identity.json").exists():
         raise ConfigError(f"--worker: no search was begun in {workshop.folder}; start one without --worker first")
     preparing.check_same(workshop)
-    board, done = workshop.board(), 0
+    board, done, waits = workshop.board(), 0, False
     while True:
         job = board.take()
         if job is not None:
             logger.info("%s: %s", job.name, job.what["title"])
-            done += workshop.do(board, job)
+            done, waits = done + workshop.do(board, job), False
         elif board.noted(OVER):
             return done
         else:
+            if not waits:
+                logger.info("nothing is to be trained now; waiting for the process that leads the search")
+            waits = True
+            workshop.check_still(board.name)
             time.sleep(_SLEEP)
 
 
@@ -93,13 +102,16 @@ class _Search:
     board: Board
 
     def run(self) -> list[Row]:
-        """Every round; the rows of all trained candidates."""
+        """Every round; the rows of all trained candidates.
+
+        What was spent is counted up to what is begun, so that a search which goes on decides as it did before.
+        """
         auto, budget = self.workshop.config.Slim.auto, self.workshop.config.Slim.auto.budget
         history: list[tuple[Mapping[str, Any], float]] = []
         proposals = space.Proposals(split.seed_of(self.workshop.config), self.ready.needed)
-        distributions, slot = proposals.distributions(), 0
+        distributions, slot, seconds = proposals.distributions(), 0, 0.0
         for size in space.generations(budget.trials):
-            if self._spent() > budget.hours / 2 and history:
+            if seconds / 3600 > budget.hours / 2:
                 logger.warning("half of Slim.auto.budget.hours is gone after %d candidates; no more are begun", slot)
                 break
             names = []
@@ -108,12 +120,14 @@ class _Search:
                 slot += 1
             done = self._finished(names)
             history += [(choices, rows.loss(row, auto)) for choices, row in done]
+            seconds += sum(row.seconds for _, row in done)
         current = self._of_round(0)
         for number in range(1, ROUNDS):
             going = rows.going_on(current, auto)
-            if number > 1 and self._spent() > budget.hours * 0.75:
+            if number > 1 and seconds / 3600 > budget.hours * 0.75:
                 going = going[:1]
             current = [row for _, row in self._finished([self._longer(row, number) for row in going])]
+            seconds += sum(row.seconds for row in current)
         return self._rows()
 
     def _put(self, slot: int, number: int, candidate: space.Candidate, choices: Any, distributions: Any) -> str:
@@ -189,10 +203,6 @@ class _Search:
             count = min(count, -(-count // LONGER) + len(space.BY_HAND))
         left = pace * max(0, epochs - sum(job.what["epochs"] for job in over)) + besides * max(0, jobs - len(over))
         return f"about {timedelta(seconds=round(left))} left"
-
-    def _spent(self) -> float:
-        """Hours of all trainings so far."""
-        return sum(row.seconds for row in self._rows()) / 3600
 
     def _job(self, name: str) -> Job:
         return next(job for job in self.board.jobs() if job.name == name)

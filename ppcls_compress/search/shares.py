@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,10 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
         for kept in KEPT:
             if any((each.integers, each.kept) == (integers, kept) for each in anchors):
                 continue
-            folder = file.parent / "anchor"
             options = sized(kept, counts_of(cost), integers=integers)
-            write_rehearsed(config, folder, formats.get(name), options)
-            own = judge.costs(folder, dense, runtime, timed=cost == "latency")
+            with tempfile.TemporaryDirectory() as folder:  # its answers mean nothing, and nobody is to find it
+                write_rehearsed(config, Path(folder), formats.get(name), options)
+                own = judge.costs(Path(folder), dense, runtime, timed=cost == "latency")
             anchors.append(Anchor(integers, kept, own.shares(reference)[cost]))
             io.write_json(file, [vars(each) for each in anchors])
             kind = "integers" if integers else "float"

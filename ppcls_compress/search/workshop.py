@@ -93,16 +93,27 @@ class Workshop:
             trial.write_yaml(self.contract, _shareable(self.base))
             io.write_json(file, dict(identity))
 
-    def give_way(self, identity: Mapping[str, Any]) -> None:
-        """Empty the folder of another search that was refused, or stopped, before any candidate was put up.
+    def check_still(self, study: str) -> None:
+        """Refuse to go on with a search that gave way to another one.
 
-        Whoever loosens a contract as a refusal advises need not clear up after it; for the process that leads a search.
+        Args:
+            study: of the search.
+
+        Raises:
+            ConfigError: it did.
         """
-        file, begun = self.folder / "identity.json", ("study.db", TRIALS)
-        kept_elsewhere = self.config.Slim.auto.storage is not None or not file.exists()
-        if kept_elsewhere or any((self.folder / name).exists() for name in begun):
-            return
-        if io.read_json(file) == dict(identity):
+        file = self.folder / "identity.json"
+        if not file.exists() or io.read_json(file)["study"] != study:
+            raise ConfigError(f"{self.folder}: the search that was helped here has given way to another one")
+
+    def give_way(self, identity: Mapping[str, Any]) -> None:
+        """Empty the folder of another search that was refused, or stopped, before any candidate was trained.
+
+        Whoever loosens a contract as a refusal advises, or mends what was misspelt, need not clear up after it; for the
+        process that leads a search.
+        """
+        file = self.folder / "identity.json"
+        if not file.exists() or (self.folder / TRIALS).exists() or io.read_json(file) == dict(identity):
             return
         logger.info("%s: the search before this one trained nothing and gives way", self.folder)
         for entry in [entry for entry in self.folder.iterdir() if entry.name != LOCK]:

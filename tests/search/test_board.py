@@ -1,13 +1,16 @@
 import subprocess
 import sys
+import threading
 import traceback
 
 import pytest
+from support.processes import PATIENCE
 
 pytest.importorskip("optuna")
 
 from ppcls_compress.errors import ConfigError, MissingDependencyError, UserError
 from ppcls_compress.search import board as board_module
+from ppcls_compress.search import storages
 from ppcls_compress.search.board import FAILED, MOST_TRIES, Board
 
 
@@ -34,6 +37,40 @@ def test_jobs_are_taken_once_in_their_order_and_finished(storage):
         ("done", {"failed": "no"}),
     ]
     assert [trial.value for trial in board._study.get_trials()] == [1.5, FAILED]
+
+
+def test_between_reading_of_a_job_and_taking_it_nobody_else_takes_it(tmp_path, monkeypatch):
+    optuna, event = pytest.importorskip("optuna"), pytest.importorskip("sqlalchemy.event")
+    monkeypatch.setattr(storages, "_BUSY", 0.0)
+    board, other = (Board(f"sqlite:///{tmp_path}/study.db", "one") for _ in range(2))
+    put(board, "a")
+    (job,) = other.jobs()
+    refused = []
+
+    def read(*_):
+        if not refused:
+            with pytest.raises(optuna.exceptions.StorageInternalError) as told:
+                other._claimed(job)
+            refused.append(told)
+
+    event.listen(board._storage.engine, "after_cursor_execute", read)
+    assert board.take().name == "a"
+    assert refused
+    assert other.take() is None
+
+
+def test_a_database_in_which_others_make_the_same_tables_is_opened_again(tmp_path, monkeypatch):
+    real, told = storages._opened, ["table studies already exists", "table trials already exists"]
+
+    def opened(storage):
+        if told:
+            raise RuntimeError(told.pop(0))
+        return real(storage)
+
+    monkeypatch.setattr(storages, "_PAUSE", 0.0)
+    monkeypatch.setattr(storages, "_opened", opened)
+    put(Board(f"sqlite:///{tmp_path}/study.db", "one"), "a")
+    assert told == []
 
 
 def test_what_a_dead_process_had_taken_is_put_up_again(tmp_path):
@@ -89,7 +126,7 @@ def test_a_silent_worker_is_told_that_its_job_was_taken_over_and_shares_no_folde
     board._set(silent, "owner", "elsewhere 17 4711")
     with board.alive(silent, every=0.01) as lost:
         board.retry_lost(patience=-1)
-        assert lost.wait(10)
+        assert lost.wait(PATIENCE)
     again = board.take()
     assert (silent.folder, again.folder) == ("a", "a.0")
     assert again.what == silent.what
@@ -98,14 +135,21 @@ def test_a_silent_worker_is_told_that_its_job_was_taken_over_and_shares_no_folde
     assert board.take().folder == "a.0"  # what is there already is gone on from
 
 
-def test_a_worker_that_keeps_its_job_is_told_nothing(tmp_path):
-    board = Board(f"{tmp_path}/study.journal", "one")
+def test_a_worker_that_keeps_its_job_is_told_nothing(tmp_path, monkeypatch):
+    board, twice = Board(f"{tmp_path}/study.journal", "one"), threading.Event()
     put(board, "a")
-    job = board.take()
+    job, kept = board.take(), board._set
+
+    def told(job, key, value):
+        kept(job, key, value)
+        if (key, value) == ("beat", 2):
+            twice.set()
+
+    monkeypatch.setattr(board, "_set", told)
     with board.alive(job, every=0.01) as lost:
-        while board.jobs()[0].beat < 2:
-            pass
+        assert twice.wait(PATIENCE)
     assert not lost.is_set()
+    assert board.jobs()[0].beat >= 2
     assert board.finish(job, {"failed": "no"}) is True
 
 
@@ -139,7 +183,7 @@ def test_no_message_about_a_storage_tells_its_password(url, monkeypatch):
     def refused(storage):
         raise RuntimeError(f"cannot parse {storage} with 's3 cret'")
 
-    monkeypatch.setattr(board_module, "_opened", refused)
+    monkeypatch.setattr(storages, "_opened", refused)
     with pytest.raises(ConfigError) as told:
         Board(url, "one")
     text = "".join(traceback.format_exception(told.value))

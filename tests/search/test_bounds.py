@@ -62,3 +62,12 @@ def test_the_resampled_bound_lies_above_the_drop_and_is_the_same_each_time():
 @pytest.mark.parametrize(("count", "open_"), [(2, 0.776), (180, 0.0165), (10000, 0.0003)])
 def test_answers_that_never_differ_leave_open_what_so_few_images_cannot_tell(count, open_):
     assert resampled_bound(lambda at: 0.0, count) == pytest.approx(open_, abs=5e-4)
+
+
+def test_a_gain_does_not_hide_that_so_few_images_show_no_loss():
+    values = np.zeros(200)
+    values[7] = -1.0  # gained
+    open_ = 1 - ALPHA ** (1 / 200)
+    assert resampled_bound(lambda at: float(values[at].mean()), 200) == pytest.approx(open_)
+    values[8:12] = 1.0
+    assert resampled_bound(lambda at: float(values[at].mean()), 200) == pytest.approx(0.035, abs=0.006)

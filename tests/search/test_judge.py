@@ -4,7 +4,7 @@ import pytest
 from ppcls_compress.metrics import METRICS
 from ppcls_compress.metrics.topk import TopkAcc
 from ppcls_compress.search import judge
-from ppcls_compress.search.bounds import paired_bound
+from ppcls_compress.search.bounds import levels, paired_bound
 
 
 class Config:
@@ -26,7 +26,9 @@ def test_a_drop_is_counted_in_points_image_by_image():
 
 def test_what_so_many_images_can_prove_at_best():
     config = Config(TopkAcc(topk=(1,)))
-    assert judge.least_bound(config, ranks(*[0] * 97, 1, 1, 1)) < 0 < judge.least_bound(config, ranks(*[0] * 100))
+    assert judge.least_bound(config, ranks(*[0] * 96, 1, 1, 1, 1)) < 0 < judge.least_bound(config, ranks(*[0] * 100))
+    first = 100 * paired_bound(0, 0, 100, levels(3)[0])  # the share of the error that the first finalist has
+    assert judge.least_bound(config, ranks(*[0] * 100)) == judge.unchanged_bound(100) == pytest.approx(first)
 
 
 def test_other_metrics_are_resampled():

@@ -20,10 +20,10 @@ def test_latencies_of_another_runtime_are_refused(tmp_path):
     auto = Auto(max_drop=1, target={"latency": 0.5}, runtime="onnx-ort")
     workshop = SimpleNamespace(profile=file, config=SimpleNamespace(Slim=SimpleNamespace(auto=auto)))
     with pytest.raises(ConfigError, match=r"--profile: .*profile.json is of openvino, .* means onnxruntime"):
-        preparing.prepare(workshop)
+        preparing.begin(workshop)
     Table({"runtime": "onnxruntime", "batch": 8}, points).save(file)
     with pytest.raises(ConfigError, match=r"is of batches of 8, and Slim.auto is about single images"):
-        preparing.prepare(workshop)
+        preparing.begin(workshop)
     Table({"runtime": "onnxruntime"}, points).save(file)
     preparing._check_profile(workshop)
 

@@ -6,11 +6,13 @@ from support.project import make_project
 
 pytest.importorskip("optuna")
 
+from ppcls_compress import io
 from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import load_config, read_overridden
 from ppcls_compress.errors import NotKeptError, UserError
-from ppcls_compress.search import board, fitting, preparing, rows, run, split
+from ppcls_compress.search import board, fitting, owners, preparing, rows, run, split
 from ppcls_compress.search.judge import Costs
+from ppcls_compress.search.workshop import Workshop
 
 AUTO = Auto(max_drop=1.0, target={"bytes": 0.5}, budget={"trials": 6, "epochs": 1})
 DENSE = Costs(1000, 1000, 1000)
@@ -19,8 +21,8 @@ DENSE = Costs(1000, 1000, 1000)
 class Shop:
     """Trains nothing: what a candidate loses is a number that follows from its title and how long it is trained."""
 
-    def __init__(self, dies_at=None, full=()):
-        self.config = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO), Global=SimpleNamespace(seed=3))
+    def __init__(self, dies_at=None, full=(), auto=AUTO):
+        self.config = SimpleNamespace(Slim=SimpleNamespace(auto=auto), Global=SimpleNamespace(seed=3))
         self.done, self.dies_at, self.full = [], dies_at, full
 
     def do(self, jobs, job):
@@ -88,7 +90,7 @@ def test_a_candidate_that_cannot_be_made_is_a_row_with_its_reason(undisturbed):
 @pytest.mark.parametrize("moment", [0, 3, 6, 8])
 def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, undisturbed, moment):
     with monkeypatch.context() as patch:
-        patch.setattr(board, "_me", lambda: f"{board.socket.gethostname()} 999999999 1")  # which runs no more
+        patch.setattr(owners, "me", lambda: f"{owners._here()} 999999999 1")  # which runs no more
         first = Shop(dies_at=moment)
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path / "study.journal", first)
@@ -97,9 +99,22 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(tmp_path, monkeypatch,
     assert sorted(first.done + second.done) == sorted(undisturbed[1])
 
 
+@pytest.mark.parametrize(("seconds", "moment"), [(5, 3), (11, 9)], ids=["half of the time", "three quarters"])
+def test_what_time_allows_is_decided_alike_when_a_search_goes_on(tmp_path, monkeypatch, seconds, moment):
+    auto = AUTO.model_copy(update={"budget": AUTO.budget.model_copy(update={"hours": seconds / 3600})})
+    whole = Shop(auto=auto)
+    undisturbed = searched(tmp_path / "undisturbed.journal", whole)
+    assert moment < len(whole.done)
+    with monkeypatch.context() as patch:
+        patch.setattr(owners, "me", lambda: f"{owners._here()} 999999999 1")
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "study.journal", Shop(dies_at=moment, auto=auto))
+    assert searched(tmp_path / "study.journal", Shop(auto=auto)) == undisturbed
+
+
 def test_however_often_its_leader_is_killed_a_candidate_is_trained(tmp_path, monkeypatch, undisturbed):
     with monkeypatch.context() as patch:
-        patch.setattr(board, "_me", lambda: f"{board.socket.gethostname()} 999999999 1")
+        patch.setattr(owners, "me", lambda: f"{owners._here()} 999999999 1")
         for _ in range(board.MOST_TRIES + 2):
             with pytest.raises(KeyboardInterrupt):
                 searched(tmp_path / "study.journal", Shop(dies_at=0))
@@ -138,17 +153,38 @@ def test_a_worker_of_no_search_is_told_so(tmp_path):
         run.work(SimpleNamespace(folder=tmp_path))
 
 
-def test_workers_are_told_that_a_search_is_over_where_nothing_keeps_the_contract(tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["before anything is trained", "at the end"])
+def test_workers_are_told_that_a_search_is_over_where_nothing_keeps_the_contract(tmp_path, monkeypatch, when):
     def refused(*_):
         raise NotKeptError("none keeps the contract")
 
     shop = Shop()
     shop.folder, shop.board = tmp_path, lambda: board.Board(str(tmp_path / "study.journal"), "one")
-    monkeypatch.setattr(preparing, "prepare", lambda workshop: READY)
+    monkeypatch.setattr(preparing, "begin", lambda workshop: (SEEN, SEEN))
+    monkeypatch.setattr(preparing, "prepare", refused if when.startswith("before") else lambda *_: READY)
     monkeypatch.setattr(run, "conclude", refused)
     with pytest.raises(NotKeptError):
         run.lead(shop)
     assert shop.board().noted(run.OVER) is True
+
+
+def test_a_storage_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    def unusable():
+        raise UserError("Slim.auto.storage: cannot be used")
+
+    monkeypatch.setattr(preparing, "begin", lambda workshop: (SEEN, SEEN))
+    monkeypatch.setattr(preparing, "prepare", None)
+    with pytest.raises(UserError, match="storage: cannot be used"):
+        run.lead(SimpleNamespace(folder=tmp_path, board=unusable))
+
+
+def test_a_worker_of_a_search_that_gave_way_ends(tmp_path, monkeypatch):
+    shop = Workshop(tmp_path, {}, SimpleNamespace(Slim=SimpleNamespace(auto=AUTO)))
+    io.write_json(tmp_path / "identity.json", {"study": "one"})
+    monkeypatch.setattr(preparing, "check_same", lambda workshop: None)
+    monkeypatch.setattr(run.time, "sleep", lambda _: io.write_json(tmp_path / "identity.json", {"study": "two"}))
+    with pytest.raises(UserError, match="has given way to another one"):
+        run.work(shop)
 
 
 @pytest.fixture
@@ -182,6 +218,13 @@ def test_a_search_that_was_refused_before_it_trained_anything_gives_way(project)
     assert (first.folder / "dense").exists()
     second.give_way(identities[1])
     assert [entry.name for entry in second.folder.iterdir()] == ["lock"]
+    misspelt = workshop(project, "Slim.auto.storage=postgresql://me@hots/name")
+    second.identify(identities[1])
+    (second.folder / "study.db").touch()  # somebody who wanted to help was there
+    wrong = preparing._identity(misspelt, split.halves(misspelt.config)[1])
+    misspelt.give_way(wrong)
+    misspelt.identify(wrong)
+    second.give_way(identities[1])
     second.identify(identities[1])
     (second.folder / "trials").mkdir()
     first.give_way(identities[0])
