@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import paddle
@@ -10,11 +12,22 @@ import paddle.distributed as dist
 
 from ppcls_compress.errors import UserError
 
+_LIBUV = "FLAGS_tcp_store_using_libuv"  # also the name of the variable that sets it
+
 
 def start() -> None:
-    """Join the process group when started by `python -m paddle.distributed.launch`."""
-    if world_size() > 1 and not dist.is_initialized():
-        dist.init_parallel_env()
+    """Join the process group when started by `python -m paddle.distributed.launch`.
+
+    The store that rank 0 keeps is that of plain sockets, unless the user's environment says otherwise: Paddle's
+    default, that of libuv, ends rank 0 with SIGABRT where another rank leaves just as rank 0 ends, and the launcher
+    calls a job that is finished failed.
+    """
+    if world_size() == 1 or dist.is_initialized():
+        return
+    if _LIBUV not in os.environ:
+        with suppress(ValueError):  # Paddle 3.0 has no other store, and no such flag
+            paddle.set_flags({_LIBUV: False})
+    dist.init_parallel_env()
 
 
 def world_size() -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
+from ppcls_compress.engine import distributed
 from ppcls_compress.engine.sync_norm import share_batch_norms
 
 ROWS = 12
@@ -38,7 +39,7 @@ def step(model, x, parallel=None):
 
 
 def main(out):
-    dist.init_parallel_env()
+    distributed.start()
     rank, ranks = dist.get_rank(), dist.get_world_size()
     model = share_batch_norms(network())
     losses, state = step(model, images()[rank::ranks], paddle.DataParallel(model))
