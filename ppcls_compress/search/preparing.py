@@ -100,7 +100,7 @@ def begin(workshop: Workshop) -> tuple[Config, Config]:
     """
     _check_profile(workshop)
     halves = split.halves(workshop.config)
-    split.check_apart(workshop.config, halves[1])
+    split.check_apart(*halves)
     identity = _identity(workshop, halves[1])
     workshop.give_way(identity)
     workshop.identify(identity)

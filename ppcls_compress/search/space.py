@@ -30,6 +30,8 @@ BY_HAND = ("pact", "ptq", "float")
 _IN_VAIN = 20
 """Proposals in a row that were tried already, after which others are drawn at random, and after more of these none."""
 _AT_RANDOM = 10
+_STEP = 1e-4
+"""A share is rounded to so much, and is never 0 or 1 by that."""
 _SHARE = 0.5
 """What the first candidates leave where no target says it."""
 
@@ -106,7 +108,7 @@ def slim_section(
         if candidate.ratios == "sensitivity":
             prune |= {"scope": "layer", "pruned_ratio": dict(ratios)}
         else:
-            prune[f"target_{counts}"] = round(candidate.share, 4)
+            prune[f"target_{counts}"] = min(max(round(candidate.share, 4), _STEP), 1 - _STEP)
             if candidate.ratios == "global":
                 prune["global"] = True
         section["prune"] = prune

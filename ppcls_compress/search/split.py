@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_compress.config.schema import Config
+from ppcls_compress.config.train_modes import splits
 from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.samplers import DistributedBatchSampler
@@ -56,38 +57,46 @@ def halves(config: Config) -> tuple[Config, Config]:
         other = evaluated.dataset.model_copy(update={"cls_label_path": auto.decide})
         other.check_paths("Slim.auto.decide")
         return _with(config, evaluated.dataset), _with(config, other)
-    count = len(evaluated.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset"))
-    if count < 2:
+    images = evaluated.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
+    numbers: dict[str | int, int] = {}
+    # What is listed twice is one image, or the search would see what decides.
+    own = np.array([numbers.setdefault(name, len(numbers)) for name in _names(images) or range(len(images))])
+    if len(numbers) < 2:
         raise ConfigError("DataLoader.Eval: has a single image, and a half of them decides at the end")
-    order = np.random.default_rng(seed_of(config)).permutation(count)
-    seen, kept = np.sort(order[: count // 2]), np.sort(order[count // 2 :])
-    return tuple(_with(config, _part(evaluated.dataset, part)) for part in (seen, kept))
+    order = np.random.default_rng(seed_of(config)).permutation(len(numbers))
+    seen = np.isin(own, order[: len(numbers) // 2])
+    return tuple(_with(config, _part(evaluated.dataset, np.flatnonzero(part))) for part in (seen, ~seen))
 
 
-def check_apart(config: Config, kept: Config) -> None:
-    """Refuse a list `Slim.auto.decide` with images that the search trains on or chooses by.
+def check_apart(seen: Config, kept: Config) -> None:
+    """Refuse images that decide and that the search trains on, or chooses by.
 
     Args:
-        kept: with the images that decide, see `halves`.
+        seen: with the images that the search sees, see `halves`.
+        kept: with those that decide.
 
     Raises:
         ConfigError: names one of them, and how many there are.
         UserError: the lists cannot be read.
     """
-    if config.Slim.auto.decide is None:
-        return
     deciding = _paths(kept, "Eval")
-    for mode in ("Train", "Eval"):
-        if common := sorted(deciding & _paths(config, mode)):
+    key = "DataLoader.Eval" if kept.Slim.auto.decide is None else "Slim.auto.decide"
+    for mode in (*splits(seen), "Eval"):
+        if common := sorted(deciding & _paths(seen, mode)):
             raise ConfigError(
-                f"Slim.auto.decide: {len(common)} of its {len(deciding)} images are in DataLoader.{mode} too, such as "
+                f"{key}: {len(common)} of the {len(deciding)} images that decide are in DataLoader.{mode} too, such as "
                 f"{common[0]}; what decides must not have been seen"
             )
 
 
 def _paths(config: Config, mode: str) -> set[str]:
     dataset = getattr(config.DataLoader, mode).dataset
-    return set(map(os.path.normpath, dataset.read(class_num=config.Arch.class_num, where=f"DataLoader.{mode}").paths))
+    return set(_names(dataset.read(class_num=config.Arch.class_num, where=f"DataLoader.{mode}")))
+
+
+def _names(images: LabelledImages) -> list[str]:
+    """The paths of images, each written in one way; none of what lies in no files of its own."""
+    return [os.path.normpath(path) for path in images.paths or ()]
 
 
 def seed_of(config: Config) -> int:

@@ -101,6 +101,12 @@ def test_a_section_is_one_that_slim_takes(ratios, quantizer):
     assert section["distill"] == {"teacher": "dense"}
 
 
+@pytest.mark.parametrize("share", [1e-6, 0.99999])
+def test_no_share_is_rounded_to_all_or_nothing(share):
+    section = slim_section(Candidate(ratios="uniform", share=share), "dense", counts="params", ratios=None, noisy=[])
+    assert PruneOptions(**section["prune"]).target == ("params", pytest.approx(share, abs=1e-4))
+
+
 def test_a_recipe_by_hand_has_no_teacher():
     candidate = Candidate(ratios="uniform", rate=1.0, teacher=False, share=0.5)
     assert candidate.by_hand

@@ -49,11 +49,32 @@ def test_images_that_decide_are_in_no_other_list(file, mode):
     left |= {"Train": "train_list.txt"} if mode == "Train" else {}
     lists = [f"DataLoader.{name}.dataset.cls_label_path={images / list_}" for name, list_ in left.items()]
     config = contract(file, f"Slim.auto.decide={images / 'own.txt'}", *lists)
-    with pytest.raises(ConfigError, match=rf"1 of its 2 images are in DataLoader.{mode} too, such as .*00[34].png"):
-        split.check_apart(config, split.halves(config)[1])
+    with pytest.raises(
+        ConfigError, match=rf"decide: 1 of the 2 images .* are in DataLoader.{mode} too, such as .*00[34].png"
+    ):
+        split.check_apart(*split.halves(config))
     (images / "own.txt").write_text("train/006.png 0\n")
     if mode == "Eval":
-        split.check_apart(config, split.halves(config)[1])
+        split.check_apart(*split.halves(config))
+
+
+def test_a_half_that_was_trained_on_does_not_decide(file):
+    config = contract(file, f"DataLoader.Eval.dataset.cls_label_path={file.parent / 'images' / 'train_list.txt'}")
+    with pytest.raises(ConfigError, match=r"DataLoader.Eval: 12 of the 12 images that decide are in DataLoader.Train"):
+        split.check_apart(*split.halves(config))
+    split.check_apart(*split.halves(contract(file)))
+
+
+def test_what_is_listed_twice_is_in_one_half(file):
+    folder, plain = file.parent / "images", contract(file)
+    lines = (folder / "val_list.txt").read_text().splitlines()
+    (folder / "twice.txt").write_text("\n".join([*lines, *(f"train/../{line}" for line in lines[:5])]) + "\n")
+    config = contract(file, f"DataLoader.Eval.dataset.cls_label_path={folder / 'twice.txt'}")
+    split.check_apart(*split.halves(config))
+    found = [images(each) for each in split.halves(config)]
+    assert sum(len(each) for each in found) == 17
+    before = [images(each).paths for each in split.halves(plain)]
+    assert [[path for path in each.paths if "/../" not in path] for each in found] == before
 
 
 def test_a_recipe_trains_without_looking_at_images_that_decide(file, tmp_path):
