@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
 from ppcls_compress.config.auto import place
+from ppcls_compress.deploy.staging import check_writable
 from ppcls_compress.errors import ConfigError
 
 
@@ -31,7 +33,10 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"--runtime: {error}") from error
     if args.batch < 1:
         raise ConfigError(f"--batch: expected 1 or more, found {args.batch}")
-    config = read_config(args)
+    config, out = read_config(args), Path(args.out)
+    if out.is_dir():
+        raise ConfigError(f"--out: {out} is a folder; name a file, such as {out / 'profile.json'}")
+    check_writable(out.parent)
     load_paddle()
     from ppcls_compress.deploy import formats, profiling
     from ppcls_compress.engine import assemble
@@ -43,5 +48,5 @@ def run(args: argparse.Namespace) -> None:
     with logging_to():
         assemble.start(config)
         table = profiling.profile(config, kind, runtime, batch=args.batch)
-        table.save(args.out)
-        logger.info("written: %s", args.out)
+        table.save(out)
+        logger.info("written: %s", out)

@@ -1,4 +1,4 @@
-"""What a search has tried: a table as JSON and CSV, and a chart of cost and loss."""
+"""What a search has tried: a table as JSON, as CSV and for people, and a chart of cost and loss."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
+from rich.table import Table
 
 from ppcls_compress import io
+from ppcls_compress.report.printing import standard_output
+
+_SHOWN = 40
 
 
 def write(rows: Sequence[Mapping[str, Any]], stem: Path, *, cost: str, share: float | None, max_drop: float) -> None:
@@ -50,3 +54,33 @@ def write(rows: Sequence[Mapping[str, Any]], stem: Path, *, cost: str, share: fl
         axes.legend()
     with io.atomic(stem.with_suffix(".png")) as partial:
         figure.savefig(partial, dpi=120, format="png")
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, cost: str) -> None:
+    """Print the rows as a table on standard output; of very many those that nothing beats and those that were decided.
+
+    Args:
+        rows: see `write`; those that the deciding images were shown have `deciding_drop_points` and `_bound`.
+        cost: what the contract is about.
+    """
+    telling = [row for row in rows if row["pareto"] or not row["lost"] or "deciding_drop_points" in row]
+    shown = list(rows) if len(rows) <= _SHOWN else telling
+    table = Table(title="what was tried (*: nothing else is better in both)", title_justify="left")
+    table.add_column("name")
+    table.add_column("candidate")
+    for heading in (f"{cost} %", "points lost", "less than", "decided: lost", "less than"):
+        table.add_column(heading, justify="right")
+    table.add_column("why not")
+    for row in shown:
+        numbers = (row.get(f"{kind}drop_{of}") for kind in ("", "deciding_") for of in ("points", "bound"))
+        share = row.get(f"{cost}_share")
+        table.add_row(
+            f"{row['name']}{' *' if row['pareto'] else ''}",
+            row["candidate"],
+            "" if share is None else f"{100 * share:.1f}",
+            *("" if number is None else f"{number:.2f}" for number in numbers),
+            row["lost"] or "chosen",
+        )
+    if len(shown) < len(rows):
+        table.caption = f"{len(rows) - len(shown)} more are in tried.csv"
+    standard_output().print(table)

@@ -67,6 +67,7 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
         if row["name"] in told:
             row |= {"deciding_drop_points": told[row["name"]].points, "deciding_drop_bound": told[row["name"]].bound}
     table.write(plain, workshop.folder / "tried", cost=auto.cost, share=auto.share, max_drop=auto.max_drop)
+    table.show(plain, cost=auto.cost)
     passing = [row for row in explained if row.passing]
     if passing:
         logger.warning(

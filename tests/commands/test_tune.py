@@ -10,7 +10,7 @@ from support.here import modules_run_here
 from support.onnx_extras import needs_onnx
 
 from ppcls_compress import machine
-from ppcls_compress.deploy import artifact, sessions, tuning, verify
+from ppcls_compress.deploy import artifact, profiling, sessions, tuning, verify
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.deploy.measure.layers import Table, Times
 from ppcls_compress.deploy.predictor import Predictor
@@ -58,6 +58,17 @@ def test_a_profile_of_this_machine_places_layers_for_it_elsewhere(
     assert any("batch 2: float; by its profile:" in note for note in notes(tmp_path / "inference" / "onnx-ort"))
     assert call("export_model", trained_config, *trained, arguments=arguments) == 2
     assert "profile.json is of batches of 2, and --tune asks for 1" in errors(capsys)[0]
+
+
+def test_a_profile_that_cannot_be_written_is_told_before_anything_is_timed(
+    trained_config, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(profiling, "profile", None)
+    assert call("profile", trained_config, arguments=["--out", str(tmp_path)]) == 2
+    assert errors(capsys) == [f"error: --out: {tmp_path} is a folder; name a file, such as {tmp_path}/profile.json"]
+    (tmp_path / "file").touch()
+    assert call("profile", trained_config, arguments=["--out", str(tmp_path / "file" / "profile.json")]) == 2
+    assert "file: " in errors(capsys)[0]
 
 
 def slow_stem(layers, runtime, *, batch, precision="f32"):
