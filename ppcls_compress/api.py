@@ -8,22 +8,18 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
-from pydantic import ValidationError
 
-from ppcls_compress import paddle_version
-from ppcls_compress.config.load import explain
-from ppcls_compress.config.schema import SlimSection
-from ppcls_compress.data.transforms.lists import parse_transforms
+from ppcls_compress import arguments, paddle_version
+from ppcls_compress.arguments import Batches
 from ppcls_compress.deploy import artifact, configured, several, verify
 from ppcls_compress.deploy import export as exporting
-from ppcls_compress.deploy.formats import chosen as chosen_formats
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import checkpoint
 from ppcls_compress.engine.samples import Samples
@@ -35,13 +31,6 @@ from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import Inputs, specs
 from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.quant import analysis, convert, quant_layers
-
-Batches = Iterable[Any] | Callable[[], Iterable[Any]]
-"""Batches of what a network takes, tensors or arrays, labels behind them or not: a `paddle.io.DataLoader`, a list, a
-generator, or a function that gives one. An array [N, C, H, W] stands for the batches that it makes."""
-
-_BATCH = 32
-_RANDOM = 64
 
 
 def compress(
@@ -83,17 +72,19 @@ def compress(
         ['prune', 'quant']
     """
     paddle_version.check()
-    options = _options(slim)
-    given = None if batches is None else _replayed(batches, _needed(options, calibration_batches))
+    network, options = arguments.layer(net), arguments.options(slim)
+    before = arguments.record_of(network, record, "compress")
+    needed = _needed(options, arguments.count(calibration_batches, "calibration_batches"))
+    given = None if batches is None else arguments.replayed(batches, needed)
     inputs = specs(example)
     context = recipe.Context(
-        batches=None if given is None else lambda: _inputs_of(given(), len(inputs)),
+        batches=None if given is None else lambda: arguments.inputs_of(given(), len(inputs)),
         calibration_batches=calibration_batches,
         gradients=gradients,
         latency=lambda network: _milliseconds(network, inputs),
         train=train,
     )
-    small, record = recipe.compress(_layer(net), options, example, record=record, context=context)
+    small, record = recipe.compress(network, options, example, record=before, context=context)
     return small, json.loads(json.dumps(record))  # the same whether it was saved meanwhile or not
 
 
@@ -108,9 +99,11 @@ def save(net: paddle.nn.Layer, record: recipe.Record, path: str | Path) -> None:
         >>> small, record = pc.compress(net, {"prune": {}}, example=[1, 3, 16, 16])
         >>> pc.save(small, record, f"{folder}/small")
     """
-    if not isinstance(record, Mapping):
-        raise UserError(f"save: give the record that compress or load returned, found {shortened(record)}")
-    checkpoint.save_model(checkpoint.plain_prefix(path), _layer(net), record)
+    network = arguments.layer(net)
+    if record is None:
+        raise UserError("save: give the record that compress or load returned, found None")
+    found = arguments.record_of(network, record, "save")
+    checkpoint.save_model(checkpoint.plain_prefix(arguments.path(path, "save")), network, found)
 
 
 def load(net: paddle.nn.Layer, path: str | Path) -> tuple[paddle.nn.Layer, recipe.Record]:
@@ -131,8 +124,9 @@ def load(net: paddle.nn.Layer, path: str | Path) -> tuple[paddle.nn.Layer, recip
         >>> bool((again(images) == small(images)).all())
         True
     """
-    state, record = checkpoint.read_weights(path)
-    rebuilt = recipe.rebuild(_layer(net), record)
+    network = arguments.layer(net)
+    state, record = checkpoint.read_weights(arguments.path(path, "load"))
+    rebuilt = recipe.rebuild(network, record)
     load_into(rebuilt, state, source=str(path), reinit_head=False)
     return rebuilt, record
 
@@ -175,32 +169,33 @@ def export(
         >>> result.parity.agreement
         1.0
     """
-    net, record = _layer(net), record or recipe.empty_record()
-    _check_record(net, record)
-    images, labels = check if isinstance(check, tuple) else (check, None)
-    if images is None and image_shape is None:
-        raise UserError("export: give images to compare on, check=..., or at least image_shape=(3, 224, 224)")
-    samples = _samples(images, labels, image_shape)
-    chosen = _chosen(formats)
-    wanted, needing = several.needed(chosen, record)
-    if needing and calibration is None and images is None:
+    net = arguments.layer(net)
+    record = arguments.record_of(net, record, "export")
+    directory = arguments.path(directory, "export")
+    each, prepared = arguments.agreement_of(agreement), arguments.transforms_of(preprocess)
+    samples = arguments.compared_on(check, image_shape)
+    wanted, needing = several.needed(arguments.formats(formats), record)
+    if needing and calibration is None and check is None:
         raise UserError(f"{needing[0]}: rounds tensors whose range training does not learn; give calibration images")
-    given = samples if calibration is None else _samples(calibration, None, None)
+    ranges = samples
+    if calibration is not None:
+        ranges = Samples(arguments.images_of(calibration, "calibration"), None, "given images")
+    reference = verify.reference(net, samples.images, samples.labels, source=samples.source, synthetic=check is None)
+    classes = reference.logits.shape[1]
+    arguments.check_labels(samples.labels, classes)
     plain = convert(copied(net)) if quant_layers(net) else net  # learned ranges are no parameters of what is deployed
     counted = cost.count(plain, [[1, *samples.images.shape[1:]]])
     description = artifact.Description(
         image_shape=tuple(samples.images.shape[1:]),
-        preprocess=parse_transforms(preprocess) if preprocess else (),
-        class_names=None if class_names is None else tuple(class_names),
+        preprocess=prepared,
+        class_names=arguments.class_names_of(class_names, classes),
         model_name=type(net).__name__,
         params=counted.params,
         flops=counted.flops,
         network=fingerprint(net),
     )
-    reference = verify.reference(net, samples.images, samples.labels, source=samples.source, synthetic=images is None)
-    plan = several.Plan(wanted, samples, given if needing else None, needing)
-    each = agreement if isinstance(agreement, Mapping) else dict.fromkeys((kind.name for kind in wanted), agreement)
-    return several.export_formats(net, record, Path(directory), plan, description, reference, agreement=each)
+    plan = several.Plan(wanted, samples, ranges if needing else None, needing)
+    return several.export_formats(net, record, directory, plan, description, reference, agreement=each)
 
 
 def benchmark(
@@ -263,78 +258,23 @@ def analyze(
         >>> rows[0].output_db <= rows[-1].output_db
         True
     """
-    given = _replayed(batches, calibration_batches)
-    arguments = 1 if example is None else len(specs(example))
-    looked_at = list(itertools.islice(_inputs_of(given(), arguments), calibration_batches))
+    net, most = arguments.layer(net), arguments.count(calibration_batches, "calibration_batches")
+    given = arguments.replayed(batches, most)
+    taken = 1 if example is None else len(specs(example))
+    looked_at = list(itertools.islice(arguments.inputs_of(given(), taken), most))
     if not looked_at:
         raise UserError("analyze: there are no batches to look at")
-    net = _layer(net)
     if slim is not None:
-        if _options(slim).quant is None:
+        if arguments.options(slim).quant is None:
             raise ConfigError("Slim: quant: how is a float network to be quantized? Name it, such as {name: ptq}")
         shape = [looked_at[0]] if example is None else example
         net = compress(copy.deepcopy(net), slim, example=shape, batches=given, calibration_batches=len(looked_at))[0]
     return list(analysis.analyze(net, looked_at))
 
 
-def _layer(net: paddle.nn.Layer | paddle.Model) -> paddle.nn.Layer:
-    found = net.network if isinstance(net, paddle.Model) else net
-    if not isinstance(found, paddle.nn.Layer):
-        raise UserError(f"expected a paddle.nn.Layer, found {type(net).__name__}")
-    return found
-
-
-def _options(slim: Mapping[str, Any] | SlimOptions) -> SlimOptions:
-    if isinstance(slim, SlimOptions):
-        return slim
-    if not isinstance(slim, Mapping) or not slim:
-        raise ConfigError(
-            f'Slim: expected steps such as {{"prune": {{...}}, "quant": {{...}}}}, found {shortened(slim)}'
-        )
-    data = dict(slim)
-    try:
-        section = SlimSection.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("\n".join(explain(error, data, "Slim"))) from None
-    if section.distill is not None:
-        raise ConfigError("Slim: distill: what a network learns from is a matter of training it; leave it out here")
-    if section.auto is not None:
-        raise ConfigError("Slim: auto: is searched by the command compress, which trains; name prune and quant here")
-    return section.options
-
-
 def _needed(options: SlimOptions, calibration_batches: int) -> int:
     """How many batches are read at most."""
     return max(calibration_batches, options.prune.bn_recalibration if options.prune else 0)
-
-
-def _replayed(batches: Batches, count: int) -> Callable[[], Iterable[Any]]:
-    """A function that gives the batches each time; what can be read only once is kept, as much as is needed."""
-    if callable(batches) and not isinstance(batches, paddle.Tensor):
-        return batches
-    if isinstance(batches, np.ndarray | paddle.Tensor):
-        return lambda: (batches[start : start + _BATCH] for start in range(0, len(batches), _BATCH))
-    if isinstance(batches, Iterator):
-        kept = list(itertools.islice(batches, count))
-        return lambda: kept
-    return lambda: batches
-
-
-def _inputs_of(batches: Iterable[Any], arguments: int) -> Iterator[Any]:
-    """What a network takes of each batch: of a list, as many entries as it has arguments."""
-    for batch in batches:
-        if not isinstance(batch, list | tuple):
-            yield _tensor(batch)
-        elif arguments == 1:
-            yield _tensor(batch[0])
-        else:
-            yield [_tensor(item) for item in batch[:arguments]]
-
-
-def _tensor(item: Any) -> Any:
-    if not isinstance(item, np.ndarray):
-        return item
-    return paddle.to_tensor(item.astype(paddle.get_default_dtype()) if item.dtype == np.float64 else item)
 
 
 def _milliseconds(net: paddle.nn.Layer, inputs: Sequence[Any]) -> float:
@@ -343,28 +283,3 @@ def _milliseconds(net: paddle.nn.Layer, inputs: Sequence[Any]) -> float:
     if len(inputs) != 1 or len(shape) != 4:
         raise UserError("target_latency_ms: is measured on networks that take images alone, [1, C, H, W]")
     return configured.milliseconds(net, shape[1:])
-
-
-def _samples(images: np.ndarray | None, labels: np.ndarray | None, image_shape: Sequence[int] | None) -> Samples:
-    if images is None:
-        drawn = np.random.default_rng(0).standard_normal((_RANDOM, *image_shape), np.float32)
-        return Samples(drawn, None, "random images")
-    images = np.asarray(images.numpy() if isinstance(images, paddle.Tensor) else images, np.float32)
-    if images.ndim != 4 or not len(images):
-        raise UserError(f"export: expected images [N, C, H, W], found {list(images.shape)}")
-    if labels is not None and len(labels) != len(images):
-        raise UserError(f"export: {len(labels)} labels for {len(images)} images")
-    return Samples(images, None if labels is None else np.asarray(labels, np.int64).reshape(-1), "given images")
-
-
-def _check_record(net: paddle.nn.Layer, record: recipe.Record) -> None:
-    """Refuse a quantized network whose record is not given: what is exported follows from it."""
-    if quant_layers(net) and recipe.step_of(record, "quant") is None:
-        raise UserError("export: the network is quantized; give the record that compress or load returned, record=...")
-
-
-def _chosen(names: str | Sequence[str]) -> list[Any]:
-    chosen = chosen_formats([names] if isinstance(names, str) else list(names), where="formats")
-    for kind in chosen:
-        kind.require()
-    return chosen

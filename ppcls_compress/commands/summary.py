@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
+from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, trained_weights
 from ppcls_compress.config.paths import check_weights
+from ppcls_compress.config.runs import own_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print shapes, parameters, multiply-adds and quantization of each layer.
 
-    The structure is that of `Global.pretrained_model`, or of `Global.checkpoints`; without weights the dense one.
+    The structure is that of the weights that `eval` takes; where there are none yet, the dense one.
 
     Raises:
         UserError: the configuration or the weights cannot be used.
     """
-    config = read_config(args)
-    check_weights(config)
+    config, told = read_config(args), ""
+    if own_weights(config) is None:
+        check_weights(config)
+    else:
+        config, told = trained_weights(args, config)
     load_paddle()
     from ppcls_compress import io
     from ppcls_compress.engine import assemble
@@ -33,6 +37,8 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.slim.options import SlimOptions
 
     with logging_to():
+        if told:
+            logger.info(told)
         assemble.start(config)
         record = assemble.recorded(config)
         for kind in recipe.pending(config.Slim.options if config.Slim else SlimOptions(), record):

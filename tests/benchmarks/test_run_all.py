@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from ppcls_compress import machine
 
@@ -134,4 +135,4 @@ def test_a_peers_process_has_matrix_products_as_the_user_has_them(run_all, monke
     monkeypatch.setenv(machine.KERNELS, "7")  # as the package sets it where it is imported
     monkeypatch.setattr(common, "_GIVEN", given)
     tell = f"import json, os; print({common.RESULT_PREFIX!r} + json.dumps(os.environ.get({machine.KERNELS!r}, '')))"
-    assert common.run_child([sys.executable, "-c", tell], timeout=60, env=env) == (expected, "")
+    assert common.run_child([sys.executable, "-c", tell], timeout=PATIENCE, env=env) == (expected, "")

@@ -74,6 +74,24 @@ def test_a_network_is_told_layer_by_layer(artifact, tmp_path, capsys):
     assert f"{found['params']:,}" in told.out
 
 
+def test_after_a_run_its_own_weights_are_told_layer_by_layer_and_not_those_that_it_started_from(
+    artifact, tmp_path, capsys
+):
+    config = artifact.parents[2] / "own.yaml"
+    start = artifact.parents[1] / "train/CIFARResNet8/latest"
+    config.write_text(f"_BASE_: quantize.yaml\nGlobal: {{pretrained_model: {start}, output_dir: {tmp_path}/run}}\n")
+    run = ["-c", str(config), "-o", "Arch.name=CIFARResNet8"]
+    run += ["-o", "DataLoader.Train.loader.num_workers=0", "-o", "DataLoader.Eval.loader.num_workers=0"]
+    assert main(["train", *run, "-o", "Global.epochs=1"]) == 0
+    capsys.readouterr()
+    assert main(["summary", *run, "--json", str(tmp_path / "layers.json")]) == 0
+    told = capsys.readouterr().err
+    assert "of this configuration's own run" in told
+    assert "is not done yet" not in told
+    found = json.loads((tmp_path / "layers.json").read_text())
+    assert any(layer["quantized"] for layer in found["layers"])
+
+
 def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["infer", "--artifact", str(artifact), "--images", str(photos)]) == 0

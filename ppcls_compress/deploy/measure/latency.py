@@ -88,8 +88,9 @@ def measure(
     available = machine.cores()
     if threads > len(available):
         raise UserError(f"{threads} threads: this process may use only {len(available)} cores")
-    if rounds < 1:
-        raise UserError(f"rounds: at least 1 is needed, found {rounds}")
+    for what, number in (("threads", threads), ("rounds", rounds), ("batch", shape[0])):
+        if number < 1:
+            raise UserError(f"{what}: at least 1 is needed, found {number}")
     turns = -(-rounds // TURN)
     processes = min(processes, turns)
     found = [_in_turns(wanted, shape, available[:threads], -(-turns // processes)) for _ in range(processes)]
