@@ -13,7 +13,7 @@ from ppcls_compress.report.benchmark import Row
 from ppcls_compress.report.charts import grids
 from ppcls_compress.report.charts import kinds as charts
 from ppcls_compress.report.charts.axis import Axis, around
-from ppcls_compress.report.charts.drawing import Box, Drawing, Text
+from ppcls_compress.report.charts.drawing import Box, Drawing, Line, Text
 from ppcls_compress.report.page import about, comparison
 from ppcls_compress.report.page.answers import Answers
 from ppcls_compress.report.page.comparison import Measured
@@ -45,6 +45,8 @@ def test_cells_tell_their_numbers_and_gains_and_losses_have_colours():
     outline(drawn.svg())
     assert drawn.svg().count("<rect") == 1
     assert "r, a: 50 %" in drawn.svg()
+    (frame,) = (shape for shape in drawn.shapes if isinstance(shape, Line))  # around the empty cell too
+    assert max(x for x, _ in frame.points) - min(x for x, _ in frame.points) >= 2 * 46
     signed = charts.shaded(["r"], ["a", "b"], [[5.0, -5.0]], "title", charts.Scale(signed=True))
     assert [shape.kind for shape in signed.shapes if isinstance(shape, Box)] == ["good", "bad"]
 

@@ -18,7 +18,7 @@ from ppcls_compress.deploy.artifact import Artifact, Description
 from ppcls_compress.deploy.measure import latency
 from ppcls_compress.errors import UserError
 from ppcls_compress.models import build
-from ppcls_compress.report.page import about
+from ppcls_compress.report.page import about, html
 from ppcls_compress.report.page.answers import Answers, ask
 from ppcls_compress.report.page.runs import Run
 
@@ -126,4 +126,42 @@ def test_the_page_says_in_what_each_file_runs_and_how():
     description = Description((3, SIZE, SIZE), format="onnx-openvino", setting="bfloat16")
     record = {"version": 1, "steps": []}
     run = Run("small", Path("small"), [Artifact(Path("small"), description, record, {})], record)
-    assert "<td>OpenVINO, bfloat16</td>" in about.exported(run, named=False).html()
+    assert '<td class="word">OpenVINO, bfloat16</td>' in about.exported(run, named=False).html()
+
+
+def test_in_tables_numbers_end_in_line_words_begin_in_line_and_sentences_are_broken():
+    sentence = "what stays whole, and the reason why it does so here"
+    cells = [
+        "conv",
+        "1,024",
+        "-0.5%",
+        "1.20x",
+        "6.9e-08",
+        "64 x 3 x 7 x 7",
+        '<span class="good">+1.0</span>',
+        "",
+        sentence,
+    ]
+    text = html.table(["layer", *"abcdefg", "why"], [cells])
+    kinds = re.findall(r"<td(.*?)>", text)
+    assert kinds == [' class="word"', *[""] * 7, ' class="text"']
+    assert re.findall(r'<th scope="col"(.*?)>', text) == kinds
+    assert ' class="word">4 images</td>' in html.table(["on"], [["4 images"]])
+
+
+def test_the_page_of_one_network_has_no_ratios_to_itself_and_says_how_to_compare(project, tmp_path):
+    page = tmp_path / "page.html"
+    command = ["report", "-c", str(project), "--page", str(page), "--rounds", "1"]
+    assert main([*command, f"only={project.parent / 'dense'}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"<h2 .*?>(.*?)</h2>", text)[:2] == ["Size and speed", "Latency"]
+    assert ">speed-up<" not in text
+    assert "name that one first" in text
+    assert ">paddle in Paddle Inference</text>" in text
+    assert "top-1 on 12 images" in text
+    assert main([*command, f"a={project.parent / 'dense'}", f"b={project.parent / 'small'}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert ">speed-up<" in text
+    assert "name that one first" not in text
+    assert ">b, paddle in Paddle Inference</text>" in text
+    assert "top-1 of b, on 12 images" in text

@@ -81,7 +81,10 @@ def shaded(
     shapes.append(Text(4, 14, title))
     shapes += [Text(label - 8, head + line * _ROW + 13, name, "end") for line, name in enumerate(names)]
     width = max(label + wide * len(columns) + 12, 8 + _LETTER * len(title))
-    size = Drawing(width, head + len(rows) * _ROW + 4, title, shapes)
+    end, bottom = label + wide * len(columns), head + len(rows) * _ROW
+    corners = [(label - 1, head - 1), (end, head - 1), (end, bottom), (label - 1, bottom), (label - 1, head - 1)]
+    shapes.append(Line(corners, "axis", 1.0))  # what is empty is seen to be
+    size = Drawing(width, bottom + 4, title, shapes)
     cells = [
         (label + index * wide, head + line * _ROW, value, f"{name}, {columns[index]}: {value:.4g} {scale.unit}")
         for line, (name, row) in enumerate(zip(rows, values, strict=True))

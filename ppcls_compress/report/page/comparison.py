@@ -39,18 +39,22 @@ class Measured:
         """Of a network."""
         return series([run.name for run in self.runs].index(name))
 
+    def told(self, row: Row, what: str) -> str:
+        """What a file is called: by its network too, where there are several."""
+        return f"{row.name}, {what}" if len(self.runs) > 1 else what
+
 
 def headline(found: Measured) -> str:
     """The numbers that matter most."""
     first, last, answers = found.runs[0], found.runs[-1], found.answers
-    right = (f"{100 * answers.top1(last.name):.2f}%", f"top-1 on {len(answers.labels):,} images")
+    right, images = f"{100 * answers.top1(last.name):.2f}%", f"{len(answers.labels):,} images"
     if len(found.runs) == 1:
-        return cards([right, (f"{first.size / 1e6:.2f} MB", "on disk")])
+        return cards([(right, f"top-1 on {images}"), (f"{first.size / 1e6:.2f} MB", "on disk")])
     change = 100 * (answers.top1(last.name) - answers.top1(first.name))
     quickest = {run.name: fastest(found.times, run.name) for run in (first, last)}
     return cards(
         [
-            right,
+            (right, f"top-1 of {last.name}, on {images}"),
             (f"{change:+.2f}", f"points against {first.name}"),
             (f"{last.size / first.size:.0%}", f"of the bytes, {last.size / 1e6:.2f} MB"),
             (f"{quickest[first.name] / quickest[last.name]:.2f}x", f"as fast, {quickest[last.name]:.2f} ms"),
@@ -60,7 +64,7 @@ def headline(found: Measured) -> str:
 
 def sections(found: Measured) -> Iterator[Section]:
     """All that was measured."""
-    yield Section("Before and after", _before_and_after(found))
+    yield Section("Before and after" if len(found.runs) > 1 else "Size and speed", _before_and_after(found))
     yield Section("Latency", [_latency(found)])
     if len(found.times) > 1:
         told = note("A point for each file in each runtime; its label says which is the fastest of a network.")
@@ -72,7 +76,7 @@ def sections(found: Measured) -> Iterator[Section]:
 
 def _latency(found: Measured) -> Drawing:
     rows = [
-        Timed(f"{row.name}, {row.format} in {row.runtime}", row.median_ms, row.p90_ms, found.colour(row.name))
+        Timed(found.told(row, f"{row.format} in {row.runtime}"), row.median_ms, row.p90_ms, found.colour(row.name))
         for row in found.times
     ]
     return times(rows, "latency of each file in its runtimes")
@@ -83,16 +87,19 @@ def _accuracy(found: Measured) -> Drawing:
     quickest = {run.name: fastest(found.times, run.name) for run in found.runs}
     marks = []
     for row in found.times:
-        name = f"{row.name}, {row.format} in {row.runtime}"
-        label = f"{row.name}, {row.format}" if row.median_ms == quickest[row.name] else ""
+        name = found.told(row, f"{row.format} in {row.runtime}")
+        label = found.told(row, row.format) if row.median_ms == quickest[row.name] else ""
         marks.append(Mark(name, row.median_ms, top1[row.name], found.colour(row.name), label))
     frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
     return points(marks, frame)
 
 
 def _before_and_after(found: Measured) -> list[Part]:
-    texts = ("network", "format", "runtime", "top-1 %", "parameters", "multiply-adds")
-    rows = []
+    head, several, rows = (
+        ("network", "format", "runtime", "top-1 %", "parameters", "multiply-adds"),
+        len(found.runs) > 1,
+        [],
+    )
     for run in found.runs:
         by_format = {item.description.format: item.description for item in run.exported}
         for row in (row for row in found.times if row.name == run.name):
@@ -108,17 +115,24 @@ def _before_and_after(found: Measured) -> list[Part]:
                     count(description.flops),
                     f"{row.disk_mb:.2f}",
                     f"{row.median_ms:.2f}",
-                    "" if row.speedup is None else f"{row.speedup:.2f}x",
+                    *(["" if row.speedup is None else f"{row.speedup:.2f}x"] if several else []),
                     "" if agreement is None else f"{100 * agreement:.2f}%",
                 ]
             )
     how = f"a batch of {found.times[0].batch} with {threads_told(found.times[0].threads)}"
     told = (
         f"top-1 is of the first format of each network, on {len(found.answers.labels):,} images; ms is the median of "
-        f"{how}, all timed in turns; speed-up is to the first network in the same runtime; as trained: the share of "
-        "images that got the class that the trained network gives."
+        f"{how}, all timed in turns; {'speed-up is to the first network in the same runtime; ' if several else ''}"
+        "as trained: the share of images that got the class that the trained network gives."
     )
-    return [table((*texts, "MB", "ms", "speed-up", "as trained"), rows), note(told)]
+    shown = table((*head, "MB", "ms", *(["speed-up"] if several else []), "as trained"), rows)
+    return [shown, note(told)] if several else [shown, note(told), note(_ALONE)]
+
+
+_ALONE = (
+    "To see a network beside the one that it comes from, name that one first: "
+    "<code>ppcls-compress report dense=FOLDER small=FOLDER</code>."
+)
 
 
 def _classes(found: Measured) -> list[Part]:

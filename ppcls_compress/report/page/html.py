@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -73,15 +74,23 @@ def cards(found: Sequence[tuple[str, str]]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML; columns of sentences are broken into lines, those of numbers are not."""
-    texts = {i for row in rows for i, cell in enumerate(row) if len(cell) > _SENTENCE and " " in cell}
-    kinds = [' class="text"' if i in texts else "" for i in range(len(head))]
+    """A table of cells that are HTML: numbers end, words begin in line, and sentences are broken into lines."""
+    kinds = [_kind([row[i] for row in rows if i < len(row)]) for i in range(len(head))]
     titles = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(head, kinds, strict=True))
     lines = "\n".join(f"<tr>{''.join(map(_cell, row, kinds))}</tr>" for row in rows)
     return wide(f"<table><thead><tr>{titles}</tr></thead><tbody>\n{lines}\n</tbody></table>")
 
 
 _SENTENCE = 40
+_TAG = re.compile(r"<[^>]*>")
+_NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?x ?\d+)*[x%]?")
+
+
+def _kind(cells: Sequence[str]) -> str:
+    plain = [_TAG.sub("", cell) for cell in cells]
+    if any(len(cell) > _SENTENCE and " " in cell for cell in cells):
+        return ' class="text"'
+    return "" if all(_NUMBER.fullmatch(cell) for cell in plain if cell) else ' class="word"'
 
 
 def _cell(content: str, kind: str) -> str:
