@@ -1,4 +1,4 @@
-"""The command line: `ppcls-compress train -c config.yaml`, or `python tools/train.py -c config.yaml`."""
+"""The command line: `ppcls-compress train -c config.yaml`, or `python ppcls-compress train -c config.yaml`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from types import ModuleType
 from ppcls_compress import __version__, paddle_version
 from ppcls_compress.engine.logs import reporting
 from ppcls_compress.engine.progress import shown
-from ppcls_compress.errors import NotKeptError, UserError, cut, shortened, unknown
+from ppcls_compress.errors import NotKeptError, UserError, closest, cut, shortened, unknown
 from ppcls_compress.passwords import hidden
 from ppcls_compress.stopping import Terminated, terminable
 
@@ -98,7 +98,10 @@ def _run(command: str, argv: list[str]) -> int:
     args, left = parser.parse_known_args(argv)
     if left:
         hint = "; quote a value that has spaces: -o 'Slim.prune={name: fpgm}'" if "-o" in argv else ""
-        sys.stderr.write(f"error: unknown argument {shortened(left[0])}{hint}\n")
+        options = [option for action in parser._actions for option in action.option_strings]
+        match = closest(left[0].partition("=")[0], options) if left[0].startswith("-") else None
+        near = f"; did you mean {match}?" if match else ""
+        sys.stderr.write(f"error: unknown argument {shortened(left[0])}{near}{hint}\n")
         return 2
     with terminable(), reporting(quiet=args.quiet, json_log=args.json_log), _display(module, command):
         if note := paddle_version.check():

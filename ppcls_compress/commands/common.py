@@ -14,6 +14,7 @@ from ppcls_compress.config.load import load_config
 from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.schema import Config
 from ppcls_compress.declare.paths import check_path
+from ppcls_compress.deploy.staging import check_writable
 from ppcls_compress.engine.progress import step
 from ppcls_compress.errors import ConfigError, one_line, unknown
 from ppcls_compress.models import catalog
@@ -92,6 +93,19 @@ def trained_weights(args: argparse.Namespace, config: Config) -> tuple[Config, s
     config, told = runs.trained(config, args.override)
     check_weights(config)
     return config, told
+
+
+def check_output_file(option: str, file: str | Path | None) -> None:
+    """Refuse, before anything is computed, a file of results that cannot be written; nothing of it stays.
+
+    Raises:
+        UserError: it is a folder, or in one that cannot be written.
+    """
+    if file is None:
+        return
+    if Path(file).is_dir():
+        raise ConfigError(f"{option}: {file} is a folder; name a file")
+    check_writable(Path(file).parent)
 
 
 def load_paddle() -> None:

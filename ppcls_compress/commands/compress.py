@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_report_argument(parser)
     parser.add_argument(
-        "--profile", metavar="FILE", help="latencies of another machine, where tools/profile.py wrote this file"
+        "--profile", metavar="FILE", help="latencies of another machine, where ppcls-compress profile wrote this file"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ppcls_compress.commands.common import (
     add_config_arguments,
     add_runtime_argument,
+    check_output_file,
     check_runtime,
     load_paddle,
     read_config,
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: the configuration or what it points at cannot be used.
     """
     check_runtime(args)
+    check_output_file("--json", args.json)
     config = None if args.artifact and args.config is None else read_config(args)
     if config is None:
         refuse_overrides(args)

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_report_argument(parser)
     parser.add_argument(
-        "--profile", metavar="FILE", help="with --tune: for the machine where tools/profile.py wrote this file"
+        "--profile", metavar="FILE", help="with --tune: for the machine where ppcls-compress profile wrote this file"
     )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config
+from ppcls_compress.commands.common import add_config_arguments, check_output_file, load_paddle, read_config
 from ppcls_compress.config.auto import place
-from ppcls_compress.deploy.staging import check_writable
 from ppcls_compress.errors import ConfigError
 
 
@@ -34,9 +33,7 @@ def run(args: argparse.Namespace) -> None:
     if args.batch < 1:
         raise ConfigError(f"--batch: expected 1 or more, found {args.batch}")
     config, out = read_config(args), Path(args.out)
-    if out.is_dir():
-        raise ConfigError(f"--out: {out} is a folder; name a file, such as {out / 'profile.json'}")
-    check_writable(out.parent)
+    check_output_file("--out", out)
     load_paddle()
     from ppcls_compress.deploy import formats, profiling
     from ppcls_compress.engine import assemble

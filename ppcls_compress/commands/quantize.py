@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
             if kind != "quant":
                 raise ConfigError(
                     f"Slim.{kind}: the weights lack this step, after which a network must be fine-tuned; train it "
-                    f"first with tools/train.py, or leave the section out with -o Slim.{kind}=null"
+                    f"first with ppcls-compress train, or leave the section out with -o Slim.{kind}=null"
                 )
         model, record = calibration_run.calibrated(config, args.batches or calibration_run.BATCHES)
         checkpoint.save_model(prefix, model, record, safetensors=config.Global.save_format == "safetensors")

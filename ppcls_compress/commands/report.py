@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ppcls_compress.commands.common import (
     add_config_arguments,
+    check_output_file,
     load_paddle,
     named_folders,
     read_config,
@@ -50,11 +51,15 @@ def run(args: argparse.Namespace) -> None:
     for option in ("threads", "batch_size", "rounds"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option.replace('_', '-')}: expected 1 or more, found {getattr(args, option)}")
+    for option, file in (("--page", args.page), ("--out", args.out)):
+        check_output_file(option, file)
     named = named_folders("report", args.artifacts)
     if args.config is None:
         refuse_overrides(args)
         if args.out:
-            raise ConfigError("--out: the rows are those of the table, which needs a configuration, -c")
+            raise ConfigError(
+                "--out: is for the rows of the table, which needs a configuration, -c; --page names the page"
+            )
     elif args.images:
         raise ConfigError("--images: with -c, DataLoader.Eval says what is evaluated; leave one of them out")
     config = None if args.config is None else read_config(args)
@@ -90,7 +95,7 @@ def _places(found: Sequence[Run]) -> dict[str, str]:
     """
     for run in found:
         if not run.exported:
-            raise ConfigError(f"report: {run.folder} holds no exported model; tools/export_model.py writes one")
+            raise ConfigError(f"report: {run.folder} holds no exported model; ppcls-compress export_model writes one")
     return {run.name: str(run.exported[0].directory) for run in found}
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, trained_weights
+from ppcls_compress.commands.common import (
+    add_config_arguments,
+    check_output_file,
+    load_paddle,
+    read_config,
+    trained_weights,
+)
 from ppcls_compress.config.paths import check_weights
 from ppcls_compress.config.runs import own_weights
 
@@ -23,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the configuration or the weights cannot be used.
     """
+    check_output_file("--json", args.json)
     config, told = read_config(args), ""
     if own_weights(config) is None:
         check_weights(config)

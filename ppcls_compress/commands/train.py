@@ -109,6 +109,8 @@ def _resumed(config: Config, latest: Path) -> Config:
 
 def _check_trains(config: Config) -> None:
     if config.Slim and config.Slim.auto:
-        raise ConfigError("Slim.auto: is searched by tools/compress.py; train the recipe.yaml that it writes")
+        raise ConfigError("Slim.auto: is searched by ppcls-compress compress; train the recipe.yaml that it writes")
     if config.Slim and config.Slim.quant and config.Slim.quant.name == "ptq":
-        raise ConfigError("Slim.quant.name: ptq needs no training; run tools/quantize.py with the same configuration")
+        raise ConfigError(
+            "Slim.quant.name: ptq needs no training; run ppcls-compress quantize with the same configuration"
+        )

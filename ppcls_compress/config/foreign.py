@@ -84,6 +84,6 @@ _KINDS = (
     Kind(
         _sections("PreProcess", "RecPreProcess"),
         "settings of PaddleClas' deploy/python, which runs exported models; its predict scripts do that, and here "
-        "tools/infer.py --artifact does",
+        "infer --artifact does",
     ),
 )

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ppcls_compress.config.bases import base_of, check_chain, merged
+from ppcls_compress.config.bases import KEY, base_of, check_chain, merged
 from ppcls_compress.config.foreign import check_ours
 from ppcls_compress.config.overrides import apply_override
 from ppcls_compress.config.schema import Config
@@ -73,6 +73,8 @@ def read_with_bases(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[
             break
         files.append(base)
         check_chain(files)
+        if not base.exists():
+            raise ConfigError(f"{files[-2]}: {KEY}: {base}: {_not_there(base)}")
     data = contents.pop()
     while contents:
         data = merged(data, contents.pop())
@@ -110,7 +112,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         line, problem = problem_of(error)
         raise ConfigError(f"{path}{f', line {line}' if line else ''}: {problem}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected sections such as Global, Arch, Optimizer; found {type(data).__name__}")
+        found = "nothing" if data is None else shortened(data)
+        raise ConfigError(f"{path}: expected sections such as Global, Arch, Optimizer; found {found}")
     return data
 
 

@@ -86,7 +86,7 @@ def tune(
     Args:
         variant: the quantized network and its record.
         plan: for calibration images.
-        profile: what tools/profile.py wrote on another machine; None times this one.
+        profile: what ppcls-compress profile wrote on another machine; None times this one.
         batch: images at a time.
         bfloat16: whether what is not in integers may compute in it, where runtime and processor can; not by a profile,
             which has no times in it.

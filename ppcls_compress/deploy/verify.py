@@ -141,7 +141,7 @@ def _advice(exported: artifact.Artifact, report: ParityReport) -> str:
     elif step is not None and placement != "deploy" and name == _DEPLOYED:
         lines.append("Slim.quant.placement: deploy also trains the roundings that this format adds")
     if step is not None:
-        lines.append("tools/analyze.py names the layers whose ranges explain it")
+        lines.append("ppcls-compress analyze names the layers whose ranges explain it")
     if report.agreement > _USABLE:
         share = math.floor(1000 * report.agreement) / 1000
         lines.append(f"-o 'Global.export_agreement={{{name}: {share:g}}}' takes it as it is")

@@ -124,8 +124,8 @@ def build_model(
     missing = recipe.pending(slim, record)
     if missing and context is None:
         raise ConfigError(
-            f"Slim.{missing[0]}: the weights have no such step; run tools/train.py with this configuration first, or "
-            "leave the section out with -o Slim=null"
+            f"Slim.{missing[0]}: the weights have no such step; run ppcls-compress train with this configuration, "
+            "or leave the section out with -o Slim=null"
         )
     done = len(record["steps"])
     inputs = [[1, *config.Global.image_shape]]

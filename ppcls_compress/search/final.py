@@ -186,7 +186,7 @@ def _commands(recipe: Mapping[str, Any], file: str, run: str, format_name: str) 
     """
 
     def command(tool: str, more: str = "") -> str:
-        return f"tools/{tool}.py -c {shlex.quote(file)}{more}"
+        return f"ppcls-compress {tool} -c {shlex.quote(file)}{more}"
 
     weights = f" -o Global.pretrained_model={shlex.quote(run)}/latest"
     export = f" --format {format_name}"

@@ -92,6 +92,20 @@ def test_after_a_run_its_own_weights_are_told_layer_by_layer_and_not_those_that_
     assert any(layer["quantized"] for layer in found["layers"])
 
 
+@pytest.mark.parametrize(
+    ("command", "option"), [("eval", "--json"), ("summary", "--json"), ("report", "--page"), ("report", "--out")]
+)
+def test_a_file_of_results_that_cannot_be_written_is_told_first(tmp_path, capsys, command, option):
+    """Before what the results come from is even looked for."""
+    given = {"eval": ["--artifact", "nowhere"], "summary": ["-c", "nowhere.yaml"], "report": ["nowhere"]}[command]
+    assert main([command, *given, option, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {option}: {tmp_path} is a folder; name a file\n"
+    (tmp_path / "file").touch()
+    assert main([command, *given, option, str(tmp_path / "file" / "found")]) == 2
+    assert f"error: {tmp_path}/file: cannot be written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_an_artifact_is_used_without_its_configuration(artifact, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["infer", "--artifact", str(artifact), "--images", str(photos)]) == 0

@@ -58,7 +58,7 @@ def test_it_calibrates_on_images_as_evaluation_prepares_them(trained, tmp_path):
     [
         ("quantize", (), "Slim.quant: this section is needed"),
         ("quantize", ("Slim.quant={name: ptq}",), "Global.pretrained_model: name the trained weights"),
-        ("train", ("Slim.quant={name: ptq}",), "Slim.quant.name: ptq needs no training; run tools/quantize.py"),
+        ("train", ("Slim.quant={name: ptq}",), "Slim.quant.name: ptq needs no training; run ppcls-compress quantize"),
     ],
 )
 def test_bad_requests_are_one_line(trained, capsys, command, overrides, expected):
@@ -72,7 +72,7 @@ def test_a_network_is_pruned_and_fine_tuned_before_it_is_calibrated(trained, tmp
     assert call("quantize", config, ptq, prune, dense(trained), output) == 2
     (line,) = errors(capsys)
     assert "Slim.prune: the weights lack this step" in line
-    assert "train it first with tools/train.py" in line
+    assert "train it first with ppcls-compress train" in line
     assert not list(tmp_path.rglob("*.pdparams"))
     assert call("train", config, prune, dense(trained), output, "Global.epochs=1") == 0
     assert call("quantize", config, ptq, prune, f"Global.pretrained_model={tmp_path}/CIFARResNet8/latest", output) == 0

@@ -181,7 +181,7 @@ def test_evaluation_cannot_prune_by_gradients(trained, capsys):
         "Slim.prune={name: taylor}",
         f"Global.pretrained_model={dense(trained)}",
     )
-    assert "Slim.prune: the weights have no such step; run tools/train.py" in text
+    assert "Slim.prune: the weights have no such step; run ppcls-compress train" in text
 
 
 @pytest.mark.parametrize("slim", [(PRUNE,), (QUANT,), (PRUNE, QUANT)], ids=["fpgm", "pact", "both"])
@@ -370,6 +370,8 @@ def test_an_unquoted_override_is_explained(trained, capsys):
     capsys.readouterr()
     assert main(["train", "-c", str(trained / "config.yaml"), "-o", "Slim.prune={name:", "fpgm}"]) == 2
     assert "error: unknown argument 'fpgm}'; quote a value that has spaces" in capsys.readouterr().err
+    assert main(["train", "-c", str(trained / "config.yaml"), "--resum=1"]) == 2
+    assert capsys.readouterr().err == "error: unknown argument '--resum=1'; did you mean --resume?\n"
 
 
 def test_weights_of_a_url_come_from_the_cache(trained, tmp_path, monkeypatch, capsys):

@@ -76,5 +76,5 @@ def test_a_base_is_near_and_is_yaml(write, named):
 
 
 def test_a_base_that_is_not_there_is_named(write):
-    with pytest.raises(ConfigError, match=r"basf\.yaml: no such file; did you mean .*base\.yaml"):
+    with pytest.raises(ConfigError, match=r"own\.yaml: _BASE_: .*basf\.yaml: no such file; did you mean .*base\.yaml"):
         load_config(write("a/own.yaml", "_BASE_: basf.yaml\n"))

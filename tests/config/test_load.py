@@ -197,7 +197,7 @@ def test_broken_yaml_names_file_and_line(tmp_path):
     with pytest.raises(ConfigError, match="line 1"):
         read_yaml(path)
     path.write_text("- 1")
-    with pytest.raises(ConfigError, match="found list"):
+    with pytest.raises(ConfigError, match=r"found \["):
         read_yaml(path)
 
 

@@ -329,7 +329,7 @@ def test_the_interval_is_wilsons():
     ("format_name", "placement", "told"),
     [
         ("onnx-ort", "input", "Slim.quant.placement: deploy also trains the roundings that this format adds; "),
-        ("onnx-openvino", "input", "; tools/analyze.py names the layers"),
+        ("onnx-openvino", "input", "; ppcls-compress analyze names the layers"),
         ("onnx-openvino", "deploy", "is meant for onnx-ort, which runs in OpenVINO too; "),
     ],
 )

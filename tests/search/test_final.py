@@ -72,7 +72,7 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
     common = {"epochs": 3, "output_dir": "output/compressed", "save_inference_dir": "output/compressed/inference"}
     assert recipe == {"Global": common, "Slim": {}}
     head = (found.folder / "recipe.yaml").read_text()
-    assert f"# tools/train.py -c output/LeNet/{workshop.folder.name}/result/recipe.yaml\n" in head
+    assert f"# ppcls-compress train -c output/LeNet/{workshop.folder.name}/result/recipe.yaml\n" in head
     assert "output/compressed/LeNet/latest --format onnx-ort" in head
     assert json.loads((found.folder / "contract.json").read_text())["drop_bound"] == 0.9
 
@@ -80,9 +80,9 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
 def test_the_recipe_of_a_calibrated_candidate_tells_the_command_between_training_and_export():
     recipe = {"Slim": {"prune": {"name": "fpgm"}, "quant": {"name": "ptq"}}}
     assert final._commands(recipe, "a b/recipe.yaml", "output/compressed/LeNet", "onnx-ort") == [
-        "tools/train.py -c 'a b/recipe.yaml' -o Slim.quant=null",
-        "tools/quantize.py -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/latest",
-        "tools/export_model.py -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/quantized "
+        "ppcls-compress train -c 'a b/recipe.yaml' -o Slim.quant=null",
+        "ppcls-compress quantize -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/latest",
+        "ppcls-compress export_model -c 'a b/recipe.yaml' -o Global.pretrained_model=output/compressed/LeNet/quantized "
         "--format onnx-ort",
     ]
 

@@ -198,8 +198,8 @@ class Table:
         points = self._points.get(layer.shape)
         if points is None:
             raise UserError(
-                f"the profile has no layer such as {layer.name}: {layer.shape}; make it with tools/profile.py and this "
-                "configuration"
+                f"the profile has no layer such as {layer.name}: {layer.shape}; make it with ppcls-compress profile "
+                "and this configuration"
             )
         outputs = sorted({pair[1] for pair in points})
         by_output = [self._over_inputs(points, layer.inputs, output) for output in outputs]

@@ -105,11 +105,11 @@ def read(file: str | Path) -> Profile:
     """
     found = io.read_json(file)
     if not isinstance(found, dict) or not {"version", "layers"} <= found.keys():
-        raise UserError(f"{file}: is no profile that tools/profile.py wrote")
+        raise UserError(f"{file}: is no profile that ppcls-compress profile wrote")
     if found["version"] != VERSION:
         raise UserError(
             f"{file}: version {found['version']!r} of a profile; {VERSION} is known here, make it again with "
-            "tools/profile.py"
+            "ppcls-compress profile"
         )
     try:
         return Profile(**found)

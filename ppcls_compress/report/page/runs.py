@@ -84,7 +84,7 @@ def find(name: str, folder: Path) -> Run:
     if not exported and not found.history and not found.record["steps"]:
         raise ConfigError(
             f"report: {folder} holds no exported model, nor does its {_EXPORTS}/, and no run that was trained; "
-            "tools/export_model.py writes one"
+            "ppcls-compress export_model writes one"
         )
     return found
 

@@ -40,7 +40,7 @@ _ALGORITHMS = {
     "mse": "MSEQuantizer",
 }
 _BATCHES = 10
-_NO_PATHS = "a paddle.nn.Layer is needed; what is exported is quantized by tools/quantize.py --model"
+_NO_PATHS = "a paddle.nn.Layer is needed; what is exported is quantized by ppcls-compress quantize --model"
 
 
 class _Analysis:

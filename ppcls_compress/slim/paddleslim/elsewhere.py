@@ -11,24 +11,29 @@ _REPARAMETRIZED = (
     "re-parametrized branches are no part of it; train them with PaddleSlim, let it merge them, and give the merged "
     "network to a pruner or to QAT"
 )
-_DISTILLATION = "distillation from a teacher is the section Slim.distill of tools/train.py"
+_DISTILLATION = "distillation from a teacher is the section Slim.distill of ppcls-compress train"
 _UNSTRUCTURED = (
     "single weights that are zero make no network smaller or faster here; FPGMFilterPruner, L1NormFilterPruner and "
     "L2NormFilterPruner remove whole filters"
 )
-_LATENCY = "latency is measured, not predicted: tools/benchmark.py, or ppcls_compress.deploy.measure.latency.measure"
+_LATENCY = (
+    "latency is measured, not predicted: ppcls-compress benchmark, or ppcls_compress.deploy.measure.latency.measure"
+)
 _SEARCH = (
-    "tools/compress.py searches the network that keeps a contract (Slim.auto); tools/quantize.py --model quantizes an "
-    "exported model, and reads PaddleSlim's YAML by --act"
+    "ppcls-compress compress searches the network that keeps a contract (Slim.auto); ppcls-compress quantize --model "
+    "quantizes an exported model, and reads PaddleSlim's YAML by --act"
 )
 _EXPORTED = (
-    "tools/quantize.py --model quantizes an exported model on images; from a configuration, tools/quantize.py -c"
+    "ppcls-compress quantize --model quantizes an exported model on images; from a configuration, "
+    "ppcls-compress quantize -c"
 )
 _TRAINED = (
-    "QAT(config).quantize(model) prepares a network for training; from a configuration, Slim.quant of tools/train.py"
+    "QAT(config).quantize(model) prepares a network for training; from a configuration, Slim.quant of "
+    "ppcls-compress train"
 )
 _CURVES = (
-    "FilterPruner.sensitive measures, and sensitive_prune picks ratios; from a configuration, tools/sensitivity.py"
+    "FilterPruner.sensitive measures, and sensitive_prune picks ratios; from a configuration, "
+    "ppcls-compress sensitivity"
 )
 _STATIC = "it reads Paddle's old static programs; "
 
@@ -69,7 +74,9 @@ INSTEAD: Mapping[str, str] = {
     "quant_aware": _TRAINED,
     "quant_post_dynamic": _EXPORTED,
     "quant_post_static": _EXPORTED,
-    "save_cls_model": "tools/export_model.py exports classifiers, save_quantized_model of QAT and PTQ what they made",
+    "save_cls_model": (
+        "ppcls-compress export_model exports classifiers, save_quantized_model of QAT and PTQ what they made"
+    ),
     "save_det_model": "detectors are written by save_quantized_model of QAT and PTQ, or by paddle.jit.save",
     "sensitivity": _CURVES,
     "yaml2config": _DISTILLATION,

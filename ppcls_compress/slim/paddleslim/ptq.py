@@ -142,12 +142,12 @@ def _check_arguments(activation_quantizer: str, given: Mapping[str, Any]) -> Non
         if given.get(key):
             raise ConfigError(
                 f"{key}: needs the batches twice, and PTQ sees them once; use slim.quant.prepare and calibrate, or "
-                "tools/quantize.py"
+                "ppcls-compress quantize"
             )
     if given.get("placement") == "deploy":
         raise ConfigError(
             "placement: PTQ rounds what layers read; for deploy use slim.quant.prepare and calibrate, or "
-            "tools/quantize.py"
+            "ppcls-compress quantize"
         )
 
 

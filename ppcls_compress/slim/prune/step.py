@@ -31,7 +31,7 @@ def _check(options: PruneOptions, record: Record, context: Context) -> None:
     }
     for key, (wanted, given, what) in needs.items():
         if wanted and given is None:
-            raise UserError(f"Slim.prune.{key}: needs {what}, which only tools/train.py has; train first")
+            raise UserError(f"Slim.prune.{key}: needs {what}, which only ppcls-compress train has; train first")
 
 
 def _take(

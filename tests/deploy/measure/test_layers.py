@@ -34,7 +34,7 @@ def test_a_network_takes_what_its_layers_take_and_the_rest():
 
 
 def test_a_layer_that_was_not_timed_is_told():
-    expected = r"no layer such as stem: conv 3x3/2 of 8x8, 1-1-1-1 padded; make it with tools/profile.py"
+    expected = r"no layer such as stem: conv 3x3/2 of 8x8, 1-1-1-1 padded; make it with ppcls-compress profile"
     with pytest.raises(UserError, match=expected):
         table().times(Layer("stem", Shape("conv", (3, 3), (2, 2), (8, 8), padding=(1, 1, 1, 1)), 4, 4))
 
@@ -98,7 +98,7 @@ def test_a_value_that_no_profile_has_is_one_line_with_its_key(tmp_path, path, va
 @pytest.mark.parametrize("content", [[], {}, {"version": 2}])
 def test_another_file_is_no_profile(tmp_path, content):
     (tmp_path / "other.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="is no profile that tools/profile.py wrote"):
+    with pytest.raises(UserError, match="is no profile that ppcls-compress profile wrote"):
         Table.load(tmp_path / "other.json")
 
 

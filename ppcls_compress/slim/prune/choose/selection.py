@@ -131,7 +131,7 @@ def group_ratios(groups: list[Group], ratio: float | Mapping[str, float], others
         for member in group.members:
             glob = glob_of(member.origin, ratio)
             if chosen and member.origin.weight in leaders - {group.members[0].origin.weight}:
-                continue  # its ratio is for the group that it leads, as `tools/sensitivity.py` means it
+                continue  # its ratio is for the group that it leads, as `ppcls-compress sensitivity` means it
             if glob is not None:
                 chosen.setdefault(glob, []).append(member.origin)
         used.update(chosen)
