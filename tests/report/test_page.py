@@ -98,7 +98,7 @@ def test_a_folder_without_an_exported_model_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "rows.json"], "--out: the rows are those of the table, which needs a configuration"),
+        (["--out", "rows.json"], "--out: is for the rows of the table, which needs a configuration"),
         (["-o", "Global.epochs=1"], "-o"),
     ],
 )
