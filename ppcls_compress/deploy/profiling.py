@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import paddle
@@ -40,14 +41,15 @@ def write_rehearsed(config: Config, folder: Path, kind: Format, options: SlimOpt
     export(model, folder, description=about, record=record, calibration=calibration)
 
 
-def sized(kept: float, counts: str, *, integers: bool) -> SlimOptions:
+def sized(kept: float, counts: str, *, integers: bool, spared: Sequence[str] = ()) -> SlimOptions:
     """What leaves a share of a network's multiply-adds or parameters.
 
     Args:
         counts: `flops` or `params`.
+        spared: layers that stay float beside integers.
     """
     prune = PruneOptions(**{f"target_{counts}": kept}, verify=False) if kept < 1 else None
-    return SlimOptions(prune, QuantOptions(name="ptq") if integers else None)
+    return SlimOptions(prune, QuantOptions(name="ptq", skip=tuple(spared)) if integers else None)
 
 
 def profile(config: Config, kind: Format, runtime: str | None, *, batch: int = 1) -> layers.Table:

@@ -22,6 +22,7 @@ from ppcls_compress.search.preparing import Ready
 from ppcls_compress.search.shares import counts_of, rising
 from ppcls_compress.search.space import Candidate
 from ppcls_compress.slim import recipe
+from ppcls_compress.slim.copying import copied
 
 _TRIES = 5
 _CLOSER = 0.99
@@ -116,10 +117,10 @@ def expected(ready: Ready, section: dict[str, Any]) -> float:
     seen, cost, dense = ready.seen, ready.seen.Slim.auto.cost, ready.dense_costs
     if ready.workshop.timed:
         return _timed(ready, section)
-    model, record = assemble.build_model(seen.model_copy(update={"Slim": None}))
+    model, record = ready.dense
     if "prune" in section:
         options = SlimSection(prune=section["prune"]).options
-        model, record = recipe.compress(model, options, [[1, *seen.Global.image_shape]])
+        model, record = recipe.compress(copied(model), options, [[1, *seen.Global.image_shape]])
     counted = assemble.cost_of(seen, record)
     kept = {"params": counted.params / dense.params, "flops": counted.flops / dense.flops}
     if cost in kept:

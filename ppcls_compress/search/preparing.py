@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from paddle import nn
+
 from ppcls_compress import io
 from ppcls_compress.config.schema import Config, SlimSection
-from ppcls_compress.deploy import configured, formats
-from ppcls_compress.deploy.measure.layers import Table
+from ppcls_compress.deploy import configured, formats, tuning
+from ppcls_compress.deploy.measure.layers import RUNTIMES, Table, layers_of, measure
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import analysis_run, assemble, sensitivity_run
 from ppcls_compress.engine.logs import logger
@@ -22,12 +25,14 @@ from ppcls_compress.passwords import without_secrets
 from ppcls_compress.search import judge, shares, split, trial
 from ppcls_compress.search.space import CHOICES, Candidate, slim_section
 from ppcls_compress.search.workshop import Workshop
-from ppcls_compress.slim.options import PruneOptions, QuantOptions
-from ppcls_compress.slim.prune import prune
+from ppcls_compress.slim import recipe
+from ppcls_compress.slim.options import PruneOptions, QuantOptions, SlimOptions
 
 _IMAGES = 512
 """Validation images, at most, that the sensitivities are measured on."""
 DECIDING = "deciding.npz"
+_LEAST = 1e-4
+"""A share of multiply-adds or parameters that leaves the smallest network there is."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Ready:
         dense_costs: of the dense file.
         needed: see `shares.needed`; None where the cost is to be as small as possible.
         anchors: the measured or predicted files that `needed` comes from; none where the cost is counted.
+        slow: layers that are in float in the fastest placement; none where that is integers or float throughout.
     """
 
     workshop: Workshop
@@ -49,7 +55,13 @@ class Ready:
     dense_costs: judge.Costs
     needed: Mapping[str, float] | None
     anchors: Sequence[shares.Anchor] = ()
+    slow: Sequence[str] = ()
     _ratios: dict[float, Mapping[str, float]] = field(default_factory=dict)
+
+    @cached_property
+    def dense(self) -> tuple[nn.Layer, Mapping[str, Any]]:
+        """The dense network and its record, not to be changed."""
+        return assemble.build_model(self.seen.model_copy(update={"Slim": None}))
 
     def slim_of(self, candidate: Candidate) -> dict[str, Any]:
         """The section `Slim` of a candidate.
@@ -63,7 +75,7 @@ class Ready:
             ratios = self._ratios_for(counts, candidate.share)
         noisy = self._noisy if candidate.spared else ()
         teacher = str(assemble.weights_prefix(self.seen, download=True))
-        return slim_section(candidate, teacher, counts=counts, ratios=ratios, noisy=noisy)
+        return slim_section(candidate, teacher, counts=counts, ratios=ratios, noisy=noisy, slow=self.slow)
 
     def _ratios_for(self, counts: str, share: float) -> Mapping[str, float]:
         """Ratios at which each layer loses as much as the others."""
@@ -121,8 +133,9 @@ def prepare(workshop: Workshop, seen: Config, kept: Config) -> Ready:
     """
     dense_costs = _dense(workshop, seen)
     _check_provable(workshop, kept)
-    anchors = _anchors(workshop, seen)
-    return Ready(workshop, seen, kept, dense_costs, _needed(seen, anchors), anchors)
+    slow = _faster_in_float(workshop, seen)
+    anchors = _anchors(workshop, seen, slow)
+    return Ready(workshop, seen, kept, dense_costs, _needed(seen, anchors), anchors, slow)
 
 
 def _check_profile(workshop: Workshop) -> None:
@@ -214,16 +227,37 @@ def _check_provable(workshop: Workshop, kept: Config) -> None:
         )
 
 
-def _anchors(workshop: Workshop, seen: Config) -> list[shares.Anchor]:
+def _anchors(workshop: Workshop, seen: Config, slow: Sequence[str]) -> list[shares.Anchor]:
     """What files of a few sizes cost; none where there is no target, or where the cost is counted."""
     auto = seen.Slim.auto
     if auto.share is None:
         return []
     if workshop.profile is not None:
-        return shares.predicted(seen, Table.load(workshop.profile))
+        return shares.predicted(seen, Table.load(workshop.profile), slow)
     if auto.cost in ("bytes", "latency"):
-        return shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json")
+        return shares.measured(seen, auto.cost, workshop.dense_artifact, workshop.folder / "anchors.json", slow)
     return []
+
+
+def _faster_in_float(workshop: Workshop, seen: Config) -> Sequence[str]:
+    """The layers that `tuning.cheapest` leaves in float, by times of the dense network's layers.
+
+    They are measured here once, and kept; or come from the profile of another machine.
+    """
+    name, runtime = seen.Slim.auto.place
+    title = formats.get(name).runtime(runtime).name
+    if seen.Slim.auto.cost != "latency" or title not in RUNTIMES:
+        return ()
+    model = assemble.build_dense(seen)
+    layers = layers_of(model, seen.Global.image_shape)
+    file = workshop.profile or workshop.folder / "layers.json"
+    if not file.exists():
+        logger.info("times of each layer in float and in integers")
+        measure(layers, title).save(file)
+    integers = tuning.cheapest(layers, Table.load(file), {layer.name for layer in layers})
+    there = {path for path, _ in model.named_sublayers()}  # what branches are merged to is not, before it is exported
+    slow = [layer.name for layer in layers if layer.name not in integers and layer.name in there]
+    return slow if integers else ()
 
 
 def _needed(seen: Config, anchors: Sequence[shares.Anchor]) -> Mapping[str, float] | None:
@@ -245,9 +279,31 @@ def _check_prunable(seen: Config, share: float) -> None:
     """Refuse a share that pruning does not reach."""
     if share >= 1:
         return
-    counts = shares.counts_of(seen.Slim.auto.cost)
-    model, _ = assemble.build_model(seen.model_copy(update={"Slim": None}))
+    cost, allowed = seen.Slim.auto.cost, share / shares.MARGIN
     try:
-        prune(model, PruneOptions(**{f"target_{counts}": share}, verify=False), [[1, *seen.Global.image_shape]])
+        left = _left(seen, share)
     except UserError as error:
-        raise NotKeptError(f"Slim.auto.target.{seen.Slim.auto.cost}: {error}; nothing was trained") from error
+        raise NotKeptError(f"Slim.auto.target.{cost}: {error}; nothing was trained") from error
+    if left > allowed:  # counts of channels are whole numbers, and the next smaller network may still be small enough
+        with suppress(UserError):
+            left = min(left, _left(seen, _LEAST))
+    if left > allowed:
+        begins = f"; what could be kept begins at {cost}: {left + 5e-5:.4f}" if cost in ("flops", "params") else ""
+        raise NotKeptError(
+            f"Slim.auto.target.{cost}: {seen.Slim.auto.share:g} is out of reach: pruning leaves {left:.2%} of the "
+            f"{shares.counts_of(cost)} at least, and {allowed:.2%} may be left; nothing was trained{begins}"
+        )
+
+
+def _left(seen: Config, share: float) -> float:
+    """What pruning to a share of the multiply-adds or parameters does leave of them.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    counts, shape = shares.counts_of(seen.Slim.auto.cost), [[1, *seen.Global.image_shape]]
+    model, record = assemble.build_model(seen.model_copy(update={"Slim": None}))
+    before = assemble.cost_of(seen, record)
+    options = SlimOptions(PruneOptions(**{f"target_{counts}": share}, verify=False))
+    _, record = recipe.compress(model, options, shape)
+    return getattr(assemble.cost_of(seen, record), counts) / getattr(before, counts)

@@ -151,6 +151,8 @@ def _reason(row: Row, rows: Sequence[Row], auto: Auto, decided: Mapping[str, str
     if later:
         return f"{points}; it was trained longer as {later[-1].name}"
     better = sum(loss(other, auto) < loss(row, auto) for other in rows if other.slot != row.slot)
+    if not better:
+        return f"{points}; none is better, but of equals those that were trained longer, or cost less, come first"
     who = "another candidate is better" if better == 1 else f"{better} trainings of other candidates are better"
     return f"{points}; {who}"
 

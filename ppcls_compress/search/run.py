@@ -108,7 +108,8 @@ class _Search:
         """
         auto, budget = self.workshop.config.Slim.auto, self.workshop.config.Slim.auto.budget
         history: list[tuple[Mapping[str, Any], float]] = []
-        proposals = space.Proposals(split.seed_of(self.workshop.config), self.ready.needed)
+        seed = split.seed_of(self.workshop.config)
+        proposals = space.Proposals(seed, self.ready.needed, mixed=bool(self.ready.slow))
         distributions, slot, seconds = proposals.distributions(), 0, 0.0
         for size in space.generations(budget.trials):
             if seconds / 3600 > budget.hours / 2:

@@ -17,13 +17,14 @@ from ppcls_compress.deploy.profiling import rehearsed, sized, write_rehearsed
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import NotKeptError
 from ppcls_compress.search import judge
+from ppcls_compress.slim.options import SlimOptions
 
 KEPT = (1.0, 0.5, 0.25, 0.1)
 """Shares of the multiply-adds, or parameters, of the files that are measured."""
 INTEGERS = ("pact", "lsq", "ptq")
-RULE = 2
+RULE = 3
 """Of `needed`: another number where the same files give other shares, and a search must begin anew."""
-_MARGIN = 0.98
+MARGIN = 0.98
 """A candidate aims at a little less than it may cost, because counts of channels are whole numbers."""
 
 
@@ -42,15 +43,16 @@ class Anchor:
     cost: float
 
 
-def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]:
+def measured(config: Config, cost: str, dense: Path, file: Path, slow: Sequence[str] = ()) -> list[Anchor]:
     """What float and integer files of a few uniform prunings cost; what `file` holds already is not repeated.
 
     Args:
         cost: `bytes` or `latency`, see `counts_of`.
         dense: the dense artifact.
         file: JSON.
+        slow: layers that may stay float beside integers; the cheaper of the two files counts.
     """
-    name, runtime = config.Slim.auto.place
+    runtime = config.Slim.auto.place[1]
     found = io.read_json(file) if file.exists() else []
     anchors = [Anchor(**item) for item in found]
     reference = judge.costs(dense, None, runtime, timed=False)
@@ -58,11 +60,11 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
         for kept in KEPT:
             if any((each.integers, each.kept) == (integers, kept) for each in anchors):
                 continue
-            options = sized(kept, counts_of(cost), integers=integers)
-            with tempfile.TemporaryDirectory() as folder:  # its answers mean nothing, and nobody is to find it
-                write_rehearsed(config, Path(folder), formats.get(name), options)
-                own = judge.costs(Path(folder), dense, runtime, timed=cost == "latency")
-            anchors.append(Anchor(integers, kept, own.shares(reference)[cost]))
+            files = [
+                _cost(config, sized(kept, counts_of(cost), integers=integers, spared=spared), dense)
+                for spared in ((), slow)[: 1 + bool(integers and slow)]
+            ]
+            anchors.append(Anchor(integers, kept, min(own.shares(reference)[cost] for own in files)))
             io.write_json(file, [vars(each) for each in anchors])
             kind = "integers" if integers else "float"
             logger.info("a file of %s with %.0f%% of the %s: %.1f%% of the dense one's %s", kind, 100 * kept,
@@ -70,7 +72,15 @@ def measured(config: Config, cost: str, dense: Path, file: Path) -> list[Anchor]
     return anchors
 
 
-def predicted(config: Config, table: Table) -> list[Anchor]:
+def _cost(config: Config, options: SlimOptions, dense: Path) -> judge.Costs:
+    """What a file costs whose answers mean nothing, so that nobody is to find it."""
+    (name, runtime), timed = config.Slim.auto.place, config.Slim.auto.cost == "latency"
+    with tempfile.TemporaryDirectory() as folder:
+        write_rehearsed(config, Path(folder), formats.get(name), options)
+        return judge.costs(Path(folder), dense, runtime, timed=timed)
+
+
+def predicted(config: Config, table: Table, slow: Sequence[str] = ()) -> list[Anchor]:
     """The same for the latency of another machine, by its profile: no file is written.
 
     Raises:
@@ -81,8 +91,10 @@ def predicted(config: Config, table: Table) -> list[Anchor]:
         model, _ = rehearsed(config, sized(kept, "flops", integers=False))
         found = layers_of(model, config.Global.image_shape)
         dense = dense or table.predicted(found)
-        for quantized in ((), {layer.name for layer in found}):
-            anchors.append(Anchor(bool(quantized), kept, table.predicted(found, quantized) / dense))
+        everything = {layer.name for layer in found}
+        integers = min(table.predicted(found, quantized) for quantized in (everything, everything.difference(slow)))
+        anchors.append(Anchor(False, kept, table.predicted(found) / dense))
+        anchors.append(Anchor(True, kept, integers / dense))
     return anchors
 
 
@@ -100,9 +112,9 @@ def needed(cost: str, share: float, anchors: Sequence[Anchor]) -> dict[str, floa
     found = {}
     for quantizer in (*INTEGERS, "float"):
         if not anchors:
-            found[quantizer] = share * _MARGIN
+            found[quantizer] = share * MARGIN
             continue
-        kind, wanted = quantizer in INTEGERS, share * _MARGIN
+        kind, wanted = quantizer in INTEGERS, share * MARGIN
         kept, prices = rising(anchors, integers=kind)
         enough = [anchor.kept for anchor in anchors if anchor.integers == kind and anchor.cost <= wanted]
         if wanted >= prices[0]:
@@ -149,5 +161,5 @@ def check_reachable(cost: str, share: float, anchors: Sequence[Anchor]) -> None:
         raise NotKeptError(
             f"Slim.auto.target.{cost}: {share:g} is out of reach: with {found.kept:.0%} of the {counts_of(cost)} left, "
             f"in {kind}, a file still has {found.cost:.1%} of the dense one's {cost}; nothing was trained. What "
-            f"could be kept begins at {cost}: {found.cost / _MARGIN + 0.005:.2f}"
+            f"could be kept begins at {cost}: {found.cost / MARGIN + 0.005:.2f}"
         )

@@ -10,6 +10,8 @@ CRITERIA = ("fpgm", "l1_norm")
 RATIOS = ("sensitivity", "uniform", "global")
 QUANTIZERS = ("pact", "lsq", "ptq", "float")
 PLACEMENTS = ("layers", "deploy")
+FASTEST = "fastest"
+"""As `layers`, but what is faster in float stays so; where latency counts, and layers of both kinds are the fastest."""
 GRIDS = ("auto", "symmetric")
 SPARED = (0, 1, 3)
 RATES = (1.0, 0.2)
@@ -18,7 +20,7 @@ CHOICES = {
     "criterion": CRITERIA,
     "ratios": RATIOS,
     "quantizer": QUANTIZERS,
-    "placement": PLACEMENTS,
+    "placement": (*PLACEMENTS, FASTEST),
     "grid": GRIDS,
     "spared": SPARED,
     "rate": RATES,
@@ -44,7 +46,7 @@ class Candidate:
         criterion: which channels go.
         ratios: `sensitivity` prunes layers until each loses as much, `uniform` all alike, `global` by one ranking.
         quantizer: `ptq` is calibrated after training in float; `float` leaves quantization out.
-        placement: what is rounded, as `Slim.quant.placement`.
+        placement: what is rounded, as `Slim.quant.placement`, or `fastest`.
         grid: `auto` lets zero points be anywhere where that is worth it, `symmetric` never.
         spared: so many layers stay float, those that quantization hurts most.
         rate: share of `Optimizer.lr.learning_rate` that it is trained with.
@@ -92,7 +94,13 @@ def settled(choices: Mapping[str, Any], share: float) -> Candidate:
 
 
 def slim_section(
-    candidate: Candidate, teacher: str, *, counts: str, ratios: Mapping[str, float] | None, noisy: Sequence[str]
+    candidate: Candidate,
+    teacher: str,
+    *,
+    counts: str,
+    ratios: Mapping[str, float] | None,
+    noisy: Sequence[str],
+    slow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The section `Slim` of a candidate, as a YAML has it.
 
@@ -101,6 +109,7 @@ def slim_section(
         counts: what `share` is of, `flops` or `params`.
         ratios: of each layer, for `sensitivity`.
         noisy: layers that quantization hurts, the worst first.
+        slow: layers that are faster in float, for `fastest`.
     """
     section: dict[str, Any] = {"distill": {"teacher": teacher}} if candidate.teacher else {}
     if candidate.share < 1:
@@ -113,10 +122,12 @@ def slim_section(
                 prune["global"] = True
         section["prune"] = prune
     if candidate.quantizer != "float":
-        quant: dict[str, Any] = {"name": candidate.quantizer, "placement": candidate.placement}
+        fastest = candidate.placement == FASTEST
+        quant: dict[str, Any] = {"name": candidate.quantizer}
+        quant["placement"] = PLACEMENTS[0] if fastest else candidate.placement
         quant["asymmetric"] = "auto" if candidate.grid == "auto" else False
-        if candidate.spared:
-            quant["skip"] = list(noisy[: candidate.spared])
+        if skipped := [*noisy[: candidate.spared], *(slow if fastest else ())]:
+            quant["skip"] = list(dict.fromkeys(skipped))
         section["quant"] = quant
     return section
 
@@ -136,10 +147,14 @@ class Proposals:
     Args:
         shares: the share of `Candidate.share` that a quantizer takes to meet the target; quantizers without one cannot.
             None lets the share be chosen, from `least` to 1.
+        mixed: whether there is the placement `fastest`.
     """
 
-    def __init__(self, seed: int, shares: Mapping[str, float] | None, *, least: float = 0.1) -> None:
+    def __init__(
+        self, seed: int, shares: Mapping[str, float] | None, *, least: float = 0.1, mixed: bool = False
+    ) -> None:
         self._seed, self._shares, self._least = seed, shares, least
+        self._placements = (*PLACEMENTS, FASTEST) if mixed else PLACEMENTS
         self._quantizers = QUANTIZERS if shares is None else tuple(name for name in QUANTIZERS if name in shares)
 
     def next(self, history: Sequence[tuple[Mapping[str, Any], float]], count: int) -> list[tuple[dict, Candidate]]:
@@ -177,12 +192,12 @@ class Proposals:
         """What Optuna draws from."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-        lists = {**CHOICES, "quantizer": self._quantizers}
+        lists = {**CHOICES, "quantizer": self._quantizers, "placement": self._placements}
         found: dict[str, Any] = {name: CategoricalDistribution(choices) for name, choices in lists.items()}
         return found if self._shares is not None else found | {"share": FloatDistribution(self._least, 1.0, step=0.05)}
 
     def _first(self) -> list[dict[str, Any]]:
-        """What is always looked at: the recipes that people write by hand, the best taught and by sensitivities.
+        """What is always looked at: the recipes that people write by hand, the best taught, by sensitivities, mixed.
 
         The quantizer that has to prune least is the first; of equal ones float, which loses nothing.
         """
@@ -196,7 +211,9 @@ class Proposals:
         by_hand = [{**plain, "ratios": "uniform", "quantizer": name, "teacher": False} for name in names]
         taught = [{**choices, "teacher": True} for choices in by_hand[:1]]
         sensitive = [{**plain, "quantizer": names[0], "rate": rate} for rate in RATES] if names else []
-        return [*by_hand[:1], *taught, *by_hand[1:2], *sensitive[:1], *by_hand[2:], *sensitive[1:]]
+        mixed = [{**each, "placement": FASTEST} for each in by_hand if each["quantizer"] != "float"]
+        mixed = mixed[:1] if FASTEST in self._placements else []
+        return [*by_hand[:1], *taught, *by_hand[1:2], *sensitive[:1], *mixed, *by_hand[2:], *sensitive[1:]]
 
     def _settled(self, choices: Mapping[str, Any]) -> Candidate:
         found = dict(choices)

@@ -77,6 +77,13 @@ def test_every_loser_has_a_reason_and_the_chosen_none():
     assert told[3].lost == "lost on the deciding images"
 
 
+def test_of_equals_one_is_told_why_another_was_chosen():
+    found = [row("000-2", 0.5, 0.5, 2), row("001-2", 0.5, 0.4, 2), row("002-0", 0.7, 0.4)]
+    told = [each.lost.partition("; ")[2] for each in rows.explained(found, TARGET, {}, "001-2")]
+    equal = "none is better, but of equals those that were trained longer, or cost less, come first"
+    assert told == [equal, "", "2 trainings of other candidates are better"]
+
+
 def test_the_front_holds_what_no_other_beats_in_both():
     found = [row("000-0", 0.4, 0.5), row("001-0", 0.4, 0.6), row("002-0", 0.1, 0.9)]
     assert rows.pareto(found, "bytes") == {"000-0", "002-0"}

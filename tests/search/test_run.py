@@ -48,7 +48,7 @@ def slim_of(candidate):
 SEEN = SimpleNamespace(Slim=SimpleNamespace(auto=AUTO))
 NEEDED = {"pact": 0.6, "lsq": 0.6, "ptq": 0.6, "float": 0.4}
 READY = SimpleNamespace(
-    needed=NEEDED, dense_costs=DENSE, slim_of=slim_of, seen=SEEN, workshop=SimpleNamespace(timed=False)
+    needed=NEEDED, dense_costs=DENSE, slim_of=slim_of, seen=SEEN, slow=(), workshop=SimpleNamespace(timed=False)
 )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("optuna")
@@ -105,6 +107,23 @@ def test_a_section_is_one_that_slim_takes(ratios, quantizer):
 def test_no_share_is_rounded_to_all_or_nothing(share):
     section = slim_section(Candidate(ratios="uniform", share=share), "dense", counts="params", ratios=None, noisy=[])
     assert PruneOptions(**section["prune"]).target == ("params", pytest.approx(share, abs=1e-4))
+
+
+def test_layers_that_are_faster_in_float_stay_so_where_the_fastest_placement_is_mixed():
+    found = [candidate for _, candidate in Proposals(0, SHARES, mixed=True).next([], 8)]
+    mixed = next(candidate for candidate in found if candidate.placement == "fastest")
+    assert (mixed.quantizer, mixed.ratios, mixed.rate, mixed.by_hand) == ("pact", "uniform", 1.0, False)
+    assert not any(candidate.placement == "fastest" for _, candidate in Proposals(0, SHARES).next([], 40))
+    sections = [
+        slim_section(
+            replace(mixed, spared=count), "dense", counts="flops", ratios=None, noisy=["fc", "b"], slow=["stem", "fc"]
+        )
+        for count in (0, 1)
+    ]
+    assert [section["quant"]["skip"] for section in sections] == [["stem", "fc"], ["fc", "stem"]]
+    assert QuantOptions(**sections[0]["quant"]).placement == "layers"
+    plain = slim_section(Candidate(), "dense", counts="flops", ratios=None, noisy=[], slow=["stem"])
+    assert "skip" not in plain["quant"]
 
 
 def test_a_recipe_by_hand_has_no_teacher():
