@@ -26,6 +26,8 @@ RESULT = "result"
 _NEAREST = 3
 _MANY_TIMES = 100
 _TIMED = "timed.json"
+_SHOWN = "shown.json"
+"""The names of those that the deciding images were shown, in that order."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Decision:
 def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Decision:
     """Judge one finalist after another until one keeps the contract."""
     auto, found = ready.seen.Slim.auto, _Decision()
-    for row, alpha in zip(finalists, levels(len(finalists)), strict=True):
+    for row in finalists:
         row = _timed_anew(workshop, row)
         if rows.over(row, auto) > 0:
             found.failed[row.name] = (
@@ -109,6 +111,7 @@ def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Deci
                 f"{auto.share:.1%} are allowed"
             )
             continue
+        alpha = _level(workshop, row)
         found.drops[row.name] = drop = _judged(workshop, ready, row, alpha)
         logger.info("%s on %d images that decide: %+.2f points lost, less than %.2f with %.1f%% confidence", row.name,
                     drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
@@ -120,6 +123,20 @@ def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Deci
             f"and {auto.max_drop:g} are allowed"
         )
     return found
+
+
+def _level(workshop: Workshop, row: Row) -> float:
+    """The share of the error that a finalist may make, see `levels`.
+
+    It keeps the one that it was shown to the deciding images with first. A search that goes on, because something
+    failed that may pass, can have other finalists, and a share that was given away is not given again.
+    """
+    file = workshop.folder / _SHOWN
+    shown = io.read_json(file) if file.exists() else []
+    if row.name not in shown:
+        shown.append(row.name)
+        io.write_json(file, shown)
+    return levels(len(shown))[shown.index(row.name)]
 
 
 def _timed_anew(workshop: Workshop, row: Row) -> Row:

@@ -59,9 +59,9 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
             section = ready.slim_of(candidate)
             tried.append(_Try(candidate, section, expected(ready, section)))
         except UserError:
-            if _largest(tried, auto.share) is None:
+            if not tried:
                 raise
-            break
+            break  # nothing smaller can be made, and what was tried tells what that costs
         if tried[-1].cost <= most and (not timed or _is_enough(tried, most)):
             break
     found = _largest(tried, most) or _largest(tried, auto.share)

@@ -26,6 +26,9 @@ from ppcls_compress.search.workshop import LOCK, Workshop
 _SLEEP = 2.0
 """Seconds between two looks at what others do."""
 OVER = "over"
+_NO_LEADER = (
+    "waiting: no search has begun in Slim.auto.storage, which has to be the file or database of the process that leads"
+)
 
 
 def lead(workshop: Workshop) -> Outcome:
@@ -64,15 +67,15 @@ def work(workshop: Workshop) -> int:
     preparing.check_same(workshop)
     board, done, waits = workshop.board(), 0, False
     while True:
-        job = board.take()
+        job, over = board.take(), board.noted(OVER)
         if job is not None:
             logger.info("%s: %s", job.name, job.what["title"])
             done, waits = done + workshop.do(board, job), False
-        elif board.noted(OVER):
+        elif over:
             return done
         else:
             if not waits:
-                logger.info("nothing is to be trained now; waiting for the process that leads the search")
+                logger.info("%s", _NO_LEADER if over is None else "nothing is to be trained now; waiting")
             waits = True
             workshop.check_still(board.name)
             time.sleep(_SLEEP)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -47,7 +48,7 @@ def workshop(tmp_path):
     return shop
 
 
-def concluded(workshop, monkeypatch, **bounds):
+def concluded(workshop, monkeypatch, more=(), **bounds):
     asked = []
 
     def decide(shop, ready, row, alpha):
@@ -56,7 +57,7 @@ def concluded(workshop, monkeypatch, **bounds):
 
     monkeypatch.setattr(final, "_judged", decide)
     try:
-        return final.conclude(workshop, SimpleNamespace(seen=workshop.config, kept=None), FOUND), asked
+        return final.conclude(workshop, SimpleNamespace(seen=workshop.config, kept=None), [*FOUND, *more]), asked
     except NotKeptError as error:
         return error, asked
 
@@ -75,6 +76,18 @@ def test_the_first_finalist_that_passes_is_handed_over_with_its_recipe(workshop,
     assert f"# ppcls-compress train -c output/LeNet/{workshop.folder.name}/result/recipe.yaml\n" in head
     assert "output/compressed/LeNet/latest --format onnx-ort" in head
     assert json.loads((found.folder / "contract.json").read_text())["drop_bound"] == 0.9
+
+
+def test_a_search_that_goes_on_gives_no_share_of_the_error_twice(workshop, monkeypatch):
+    first = concluded(workshop, monkeypatch, n0=1.2, n1=1.5)[1]
+    assert first == [("000-0", 0.04), ("001-0", 0.008)]
+    source = workshop.place_of("000-0")
+    shutil.copytree(source, workshop.place_of("004-0"))
+    better = [row("004-0", -0.5, 0.4)]  # what had failed for a reason that passed
+    for _ in range(2):
+        found, again = concluded(workshop, monkeypatch, n0=1.2, n1=1.5, n4=1.1, more=better)
+        assert again == [("004-0", 0.0016), *first]
+        assert isinstance(found, NotKeptError)
 
 
 def test_the_recipe_of_a_calibrated_candidate_tells_the_command_between_training_and_export():

@@ -121,6 +121,17 @@ def test_what_met_the_target_stands_where_pruning_less_is_impossible(config, mon
         fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.4))
 
 
+def test_what_costs_too_much_and_cannot_be_pruned_further_is_told_with_its_cost(config, monkeypatch):
+    def expected(_, section):
+        if section["prune"]["target_flops"] < 0.3:
+            raise UserError("at most 70% can be removed")
+        return 0.9
+
+    monkeypatch.setattr(fitting, "expected", expected)
+    with pytest.raises(UserError, match=r"uniform to 40%.*: is to have 90.0% of the latency, and 60.0% are allowed"):
+        fitting.fitted(ready(config, {"latency": 0.6}), Candidate(ratios="uniform", share=0.4))
+
+
 def test_a_latency_that_pruning_hardly_changes_is_not_timed_for_ever(config, monkeypatch):
     tried = []
     monkeypatch.setattr(fitting, "expected", lambda *_: tried.append(1) or 0.3)

@@ -178,13 +178,19 @@ def test_a_storage_that_cannot_be_used_is_told_before_anything_is_measured(tmp_p
         run.lead(SimpleNamespace(folder=tmp_path, board=unusable))
 
 
-def test_a_worker_of_a_search_that_gave_way_ends(tmp_path, monkeypatch):
+@pytest.mark.parametrize("led", [False, True])
+def test_a_worker_tells_what_it_waits_for_and_ends_when_the_search_gives_way(tmp_path, monkeypatch, caplog, led):
     shop = Workshop(tmp_path, {}, SimpleNamespace(Slim=SimpleNamespace(auto=AUTO)))
     io.write_json(tmp_path / "identity.json", {"study": "one"})
+    if led:
+        shop.board().note(run.OVER, False)
     monkeypatch.setattr(preparing, "check_same", lambda workshop: None)
     monkeypatch.setattr(run.time, "sleep", lambda _: io.write_json(tmp_path / "identity.json", {"study": "two"}))
-    with pytest.raises(UserError, match="has given way to another one"):
+    monkeypatch.setattr(run.logger, "propagate", True)
+    with caplog.at_level("INFO"), pytest.raises(UserError, match="has given way to another one"):
         run.work(shop)
+    (told,) = [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()]
+    assert ("no search has begun in Slim.auto.storage" in told) is not led
 
 
 @pytest.fixture
