@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     with logging_to():
         found = [runs.find(name, Path(folder)) for name, folder in named.items()]
         if config is not None and not args.page:
-            rows = summary.summarize(config, _places(found), **_timed(args))
+            places = _places(found)
+            _doubts(config, found)
+            rows = summary.summarize(config, places, **_timed(args))
         else:
             if args.out:
                 _places(found)
@@ -133,9 +135,19 @@ def _measured(args: argparse.Namespace, found: Sequence[Run], config: Config | N
         classes = predictors[found[0].name].run(np.zeros((1, *first.description.image_shape), np.float32)).shape[1]
         config = config_of(first, classes, args.images)
     assemble.start(config)
-    given = answers.ask(config, predictors)
+    given, doubts = answers.ask(config, predictors), _doubts(config, found)
     times = benchmark.measure(models, threads=args.threads, batch=args.batch_size, rounds=args.rounds)
-    return Measured(found, given, times)
+    return Measured(found, given, times, doubts)
+
+
+def _doubts(config: Config, found: Sequence[Run]) -> list[str]:
+    from ppcls_compress.engine.logs import logger
+    from ppcls_compress.report import alike
+
+    told = list(alike.doubts(config, {run.name: run.exported[0] for run in found}))
+    for line in told:
+        logger.warning("%s", line)
+    return told
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -255,7 +255,9 @@ def tell(found: ClassFolders, out: str | Path) -> None:
     counts = {name: sum(image.label == name for image in found.train) for name in found.classes}
     few = min(counts, key=counts.get)
     if counts[few] * 10 < max(counts.values()) or counts[few] < 5:
-        sys.stderr.write(f"note: only {counts[few]} images to train on of {few}, {max(counts.values())} of others\n")
+        most = max(counts.values())
+        more = "" if most == counts[few] else f", and up to {most} of others"
+        sys.stderr.write(f"note: to train on there are only {counts[few]} of {_shown(few)}{more}\n")
     alone = [name for name in found.classes if all(image.label != name for image in found.val)]
     if alone:
         sys.stderr.write(f"note: none to validate on of {', '.join(alone[:4])}\n")

@@ -24,7 +24,7 @@ def about_training(config: Config) -> Iterator[str]:
     yield from _about_values(train, _TRAIN)
     if config.DataLoader.Eval is not None and config.DataLoader.Eval.dataset.transform_ops:
         evaluated = config.DataLoader.Eval.dataset.transform_ops
-        for name in _differing(train, evaluated):
+        for name in differing(train, evaluated):
             yield f"{_EVAL}: differs from {_TRAIN} in {name}; the network learns from other values than it is judged by"
 
 
@@ -45,7 +45,7 @@ def about_inference(config: Config) -> Iterator[str]:
     yield from _about_values(ops, "Infer.transforms")
     mode = "Eval" if config.DataLoader.Eval and config.DataLoader.Eval.dataset.transform_ops else "Train"
     split = getattr(config.DataLoader, mode)
-    for name in _differing(split.dataset.transform_ops, ops) if split else ():
+    for name in differing(split.dataset.transform_ops, ops) if split else ():
         yield (
             f"Infer.transforms: differs from DataLoader.{mode}.dataset.transform_ops in {name}; infer and exported "
             "networks will see other values than the network was trained and evaluated on"
@@ -74,7 +74,7 @@ def _shape_of(ops: Sequence[Transform], photo: tuple[int, int, int]) -> tuple[in
 
 def about_artifact(config: Config, preprocess: Sequence[Transform], source: str) -> Iterator[str]:
     """What an exported network was made for, beside the validation images that it is now evaluated on."""
-    for name in _differing(config.DataLoader.Eval.dataset.transform_ops, preprocess) if preprocess else ():
+    for name in differing(config.DataLoader.Eval.dataset.transform_ops, preprocess) if preprocess else ():
         yield f"{_EVAL}: differs from the preprocessing in {source} in {name}; the score is that of other values"
 
 
@@ -92,7 +92,8 @@ def _about_values(ops: Sequence[Transform], where: str) -> Iterator[str]:
                     )
 
 
-def _differing(expected: Sequence[Transform], found: Sequence[Transform]) -> list[str]:
+def differing(expected: Sequence[Transform], found: Sequence[Transform]) -> list[str]:
+    """In what two lists of transforms make other values of an image, whatever they do to its size."""
     first, second = _values(expected), _values(found)
     return [name for name in first if first[name] != second[name]]
 

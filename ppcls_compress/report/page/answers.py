@@ -86,7 +86,10 @@ def ask(config: Config, predictors: Mapping[str, Predictor]) -> Answers:
     for images, target in track(loader, "classifying"):
         labels.append(target.numpy())
         for name, predictor in predictors.items():
-            scores = predictor.run(images.numpy())
+            try:
+                scores = predictor.run(images.numpy())
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from error
             if scores.shape[1] != config.Arch.class_num:
                 raise UserError(f"{name}: gives {scores.shape[1]} classes, the others {config.Arch.class_num}")
             given[name].append(scores.argmax(1))

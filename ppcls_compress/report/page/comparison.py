@@ -29,11 +29,13 @@ class Measured:
         runs: those that have exported models; the first is what the others are compared with.
         answers: of each, by its name.
         times: of every artifact, by the run's name.
+        doubts: why a score may not be that of its network, a line for each.
     """
 
     runs: Sequence[Run]
     answers: Answers
     times: Sequence[Row]
+    doubts: Sequence[str] = ()
 
     def colour(self, name: str) -> str:
         """Of a network."""
@@ -126,7 +128,8 @@ def _before_and_after(found: Measured) -> list[Part]:
         "as trained: the share of images that got the class that the trained network gives."
     )
     shown = table((*head, "MB", "ms", *(["speed-up"] if several else []), "as trained"), rows)
-    return [shown, note(told)] if several else [shown, note(told), note(_ALONE)]
+    doubted = [f'<p class="bad">{escape(line)}</p>' for line in found.doubts]
+    return [shown, *doubted, note(told), *([] if several else [note(_ALONE)])]
 
 
 _ALONE = (
