@@ -13,6 +13,7 @@ from ppcls_compress.config.train_modes import splits
 from ppcls_compress.data.datasets import Dataset
 from ppcls_compress.data.labels import LabelledImages
 from ppcls_compress.data.samplers import DistributedBatchSampler
+from ppcls_compress.declare.paths import check_path
 from ppcls_compress.errors import ConfigError
 
 
@@ -54,18 +55,25 @@ def halves(config: Config) -> tuple[Config, Config]:
     if auto.decide is not None:
         if "cls_label_path" not in type(evaluated.dataset).model_fields:
             raise ConfigError("Slim.auto.decide: the data set of DataLoader.Eval has no cls_label_path")
+        check_path("Slim.auto.decide", auto.decide, "any")
         other = evaluated.dataset.model_copy(update={"cls_label_path": auto.decide})
         other.check_paths("Slim.auto.decide")
-        return _with(config, evaluated.dataset), _with(config, other)
-    images = evaluated.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
-    numbers: dict[str | int, int] = {}
-    # What is listed twice is one image, or the search would see what decides.
-    own = np.array([numbers.setdefault(name, len(numbers)) for name in _names(images) or range(len(images))])
-    if len(numbers) < 2:
+        return _with(config, evaluated.dataset), _with(config, _part(other, _once(config, other, "Slim.auto.decide")))
+    once = _once(config, evaluated.dataset, "DataLoader.Eval.dataset")
+    if len(once) < 2:
         raise ConfigError("DataLoader.Eval: has a single image, and a half of them decides at the end")
-    order = np.random.default_rng(seed_of(config)).permutation(len(numbers))
-    seen = np.isin(own, order[: len(numbers) // 2])
-    return tuple(_with(config, _part(evaluated.dataset, np.flatnonzero(part))) for part in (seen, ~seen))
+    order = np.random.default_rng(seed_of(config)).permutation(len(once))
+    parts = (np.sort(once[part]) for part in (order[: len(once) // 2], order[len(once) // 2 :]))
+    return tuple(_with(config, _part(evaluated.dataset, part)) for part in parts)
+
+
+def _once(config: Config, dataset: Dataset, where: str) -> np.ndarray:
+    """The positions of a data set's images, int64 [N]; an image that is listed twice tells no more than once."""
+    images = dataset.read(class_num=config.Arch.class_num, where=where)
+    first: dict[str | int, int] = {}
+    for position, name in enumerate(_names(images) or range(len(images))):
+        first.setdefault(name, position)
+    return np.array(list(first.values()))
 
 
 def check_apart(seen: Config, kept: Config) -> None:
