@@ -137,7 +137,11 @@ def test_what_a_pruner_of_paddleslims_name_did_is_saved_and_loaded(images, tmp_p
         ({"prune": {"pruned_ratio": 2}}, "Slim: prune: pruned_ratio must be in"),
         ({"auto": {"max_drop": 1, "minimize": "bytes"}}, "Slim: auto: is searched by the command compress"),
         ({"quant": {"name": "pact"}}, "batches"),
-        ({"prune": {"name": "taylor"}}, "gradients"),
+        ({"prune": {"name": "taylor"}}, "in Python give gradients=..."),
+        (
+            {"prune": {"iterative": {"steps": 2}}},
+            "needs training between its steps, which of the commands only train has",
+        ),
     ],
 )
 def test_what_is_wrong_or_missing_is_named(slim, text):

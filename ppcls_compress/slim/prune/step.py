@@ -24,14 +24,17 @@ def _iterations(options: PruneOptions) -> int:
 def _check(options: PruneOptions, record: Record, context: Context) -> None:
     gradients, left = CRITERIA.get(options.name).needs_gradients, _iterations(options) - len(STEP.of(record))
     needs = {
-        "bn_recalibration": (options.bn_recalibration, context.batches, "training batches"),
-        "name": (gradients, context.gradients, f"training batches for the gradients of {options.name}"),
-        "target_latency_ms": (options.target_latency_ms, context.latency, "a function that measures latency"),
-        "iterative": (left > 1, context.train, "training between its steps"),
+        "bn_recalibration": (options.bn_recalibration, "batches", "training batches"),
+        "name": (gradients, "gradients", f"training batches for the gradients of {options.name}"),
+        "target_latency_ms": (options.target_latency_ms, "latency", "a function that measures latency"),
+        "iterative": (left > 1, "train", "training between its steps"),
     }
-    for key, (wanted, given, what) in needs.items():
-        if wanted and given is None:
-            raise UserError(f"Slim.prune.{key}: needs {what}, which only ppcls-compress train has; train first")
+    for key, (wanted, argument, what) in needs.items():
+        if wanted and getattr(context, argument) is None:
+            raise UserError(
+                f"Slim.prune.{key}: needs {what}, which of the commands only train has: train first; in Python give "
+                f"{argument}=..."
+            )
 
 
 def _take(

@@ -64,6 +64,7 @@ def prepare(
             raise ConfigError(f"{key}: {name} is not imported here; give custom=slim.quant.named_classes(options)")
     if options.bits is not None and not bits:
         raise ConfigError("bits: the choice is made from images; give bits=slim.quant.budget.choose(...)")
+    _check_dtype(model)
     settings = options.with_bits(bits or {})
     merged = branches.merge(model)
     left = uncalled(model, options, inputs) if inputs is not None and options.backend == "native" else []
@@ -83,6 +84,14 @@ def prepare(
     _swap(model, options, selection, custom)
     placement.apply(model, *placement.from_record(record), options)
     return model, record
+
+
+def _check_dtype(model: paddle.nn.Layer) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.dtype == paddle.float64:
+            raise UserError(
+                f"{name}: is float64, and ranges are learned in float32; model.to(dtype='float32') changes it"
+            )
 
 
 def convert(model: paddle.nn.Layer) -> paddle.nn.Layer:

@@ -231,6 +231,15 @@ def test_a_model_that_is_one_layer_is_to_be_wrapped(layer):
     assert list(quant.quant_layers(model)) == ["0"]
 
 
+def test_a_network_of_doubles_is_refused_as_it_is():
+    network = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4)).to(dtype="float64")
+    with pytest.raises(UserError, match=r"^0\.weight: is float64, .*model\.to\(dtype='float32'\)"):
+        quant.prepare(network, QuantOptions(fuse_conv_bn=True))
+    assert type(network[0]) is paddle.nn.Conv2D
+    assert type(network[1]) is paddle.nn.BatchNorm2D
+    quant.prepare(network.to(dtype="float32"), QuantOptions())
+
+
 def test_preparing_twice_is_refused():
     model, _ = ready()
     with pytest.raises(UserError, match="stem is quantized already"):
