@@ -100,6 +100,10 @@ def run(args: argparse.Namespace) -> None:
             if not args.overwrite:
                 check_replaceable(directory / kind.folder, source)
             artifact.check_writable(directory / kind.folder)
+        if config.Slim and config.Slim.auto:
+            logger.warning(
+                "Slim.auto has no effect on an export: tools/compress.py searches, and exports what it finds"
+            )
         for line in about_inference(config):
             logger.warning("%s", line)
         class_names = _class_names(config, optional=args.synthetic_calibration)

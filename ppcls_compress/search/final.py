@@ -247,7 +247,10 @@ def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge
     lines = [
         f"Slim.auto: none of {len(explained)} trainings keeps the contract; all are in {workshop.folder}/tried.csv"
     ]
-    for row in rows.ranked(explained, auto)[:_NEAREST]:
+    nearest: dict[int, Row] = {}
+    for row in sorted(rows.ranked(explained, auto), key=lambda row: row.name not in told):
+        nearest.setdefault(row.slot, row)
+    for row in list(nearest.values())[:_NEAREST]:
         lines.append(f"{row.name}, {row.title}: {row.lost}; {row.shares[auto.cost]:.1%} of the {auto.cost}")
     loosened = [f"max_drop to {math.ceil(100 * drop.bound) / 100:.2f} for {name}" for name, drop in told.items()]
     enough = {name: images_enough(drop, auto.max_drop) for name, drop in told.items()}
