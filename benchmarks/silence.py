@@ -89,7 +89,11 @@ def demo(folder: str) -> dict[str, list[str]]:
 
     dense, pact = "digits_resnet", "digits_resnet_pact"
     short, ptq = ["-o", "Global.epochs=2"], ["-o", "Slim.quant={name: ptq}"]
+    contract = ["-o", "Slim.auto={max_drop: 60, target: {params: 0.6}, budget: {trials: 3, epochs: 1}}"]
+    photos = f"{folder}/dataset/digits/images"
     return {
+        "data.folder": [sys.executable, "-m", "ppcls_compress.data.folder", photos, "--out", "lists"],
+        "init": [*start, "init", "--images", photos, "--out", "made", "--scratch"],
         "train": configured("train", dense, None, *short),
         "train, pruning": configured("train", "digits_resnet_fpgm", dense, *short),
         "train, quantizing": configured("train", pact, dense, *short),
@@ -104,6 +108,7 @@ def demo(folder: str) -> dict[str, list[str]]:
         "infer": [*start, "infer", "--artifact", f"output/{pact}/inference", "--images", "dataset/digits/images/7"],
         "benchmark": [*start, "benchmark", "--artifacts", f"output/{pact}/inference", "--rounds", "9"],
         "report": [*start, "report", f"dense=output/{dense}", f"int8=output/{pact}", "--rounds", "9"],
+        "compress": configured("compress", dense, dense, *contract),
         "profile": configured("profile", dense, None, "--runtime", "onnx-ort"),
         "check_configs": [*start, "check_configs", f"{ROOT}/configs/quick_start"],
     }
