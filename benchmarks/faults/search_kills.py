@@ -1,13 +1,14 @@
-"""SIGKILLs at random moments of a search for a contract, and two workers on one storage: the same choice.
+"""SIGKILLs at random moments of a search for a contract, and two workers on one storage of each kind: the same choice.
 
     nice -n 15 python benchmarks/faults/search_kills.py --work DIR --kills 20      # results/faults/search_kills.json
     ... --config FILE --weights PREFIX --auto '{max_drop: ..., target: {bytes: 0.15}, ...}' [-o KEY=VALUE ...]
 
 One search runs undisturbed. A second with the same seed is killed, with all that it started, after a random time, and
 started again, until so many kills are through; then it is let finish. A third is led by one process and helped by
-another over a journal. All must have trained the same candidates with the same results, and chosen the same one; no
-job may be done twice, and none lost. Without `--config` it is a small project of pictures; a contract about latency
-does not do, for no two measurements are alike. What is in DIR is gone on from, kills counted.
+another over a journal, a fourth so over its own file of SQLite. All must have trained the same candidates with the same
+results, and chosen the same one; no job may be done twice, and none lost. Without `--config` it is a small project of
+pictures; a contract about latency does not do, for no two measurements are alike. What is in DIR is gone on from, kills
+counted.
 """
 
 from __future__ import annotations
@@ -102,13 +103,17 @@ def main() -> None:
         "codes": [alone, code],
         "chosen": first["chosen"],
     }
-    found |= {"same": same, "trainings": len(first["rows"]), "two workers": _two(searches, first)}
+    found |= {"same": same, "trainings": len(first["rows"])}
+    two = {
+        "two workers": _two(searches, first, "two", f"{searches.root}/study.journal"),
+        "two workers, SQLite": _two(searches, first, "own", None),
+    }
+    found |= two
     found |= {"contract": args.auto, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
-    two = found["two workers"]
-    sys.exit(0 if same and two["same"] and not two["twice"] and not two["lost"] else 1)
+    sys.exit(0 if same and all(each["same"] and not each["twice"] and not each["lost"] for each in two.values()) else 1)
 
 
 def _killed(searches: Searches, args: argparse.Namespace) -> tuple[list[int], int]:
@@ -129,20 +134,24 @@ def _killed(searches: Searches, args: argparse.Namespace) -> tuple[list[int], in
     return moments, searches.start("killed").wait()
 
 
-def _two(searches: Searches, first: dict) -> dict:
-    """One search by two processes: how many jobs each did, and whether any was done twice or lost."""
-    storage = f"{searches.root}/study.journal"
-    leader = searches.start("two", storage=storage)
+def _two(searches: Searches, first: dict, name: str, journal: str | None) -> dict:
+    """One search by two processes: how many jobs each did, and whether any was done twice or lost.
+
+    Args:
+        journal: its storage; None for the search's own file.
+    """
+    leader = searches.start(name, storage=journal or "null")
     until = time.monotonic() + PATIENCE
-    while not (searches.folder("two") / "identity.json").exists() and time.monotonic() < until:
+    while not (searches.folder(name) / "identity.json").exists() and time.monotonic() < until:
         time.sleep(0.5)
-    second = searches.start("two", "--worker", storage=storage)
+    second = searches.start(name, "--worker", storage=journal or "null")
     codes = [leader.wait(), second.wait()]
     import optuna
 
-    study = optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(storage)
-    ))  # fmt: skip
+    storage = f"sqlite:///{searches.folder(name) / 'study.db'}"
+    if journal:
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(journal))
+    study = optuna.load_study(study_name=None, storage=storage)
     states = Counter(trial.state.name for trial in study.trials)
     names = Counter(trial.user_attrs["job"] for trial in study.trials)
     owners = Counter(trial.user_attrs.get("owner", "nobody") for trial in study.trials)
@@ -153,7 +162,7 @@ def _two(searches: Searches, first: dict) -> dict:
         "states": dict(states),
         "twice": sorted(name for name, count in names.items() if count > 1),
         "lost": sorted(wanted - set(names)),
-        "same": first == searches.told("two"),
+        "same": first == searches.told(name),
     }
 
 
