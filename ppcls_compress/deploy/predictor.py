@@ -13,7 +13,7 @@ from ppcls_compress import data
 from ppcls_compress.deploy import artifact, sessions
 from ppcls_compress.engine.infer import check_finite, classify, read_prepared
 from ppcls_compress.engine.logs import logger
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, one_line, shortened
 from ppcls_compress.postprocess import PostProcess, Topk
 from ppcls_compress.postprocess.base import NONE, OUTPUTS, SIGMOID, SOFTMAX, scores_of
 
@@ -35,8 +35,8 @@ class Predictor:
 
     Raises:
         MissingDependencyError: the runtime of the format is not installed; says which extra brings it.
-        UserError: the artifact is incomplete or damaged, does not run there, or did not prove there that it computes
-            what its model does.
+        UserError: an argument cannot be used, the artifact is incomplete or damaged, does not run there, or did not
+            prove there that it computes what its model does.
 
     Example:
         >>> predictor = Predictor("inference")
@@ -45,6 +45,10 @@ class Predictor:
     """
 
     def __init__(self, directory: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
+        if not isinstance(directory, str | os.PathLike):
+            raise UserError(f"the folder of an exported model is needed, found {shortened(directory)}")
+        if threads is not None and threads < 1:
+            raise UserError(f"threads: at least 1 is needed, found {threads}")
         self.artifact = artifact.load(directory)
         refusal = sessions.refusal(self.artifact, runtime)
         if refusal is not None:
@@ -60,9 +64,11 @@ class Predictor:
         """Preprocessed float32 images [N, C, H, W] to the network's output [N, classes], logits or probabilities.
 
         Raises:
-            UserError: the images are of another shape than the network was exported for.
+            UserError: the images are no array, or of another shape than the network was exported for.
         """
         expected = self.artifact.description.image_shape
+        if not isinstance(images, np.ndarray):
+            raise UserError(f"images: a NumPy array [N, C, H, W] is needed, found {one_line(shortened(images))}")
         if images.ndim != 4 or images.shape[1:] != expected or not len(images):
             raise UserError(f"the network takes images of shape [N, {str(expected)[1:-1]}], found {list(images.shape)}")
         return self._session.run(np.ascontiguousarray(images, np.float32))

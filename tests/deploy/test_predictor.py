@@ -103,6 +103,27 @@ def test_wrong_shape(exported, shape):
         Predictor(exported / "bare").run(np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize("images", [[[1]], "a", None])
+def test_what_is_no_array_is_told(exported, images):
+    predictor = Predictor(exported / "bare")
+    for function in (predictor.run, predictor.logits, predictor.probabilities):
+        with pytest.raises(UserError, match=r"images: a NumPy array \[N, C, H, W\] is needed, found"):
+            function(images)
+
+
+@pytest.mark.parametrize(
+    ("directory", "threads", "text"),
+    [
+        (None, None, "the folder of an exported model is needed, found None"),
+        (3, None, "found 3"),
+        ("a", 0, "threads: at"),
+    ],
+)
+def test_what_no_predictor_can_be_made_with_is_told(directory, threads, text):
+    with pytest.raises(UserError, match=text):
+        Predictor(directory, threads=threads)
+
+
 def test_unreadable_image(exported, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     with pytest.raises(UserError, match=r"broken\.jpg"):

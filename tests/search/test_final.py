@@ -162,7 +162,9 @@ def test_the_page_shows_what_was_tried_with_its_limits_and_why_it_lost(workshop,
     kinds = {shape.told.split(":")[0]: shape.kind for shape in drawing.shapes if hasattr(shape, "told")}
     assert kinds == {"000-0": "s1", "001-0": "good", "002-0": "s1"}
     assert sum(getattr(shape, "kind", "") == "bad" for shape in drawing.shapes) == 2
-    assert "+0.50" in searched.headline(search)
+    assert "<b>0.50</b>points lost on" in searched.headline(search)
+    better = replace(search, promise={**promise, "drop_points": -1.5})
+    assert "<b>1.50</b>points gained on" in searched.headline(better)
     assert "not kept" in searched.headline(replace(search, promise=None))
 
 

@@ -42,8 +42,8 @@ def headline(search: Search) -> str:
     lost, images = found["drop_points"], found["deciding_images"]
     return cards(
         [
-            (f"{lost:+.2f}", f"points lost on the {images:,} images that decide"),
-            (f"≤ {found['drop_bound']:.2f}", f"points with confidence; {search.max_drop:g} are allowed"),
+            (f"{abs(lost):.2f}", f"points {'gained' if lost < 0 else 'lost'} on the {images:,} images that decide"),
+            (f"≤ {found['drop_bound']:.2f}", f"points lost, with confidence; {search.max_drop:g} are allowed"),
             (f"{found['shares'][search.cost]:.0%}", f"of the dense network's {search.cost}"),
             (f"{len(search.rows)}", "trainings were tried"),
         ]
