@@ -21,7 +21,7 @@ from ppcls_compress.errors import UserError, one_line
 from ppcls_compress.models import catalog
 
 DOUBLES = "doubles"
-BATCH, MEASURED = 2, 8
+BATCH, MEASURED = 2, 32  # images
 CLOSE = 1e-3  # of the largest logit; rounding gives 1e-6 to 1e-5
 SIZES = (64, 224, 384)  # of images, the first that a network takes
 # With small images these would pool to a size larger than the image, which nobody does.
@@ -79,9 +79,10 @@ def _save_one(name: str, place: Path) -> dict[str, object]:
                 reason = error
         else:
             raise reason
-        # Statistics that are drawn too let some networks amplify rounding until no answer can be told from another.
-        seen = np.random.default_rng(1).standard_normal((MEASURED, *images.shape), np.float32)
-        prune.recalibrate(model, [paddle.to_tensor(batch) for batch in seen])
+        # Statistics that are drawn too, or of few images, let some networks amplify rounding until no answer can be
+        # told from another.
+        seen = np.random.default_rng(1).standard_normal((MEASURED, *images.shape[1:]), np.float32)
+        prune.recalibrate(model, [paddle.to_tensor(seen)])
         logits = model(paddle.to_tensor(images)).numpy()
         shape = [None, *images.shape[1:]]
         save_program(model, str(place / "model"), [paddle.static.InputSpec(shape, "float32", "image")])

@@ -113,7 +113,7 @@ def begin(workshop: Workshop) -> tuple[Config, Config]:
     _check_profile(workshop)
     halves = split.halves(workshop.config)
     split.check_apart(*halves)
-    identity = _identity(workshop, halves[1])
+    identity = _identity(workshop, *halves)
     workshop.give_way(identity)
     workshop.identify(identity)
     return halves
@@ -160,18 +160,17 @@ def check_same(workshop: Workshop) -> None:
         ConfigError: says what is different.
         UserError: weights or images cannot be used.
     """
-    workshop.identify(_identity(workshop, split.halves(workshop.config)[1]))
+    workshop.identify(_identity(workshop, *split.halves(workshop.config)))
 
 
-def _identity(workshop: Workshop, kept: Config) -> dict[str, Any]:
+def _identity(workshop: Workshop, seen: Config, kept: Config) -> dict[str, Any]:
     """What makes two searches the same."""
     config, base = workshop.config, workshop.base
     weights = io.sha256(io.weights_file(assemble.weights_prefix(config, download=True)))
     auto = config.Slim.auto.model_dump(mode="json")
     auto["storage"] = without_secrets(auto["storage"])
     rest = {key: value for key, value in base.items() if key != "Slim"}
-    images = kept.DataLoader.Eval.dataset.read(class_num=config.Arch.class_num, where="DataLoader.Eval.dataset")
-    found = {"contract": auto, "weights": weights, "configuration": rest, "deciding images": len(images)}
+    found = {"contract": auto, "weights": weights, "configuration": rest, **split.digests(seen, kept)}
     found["profile"] = io.sha256(workshop.profile) if workshop.profile else None
     found["kinds of candidates"], found["rule of shares"] = CHOICES, shares.RULE
     text = json.dumps(found, sort_keys=True, default=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from typing import Any
@@ -97,9 +98,37 @@ def check_apart(seen: Config, kept: Config) -> None:
             )
 
 
-def _paths(config: Config, mode: str) -> set[str]:
+def digests(seen: Config, kept: Config) -> dict[str, str]:
+    """What a search trains on, chooses by and decides by, so that a list that is written anew makes another search.
+
+    Args:
+        seen: with the images that the search sees, see `halves`.
+        kept: with those that decide.
+    """
+    trained = [_digest(seen, mode) for mode in splits(seen)]
+    return {
+        "training images": " ".join(trained),
+        "images to choose by": _digest(seen, "Eval"),
+        "deciding images": _digest(kept, "Eval"),
+    }
+
+
+def _digest(config: Config, mode: str) -> str:
+    """Of names and labels in their order, not of what the files hold; of pixels where these are in no files."""
+    images = _read(config, mode)
+    found = hashlib.sha256("\n".join(_names(images)).encode(errors="surrogateescape"))
+    for array in (images.labels, images.boxes, images.pixels):
+        found.update(b"" if array is None else np.ascontiguousarray(array))
+    return found.hexdigest()[:16]
+
+
+def _read(config: Config, mode: str) -> LabelledImages:
     dataset = getattr(config.DataLoader, mode).dataset
-    return set(_names(dataset.read(class_num=config.Arch.class_num, where=f"DataLoader.{mode}")))
+    return dataset.read(class_num=config.Arch.class_num, where=f"DataLoader.{mode}")
+
+
+def _paths(config: Config, mode: str) -> set[str]:
+    return set(_names(_read(config, mode)))
 
 
 def _names(images: LabelledImages) -> list[str]:

@@ -207,15 +207,30 @@ def workshop(file, *more):
 
 def test_a_worker_with_another_configuration_is_refused(project):
     leading = workshop(project)
-    leading.identify(preparing._identity(leading, split.halves(leading.config)[1]))
+    leading.identify(preparing._identity(leading, *split.halves(leading.config)))
     preparing.check_same(workshop(project))
     with pytest.raises(UserError, match="holds a search with other configuration"):
         run.work(workshop(project, "Global.seed=8"))
 
 
+@pytest.mark.parametrize(
+    ("name", "what"), [("train", "training images"), ("val", "images to choose by and deciding images")]
+)
+def test_a_search_does_not_go_on_with_a_list_that_was_written_anew(project, name, what):
+    leading = workshop(project)
+    leading.identify(preparing._identity(leading, *split.halves(leading.config)))
+    labels = project.parent / f"images/{name}_list.txt"
+    lines = labels.read_text()
+    labels.write_text(lines.replace(" 0\n", " 1\n"))
+    with pytest.raises(UserError, match=f"holds a search with other {what}; set another"):
+        preparing.check_same(workshop(project))
+    labels.write_text(lines)
+    preparing.check_same(workshop(project))
+
+
 def test_a_search_that_was_refused_before_it_trained_anything_gives_way(project):
     first, second = workshop(project), workshop(project, "Slim.auto={max_drop: 2, minimize: bytes}")
-    identities = [preparing._identity(shop, split.halves(shop.config)[1]) for shop in (first, second)]
+    identities = [preparing._identity(shop, *split.halves(shop.config)) for shop in (first, second)]
     first.give_way(identities[0])
     first.identify(identities[0])
     (first.folder / "dense").mkdir()
@@ -227,7 +242,7 @@ def test_a_search_that_was_refused_before_it_trained_anything_gives_way(project)
     misspelt = workshop(project, "Slim.auto.storage=postgresql://me@hots/name")
     second.identify(identities[1])
     (second.folder / "study.db").touch()  # somebody who wanted to help was there
-    wrong = preparing._identity(misspelt, split.halves(misspelt.config)[1])
+    wrong = preparing._identity(misspelt, *split.halves(misspelt.config))
     misspelt.give_way(wrong)
     misspelt.identify(wrong)
     second.give_way(identities[1])
@@ -240,7 +255,7 @@ def test_a_search_that_was_refused_before_it_trained_anything_gives_way(project)
 
 def test_a_search_of_a_version_with_other_candidates_does_not_go_on(project, monkeypatch):
     leading = workshop(project)
-    leading.identify(preparing._identity(leading, split.halves(leading.config)[1]))
+    leading.identify(preparing._identity(leading, *split.halves(leading.config)))
     monkeypatch.setattr(preparing, "CHOICES", {"quantizer": ("pact", "lsq", "float")})
     with pytest.raises(UserError, match="holds a search with other kinds of candidates; set another Global.output_dir"):
         preparing.check_same(workshop(project))
@@ -254,7 +269,7 @@ def test_a_rate_that_falls_by_what_evaluations_find_is_refused(project):
 def test_a_password_is_in_no_file_and_makes_no_other_search(project):
     names = [f"Slim.auto.storage=postgresql://me:{word}@host/db?sslmode=require" for word in ("s3cret", "n3w")]
     first, second = (workshop(project, name) for name in names)
-    first.identify(preparing._identity(first, split.halves(first.config)[1]))
+    first.identify(preparing._identity(first, *split.halves(first.config)))
     preparing.check_same(second)
     assert first.config.Slim.auto.storage.startswith("postgresql://me:s3cret@")
     kept = {file.name: file.read_text() for file in first.folder.rglob("*") if file.is_file()}

@@ -29,8 +29,7 @@ def shop(tmp_path_factory):
     config = load_config(file, overrides)
     checkpoint.save_model(folder / "dense", assemble.build_dense(config), empty_record())
     found = run.workshop_of(config, read_overridden(file, overrides)[0])
-    _, kept = split.halves(config)
-    found.identify(preparing._identity(found, kept))
+    found.identify(preparing._identity(found, *split.halves(config)))
     return found
 
 
