@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ppcls_compress.commands import source_free_analysis
 from ppcls_compress.commands.common import add_config_arguments, load_paddle, read_config, require_weights
 from ppcls_compress.config.paths import check_loader
-from ppcls_compress.config.runs import run_folder
+from ppcls_compress.config.runs import beside_own, run_folder
 from ppcls_compress.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress import io
     from ppcls_compress.deploy.network import fingerprint
     from ppcls_compress.engine import analysis_run, assemble
-    from ppcls_compress.engine.logs import logging_to
+    from ppcls_compress.engine.logs import logger, logging_to
     from ppcls_compress.report import noise
 
     folder = io.make_folder(args.out or run_folder(config) / "analysis")
     with logging_to():
+        if told := beside_own(config):
+            logger.info("%s", told)
         exported = source_free_analysis.looked_into(args)
         assemble.start(config)
         study = analysis_run.study(config, folder / "analysis.json", images=images, identify=fingerprint)

@@ -78,7 +78,8 @@ def require_weights(config: Config) -> None:
         ConfigError: neither `Global.pretrained_model` nor `Arch.pretrained` is given, or what they name is missing.
     """
     if not (config.Global.pretrained_model or config.Arch.pretrained):
-        raise ConfigError("Global.pretrained_model: name the trained weights, such as output/ResNet50/best_model")
+        such = runs.own_weights(config) or "output/ResNet50/best_model"
+        raise ConfigError(f"Global.pretrained_model: name the trained weights, such as {such}")
     check_weights(config)
 
 

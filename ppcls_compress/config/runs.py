@@ -59,16 +59,22 @@ def trained(config: Config, overrides: Sequence[str]) -> tuple[Config, str]:
     if not named:
         start = "; Arch.pretrained is what it started from" if config.Arch.pretrained else ""
         return _with(config, own), f"weights: {own}, of this configuration's own run{start}"
-    if io.weights_file(named) == io.weights_file(own):
-        return config, ""
     lacking = [kind for kind in _steps_lacking(config, named) if kind not in _steps_lacking(config, own)]
-    if not lacking:
-        return config, f"weights: {named}, as {_KEY} says; what this configuration's own run left is {own}"
+    if not lacking or io.weights_file(named) == io.weights_file(own):
+        return config, beside_own(config)
     return (
         _with(config, own),
         f"weights: {own}, of this configuration's own run; it started from {_KEY}, {named}, which lacks "
         f"Slim.{' and Slim.'.join(lacking)}",
     )
+
+
+def beside_own(config: Config) -> str:
+    """What to tell of weights that are named where the configuration's own run left others; else an empty text."""
+    named, own = config.Global.pretrained_model, own_weights(config)
+    if not named or own is None or io.weights_file(named) == io.weights_file(own):
+        return ""
+    return f"weights: {named}, as {_KEY} says; what this configuration's own run left is {own}"
 
 
 def _with(config: Config, prefix: Path) -> Config:

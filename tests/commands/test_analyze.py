@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import yaml
@@ -40,6 +41,21 @@ def test_each_layer_is_measured_once_and_what_helps_is_written(trained, capsys):
     assert analyze(trained, "Slim.quant={name: ptq}") == 2
     (line,) = errors(capsys)
     assert "analysis.json: network: analyzed with other ones" in line
+
+
+def test_weights_of_its_own_run_are_named_where_others_are_given_or_none(trained, tmp_path, capsys):
+    shutil.copytree(trained / "dense", tmp_path / "own")
+    ptq, output = "Slim.quant={name: ptq}", f"Global.output_dir={tmp_path}/own"
+    assert call("analyze", trained / "config.yaml", ptq, output) == 2
+    own = f"{tmp_path}/own/CIFARResNet8/best_model"
+    assert errors(capsys) == [f"error: Global.pretrained_model: name the trained weights, such as {own}"]
+    named = f"{trained}/dense/CIFARResNet8/latest"
+    few = ["--images", "2"]
+    assert call("analyze", trained / "config.yaml", ptq, output, f"Global.pretrained_model={named}", arguments=few) == 0
+    told = f"{named}, as Global.pretrained_model says; what this configuration's own run left is {own}"
+    assert told in capsys.readouterr().err
+    assert call("analyze", trained / "config.yaml", ptq, output, f"Global.pretrained_model={own}", arguments=few) == 0
+    assert "own run" not in capsys.readouterr().err
 
 
 def test_an_exported_file_is_looked_into(trained, capsys):
