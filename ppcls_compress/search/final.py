@@ -77,12 +77,17 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
             "command tries them again: %s, %s", len(passing), len(explained), passing[0].name, passing[0].lost
         )  # fmt: skip
     if chosen is None:
-        shutil.rmtree(workshop.folder / RESULT, ignore_errors=True)
+        withdraw(workshop)
         if passing:
             raise UserError(f"{passing[0].name}, {passing[0].lost}; nothing else keeps the contract so far, and it "
                             "may: mend that, and start the same command again")  # fmt: skip
         raise NotKeptError(_refusal(workshop, explained, told, ready))
     return Outcome(chosen, told[chosen.name], _hand_over(workshop, ready, chosen, told[chosen.name]))
+
+
+def withdraw(workshop: Workshop) -> None:
+    """Leave no result of a contract that was looser, or of a finalist that is not timed as it was."""
+    shutil.rmtree(workshop.folder / RESULT, ignore_errors=True)
 
 
 @dataclass
@@ -129,7 +134,8 @@ def _level(workshop: Workshop, row: Row) -> float:
     """The share of the error that a finalist may make, see `levels`.
 
     It keeps the one that it was shown to the deciding images with first. A search that goes on, because something
-    failed that may pass, can have other finalists, and a share that was given away is not given again.
+    failed that may pass or `max_drop` is another, can have other finalists, and a share that was given away is not
+    given again. So all bounds hold at once with 95% confidence, and `max_drop` may be chosen by them.
     """
     file = workshop.folder / _SHOWN
     shown = io.read_json(file) if file.exists() else []
@@ -265,4 +271,6 @@ def _refusal(workshop: Workshop, explained: Sequence[Row], told: dict[str, judge
             loosened.append(f"target.{auto.cost} to {nearest.shares[auto.cost] + 0.005:.2f} for {nearest.name}")
     if loosened:
         lines.append(f"what would have to be loosened: {', or '.join(loosened)}; or give more trials and epochs")
+    if auto.share is not None:
+        lines.append("with another max_drop the same command decides anew, and trains nothing")
     return "\n".join(lines)

@@ -116,6 +116,7 @@ def begin(workshop: Workshop) -> tuple[Config, Config]:
     identity = _identity(workshop, *halves)
     workshop.give_way(identity)
     workshop.identify(identity)
+    workshop.write_contract()
     return halves
 
 
@@ -169,6 +170,8 @@ def _identity(workshop: Workshop, seen: Config, kept: Config) -> dict[str, Any]:
     weights = io.sha256(io.weights_file(assemble.weights_prefix(config, download=True)))
     auto = config.Slim.auto.model_dump(mode="json")
     auto["storage"] = without_secrets(auto["storage"])
+    if config.Slim.auto.share is not None:
+        del auto["max_drop"]  # decides among what is trained, and about none of it
     rest = {key: value for key, value in base.items() if key != "Slim"}
     found = {"contract": auto, "weights": weights, "configuration": rest, **split.digests(seen, kept)}
     found["profile"] = io.sha256(workshop.profile) if workshop.profile else None

@@ -19,7 +19,7 @@ from ppcls_compress.errors import ConfigError, NotKeptError, UserError
 from ppcls_compress.optim.schedules.decays import ReduceOnPlateau
 from ppcls_compress.search import fitting, preparing, rows, space, split
 from ppcls_compress.search.board import PASSING, Board, Job
-from ppcls_compress.search.final import Outcome, conclude
+from ppcls_compress.search.final import Outcome, conclude, withdraw
 from ppcls_compress.search.rows import LONGER, ROUNDS, Row
 from ppcls_compress.search.workshop import LOCK, Workshop
 
@@ -48,6 +48,7 @@ def lead(workshop: Workshop) -> Outcome:
             ready = preparing.prepare(workshop, *halves)
         except NotKeptError:
             board.note(OVER, True)  # or who helps would wait for ever
+            withdraw(workshop)
             raise
         if again := board.retry_passing():
             logger.info("tried again, for what they failed with may have passed: %s", ", ".join(again))

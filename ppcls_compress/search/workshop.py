@@ -90,8 +90,12 @@ class Workshop:
                 "remove that folder"
             )
         if not file.exists():
-            trial.write_yaml(self.contract, _shareable(self.base))
+            self.write_contract()
             io.write_json(file, dict(identity))
+
+    def write_contract(self) -> None:
+        """Write the configuration that trainings are given, as it is now: `max_drop` may be another than at first."""
+        trial.write_yaml(self.contract, _shareable(self.base))
 
     def check_still(self, study: str) -> None:
         """Refuse to go on with a search that gave way to another one.

@@ -78,8 +78,12 @@ def test_a_search_that_is_stopped_within_a_training_ends_as_one_that_is_not(dens
     assert compress(dense, stopped, "--worker") == 0
     assert "the search is over; 0 trainings were done here" in capsys.readouterr().err
     for arguments in ((), ("--worker",)):
-        assert compress(dense, stopped, *arguments, auto=CONTRACT.replace("100", "99")) == 2
+        assert compress(dense, stopped, *arguments, auto=CONTRACT.replace("0.6", "0.7")) == 2
         assert "holds a search with other contract" in errors(capsys)[0]
+    result = stopped / "CIFARResNet8" / "compress" / "result"
+    assert compress(dense, stopped, auto=CONTRACT.replace("100", "99.5")) == 0  # and nothing was trained
+    assert told(stopped) == (chosen, rows)
+    assert json.loads((result / "contract.json").read_text())["max_drop"] == 99.5
 
 
 def test_what_cannot_be_kept_is_refused_without_a_training_or_an_artifact(dense, tmp_path, capsys):

@@ -160,12 +160,14 @@ def test_workers_are_told_that_a_search_is_over_where_nothing_keeps_the_contract
 
     shop = Shop()
     shop.folder, shop.board = tmp_path, lambda: board.Board(str(tmp_path / "study.journal"), "one")
+    (tmp_path / "result").mkdir()  # of the same contract with a larger max_drop
     monkeypatch.setattr(preparing, "begin", lambda workshop: (SEEN, SEEN))
     monkeypatch.setattr(preparing, "prepare", refused if when.startswith("before") else lambda *_: READY)
     monkeypatch.setattr(run, "conclude", refused)
     with pytest.raises(NotKeptError):
         run.lead(shop)
     assert shop.board().noted(run.OVER) is True
+    assert (tmp_path / "result").exists() == (when == "at the end")  # where `conclude` withdraws it
 
 
 def test_a_storage_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path, monkeypatch):
