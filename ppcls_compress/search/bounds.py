@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import ceil, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -12,6 +12,8 @@ ALPHA = 0.05
 """What is left of the confidence, 95%."""
 _FIRST = 0.8
 RESAMPLED = 2000
+_BEYOND = 5
+"""Draws, at least, that are to lie beyond the bound."""
 
 
 def levels(count: int) -> list[float]:
@@ -60,9 +62,7 @@ def paired_bound(lost: int, gained: int, count: int, alpha: float = ALPHA) -> fl
     return high
 
 
-def resampled_bound(
-    drop: Callable[[np.ndarray], float], count: int, alpha: float = ALPHA, *, seed: int = 0, times: int = RESAMPLED
-) -> float:
+def resampled_bound(drop: Callable[[np.ndarray], float], count: int, alpha: float = ALPHA, *, seed: int = 0) -> float:
     """The upper end of the paired bootstrap interval of a drop of any metric, by percentiles (Efron 1979).
 
     Where every draw gives the same drop, or none gives a loss, the images show nothing of what is lost, and the
@@ -74,6 +74,7 @@ def resampled_bound(
         count: all images.
     """
     rng = np.random.default_rng(seed)
+    times = max(RESAMPLED, ceil(_BEYOND / alpha))  # with fewer the bound of a small `alpha` is the largest draw
     drops = [drop(rng.integers(count, size=count)) for _ in range(times)]
     unseen = 1 - alpha ** (1 / count) if max(drops) <= max(0.0, min(drops)) else 0.0
     return float(np.quantile(drops, 1 - alpha)) + unseen

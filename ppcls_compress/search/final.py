@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_compress import io, machine
+from ppcls_compress.config.auto import Auto
 from ppcls_compress.config.load import read_yaml
 from ppcls_compress.deploy import formats
 from ppcls_compress.engine.logs import logger
@@ -26,8 +27,9 @@ RESULT = "result"
 _NEAREST = 3
 _MANY_TIMES = 100
 _TIMED = "timed.json"
-_SHOWN = "shown.json"
-"""The names of those that the deciding images were shown, in that order."""
+_SHARES = "finalists.json"
+"""The names of all that were finalists, in the order of their shares of the error, and the `max_drop` that they were
+chosen by."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def conclude(workshop: Workshop, ready: Ready, found: Sequence[Row]) -> Outcome:
         UserError: none does so far, and some failed for a reason that may pass.
     """
     auto = ready.seen.Slim.auto
-    decision = _decide(workshop, ready, rows.finalists(found, auto))
+    decision = _decide(workshop, ready, _finalists(workshop, found, auto))
     chosen, told = decision.chosen, decision.drops
     explained = rows.explained(found, auto, decision.failed, chosen.name if chosen else None)
     front = rows.pareto(explained, auto.cost)
@@ -105,10 +107,25 @@ class _Decision:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+def _finalists(workshop: Workshop, found: Sequence[Row], auto: Auto) -> list[Row]:
+    """The finalists of the `max_drop` that was decided by first.
+
+    Another one may be chosen by what the deciding images told, and must not choose with it whom they are shown. Whoever
+    was shown and keeps the new one is among them.
+    """
+    file = workshop.folder / _SHARES
+    if not file.exists():
+        io.write_json(file, {"max_drop": auto.max_drop, "names": []})
+    return rows.finalists(found, auto.model_copy(update={"max_drop": io.read_json(file)["max_drop"]}))
+
+
 def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Decision:
     """Judge one finalist after another until one keeps the contract."""
     auto, found = ready.seen.Slim.auto, _Decision()
     for row in finalists:
+        if found.chosen is not None:
+            _level(workshop, row)  # kept for it, or who has the next share would depend on what these images told
+            continue
         row = _timed_anew(workshop, row)
         if rows.over(row, auto) > 0:
             found.failed[row.name] = (
@@ -122,7 +139,7 @@ def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Deci
                     drop.images, drop.points, drop.bound, 100 * (1 - alpha))  # fmt: skip
         if drop.bound <= auto.max_drop:
             found.chosen = row
-            break
+            continue
         found.failed[row.name] = (
             f"on the {drop.images} images that decide it lost {drop.points:.2f} points, which may be {drop.bound:.2f}, "
             f"and {auto.max_drop:g} are allowed"
@@ -133,16 +150,17 @@ def _decide(workshop: Workshop, ready: Ready, finalists: Sequence[Row]) -> _Deci
 def _level(workshop: Workshop, row: Row) -> float:
     """The share of the error that a finalist may make, see `levels`.
 
-    It keeps the one that it was shown to the deciding images with first. A search that goes on, because something
-    failed that may pass or `max_drop` is another, can have other finalists, and a share that was given away is not
-    given again. So all bounds hold at once with 95% confidence, and `max_drop` may be chosen by them.
+    A search that goes on, because something failed that may pass or `max_drop` is another, can have other finalists. A
+    share that was given away is not given again, and none is given by what the deciding images told. So all bounds hold
+    at once with 95% confidence, and `max_drop` may be chosen by them.
     """
-    file = workshop.folder / _SHOWN
-    shown = io.read_json(file) if file.exists() else []
-    if row.name not in shown:
-        shown.append(row.name)
-        io.write_json(file, shown)
-    return levels(len(shown))[shown.index(row.name)]
+    file = workshop.folder / _SHARES
+    found = io.read_json(file)
+    names = found["names"]
+    if row.name not in names:
+        names.append(row.name)
+        io.write_json(file, found)
+    return levels(len(names))[names.index(row.name)]
 
 
 def _timed_anew(workshop: Workshop, row: Row) -> Row:

@@ -59,6 +59,14 @@ def test_the_resampled_bound_lies_above_the_drop_and_is_the_same_each_time():
     assert bound == pytest.approx(values.mean() + 1.645 * values.std() / 20, abs=0.02)
 
 
+def test_a_small_share_of_the_error_takes_more_draws():
+    values = np.random.default_rng(3).normal(0.1, 1.0, 400)
+    draws = []
+    bound = resampled_bound(lambda at: draws.append(0) or float(values[at].mean()), 400, levels(4)[3])
+    assert len(draws) * levels(4)[3] >= 5
+    assert bound == pytest.approx(values.mean() + 3.414 * values.std() / 20, abs=0.02)
+
+
 @pytest.mark.parametrize(("count", "open_"), [(2, 0.776), (180, 0.0165), (10000, 0.0003)])
 def test_answers_that_never_differ_leave_open_what_so_few_images_cannot_tell(count, open_):
     assert resampled_bound(lambda at: 0.0, count) == pytest.approx(open_, abs=5e-4)

@@ -90,6 +90,31 @@ def test_a_search_that_goes_on_gives_no_share_of_the_error_twice(workshop, monke
         assert isinstance(found, NotKeptError)
 
 
+def test_who_has_which_share_of_the_error_does_not_depend_on_who_was_shown(workshop, monkeypatch):
+    assert concluded(workshop, monkeypatch, n0=0.9)[1] == [("000-0", 0.04)]
+    shutil.copytree(workshop.place_of("000-0"), workshop.place_of("004-0"))
+    more = [row("004-0", -0.5, 0.4)]  # had failed
+    assert concluded(workshop, monkeypatch, more=more, n0=0.9, n4=0.8)[1] == [("004-0", 0.0016)]
+    asked = concluded(workshop, monkeypatch, more=more, n0=1.1, n1=1.1, n4=1.1)[1]
+    assert asked == [("004-0", 0.0016), ("000-0", 0.04), ("001-0", 0.008)]
+
+
+def test_another_max_drop_shows_the_deciding_images_nobody_else(workshop, monkeypatch):
+    """Those that were trained longest would be finalists of a larger one, in place of who is promised to keep it."""
+    sure, longer = (
+        [row(f"00{slot}-0", 0.0, 0.4) for slot in (4, 5, 6)],
+        [row(f"00{slot}-2", 0.2, 0.4) for slot in "789"],
+    )
+    tight, loose = AUTO.model_copy(update={"max_drop": 0.5}), AUTO.model_copy(update={"max_drop": 0.7})
+    monkeypatch.setattr(final, "_hand_over", lambda *_: workshop.folder)
+    bounds = {"n4": 0.9, "n5": 0.8, "n6": 0.6}
+    for auto, chosen in ((tight, None), (loose, "006-0"), (tight, None)):
+        workshop.config.Slim.auto = auto
+        found, asked = concluded(workshop, monkeypatch, more=[*sure, *longer], **bounds)
+        assert asked == [("004-0", 0.04), ("005-0", 0.008), ("006-0", 0.0016)]
+        assert (found.row.name if chosen else type(found)) == (chosen or NotKeptError)
+
+
 def test_the_recipe_of_a_calibrated_candidate_tells_the_command_between_training_and_export():
     recipe = {"Slim": {"prune": {"name": "fpgm"}, "quant": {"name": "ptq"}}}
     assert final._commands(recipe, "a b/recipe.yaml", "output/compressed/LeNet", "onnx-ort") == [
