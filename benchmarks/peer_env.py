@@ -5,6 +5,7 @@
     python benchmarks/peer_env.py torch-pruning DIR          Torch-Pruning 1.6.1, and torch for `cifar10_start.py`
     python benchmarks/peer_env.py paddleclas DIR             PaddleClas' engine of 2021, as paddlex 2.1.0 has it
     python benchmarks/peer_env.py nncf DIR                   NNCF 3.4.0, OpenVINO and ONNX Runtime
+    python benchmarks/peer_env.py page-check DIR             Playwright 1.65.2 and axe-core, for `page_check.py`
 
 DIR is created (an existing environment is kept and checked) and should lie outside the work tree. Needs Python 3.11.
 The last line printed is the interpreter to hand to the other scripts.
@@ -67,6 +68,13 @@ import nncf, onnxruntime, openvino
 print("nncf", nncf.__version__, "openvino", openvino.__version__, "onnxruntime", onnxruntime.__version__)
 """
 
+# Of the two, it is axe_playwright_python that carries the script of axe-core.
+_CHECK_PAGES = """
+import axe_playwright_python, playwright
+from importlib.metadata import version
+print("playwright", version("playwright"), "axe_playwright_python", version("axe_playwright_python"))
+"""
+
 RECIPES = {
     "paddleslim": Recipe(("paddlepaddle==2.6.2", *UNDECLARED, *DECLARED), ("paddleslim==2.6.0",), _CHECK_PADDLESLIM),
     "paddleslim-paddle3": Recipe(
@@ -81,6 +89,7 @@ RECIPES = {
         "PaddleClas",
     ),
     "nncf": Recipe(("nncf==3.4.0", "openvino==2026.4.1", "onnxruntime==1.32.0", "onnx"), (), _CHECK_NNCF),
+    "page-check": Recipe(("playwright==1.65.2", "axe-playwright-python==0.1.8"), (), _CHECK_PAGES),
     "torch-pruning": Recipe(("torch==2.13.0", "numpy"), ("torch-pruning==1.6.1",), _CHECK_TORCH),
 }
 
