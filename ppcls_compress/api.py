@@ -228,8 +228,10 @@ def benchmark(
         raise UserError(
             f'benchmark: expected folders by name, such as {{"int8": FOLDER}}, found {shortened(artifacts)}'
         )
+    given = {"threads": threads, "batch": batch, "rounds": rounds}
+    counts = {name: arguments.count(number, name) for name, number in given.items()}
     models = timing.entries({name: str(folder) for name, folder in artifacts.items()})
-    return [asdict(row) for row in timing.measure(models, threads=threads, batch=batch, rounds=rounds)]
+    return [asdict(row) for row in timing.measure(models, **counts)]
 
 
 def analyze(

@@ -123,12 +123,15 @@ def count(given: int, where: str) -> int:
 
 
 def compared_on(check: Any, image_shape: Sequence[int] | None) -> Samples:
-    """Images, with labels or without, that an export is compared on; random ones where there are none."""
+    """Images, with labels or without, that an export is compared on; random ones where there are none.
+
+    Two of something are images and labels, unless the first is a single image [C, H, W]: then both are.
+    """
     if check is None:
         shape = _shape(image_shape)
         drawn = np.random.default_rng(0).standard_normal((_RANDOM, *shape), np.float32)
         return Samples(drawn, None, "random images")
-    pair = isinstance(check, list | tuple) and len(check) == 2
+    pair = isinstance(check, list | tuple) and len(check) == 2 and getattr(check[0], "ndim", None) != 3
     images, labels = check if pair else (check, None)
     found = images_of(images, "check")
     if labels is not None:

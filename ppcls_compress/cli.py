@@ -1,4 +1,4 @@
-"""The command line: `ppcls-compress train -c config.yaml`, or `python ppcls-compress train -c config.yaml`."""
+"""The command line: `ppcls-compress train -c config.yaml`, or `python tools/train.py -c config.yaml`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 import ppcls_compress as pc
+from ppcls_compress import arguments
 
 SHAPE = [1, 3, 8, 8]
 QUANT = {"quant": {"name": "ptq"}}
@@ -119,9 +120,17 @@ def test_images_and_labels_may_be_a_list_too(images, tmp_path):
     assert result.parity.accuracy_model == np.mean(network(paddle.to_tensor(images)).numpy().argmax(axis=1) == LABELS)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_single_images_in_a_list_are_images(count, images):
+    for check in (list(images[:count]), [paddle.to_tensor(image) for image in images[:count]]):
+        found = arguments.compared_on(check, None)
+        assert found.labels is None
+        np.testing.assert_array_equal(found.images, images[:count])
+
+
 @pytest.mark.parametrize("number", ["threads", "batch", "rounds"])
 def test_benchmarks_take_at_least_one_of_each(number, images, tmp_path):
     pc.export(build(), tmp_path / "inference", check=images)
-    assert f"{number}: at least 1 is needed, found 0" in told(
-        pc.benchmark, {"dense": tmp_path / "inference"}, **{number: 0}
-    )
+    for wrong in (0, "2", 1.5):
+        line = told(pc.benchmark, {"dense": tmp_path / "inference"}, **{number: wrong})
+        assert f"{number}: expected a whole number of at least 1, found {wrong!r}" in line

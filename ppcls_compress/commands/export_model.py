@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
             artifact.check_writable(directory / kind.folder)
         if config.Slim and config.Slim.auto:
             logger.warning(
-                "Slim.auto has no effect on an export: tools/compress.py searches, and exports what it finds"
+                "Slim.auto has no effect on an export: ppcls-compress compress searches, and exports what it finds"
             )
         for line in about_inference(config):
             logger.warning("%s", line)

@@ -47,8 +47,8 @@ class Predictor:
     def __init__(self, directory: str | Path, *, threads: int | None = None, runtime: str | None = None) -> None:
         if not isinstance(directory, str | os.PathLike):
             raise UserError(f"the folder of an exported model is needed, found {shortened(directory)}")
-        if threads is not None and threads < 1:
-            raise UserError(f"threads: at least 1 is needed, found {threads}")
+        if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+            raise UserError(f"threads: a whole number of at least 1 is needed, found {shortened(threads)}")
         self.artifact = artifact.load(directory)
         refusal = sessions.refusal(self.artifact, runtime)
         if refusal is not None:

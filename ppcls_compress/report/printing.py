@@ -8,6 +8,10 @@ _WIDTH = 200
 
 
 def standard_output() -> Console:
-    """Standard output; a file or a pipe has no width that would cut the columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    """Standard output; a file or a pipe has no width that would cut the columns.
+
+    What is printed are names, paths and messages: brackets and colons in them mean nothing else.
+    """
+    plain = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)
+    return console if console.is_terminal else Console(**plain, width=_WIDTH)

@@ -99,7 +99,7 @@ def test_what_cannot_be_kept_is_refused_without_a_training_or_an_artifact(dense,
 def test_an_export_says_that_it_searches_nothing(dense, tmp_path, capsys):
     overrides = [f"Slim.auto={CONTRACT}", f"Global.save_inference_dir={tmp_path}"]
     assert call("export_model", dense, *overrides, arguments=["--format", "onnx-ort"]) == 0
-    assert "Slim.auto has no effect on an export: tools/compress.py searches" in capsys.readouterr().err
+    assert "Slim.auto has no effect on an export: ppcls-compress compress searches" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ def test_what_is_no_array_is_told(exported, images):
     [
         (None, None, "the folder of an exported model is needed, found None"),
         (3, None, "found 3"),
-        ("a", 0, "threads: at"),
+        ("a", 0, "threads: a whole number of at least 1 is needed, found 0"),
+        ("a", "2", "threads: a whole number of at least 1 is needed, found '2'"),
     ],
 )
 def test_what_no_predictor_can_be_made_with_is_told(directory, threads, text):

@@ -17,6 +17,12 @@ def test_a_table_tells_what_was_tried_and_why_it_lost(capsys):
     assert lines[2] == ["003-0", "unpruned", "", "", "", "", "", "failed: NaN"]
 
 
+def test_brackets_in_a_message_are_printed_as_they_are(capsys):
+    told = "failed: [/data/x] is no [batch, 3] of :smile: [conv1]"
+    pareto.show([row("001-0", told)], cost="bytes")
+    assert told in capsys.readouterr().out
+
+
 def test_of_very_many_those_are_shown_that_tell_something(capsys):
     many = [row(f"{index:03}-0", "others are better") for index in range(50)]
     pareto.show([*many, row("050-0", "too large", front=True), row("051-0")], cost="bytes")
