@@ -31,6 +31,7 @@ from ppcls_compress.slim.copying import copied
 from ppcls_compress.slim.inputs import Inputs, specs
 from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.quant import analysis, convert, quant_layers
+from ppcls_compress.slim.restoring import put_back_on_failure
 
 
 def compress(
@@ -47,7 +48,8 @@ def compress(
     """Make a network smaller, as the `Slim` section of a configuration would.
 
     Args:
-        net: changed in place where it can be; go on with what is returned.
+        net: changed in place where it can be; go on with what is returned. Where an error is raised it is as it was
+            before the call, bit for bit.
         slim: `{"prune": {...}, "quant": {...}}`, the keys and defaults of the YAML; or the option object.
         example: a shape such as [1, 3, 224, 224], or shapes, InputSpecs or tensors, one for each argument of `forward`.
         batches: for the ranges of activations, and for batch-norm statistics; quantization needs them.
@@ -110,7 +112,8 @@ def load(net: paddle.nn.Layer, path: str | Path) -> tuple[paddle.nn.Layer, recip
     """Give a fresh dense network the structure and the weights that `save`, or a training run, wrote.
 
     Args:
-        net: as it was built, not compressed; changed in place where it can be; go on with what is returned.
+        net: as it was built, not compressed; changed in place where it can be; go on with what is returned. Where an
+            error is raised it is as it was before the call.
         path: with or without `.pdparams`, or a `.safetensors` file.
 
     Raises:
@@ -126,8 +129,9 @@ def load(net: paddle.nn.Layer, path: str | Path) -> tuple[paddle.nn.Layer, recip
     """
     network = arguments.layer(net)
     state, record = checkpoint.read_weights(arguments.path(path, "load"))
-    rebuilt = recipe.rebuild(network, record)
-    load_into(rebuilt, state, source=str(path), reinit_head=False)
+    with put_back_on_failure(network):
+        rebuilt = recipe.rebuild(network, record)
+        load_into(rebuilt, state, source=str(path), reinit_head=False)
     return rebuilt, record
 
 

@@ -131,6 +131,7 @@ def build_model(
     inputs = [[1, *config.Global.image_shape]]
     with progress.step(f"compressing: {', '.join(missing)}" if missing else "loading"):
         if "prune" in missing:
+            context = recipe.foresee(model, slim, record, context)
             with together.with_features(model, config):
                 model, record = recipe.compress(
                     model, replace(slim, quant=None), inputs, record=record, context=context

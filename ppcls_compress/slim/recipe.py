@@ -21,6 +21,7 @@ from ppcls_compress.slim.options import SlimOptions
 from ppcls_compress.slim.options.quant import CLASSES
 from ppcls_compress.slim.paddleslim import prune_backend, quant_backend  # noqa: F401  they register as backends
 from ppcls_compress.slim.record import VERSION, Record, empty_record, step_of
+from ppcls_compress.slim.restoring import put_back_on_failure
 from ppcls_compress.slim.steps import CALIBRATION_BATCHES, Context, Step, section_named
 from ppcls_compress.slim.strays import refuse_strays
 
@@ -33,6 +34,7 @@ __all__ = [
     "describe",
     "dropped",
     "empty_record",
+    "foresee",
     "keep_wanted",
     "named_classes",
     "pending",
@@ -180,7 +182,8 @@ def compress(
     """Take the steps of `options` that `record` does not have yet.
 
     Args:
-        model: dense, or in the structure of `record`; changed in place where it can be.
+        model: dense, or in the structure of `record`; changed in place where it can be. Where a step fails, it is what
+            it was before the call, bit for bit, whatever the steps before it did.
         options: which steps, and how.
         inputs: shapes of the network's inputs, `[[1, C, H, W]]`.
         record: what was done to the model before; None for a dense model.
@@ -199,13 +202,33 @@ def compress(
     refuse_strays(model, inputs)
     for kind in missing:
         STEPS[kind].check(getattr(options, kind), record, context)
-    for kind in missing:
-        model, record = STEPS[kind].take(model, getattr(options, kind), inputs, record, context)
-        context = replace(context, settled=context.settled and not STEPS[kind].resizes)
-    if missing:
+    if not missing:
+        return model, record
+    with put_back_on_failure(model):
+        context = foresee(model, options, record, context)
+        for kind in missing:
+            model, record = STEPS[kind].take(model, getattr(options, kind), inputs, record, context)
+            context = replace(context, settled=context.settled and not STEPS[kind].resizes)
         # Calibration may have been the first forward pass, in which some networks make layers.
         refuse_strays(model, inputs)
     return model, record
+
+
+def foresee(model: paddle.nn.Layer, options: SlimOptions, record: Record, context: Context) -> Context:
+    """Refuse steps that could only fail after those before them: a cut, and the training between its iterations.
+
+    Args:
+        model: in the structure of `record`; not changed.
+
+    Returns:
+        The context to go on with, which gives the batches that were looked at again.
+
+    Raises:
+        UserError: the options or the data of a step that is not the next one do not fit the network.
+    """
+    for kind in pending(options, record)[1:]:
+        context = STEPS[kind].foresee(model, getattr(options, kind), record, context)
+    return context
 
 
 def describe(step: Record) -> list[str]:

@@ -57,6 +57,10 @@ def _nothing_needed(options: Any, record: Record, context: Context) -> None:
     pass
 
 
+def _fits_all(model: paddle.nn.Layer, options: Any, record: Record, context: Context) -> Context:
+    return context
+
+
 @dataclass(frozen=True)
 class Step:
     """One kind of step.
@@ -69,6 +73,8 @@ class Step:
             ready for a strict load.
         describe: what a step of a record did, in lines for the user.
         check: refuses options that need what the context does not have, before any step is taken.
+        foresee: refuses options and data that do not fit the network, while the steps before this one are still to be
+            taken; gives the context to go on with.
         iterations: how many steps of a record the options make.
         drop: (model, the record's step) -> the model without it, what is left of the step or None, a line for the user;
             None where it cannot be undone, and stays when the section no longer asks for it.
@@ -85,6 +91,7 @@ class Step:
     rebuild: Callable[[paddle.nn.Layer, Record, Any], paddle.nn.Layer]
     describe: Callable[[Record], list[str]]
     check: Callable[[Any, Record, Context], None] = _nothing_needed
+    foresee: Callable[[paddle.nn.Layer, Any, Record, Context], Context] = _fits_all
     iterations: Callable[[Any], int] = lambda options: 1
     drop: Callable[[paddle.nn.Layer, Record], tuple[paddle.nn.Layer, Record | None, str]] | None = None
     training: Collection[str] = frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from ppcls_compress.slim.quant.quantizers.base import ActivationQuantizer
 from ppcls_compress.slim.quant.quantizers.learned import ClipWeightByAlpha, PaddleSlimPact
 from ppcls_compress.slim.quant.quantizers.weights import WeightQuantizer
 from ppcls_compress.slim.quant.reconstruction.run import Rounded, Shown, reconstruct
+
+_NO_BATCH = "calibration needs at least one batch, found none"
 
 
 def calibrate(
@@ -63,14 +65,31 @@ def calibrate(
     observation = Observation(found, placement.outputs(model), means)
     with _computing_in_float(model, found), observation.attached(), paddle.no_grad():
         for batch in batches:
-            with failures_told(model, f"calibration on a batch of {describing.told(batch)}"):
-                describing.call(model, batch)
+            _show(model, batch)
     observation.finish()
     _start_weights(model, found)
     reference = None if reconstruction is None else copied(model)
     with layers.evaluating(model):
         means.correct()
     return [] if reference is None else reconstruct(model, reference, batches, reconstruction, shown=shown)
+
+
+def try_out(model: paddle.nn.Layer, batches: Sequence[Any]) -> None:
+    """Run batches through a float model in evaluation, to find out whether it can be calibrated on them.
+
+    Raises:
+        UserError: there is none, or one that the model does not take.
+    """
+    if not batches:
+        raise UserError(_NO_BATCH)
+    with layers.evaluating(model), paddle.no_grad():
+        for batch in batches:
+            _show(model, batch)
+
+
+def _show(model: paddle.nn.Layer, batch: Any) -> None:
+    with failures_told(model, f"calibration on a batch of {describing.told(batch)}"):
+        describing.call(model, batch)
 
 
 def required_quant_layers(model: paddle.nn.Layer) -> dict[str, paddle.nn.Layer]:
@@ -165,7 +184,7 @@ class Observation:
             UserError: some layer saw no data.
         """
         if not self._reached:
-            raise UserError("calibration needs at least one batch, found none")
+            raise UserError(_NO_BATCH)
         unreached = [name for name in self._observers if name not in self._reached]
         if unreached:
             raise UserError(f"no calibration data reached {', '.join(unreached[:5])}; leave them out with `skip`")

@@ -86,6 +86,17 @@ def prepare(
     return model, record
 
 
+def check_fits(model: paddle.nn.Layer, options: QuantOptions) -> None:
+    """Find out whether options fit a network that is not quantized yet, and leave it as it is.
+
+    Raises:
+        UserError: it is of doubles, nothing of it can be quantized, or it is quantized already.
+        ConfigError: a rule matches no layer.
+    """
+    _check_dtype(model)
+    select(branches.merged_copy(model, {"steps": []})[0], options)
+
+
 def _check_dtype(model: paddle.nn.Layer) -> None:
     for name, parameter in model.named_parameters():
         if parameter.dtype == paddle.float64:

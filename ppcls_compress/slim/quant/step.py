@@ -13,9 +13,9 @@ from ppcls_compress.slim.options.bits import FLOAT
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.budget.choose import choose
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
-from ppcls_compress.slim.quant.calibrate import calibrate, free_grids, lopsided, untrained_statistics
+from ppcls_compress.slim.quant.calibrate import calibrate, free_grids, lopsided, try_out, untrained_statistics
 from ppcls_compress.slim.quant.monitor import frozen_from
-from ppcls_compress.slim.quant.prepare import apply_record, convert, fold_step, prepare
+from ppcls_compress.slim.quant.prepare import apply_record, check_fits, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
 from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
 
@@ -26,6 +26,23 @@ _WEIGHED_BATCHES = 2
 def _check(options: QuantOptions, record: Record, context: Context) -> None:
     if context.batches is None:
         raise UserError("Slim.quant: quantization needs calibration batches; train first, or give a data loader")
+
+
+def _foresee(model: paddle.nn.Layer, options: QuantOptions, record: Record, context: Context) -> Context:
+    """What would be refused after the steps before: options that do not fit, no batch, or none that the model takes."""
+    _check(options, record, context)
+    with section_named("Slim.quant"):
+        named_classes(options)
+        check_fits(model, options)
+    if options.backend != "native":  # another library finds its ranges in training
+        return context
+    key = "batches" if context.calibration is None else "calibration"
+    give = getattr(context, key)
+    waiting = iter(give())
+    looked_at = list(itertools.islice(waiting, 1))
+    try_out(model, looked_at)
+    first = iter([itertools.chain(looked_at, waiting)])  # the batch is not lost to who reads next
+    return replace(context, **{key: lambda: next(first, None) or give()})
 
 
 def _take(
@@ -152,6 +169,7 @@ STEP = Step(
     rebuild=_rebuild,
     describe=_describe,
     check=_check,
+    foresee=_foresee,
     drop=_drop,
     silent=lambda options: options.silent,
     training=frozenset({"alpha_learning_rate", "alpha_weight_decay", "freeze_bn_epoch", "observer_epochs"}),

@@ -8,7 +8,8 @@ import paddle
 from paddle import nn
 
 from ppcls_compress.errors import UserError
-from ppcls_compress.slim.inputs import call
+from ppcls_compress.slim.inputs import call, told
+from ppcls_compress.slim.position import failures_told
 
 
 def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
@@ -25,7 +26,7 @@ def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
         The number of batch norms renewed.
 
     Raises:
-        UserError: there is no batch.
+        UserError: there is no batch, or one that the model does not take.
     """
     norms = [layer for layer in model.sublayers(include_self=True) if _is_batch_norm(layer)]
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
@@ -39,7 +40,8 @@ def recalibrate(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
             for seen, batch in enumerate(batches, start=1):
                 for norm in norms:
                     norm._momentum = (seen - 1) / seen  # Paddle: running = momentum * running + (1 - momentum) * batch
-                call(model, batch)
+                with failures_told(model, f"bn_recalibration on a batch of {told(batch)}"):
+                    call(model, batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm._momentum = momentum
