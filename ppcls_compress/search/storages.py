@@ -49,8 +49,11 @@ def _opened(storage: str) -> Any:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(storage))
     from optuna.storages import RDBStorage
+    from sqlalchemy.engine import make_url
 
-    if not storage.startswith("sqlite"):
+    url = make_url(storage)
+    alone = not url.database or ":memory:" in url.database  # no other process sees it, and it goes with its connection
+    if url.get_backend_name() != "sqlite" or alone:
         return RDBStorage(storage)
     return _one_at_a_time(RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": _BUSY}}))
 

@@ -39,6 +39,14 @@ def test_jobs_are_taken_once_in_their_order_and_finished(storage):
     assert [trial.value for trial in board._study.get_trials()] == [1.5, FAILED]
 
 
+@pytest.mark.parametrize("storage", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_in_memory_serves_one_process(storage):
+    board = Board(storage, "one")
+    put(board, "a")
+    assert board.finish(board.take(), {"failed": "no"})
+    assert [job.state for job in board.jobs()] == ["done"]
+
+
 def test_between_reading_of_a_job_and_taking_it_nobody_else_takes_it(tmp_path, monkeypatch):
     optuna, event = pytest.importorskip("optuna"), pytest.importorskip("sqlalchemy.event")
     monkeypatch.setattr(storages, "_BUSY", 0.0)
