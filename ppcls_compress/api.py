@@ -175,7 +175,7 @@ def export(
     """
     net = arguments.layer(net)
     record = arguments.record_of(net, record, "export")
-    directory = arguments.path(directory, "export")
+    directory = arguments.folder(directory, "export")
     each, prepared = arguments.agreement_of(agreement), arguments.transforms_of(preprocess)
     samples = arguments.compared_on(check, image_shape)
     wanted, needing = several.needed(arguments.formats(formats), record)

@@ -69,6 +69,13 @@ def path(given: str | Path, where: str) -> Path:
     return Path(given)
 
 
+def folder(given: str | Path, where: str) -> Path:
+    """A folder to write into: a path that ends in a name, or the folder that the process is in."""
+    if isinstance(given, str | os.PathLike) and str(given) and Path(given) == Path():
+        return Path(given)
+    return path(given, where)
+
+
 def record_of(net: paddle.nn.Layer, record: recipe.Record | None, where: str) -> recipe.Record:
     """The record of what was done to `net`; of a network that nothing was done to, none need be given."""
     found = recipe.empty_record() if record is None else record

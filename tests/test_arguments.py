@@ -78,6 +78,13 @@ def test_what_is_no_path(path, images, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("here", [".", "./"])
+def test_a_network_may_be_exported_into_the_folder_that_the_process_is_in(here, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pc.export(build(), here, check=images)
+    assert (tmp_path / "inference.json").is_file()
+
+
 NAN = np.full((2, *SHAPE[1:]), np.nan, np.float32)
 LABELS = np.zeros(6, np.int64)
 
