@@ -23,8 +23,8 @@ from pathlib import Path
 
 WIDTHS = (390, 900, 1400)
 SCHEMES = ("light", "dark")
-PAPER = 718
-"""Pixels across that an A4 page has between margins of 10 mm."""
+PAPER = (718, 1047)
+"""Pixels across and down that an A4 page has between margins of 10 mm."""
 SERIOUS = ("serious", "critical")
 IMPACTS = ("critical", "serious", "moderate", "minor")
 MOST_BYTES = 5_000_000
@@ -48,7 +48,7 @@ class View:
 
 VIEWS = (
     *(View(width, scheme) for width in WIDTHS for scheme in SCHEMES),
-    *(View(PAPER, scheme, "print") for scheme in SCHEMES),
+    *(View(PAPER[0], scheme, "print") for scheme in SCHEMES),
 )
 
 
@@ -134,7 +134,7 @@ def lined_up(rows: Sequence[Sequence[str]]) -> str:
 
 
 # A part is cut off if it ends beyond the paper, or in an area that hides the rest of it or would be scrolled.
-_MEASURE = """() => {
+_MEASURE = """(high) => {
   const root = document.documentElement, wide = root.clientWidth, cut = [];
   const shown = element => element.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true});
   const kind = element => (element.className.baseVal ?? element.className ?? '').replace(/^(?=.)|\\s+/g, '.');
@@ -151,6 +151,8 @@ _MEASURE = """() => {
     if (hides && (across || down)) cut.push(told(element) + ' hides a part');
     else if (box.width && box.right > wide + 1) cut.push(told(element) + ' ends beyond the paper');
   }
+  for (const svg of document.querySelectorAll('svg'))
+    if (shown(svg) && svg.getBoundingClientRect().height > high) cut.push(told(svg) + ' is taller than the paper');
   for (const details of document.querySelectorAll('details:not([open])'))
     if ([...details.children].some(child => child.tagName !== 'SUMMARY' && !shown(child)))
       cut.push(told(details.querySelector('summary')) + ' is folded away');
@@ -180,7 +182,7 @@ def look(browser, file: Path, view: View, axe: str, shot: Path) -> Found:
         page.on("request", lambda request: leaves(request.url, address) and asked.append(request.url))
         page.emulate_media(media=view.media, color_scheme=view.scheme)
         page.goto(address, wait_until="load")
-        measured = page.evaluate(_MEASURE)
+        measured = page.evaluate(_MEASURE, PAPER[1])
         page.screenshot(path=str(shot.with_suffix(".png")), full_page=True)
         if view.media == "print":
             edge = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")

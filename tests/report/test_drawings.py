@@ -31,12 +31,12 @@ def texts(drawing):
 
 def test_names_of_layers_keep_what_tells_them_apart():
     values = [[1.0 * ratio for ratio in range(9)] for _ in LAYERS]
-    drawn = charts.shaded(LAYERS, [f"{ratio}0%" for ratio in range(1, 10)], values, "sensitivities")
-    names = [text for text in texts(drawn) if ".blocks." in text]
+    drawn = charts.shaded_layers(LAYERS, [f"{ratio}0%" for ratio in range(1, 10)], values, "sensitivities")
+    names = [text for drawing in drawn for text in texts(drawing) if ".blocks." in text]
     assert len(set(names)) == len(LAYERS)
     assert all(len(name) <= 46 for name in names)
     assert "14.blocks.7" in names
-    rows = sorted(shape.y for shape in drawn.shapes if isinstance(shape, Text) and ".blocks." in shape.content)
+    rows = sorted(shape.y for shape in drawn[0].shapes if isinstance(shape, Text) and ".blocks." in shape.content)
     assert min(np.diff(rows)) >= 12  # units of a letter's height
 
 
@@ -46,7 +46,7 @@ def test_cells_tell_their_numbers_and_gains_and_losses_have_colours():
     assert drawn.svg().count("<rect") == 1
     assert "r, a: 50 %" in drawn.svg()
     (frame,) = (shape for shape in drawn.shapes if isinstance(shape, Line))  # around the empty cell too
-    assert max(x for x, _ in frame.points) - min(x for x, _ in frame.points) >= 2 * 46
+    assert max(x for x, _ in frame.points) - min(x for x, _ in frame.points) >= 2 * 40
     signed = charts.shaded(["r"], ["a", "b"], [[5.0, -5.0]], "title", charts.Scale(signed=True))
     assert [shape.kind for shape in signed.shapes if isinstance(shape, Box)] == ["good", "bad"]
 
@@ -70,9 +70,89 @@ def test_times_have_a_whisker_to_the_p90_and_say_so():
 
 def test_what_lies_beyond_a_grid_has_another_colour():
     found = Distribution((1, 5, 2), -3.0, 3.0, -1, 1, 8, 0.5, 0.25)
-    drawn = grids.histograms([("conv", None, found)], "title").svg()
+    (drawn,) = (drawing.svg() for drawing in grids.histograms([("conv", None, found)], "title"))
     assert 'class="bad"' in drawn
-    assert "beyond it: 25.00% of the input" in drawn
+    assert "8 bits to 0.5, beyond it 25.00%" in drawn
+
+
+BELL = Distribution((1, 5, 2), -3.0, 3.0, -1, 1, 8, 0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: grids.histograms([(name, BELL, BELL) for name in LAYERS], "title"),
+        lambda: charts.kept_bars([(name, 3, 4) for name in LAYERS], "title"),
+        lambda: charts.shaded_layers(LAYERS, ["10%"], [[1.0]] * len(LAYERS), "title"),
+    ],
+    ids=["histograms", "kept", "shaded"],
+)
+def test_drawings_of_many_layers_are_pieces_that_a_sheet_of_paper_has_place_for(draw):
+    drawn = draw()
+    names = [text for drawing in drawn for text in texts(drawing) if ".blocks." in text]
+    assert len(names) == len(set(names)) == len(LAYERS)
+    assert max(drawing.height for drawing in drawn) < 1047  # 277 mm
+    assert len({drawing.title for drawing in drawn}) == len(drawn)
+
+
+def test_pieces_of_a_drawing_have_one_scale():
+    losses = [[float(1 + index)] for index in range(len(LAYERS))]
+    first, *_, last = charts.shaded_layers(LAYERS, ["10%"], losses, "title")
+    assert max(shape.opacity for shape in first.shapes if isinstance(shape, Box)) < 0.5
+    assert max(shape.opacity for shape in last.shapes if isinstance(shape, Box)) == pytest.approx(0.96)
+    first, *_, last = charts.kept_bars([(name, index + 1, 120) for index, name in enumerate(LAYERS)], "title")
+    filled = [max(s.width for s in drawing.shapes if getattr(s, "kind", "") == "strong") for drawing in (first, last)]
+    assert filled[1] / filled[0] == pytest.approx(120 / 48)
+
+
+WIDE_ON_A_PHONE = 350
+"""Pixels between the margins of a screen of 390."""
+
+
+def smallest_width(drawing):
+    return float(drawing.svg().split("min-width:")[1].split("px")[0])
+
+
+def test_charts_are_not_moved_sideways_on_a_phone_however_long_their_names_are():
+    long = "a name that is much longer than a phone is wide, quantized, on integer kernels, in ONNX Runtime"
+    frame = charts.Frame("title", "ms", "top-1 %")
+    classes = [f"class {index}" for index in range(10)]
+    drawn = [
+        charts.times([charts.Timed(long, 1.0, 1.5, "s1"), charts.Timed("float", 2.0, 2.0, "s0")], "latency"),
+        charts.points([charts.Mark(long, 1.0, 90.0, label=long), charts.Mark("b", 2.0, 80.0, label=long)], frame),
+        charts.shaded(classes, classes, [[100.0] * 10] * 10, "title"),
+        *charts.kept_bars([("blocks.0.conv1", 11, 16)], "title"),
+        *grids.histograms([(long, BELL, BELL)], "title"),
+    ]
+    assert [round(smallest_width(drawing)) for drawing in drawn if smallest_width(drawing) > WIDE_ON_A_PHONE] == []
+    for drawing in drawn:
+        for text in (shape for shape in drawing.shapes if isinstance(shape, Text) and not shape.turned):
+            reach = 6.6 * len(text.content)
+            first = text.x - {"start": 0, "middle": reach / 2, "end": reach}[text.anchor]
+            assert first >= 0
+            assert first + reach <= drawing.width
+
+
+def test_labels_of_points_do_not_cover_one_another():
+    frame = charts.Frame("title", "ms", "top-1 %")
+    marks = [charts.Mark(f"{x}", x, 90.0, label=f"network {x}, on integer kernels") for x in (1.0, 1.1, 9.0, 9.1)]
+    placed = [shape for shape in charts.points(marks, frame).shapes if isinstance(shape, Text) and shape.kind == "mark"]
+    assert len(placed) == 4
+    spans = [
+        (text.y, *sorted((text.x, text.x + (6.6 if text.anchor == "start" else -6.6) * len(text.content))))
+        for text in placed
+    ]
+    for index, (y, start, end) in enumerate(spans):
+        for other, first, last in spans[index + 1 :]:
+            assert abs(y - other) >= 12 or end <= first or last <= start
+
+
+def test_no_axis_goes_beyond_the_largest_value_there_can_be():
+    frame = charts.Frame("title", "ms", "top-1 %", full=100.0)
+    drawn = texts(charts.points([charts.Mark("a", 1.0, 98.6), charts.Mark("b", 2.0, 98.6)], frame))
+    assert "100" in drawn
+    assert not {"102", "105", "110", "120"} & set(drawn)
+    assert around([98.0, 101.0], 0, 10, most=100.0).high == 101.0
 
 
 def test_sections_about_layers_tell_what_the_record_has():

@@ -35,14 +35,25 @@ class Axis:
         return [step * index for index in range(first, last + 1)]
 
 
-def around(values: Sequence[float], start: float, end: float, *, margin: float = 0.06, log: bool = False) -> Axis:
-    """An axis for some values, with a margin on both sides; by logarithms if so said and if they span much."""
+def around(
+    values: Sequence[float],
+    start: float,
+    end: float,
+    *,
+    margin: float = 0.06,
+    log: bool = False,
+    most: float | None = None,
+) -> Axis:
+    """An axis for some values, with a margin on both sides; by logarithms if so said and if they span much.
+
+    It does not go beyond `most`, the largest value that there can be.
+    """
     low, high = min(values), max(values)
     if log and low > 0 and high / low > _WIDE:
         factor = (high / low) ** margin
         return Axis(low / factor, high * factor, start, end, log=True)
-    space = margin * (high - low) or 0.5 * abs(high) or 1.0
-    return Axis(low - space, high + space, start, end)
+    space = margin * (high - low) or 0.05 * abs(high) or 1.0
+    return Axis(low - space, high + space if most is None else min(high + space, max(high, most)), start, end)
 
 
 def _round_step(step: float) -> float:

@@ -7,33 +7,40 @@ from collections.abc import Sequence
 
 from ppcls_compress.report.charts.axis import Axis
 from ppcls_compress.report.charts.drawing import Boxes, Drawing, Line, Shape, Text
-from ppcls_compress.report.charts.kinds import label_width, readable
+from ppcls_compress.report.charts.kinds import readable
 from ppcls_compress.slim.quant import Distribution
 
-_WIDE, _HIGH, _NOTE = 230.0, 62.0, 310.0
+_WIDE, _HIGH, _LEFT, _BETWEEN = 214.0, 104.0, 14.0, 26.0
 _BARS = 36.0
 
 
-def histograms(rows: Sequence[tuple[str, Distribution | None, Distribution | None]], title: str) -> Drawing:
-    """Of each layer (name, weight, input) how values lie on their grids; heights are logarithms of counts."""
-    names = readable([name for name, _, _ in rows])
-    left = max(_NOTE, label_width(names)) + 16
+_PIECE = 8
+"""Layers of a drawing: as many as a sheet of paper has place for."""
+
+
+def histograms(rows: Sequence[tuple[str, Distribution | None, Distribution | None]], title: str) -> list[Drawing]:
+    """Of each layer (name, weight, input) how values lie on their grids, in pieces; heights are logarithms."""
+    named = list(zip(readable([name for name, _, _ in rows]), (pair for _, *pair in rows), strict=True))
+    pieces = [named[start : start + _PIECE] for start in range(0, len(named), _PIECE)]
+    count = len(pieces)
+    return [_piece(piece, f"{title}, {i} of {count}" if count > 1 else title) for i, piece in enumerate(pieces, 1)]
+
+
+def _piece(rows: Sequence[tuple[str, Sequence[Distribution | None]]], title: str) -> Drawing:
+    starts = (_LEFT, _LEFT + _WIDE + _BETWEEN)
     shapes: list[Shape] = [
-        Text(left, 14, "weight, in steps of each channel's grid", kind="small"),
-        Text(left + _WIDE + 30, 14, "what it reads, in steps of its grid", kind="small"),
+        Text(starts[0], 14, "weight, in steps of each channel's grid", kind="small"),
+        Text(starts[1], 14, "input, in steps of its grid", kind="small"),
     ]
-    for index, (_, *pair) in enumerate(rows):
+    for index, (name, pair) in enumerate(rows):
         y = 26 + index * _HIGH
-        known = [(what, each) for what, each in zip(("weight", "input"), pair, strict=True) if each is not None]
-        told = ", ".join(f"{what} {each.bits} bits to {each.limit:.3g}" for what, each in known)
-        clipped = ", ".join(f"{each.clipped:.2%} of the {what}" for what, each in known)
-        shapes.append(Text(left - 16, y + 18, names[index], "end"))
-        shapes.append(Text(left - 16, y + 33, told, "end", "small"))
-        shapes.append(Text(left - 16, y + 47, f"beyond it: {clipped}" if clipped else "", "end", "small"))
-        for place, found in enumerate(pair):
+        shapes.append(Text(_LEFT, y + 14, name))
+        for left, found in zip(starts, pair, strict=True):
             if found is not None:
-                shapes += _histogram(found, left + place * (_WIDE + 30), y)
-    return Drawing(left + 2 * _WIDE + 50, 30 + len(rows) * _HIGH, title, shapes)
+                told = f"{found.bits} bits to {found.limit:.3g}, beyond it {found.clipped:.2%}"
+                shapes.append(Text(left, y + 30, told, kind="small"))
+                shapes += _histogram(found, left, y + 38)
+    return Drawing(starts[1] + _WIDE + _LEFT, 30 + len(rows) * _HIGH, title, shapes)
 
 
 def _histogram(found: Distribution, left: float, top: float) -> list[Shape]:

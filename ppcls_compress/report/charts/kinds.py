@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppcls_compress.report.charts.axis import Axis, around
 from ppcls_compress.report.charts.drawing import Box, Boxes, Dot, Drawing, Line, Point, Shape, Text
@@ -17,6 +17,10 @@ _NAME = 46
 _RICH = 3000
 """Up to so many cells have a number and tell more to a mouse; of more only the shade is drawn."""
 _SHADES = 12
+_SHEET = 48
+"""Rows of a drawing that a sheet of paper has place for."""
+_CHART = 484.0
+"""Units across of a chart: as many as a phone shows without being moved sideways."""
 
 
 def shortened(name: str, letters: int = _NAME) -> str:
@@ -40,19 +44,30 @@ def readable(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(set(whole)) else whole
 
 
-def kept_bars(layers: Sequence[tuple[str, int, int]], title: str) -> Drawing:
+def sheets(title: str, count: int) -> list[tuple[str, slice]]:
+    """A title and the rows of each drawing of so many rows, as many of them as a sheet of paper has place for."""
+    starts = range(0, count, _SHEET)
+    titles = [title] if count <= _SHEET else [f"{title}, {i} of {len(starts)}" for i in range(1, len(starts) + 1)]
+    return [(told, slice(start, start + _SHEET)) for told, start in zip(titles, starts, strict=True)]
+
+
+def kept_bars(layers: Sequence[tuple[str, int, int]], title: str) -> list[Drawing]:
     """A bar for each layer, its channels before, filled as far as those that are kept; (name, kept, before) each."""
-    names, full = readable([name for name, _, _ in layers]), 320.0
-    label = label_width(names)
-    most = max(before for _, _, before in layers)
+    names, most = readable([name for name, _, _ in layers]), max(before for _, _, before in layers)
+    rows = [(short, *layer) for short, layer in zip(names, layers, strict=True)]
+    return [_bars(rows[part], most, told) for told, part in sheets(title, len(rows))]
+
+
+def _bars(rows: Sequence[tuple[str, str, int, int]], most: int, title: str) -> Drawing:
+    label, full = label_width([short for short, *_ in rows]), 240.0
     shapes: list[Shape] = []
-    for index, (name, kept, before) in enumerate(layers):
+    for index, (short, name, kept, before) in enumerate(rows):
         y = index * _ROW
-        shapes.append(Text(label - 8, y + 13, names[index], "end"))
+        shapes.append(Text(label - 8, y + 13, short, "end"))
         shapes.append(Box(label, y + 3, full * before / most, 12, "faint"))
         shapes.append(Box(label, y + 3, full * kept / most, 12, "strong", told=f"{name}: {kept / before:.0%}"))
         shapes.append(Text(label + full * before / most + 6, y + 13, f"{kept} of {before}", kind="small"))
-    return Drawing(label + full + 110, len(layers) * _ROW + 4, title, shapes)
+    return Drawing(label + full + 110, len(rows) * _ROW + 4, title, shapes)
 
 
 @dataclass(frozen=True)
@@ -64,19 +79,40 @@ class Scale:
     signed: bool = False
 
 
+def shaded_layers(
+    layers: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    title: str,
+    scale: Scale | None = None,
+) -> list[Drawing]:
+    """As `shaded`, with names that are readable, and in as many drawings of the same scale as paper needs."""
+    scale = scale or Scale()
+    scale, names = replace(scale, most=scale.most or _largest(values)), readable(layers)
+    return [
+        shaded(layers[part], columns, values[part], told, scale, names[part])
+        for told, part in sheets(title, len(layers))
+    ]
+
+
 def shaded(
     rows: Sequence[str],
     columns: Sequence[str],
     values: Sequence[Sequence[float | None]],
     title: str,
     scale: Scale | None = None,
+    names: Sequence[str] | None = None,
 ) -> Drawing:
-    """A table of shaded cells below its title, the darker the larger; numbers stand in cells that are wide enough."""
+    """A table of shaded cells below its title, the darker the larger; numbers stand in cells that are wide enough.
+
+    Args:
+        names: what is written beside the rows, where that is not what they are called.
+    """
     scale = scale or Scale()
-    names = readable(rows)
+    names = names or [shortened(name) for name in rows]
     label = label_width(names)
-    wide = 46.0 if len(columns) <= 14 else max(8.0, 640 / len(columns))
-    most = scale.most or max((abs(v) for row in values for v in row if v is not None), default=0.0) or 1.0
+    wide = _cell_width(values, scale) if len(columns) <= 14 else max(8.0, 640 / len(columns))
+    most = scale.most or _largest(values)
     shapes, head = _column_names(columns, label, wide)
     shapes.append(Text(4, 14, title))
     shapes += [Text(label - 8, head + line * _ROW + 13, name, "end") for line, name in enumerate(names)]
@@ -97,11 +133,28 @@ def shaded(
     for x, y, value, told in cells:
         share = min(1.0, abs(value) / most)
         shapes.append(Box(x, y, wide - 1, _ROW - 1, _shade(value, scale), 0.06 + 0.9 * share, told.rstrip()))
-        if wide >= 40 and abs(value) > most / 1000:
-            number = f"{value:+.3g}" if scale.signed else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
+        if wide >= _NUMBER and abs(value) > most / 1000:
             kind = "light" if share > 0.75 else "mark"
-            shapes.append(Text(x + wide / 2, y + 13, number, "middle", kind))
+            shapes.append(Text(x + wide / 2, y + 13, _number(value, scale), "middle", kind))
     return size
+
+
+def _largest(values: Sequence[Sequence[float | None]]) -> float:
+    return max((abs(v) for row in values for v in row if v is not None), default=0.0) or 1.0
+
+
+_NUMBER = 40.0
+"""Units of the narrowest cell that has a number."""
+
+
+def _number(value: float, scale: Scale) -> str:
+    return f"{value:+.3g}" if scale.signed else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
+
+
+def _cell_width(values: Sequence[Sequence[float | None]], scale: Scale) -> float:
+    """Units for the longest of the numbers, up to what seven letters take."""
+    longest = max((len(_number(v, scale)) for row in values for v in row if v is not None), default=0)
+    return max(_NUMBER, 4 + 7.0 * min(longest, 7))
 
 
 def _plain_cells(cells: Sequence[tuple], wide: float, most: float, scale: Scale) -> list[Shape]:
@@ -136,13 +189,14 @@ _TITLE = 20.0
 
 @dataclass(frozen=True)
 class Frame:
-    """What a chart is called, and its axes."""
+    """What a chart is called, and its axes; `full` is the largest value there can be, 100 of percents say."""
 
     title: str
     across: str
     up: str
     log_across: bool = False
     log_up: bool = False
+    full: float | None = None
 
 
 def curves(found: Mapping[str, Sequence[Point]], frame: Frame) -> Drawing:
@@ -177,26 +231,36 @@ class Mark:
 
 def points(marks: Sequence[Mark], frame: Frame, limits: tuple[float | None, float | None] = (None, None)) -> Drawing:
     """Points; `limits` are lines at an x and a y that may not be passed."""
-    width, height, left, top = 760.0, 340.0, 64.0, 36.0
-    right, bottom = width - 100, height - 42
+    height, left, top = 340.0, 52.0, 36.0
+    right, bottom = _CHART - 16, height - 42
     limit_x, limit_y = limits
     across = around([*(m.x for m in marks), *([] if limit_x is None else [limit_x])], left, right, log=frame.log_across)
-    up = around([*(m.y for m in marks), *([] if limit_y is None else [limit_y])], bottom, top, margin=0.1)
+    ends = [*(m.y for m in marks), *([] if limit_y is None else [limit_y])]
+    up = around(ends, bottom, top, margin=0.1, most=frame.full)
     shapes = _framed(frame, across, up)
     if limit_x is not None:
         shapes.append(Line([(across(limit_x), top), (across(limit_x), bottom)], "bad", 1.0))
     if limit_y is not None:
         shapes.append(Line([(left, up(limit_y)), (right, up(limit_y))], "bad", 1.0))
     shapes += [Dot(across(m.x), up(m.y), m.kind, f"{m.name}: {m.x:.4g}, {m.y:.4g}") for m in marks]
-    taken: list[Point] = []
-    for mark in sorted((mark for mark in marks if mark.label), key=lambda mark: -up(mark.y)):
-        label = shortened(mark.label, 40)
-        x, y, long = across(mark.x) - 4, up(mark.y) - 9, _LETTER * len(label)
-        while any(abs(y - other) < 13 and abs(x - far) < long for far, other in taken):
+    shapes += _labels([(across(m.x), up(m.y), m.label) for m in marks if m.label])
+    return Drawing(_CHART, height, frame.title, shapes)
+
+
+def _labels(wanted: Sequence[tuple[float, float, str]]) -> list[Text]:
+    """Labels above their points, (x, y, label) each, none over another one nor beyond the chart."""
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for x, y, content in sorted(wanted, key=lambda each: -each[1]):
+        label = shortened(content, 40)
+        long = _LETTER * len(label)
+        fits = x - 4 + long <= _CHART
+        start, y = x - 4 if fits else x + 4 - long, y - 9
+        while any(abs(y - other) < 13 and start < end and first < start + long for first, end, other in taken):
             y -= 13
-        taken.append((x, y))
-        shapes.append(Text(x, y, label, kind="mark"))
-    return Drawing(width, height, frame.title, shapes)
+        taken.append((start, start + long, y))
+        found.append(Text(start if fits else x + 4, y, label, "start" if fits else "end", "mark"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -210,39 +274,37 @@ class Timed:
 
 
 def times(found: Sequence[Timed], title: str, legend: Sequence[tuple[str, str]] = ()) -> Drawing:
-    """A line for each model below the title: a dot at its median, a whisker up to its p90.
+    """A line for each model below its name: a dot at its median, a whisker up to its p90, the median in numbers.
 
     Args:
         legend: what colours mean, (meaning, colour) each, where the names do not tell.
     """
-    names, full = [shortened(item.name, 64) for item in found], 360.0
-    label, top = label_width(names), _TITLE
-    bottom = top + 30.0 + len(found) * 22
+    left, right, first, row = 12.0, _CHART - 64, _TITLE + 34.0, 36.0
+    bottom = first + len(found) * row
     ends = [end for item in found for end in (item.median, max(item.median, item.p90))]
-    across = around(ends, label, label + full, log=True)
+    across = around(ends, left, right, log=True)
     if not across.log:
-        across = Axis(0.0, across.high, label, label + full)
-    shapes: list[Shape] = [Text(4, 14, title)]
+        across = Axis(0.0, across.high, left, right)
+    unit = "milliseconds, logarithmic" if across.log else "milliseconds"
+    shapes: list[Shape] = [Text(4, 14, title), Text(4, 30, unit, kind="small")]
     for tick in across.ticks():
-        shapes.append(Line([(across(tick), top + 24), (across(tick), bottom)], "axis", 1.0))
-        shapes.append(Text(across(tick), top + 16, f"{tick:g}", "middle", "small"))
+        shapes.append(Line([(across(tick), first), (across(tick), bottom)], "axis", 1.0))
+        shapes.append(Text(across(tick), first - 6, f"{tick:g}", "middle", "small"))
     for index, item in enumerate(found):
-        y = top + 38 + index * 22
+        y = first + index * row + 26
         x, end = across(item.median), across(max(item.median, item.p90))
-        shapes.append(Text(label - 10, y + 4, names[index], "end"))
+        shapes.append(Text(left + 4, y - 11, shortened(item.name, 60)))
         shapes += _whisker(x, end, y)
         shapes.append(Dot(x, y, item.kind, f"{item.name}: median {item.median:.4g} ms, p90 {item.p90:.4g} ms"))
-        shapes.append(Text(label + full + 12, y + 4, f"{item.median:.2f}", kind="mark"))
-    told = "milliseconds, logarithmic" if across.log else "milliseconds"
-    shapes.append(Text(label + full + 12, top + 16, told, kind="small"))
-    shapes.append(Dot(label + 5, bottom + 20, "s0", radius=4.0))
-    shapes.append(Text(label + 14, bottom + 24, "median", kind="small"))
-    shapes += _whisker(label + 70, label + 90, bottom + 20)
-    shapes.append(Text(label + 98, bottom + 24, "up to p90, below which nine of ten stay", kind="small"))
+        shapes.append(Text(right + 12, y + 4, f"{item.median:.2f}", kind="mark"))
+    shapes.append(Dot(left + 5, bottom + 20, "s0", radius=4.0))
+    shapes.append(Text(left + 14, bottom + 24, "median", kind="small"))
+    shapes += _whisker(left + 70, left + 90, bottom + 20)
+    shapes.append(Text(left + 98, bottom + 24, "up to p90, below which nine of ten stay", kind="small"))
     for index, (meaning, kind) in enumerate(legend):
-        shapes.append(Dot(label + 5 + 110 * index, bottom + 38, kind, radius=4.0))
-        shapes.append(Text(label + 14 + 110 * index, bottom + 42, meaning, kind="small"))
-    return Drawing(label + full + 180, bottom + (52 if legend else 34), title, shapes)
+        shapes.append(Dot(left + 5 + 110 * index, bottom + 38, kind, radius=4.0))
+        shapes.append(Text(left + 14 + 110 * index, bottom + 42, meaning, kind="small"))
+    return Drawing(_CHART, bottom + (52 if legend else 34), title, shapes)
 
 
 def _whisker(start: float, end: float, y: float) -> list[Shape]:

@@ -90,9 +90,9 @@ def kept(step: Mapping) -> list[Part]:
         for name, after, before in layers
     ]
     drawn = kinds.kept_bars(bars, "channels kept by layer")
-    shown = drawn if len(bars) <= _LONG else Folded(f"Drawing of {len(bars)} layers", [drawn])
+    shown = drawn if len(bars) <= _LONG else [Folded(f"Drawing of {len(bars)} layers", [Beside(drawn)])]
     head = ("layer", "weight before", "after", "multiply-adds before", "after")
-    return [shown, Folded("Table", [table(head, rows)])]
+    return [*shown, Folded("Table", [table(head, rows)])]
 
 
 def ranges(epochs: Sequence[Mapping]) -> list[Part]:
@@ -107,8 +107,7 @@ def ranges(epochs: Sequence[Mapping]) -> list[Part]:
     ):
         by_name = [{row[0]: row[place] for row in entry["layers"]} for entry in shown]
         cells = [[factor * found[name] if name in found else None for found in by_name] for name in names]
-        drawn = kinds.shaded(names, columns, cells, title, kinds.Scale(unit))
-        drawings.append(drawn)
+        drawings += kinds.shaded_layers(names, columns, cells, title, kinds.Scale(unit))
     explained = note("The share of values that were clipped, in percent, and where the range ends, by layer and epoch.")
     shown = Beside(drawings)
     return [explained, shown if len(names) <= _LONG else Folded(f"Drawings of {len(names)} layers", [shown])]
@@ -132,15 +131,16 @@ def histograms(run: Run) -> list[Part]:
         f"lies beyond them is clipped; heights are logarithms of counts.{told}"
     )
     drawn = grids.histograms(run.histograms, f"weights and inputs of {run.name} on their grids")
-    return [explained, Folded(f"Histograms of {len(run.histograms)} layers", [drawn])]
+    return [explained, Folded(f"Histograms of {len(run.histograms)} layers", [Beside(drawn)])]
 
 
 def sensitivities(lost: Mapping[str, Mapping[float, float]]) -> list[Part]:
     """What the score loses where a layer alone is pruned, the layers in their order."""
     ratios = sorted({ratio for row in lost.values() for ratio in row})
     cells = [[100 * max(0.0, row[ratio]) if ratio in row else None for ratio in ratios] for row in lost.values()]
-    drawn = kinds.shaded(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "score lost, %")
-    return [note("Percent of the score that is lost, by the share of the layer's filters that is removed."), drawn]
+    drawn = kinds.shaded_layers(list(lost), [f"{ratio:.0%}" for ratio in ratios], cells, "score lost, %")
+    told = note("Percent of the score that is lost, by the share of the layer's filters that is removed.")
+    return [told, Beside(drawn)]
 
 
 def record(run: Run) -> Folded:

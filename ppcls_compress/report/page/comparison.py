@@ -92,7 +92,7 @@ def _accuracy(found: Measured) -> Drawing:
         name = found.told(row, f"{row.format} in {row.runtime}")
         label = found.told(row, row.format) if row.median_ms == quickest[row.name] else ""
         marks.append(Mark(name, row.median_ms, top1[row.name], found.colour(row.name), label))
-    frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True)
+    frame = Frame("accuracy against latency", "milliseconds for one batch", "top-1 %", log_across=True, full=100.0)
     return points(marks, frame)
 
 
