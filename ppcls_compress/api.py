@@ -18,7 +18,7 @@ import paddle
 
 from ppcls_compress import arguments, paddle_version
 from ppcls_compress.arguments import Batches
-from ppcls_compress.deploy import artifact, configured, several, verify
+from ppcls_compress.deploy import artifact, configured, replacing, several, verify
 from ppcls_compress.deploy import export as exporting
 from ppcls_compress.deploy.network import fingerprint
 from ppcls_compress.engine import checkpoint
@@ -94,7 +94,8 @@ def save(net: paddle.nn.Layer, record: recipe.Record, path: str | Path) -> None:
     """Write `<path>.pdparams` and `<path>.slim.json`, as a checkpoint of the command `train` has them.
 
     Raises:
-        UserError: a file cannot be written, or `record` is none.
+        UserError: a file cannot be written, `record` is none, or it is that of another network: its quantized layers or
+            the shapes of its parameters are others.
 
     Examples:
         >>> import ppcls_compress as pc
@@ -147,6 +148,7 @@ def export(
     preprocess: Sequence[Mapping[str, Any]] = (),
     class_names: Sequence[str] | None = None,
     agreement: float | Mapping[str, float] | None = None,
+    overwrite: bool = False,
 ) -> list[exporting.ExportResult]:
     """Write a classifier as artifacts that run without this toolkit, each compared with `net` in a fresh process.
 
@@ -162,10 +164,11 @@ def export(
         preprocess: `Infer.transforms` of the YAML, for a `Predictor` to prepare files with.
         class_names: by class index.
         agreement: share of equal classes that is enough, for all formats or by format, in place of their defaults.
+        overwrite: replace what the command exported from weights that a file holds, or another program's files.
 
     Raises:
-        UserError: a format could not be written or does not compute what `net` does, a line for each; what was there
-            of it before stays.
+        UserError: the folder of a format holds what `overwrite` is for; or a format could not be written or does not
+            compute what `net` does, a line for each; what was there of it before stays.
 
     Examples:
         >>> import ppcls_compress as pc
@@ -178,7 +181,10 @@ def export(
     directory = arguments.folder(directory, "export")
     each, prepared = arguments.agreement_of(agreement), arguments.transforms_of(preprocess)
     samples = arguments.compared_on(check, image_shape)
-    wanted, needing = several.needed(arguments.formats(formats), record)
+    chosen = arguments.formats(formats)
+    if not overwrite:
+        replacing.check_all_replaceable(directory, chosen, "", "name another folder, or say overwrite=True")
+    wanted, needing = several.needed(chosen, record)
     if needing and calibration is None and check is None:
         raise UserError(f"{needing[0]}: rounds tensors whose range training does not learn; give calibration images")
     ranges = samples

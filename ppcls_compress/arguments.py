@@ -77,7 +77,11 @@ def folder(given: str | Path, where: str) -> Path:
 
 
 def record_of(net: paddle.nn.Layer, record: recipe.Record | None, where: str) -> recipe.Record:
-    """The record of what was done to `net`; of a network that nothing was done to, none need be given."""
+    """The record of what was done to `net`; of a network that nothing was done to, none need be given.
+
+    Raises:
+        UserError: it is no record, or that of another network; the message names the first parameter or layer.
+    """
     found = recipe.empty_record() if record is None else record
     if not isinstance(found, Mapping):
         raise UserError(f"{where}: give the record that compress or load returned, found {_shown(found)}")
@@ -91,6 +95,10 @@ def record_of(net: paddle.nn.Layer, record: recipe.Record | None, where: str) ->
         raise UserError(
             f"{where}: the record tells of a quantization, which the network lacks; give that of this network"
         )
+    try:
+        recipe.check_fits(net, found)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     return found
 
 

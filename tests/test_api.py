@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+import yaml
 
 import ppcls_compress as pc
 from ppcls_compress import api
@@ -111,6 +112,24 @@ def test_a_quantized_network_is_trained_by_paddle_model_saved_loaded_and_exporte
     np.testing.assert_allclose(
         predictor.probabilities(images.numpy()), paddle.nn.functional.softmax(again(images)).numpy(), atol=0.05
     )
+
+
+def test_an_export_replaces_what_is_not_its_own_when_told_so(images, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "inference.pdiparams").write_text("of another program")
+    line = f"{tmp_path}: holds inference.pdiparams, of which no export from here tells; name another folder, or say "
+    with pytest.raises(pc.UserError, match=f"^{line}overwrite=True$"):
+        pc.export(build(), tmp_path, check=images)
+    assert (tmp_path / "inference.pdiparams").read_text() == "of another program"
+    pc.export(build(), tmp_path, check=images, overwrite=True)
+    pc.export(build(), tmp_path, check=images)  # its own, as after each epoch of a training
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    description = tmp_path / "inference.yml"
+    content = yaml.safe_load(description.read_text())
+    content["Artifact"]["source"] = "output/best_model"
+    description.write_text(yaml.safe_dump(content))
+    with pytest.raises(pc.UserError, match="holds the export of output/best_model; name another folder, or say"):
+        pc.export(build(), tmp_path, check=images)
 
 
 def test_a_record_of_before_is_gone_on_from(images):

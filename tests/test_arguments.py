@@ -67,11 +67,61 @@ def test_records_that_are_none_or_of_another_network(images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pruning_record_whose_shapes_are_not_those_of_the_network(images, tmp_path):
+    half, a_half = pc.compress(build(), {"prune": {"pruned_ratio": 0.5, "prune_type": "conv"}}, example=SHAPE)
+    less, a_quarter = pc.compress(build(), {"prune": {"pruned_ratio": 0.25, "prune_type": "conv"}}, example=SHAPE)
+    for net, record, left, here in (
+        (half, a_quarter, 3, 2),
+        (less, a_half, 2, 3),
+        (build(), a_half, 2, 4),
+        (paddle.DataParallel(build()), a_half, 2, 4),
+    ):
+        shapes = f"'0.weight' with the shape [{left}, 3, 3, 3], here it is [{here}, 3, 3, 3]"
+        for name, call in {
+            "save": lambda net, record: pc.save(net, record, tmp_path / "small"),
+            "export": lambda net, record: pc.export(net, tmp_path / "inference", record=record, check=images),
+            "compress": lambda net, record: pc.compress(
+                net, {"prune": {}, **QUANT}, example=SHAPE, batches=images, record=record
+            ),
+        }.items():
+            line = f"{name}: the record is not that of this network: the pruning record left {shapes}"
+            assert told(call, net, record) == line
+    assert "names '0.bias', which this network does not have" in told(
+        pc.save, paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 3, bias_attr=False)), a_half, tmp_path / "small"
+    )
+    line = "the pruning record left '0.bias' with the shape [2], here it is []"
+    flat = paddle.nn.Sequential(paddle.nn.Conv2D(3, 2, 3))
+    flat[0].bias = paddle.create_parameter([], "float32")
+    assert line in told(pc.save, flat, a_half, tmp_path / "small")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_was_pruned_again_and_quantized_fits_its_record(images, tmp_path):
+    slim = {"prune": {"pruned_ratio": 0.5, "iterative": {"steps": 2}}, "quant": {"name": "ptq", "fuse_conv_bn": True}}
+    dense = [paddle.nn.Conv2D(3, 8, 3), paddle.nn.BatchNorm2D(8), paddle.nn.Conv2D(8, 4, 3), *build()[1:]]
+    small, record = pc.compress(
+        paddle.nn.Sequential(*dense), slim, example=SHAPE, batches=images, train=lambda network, record: None
+    )
+    assert [step["kind"] for step in record["steps"]] == ["prune", "prune", "quant"]
+    assert any(name.startswith("1.") for name in record["steps"][0]["kept"])  # the batch norm, which is folded now
+    pc.save(small, record, tmp_path / "small")
+    pc.save(paddle.DataParallel(small), record, tmp_path / "small")
+
+
+def test_a_record_of_a_quantization_of_other_layers(images, tmp_path):
+    small, record = pc.compress(build(), QUANT, example=SHAPE, batches=images)
+    part, of_part = pc.compress(build(), {"quant": {"name": "ptq", "skip": ["0"]}}, example=SHAPE, batches=images)
+    line = "save: the record is not that of this network: '0' is"
+    assert told(pc.save, part, record, tmp_path / "a") == f"{line} not quantized here, as the record says"
+    assert told(pc.save, small, of_part, tmp_path / "a") == f"{line} quantized here, the record does not say so"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["", None, 3, ["small"], "/"])
 def test_what_is_no_path(path, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, record = pc.compress(build(), {"prune": {}}, example=SHAPE)
-    assert "save: expected a path such as" in told(pc.save, build(), record, path)
+    small, record = pc.compress(build(), {"prune": {}}, example=SHAPE)
+    assert "save: expected a path such as" in told(pc.save, small, record, path)
     assert "load: expected a path such as" in told(pc.load, build(), path)
     assert "export: expected a path such as" in told(pc.export, build(), path, check=images)
     assert "expected a paddle.nn.Layer, found str" in told(pc.load, "small", build())

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export without data or weights, on random images: for measuring speed only",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the export of another network in the same folder"
+        "--overwrite",
+        action="store_true",
+        help="replace the export of another network, or files of another program, in the same folder",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="also tell what kept operators of an ONNX graph from being fused"
@@ -74,8 +76,8 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         MissingDependencyError: a package that a format needs is not installed.
-        UserError: the configuration cannot be used, the folder holds the export of another network, or an artifact does
-            not agree with the model.
+        UserError: the configuration cannot be used, the folder holds the export of another network or files of another
+            program, or an artifact does not agree with the model.
     """
     chosen = formats.chosen(args.format)
     config = read_config(args)
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     _check_tune(args, chosen)
     load_paddle()
     from ppcls_compress.deploy import artifact, configured
-    from ppcls_compress.deploy.replacing import check_replaceable
+    from ppcls_compress.deploy.replacing import check_all_replaceable
     from ppcls_compress.engine import assemble
     from ppcls_compress.engine.doubts.preparation import about_inference
     from ppcls_compress.engine.logs import logger, logging_to
@@ -96,9 +98,9 @@ def run(args: argparse.Namespace) -> None:
             logger.info("%s", told)
         assemble.start(config)
         source = configured.source_of(config)
+        if not args.overwrite:
+            check_all_replaceable(directory, chosen, source)
         for kind in chosen:
-            if not args.overwrite:
-                check_replaceable(directory / kind.folder, source)
             artifact.check_writable(directory / kind.folder)
         if config.Slim and config.Slim.auto:
             logger.warning(

@@ -67,7 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--agreement", type=float, metavar="SHARE", help="of answers that must be those in float (default: 0.9)"
     )
     group.add_argument("--benchmark", action="store_true", default=None, help="time the files beside the float model")
-    group.add_argument("--overwrite", action="store_true", default=None, help="replace what another model was made")
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        default=None,
+        help="replace what another model was made, or files of another program",
+    )
 
 
 def is_asked(args: argparse.Namespace) -> bool:
@@ -114,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
     from ppcls_compress.commands import source_free_request
     from ppcls_compress.deploy.artifact import check_writable
     from ppcls_compress.deploy.imported import judge, quantize
-    from ppcls_compress.deploy.replacing import check_replaceable
+    from ppcls_compress.deploy.replacing import check_all_replaceable
     from ppcls_compress.engine.logs import logger, logging_to
 
     with logging_to():
@@ -126,9 +131,10 @@ def run(args: argparse.Namespace) -> None:
             kinds = quantize.formats_here(kinds)
         for kind in kinds:
             kind.require()
+        if not args.overwrite:
+            ways_out = "name another folder with --output FOLDER, or add --overwrite"
+            check_all_replaceable(directory, kinds, str(path), ways_out)
         for kind in kinds:
-            if not args.overwrite:
-                check_replaceable(directory / kind.folder, str(path), "--output FOLDER")
             check_writable(directory / kind.folder)
         network = opened(args, asked)
         judged = None if asked.judged is None else judge.listed(network, asked.judged.root, asked.judged.file)

@@ -144,20 +144,19 @@ def _replace(staging: Path, directory: Path, names: Sequence[str]) -> None:
 
 
 def put_back(directory: Path) -> None:
-    """Give a folder its earlier artifact back where a process was killed while another one was taking its place."""
+    """Make a folder what it was before, where a process was killed while an artifact was taking its place in it."""
     if (directory / DESCRIPTION).exists():
         return
     for staging in directory.glob(f"{_PARTIAL}*"):
         earlier = staging / _EARLIER
-        if _in_use(staging) or not (earlier / DESCRIPTION).is_file():
+        if _in_use(staging) or not (staging / _NAMES).is_file():
             continue
         with contextlib.suppress(OSError):  # a folder that is not ours to write to stays as it is
             for name in filter(_is_plain, (staging / _NAMES).read_text().split("\n")):
                 if not (staging / name).exists():  # it is in place already
                     (directory / name).unlink(missing_ok=True)
-            held = [path.name for path in earlier.iterdir() if path.name != DESCRIPTION]
-            for name in (*held, DESCRIPTION):
-                os.replace(earlier / name, directory / name)
+            for path in sorted(earlier.iterdir(), key=lambda path: path.name == DESCRIPTION):
+                os.replace(path, directory / path.name)
             shutil.rmtree(staging, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -146,7 +147,9 @@ def suggest(
     def removed(ratios: dict[str, float]) -> float:
         if not ratios:
             return 0.0
-        plan = found.pruner.prune_vars(ratios, 0)
+        with warnings.catch_warnings():  # a search also tries ratios that remove nothing
+            warnings.filterwarnings("ignore", message="prune_vars: nothing is pruned")
+            plan = found.pruner.prune_vars(ratios, 0)
         try:
             return 1 - size() / dense
         finally:

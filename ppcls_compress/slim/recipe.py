@@ -30,6 +30,7 @@ __all__ = [
     "STEPS",
     "Context",
     "Record",
+    "check_fits",
     "compress",
     "describe",
     "dropped",
@@ -65,6 +66,17 @@ def rebuild(model: paddle.nn.Layer, record: Record, *, custom: quant.CustomParts
         kind = step["kind"]
         model = quant.apply_fold(model, step) if kind == "fold" else STEPS[kind].rebuild(model, step, custom)
     return model
+
+
+def check_fits(model: paddle.nn.Layer, record: Record) -> None:
+    """Find out whether a record can be that of a network; shapes and names are looked at, nothing is computed.
+
+    Raises:
+        UserError: it is that of another one; names the first parameter with both shapes, or the first layer.
+    """
+    for step in STEPS.values():
+        if (problem := step.misfit(model, record)) is not None:
+            raise UserError(f"the record is not that of this network: {problem}")
 
 
 def named_classes(options: SlimOptions, record: Record) -> quant.CustomParts | None:

@@ -61,6 +61,10 @@ def _fits_all(model: paddle.nn.Layer, options: Any, record: Record, context: Con
     return context
 
 
+def _fits(model: paddle.nn.Layer, record: Record) -> str | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Step:
     """One kind of step.
@@ -71,6 +75,8 @@ class Step:
         take: does what the record lacks.
         rebuild: (fresh model, the record's step, the user's classes or None) -> the model in the structure of the step,
             ready for a strict load.
+        misfit: (model, record) -> the first thing of a model that is not as the record's steps of this kind left it, or
+            None; cheap, nothing is computed.
         describe: what a step of a record did, in lines for the user.
         check: refuses options that need what the context does not have, before any step is taken.
         foresee: refuses options and data that do not fit the network, while the steps before this one are still to be
@@ -91,6 +97,7 @@ class Step:
     rebuild: Callable[[paddle.nn.Layer, Record, Any], paddle.nn.Layer]
     describe: Callable[[Record], list[str]]
     check: Callable[[Any, Record, Context], None] = _nothing_needed
+    misfit: Callable[[paddle.nn.Layer, Record], str | None] = _fits
     foresee: Callable[[paddle.nn.Layer, Any, Record, Context], Context] = _fits_all
     iterations: Callable[[Any], int] = lambda options: 1
     drop: Callable[[paddle.nn.Layer, Record], tuple[paddle.nn.Layer, Record | None, str]] | None = None

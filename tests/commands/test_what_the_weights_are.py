@@ -7,9 +7,11 @@ import yaml
 from support.commands import call, errors
 from support.project import config as plain_config
 
-from ppcls_compress.deploy import artifact
-from ppcls_compress.deploy.replacing import check_replaceable
+from ppcls_compress.deploy import artifact, formats
+from ppcls_compress.deploy.replacing import check_all_replaceable, check_replaceable
 from ppcls_compress.errors import UserError
+
+FILES = formats.get("paddle").files
 
 
 @pytest.fixture
@@ -87,14 +89,37 @@ def test_what_counts_as_another_network(tmp_path, monkeypatch, text, says):
     (tmp_path / "inference.yml").write_text(text)
     for source in ("output/b/best_model", ""):
         if says is None:
-            check_replaceable(tmp_path, source)
+            check_replaceable(tmp_path, FILES, source)
             continue
         with pytest.raises(UserError, match=says):
-            check_replaceable(tmp_path, source)
+            check_replaceable(tmp_path, FILES, source)
 
 
 def test_the_same_weights_named_in_another_way_are_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "inference.yml").write_text("Artifact: {source: output/a/best_model}\n")
-    check_replaceable(tmp_path, f"{tmp_path}/output/b/../a/best_model")
-    check_replaceable(tmp_path / "nowhere", "")
+    check_replaceable(tmp_path, FILES, f"{tmp_path}/output/b/../a/best_model")
+    check_replaceable(tmp_path / "nowhere", FILES, "")
+
+
+@pytest.mark.parametrize("name", ["inference.pdiparams", "slim.json"])
+def test_files_that_no_export_tells_of_are_not_replaced(tmp_path, name):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "model.onnx").write_text("of no format in this folder")
+    check_replaceable(tmp_path, FILES, "")
+    (tmp_path / name).write_text("of another program")
+    line = f"{tmp_path}: holds {name}, of which no export from here tells; do this"
+    with pytest.raises(UserError, match=f"^{line}$"):
+        check_replaceable(tmp_path, FILES, "output/a/best_model", "do this")
+
+
+def test_the_folders_of_all_formats_and_of_what_is_written_with_them_count(tmp_path):
+    kinds = [formats.get("paddle"), formats.get("onnx-ort")]
+    check_all_replaceable(tmp_path, kinds, "")
+    for folder, name in (("onednn", "inference.pdmodel"), ("onnx-ort", "model.onnx"), (".", "inference.json")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text("of another program")
+        with pytest.raises(UserError, match=f": holds {name}, of which"):
+            check_all_replaceable(tmp_path, kinds, "")
+        (tmp_path / folder / name).unlink()
+    check_all_replaceable(tmp_path, kinds, "")

@@ -67,6 +67,21 @@ def test_whenever_it_is_killed_the_old_artifact_or_the_new_one_is_there(tmp_path
     assert files(directory) == SECOND
 
 
+@pytest.mark.parametrize(
+    "found", [{}, {"notes.txt": "mine", PARAMETERS: "of another program"}], ids=["empty", "not empty"]
+)
+@pytest.mark.parametrize("call", range(1, 6))
+def test_killed_where_no_artifact_was_it_leaves_what_was_there(tmp_path, call, found):
+    directory = tmp_path / "artifact"
+    directory.mkdir()
+    for name, text in found.items():
+        (directory / name).write_text(text)
+    code = killed_at(directory, call)
+    assert code == (9 if call <= (5 if found else 4) else 0)
+    staging.put_back(directory)
+    assert files(directory) == (found if code else SECOND)
+
+
 def test_an_export_that_still_runs_is_let_alone(tmp_path):
     directory = tmp_path / "artifact"
     with artifact.staged(directory, NAMES) as folder:

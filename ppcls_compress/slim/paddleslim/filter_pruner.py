@@ -147,7 +147,8 @@ class FilterPruner:
     ) -> PruningPlan:
         """Prunes several parameters, each by its ratio; one that an earlier one has pruned already is left out.
 
-        Arguments and errors are those of `prune_var`.
+        Arguments and errors are those of `prune_var`. A warning tells where nothing is pruned: no parameter is named,
+        or the ratios remove no filter.
         """
         check_apply(apply)
         if not isinstance(ratios, Mapping):
@@ -159,6 +160,9 @@ class FilterPruner:
         axis = self._axis(axis, [parameter for parameter, _ in wanted])
         plan = self._plan([pair for pair in wanted if pair[0] not in self.skip_vars], axis)
         self._apply(plan, apply, verify)
+        if apply is not None and not plan.masks and (not ratios or any(ratios.values())):
+            why = "the ratios remove no filter" if ratios else "no parameter is named"
+            warnings.warn(f"prune_vars: nothing is pruned: {why}", stacklevel=2)
         self.plan = plan
         return plan
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -91,13 +91,51 @@ def apply_record(model: nn.Layer, record: Mapping[str, object]) -> nn.Layer:
     return model
 
 
+def misfit(network: nn.Layer, records: Sequence[Mapping[str, object]], *, changed_since: bool) -> str | None:
+    """What of a pruned network is not as the records of its pruning left it: the first parameter, and both shapes.
+
+    Args:
+        records: of all steps, in their order.
+        changed_since: whether something else was done after them, which may take parameters away.
+    """
+    tensors = _tensors(network)
+    sizes: dict[str, dict[int, int]] = {}
+    for record in records:
+        for name, axes in record["kept"].items():
+            sizes.setdefault(name, {}).update({int(axis): len(indices) for axis, indices in axes.items()})
+    for name, axes in sizes.items():
+        if name not in tensors:
+            if changed_since:
+                continue
+            return _absent(name)
+        found = list(tensors[name].shape)
+        left = [axes.get(axis, size) for axis, size in enumerate(found)]
+        left += [axes.get(axis, "?") for axis in range(len(found), max(axes, default=-1) + 1)]
+        if left != found:
+            return f"the pruning record left {shortened(name)} with the shape {_listed(left)}, here it is {found}"
+    return None
+
+
+def _listed(shape: Sequence[object]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _absent(name: str) -> str:
+    return f"the pruning record names {shortened(name)}, which this network does not have"
+
+
+def _tensors(network: nn.Layer) -> dict[str, paddle.Tensor]:
+    inner = network._layers if isinstance(network, paddle.DataParallel) else network
+    return {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
+
+
 def _apply(network: nn.Layer, record: Mapping[str, object], surgery: Surgery) -> None:
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    tensors = _tensors(network)
     layers = dict(network.named_sublayers(include_self=True))
     kept: dict[str, dict[int, np.ndarray]] = {}
     for name, axes in record["kept"].items():
         if name not in tensors:
-            raise UserError(f"the pruning record names {shortened(name)}, which this network does not have")
+            raise UserError(_absent(name))
         kept[name] = {int(axis): np.asarray(indices, dtype=np.int64) for axis, indices in axes.items()}
         shape = tensors[name].shape
         for axis, indices in kept[name].items():

@@ -12,7 +12,7 @@ from ppcls_compress.slim.options.prune import PruneOptions, yaml_key
 from ppcls_compress.slim.prune.choose.criteria import CRITERIA
 from ppcls_compress.slim.prune.cut.recalibration import recalibrate
 from ppcls_compress.slim.prune.pruner import prune
-from ppcls_compress.slim.prune.record import apply_record
+from ppcls_compress.slim.prune.record import apply_record, misfit
 from ppcls_compress.slim.record import Record
 from ppcls_compress.slim.steps import Context, Step, section_named, some, with_step
 
@@ -57,6 +57,11 @@ def _take(
     return model, record
 
 
+def _misfit(model: paddle.nn.Layer, record: Record) -> str | None:
+    own = STEP.of(record)
+    return misfit(model, own, changed_since=len(own) < len(record["steps"]))
+
+
 def _rebuild(model: paddle.nn.Layer, step: Record, custom: object) -> paddle.nn.Layer:
     return apply_record(model, step)
 
@@ -82,6 +87,7 @@ STEP = Step(
     take=_take,
     rebuild=_rebuild,
     describe=_describe,
+    misfit=_misfit,
     check=_check,
     iterations=_iterations,
     training=frozenset({"bn_recalibration", "verify"}),

@@ -7,13 +7,14 @@ from dataclasses import asdict, replace
 
 import paddle
 
-from ppcls_compress.errors import UserError
+from ppcls_compress.errors import UserError, shortened
 from ppcls_compress.slim.inputs import Inputs
 from ppcls_compress.slim.options.bits import FLOAT
 from ppcls_compress.slim.options.quant import QuantOptions
 from ppcls_compress.slim.quant.budget.choose import choose
 from ppcls_compress.slim.quant.building import CustomParts, named_classes
 from ppcls_compress.slim.quant.calibrate import calibrate, free_grids, lopsided, try_out, untrained_statistics
+from ppcls_compress.slim.quant.layers import quant_layers
 from ppcls_compress.slim.quant.monitor import frozen_from
 from ppcls_compress.slim.quant.prepare import apply_record, check_fits, convert, fold_step, prepare
 from ppcls_compress.slim.record import Record
@@ -72,6 +73,19 @@ def _take(
     if options.asymmetric is False and options.unsigned is not False and (found := lopsided(model)):
         step["lopsided"] = found
     return model, with_step(record, step)
+
+
+def _misfit(model: paddle.nn.Layer, record: Record) -> str | None:
+    inner = model._layers if isinstance(model, paddle.DataParallel) else model
+    here = quant_layers(inner)  # another library may leave out what it was told to quantize
+    for step in STEP.of(record) if here else ():
+        told = [name.removeprefix("_layers.") for name in step["quantized"]]
+        for name in [*told, *here]:
+            if name not in here:
+                return f"{shortened(name)} is not quantized here, as the record says"
+            if name not in told:
+                return f"{shortened(name)} is quantized here, the record does not say so"
+    return None
 
 
 def _rebuild(model: paddle.nn.Layer, step: Record, custom: CustomParts | None) -> paddle.nn.Layer:
@@ -168,6 +182,7 @@ STEP = Step(
     take=_take,
     rebuild=_rebuild,
     describe=_describe,
+    misfit=_misfit,
     check=_check,
     foresee=_foresee,
     drop=_drop,

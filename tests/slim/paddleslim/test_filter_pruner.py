@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import paddle
 import pytest
@@ -54,6 +56,23 @@ def test_lazy_equals_impretive_where_zero_does_not_map_to_zero():
     pruner.prune_vars({"stem.weight": 0.5, "last.weight": 0.25}, 0, apply="imperative")
     assert net.stem.weight.shape == [8, 3, 3, 3]
     np.testing.assert_allclose(outputs(net, inputs)[0], lazy, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "why"),
+    [({}, "no parameter is named"), ({"stem.weight": 0.01}, "the ratios remove no filter")],
+)
+def test_where_nothing_is_pruned_a_warning_tells(ratios, why):
+    pruner = L1NormFilterPruner(residual(), SHAPE)
+    with pytest.warns(UserWarning, match=f"^prune_vars: nothing is pruned: {why}$") as told:
+        plan = pruner.prune_vars(ratios, 0)
+    assert told[0].filename == __file__
+    assert plan.masks == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pruner.prune_vars(ratios, 0, apply=None)
+        pruner.prune_vars({"stem.weight": 0.0}, 0)
+        pruner.prune_vars({"stem.weight": 0.5}, 0)
 
 
 @pytest.mark.parametrize("apply", ["lazy", "impretive"])
