@@ -8,6 +8,7 @@ This module is a leaf: every other package may import it. It does not import Pad
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -66,6 +67,19 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be made a folder: {error.strerror}") from error
     return path
+
+
+def missing_folders(path: str | Path) -> list[Path]:
+    """What `make_folder` would make: the folder and those that it is in, innermost first, but those that exist."""
+    path = Path(path)
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of some folders in which nothing is, in this order."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppcls_compress import io
 from ppcls_compress.errors import UserError
 
 DESCRIPTION = "inference.yml"
@@ -83,7 +84,7 @@ def withdraw(directory: str | Path, names: Sequence[str]) -> bool:
 @contextmanager
 def _partial(directory: Path) -> Iterator[Path]:
     """A temporary folder in `directory`, which is made for it if need be, and removed with it if it stays empty."""
-    made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    made = io.missing_folders(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(f"{_PARTIAL}*"):
@@ -101,9 +102,7 @@ def _partial(directory: Path) -> Iterator[Path]:
         raise UserError(f"{place}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        io.remove_empty(made)
 
 
 def _in_use(staging: Path) -> bool:

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -113,31 +113,52 @@ def reporting(*, quiet: bool = False, json_log: str | Path | None = None) -> Ite
         UserError: the file cannot be written.
     """
     token, level = _QUIET.set(quiet), _EVENTS.level
-    handler = None
     try:
-        if json_log is not None and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
-            handler = _opened(Path(json_log), _JsonFormatter())
-            for source in (logger, _EVENTS):
-                source.addHandler(handler)
+        if json_log is None or os.environ.get("PADDLE_TRAINER_ID", "0") != "0":
+            yield
+            return
+        with _opened(Path(json_log), _JsonFormatter()) as handler, _listening(handler, (logger, _EVENTS)):
             _EVENTS.setLevel(logging.INFO)
-        yield
+            yield
     finally:
         _QUIET.reset(token)
         _EVENTS.setLevel(level)
-        if handler is not None:
-            for source in (logger, _EVENTS):
-                source.removeHandler(handler)
-            handler.close()
 
 
-def _opened(path: Path, formatter: logging.Formatter) -> _FileHandler:
-    io.make_folder(path.parent)
+@contextmanager
+def _listening(handler: logging.Handler, sources: Sequence[logging.Logger]) -> Iterator[None]:
+    for source in sources:
+        source.addHandler(handler)
     try:
-        handler = _FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    handler.setFormatter(formatter)
-    return handler
+        yield
+    finally:
+        for source in sources:
+            source.removeHandler(handler)
+
+
+@contextmanager
+def _opened(path: Path, formatter: logging.Formatter) -> Iterator[_FileHandler]:
+    """A log that is added to; where the block fails before a line is written, what was made for it goes again.
+
+    Opened at once, so that a file that cannot be written is told before anything is computed.
+    """
+    made = io.missing_folders(path.parent)
+    fresh = not os.path.lexists(path)
+    try:
+        io.make_folder(path.parent)
+        try:
+            handler = _FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        handler.setFormatter(formatter)
+        with contextlib.closing(handler):
+            yield handler
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if fresh and path.stat().st_size == 0:
+                path.unlink()
+        io.remove_empty(made)
+        raise
 
 
 @contextmanager
@@ -145,36 +166,36 @@ def logging_to(folder: Path | None = None, *, main: bool = True, verbose: bool =
     """Send the toolkit's messages to the terminal and to `train.log` in `folder`, for the time of the block.
 
     Processes other than the main one only tell warnings, and write nothing but the error that ends them, which is all
-    that is known of it where the main one is stopped meanwhile. `verbose` adds messages of level debug.
+    that is known of it where the main one is stopped meanwhile. `verbose` adds messages of level debug. Where the block
+    fails before a line is written, no empty file stays, and no folder that was made for it.
 
     Raises:
         UserError: the folder or the file cannot be written.
     """
-    handlers: list[logging.Handler] = [_ConsoleHandler()]
-    handlers[0].setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    console_lines = _ConsoleHandler()
+    console_lines.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     if is_quiet():
-        handlers[0].setLevel(logging.WARNING)
-    if folder is not None and main:
-        handlers.append(_opened(Path(folder) / "train.log", handlers[0].formatter))
+        console_lines.setLevel(logging.WARNING)
     level, propagate = logger.level, logger.propagate
     told = logging.DEBUG if verbose else logging.INFO
-    logger.setLevel(told if main else logging.WARNING)
-    logger.propagate = False
-    for handler in handlers:
-        logger.addHandler(handler)
-    try:
-        yield
-    except UserError as error:
-        if folder is not None and not main:
-            _tell_main(folder / "train.log", str(error), handlers[0].formatter)
-        raise
-    finally:
-        logger.setLevel(level)
-        logger.propagate = propagate
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(contextlib.closing(console_lines))
+        handlers: list[logging.Handler] = [console_lines]
+        if folder is not None and main:
+            handlers.append(opened.enter_context(_opened(Path(folder) / "train.log", console_lines.formatter)))
+        logger.setLevel(told if main else logging.WARNING)
+        logger.propagate = False
         for handler in handlers:
-            logger.removeHandler(handler)
-        for handler in handlers:
-            handler.close()
+            opened.enter_context(_listening(handler, (logger,)))
+        try:
+            yield
+        except UserError as error:
+            if folder is not None and not main:
+                _tell_main(folder / "train.log", str(error), console_lines.formatter)
+            raise
+        finally:
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 def _tell_main(path: Path, text: str, formatter: logging.Formatter) -> None:

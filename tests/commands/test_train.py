@@ -252,6 +252,7 @@ def test_broken_data_is_one_line(tmp_path, capsys):
     assert "train_list.txt: the list is empty" in refused(capsys, "train", config)
     listing.write_text(good.replace("train/003.png 0", "train/003.png zero"))
     assert "train_list.txt:4: " in refused(capsys, "train", config)
+    assert not (tmp_path / "output").exists()  # not even an empty log
     listing.write_text(good)
     picture = tmp_path / "images" / "train" / "005.png"
     picture.write_bytes(picture.read_bytes()[:-20])

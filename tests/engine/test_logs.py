@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_compress.engine.logs import logger, logging_to
+from ppcls_compress.engine.logs import logger, logging_to, reporting
 from ppcls_compress.errors import UserError
 
 
@@ -44,6 +44,51 @@ def test_a_full_disk_is_one_line(tmp_path, capfd):
     assert (list(logger.handlers), logger.level, logger.propagate) == before
     assert "Traceback" not in capfd.readouterr().err
     assert not any(isinstance(handler, logging.FileHandler) for handler in logger.handlers)
+
+
+def failing(opened, meanwhile, error):
+    with opened:
+        meanwhile()
+        raise error
+
+
+@pytest.mark.parametrize("error", [UserError("no such list"), KeyboardInterrupt()])
+@pytest.mark.parametrize("kind", ["log", "json"])
+def test_what_fails_before_a_line_is_written_leaves_nothing(tmp_path, kind, error):
+    (tmp_path / "output").mkdir()
+    folder = tmp_path / "output" / "run" / "first"
+    opened = logging_to(folder) if kind == "log" else reporting(json_log=folder / "train.log")
+    seen = []
+    with pytest.raises(type(error)):
+        failing(opened, lambda: seen.append((folder / "train.log").exists()), error)
+    assert seen == [True]
+    assert [*tmp_path.rglob("*")] == [tmp_path / "output"]
+
+
+def test_what_was_there_or_was_written_meanwhile_stays(tmp_path):
+    folder, error = tmp_path / "run", UserError("no such list")
+    log, weights = folder / "train.log", folder / "latest.pdparams"
+    with pytest.raises(UserError):
+        failing(logging_to(folder), lambda: weights.write_text("weights"), error)
+    assert [*folder.iterdir()] == [weights]
+    with pytest.raises(UserError):
+        failing(logging_to(folder), lambda: logger.info("hello"), error)
+    assert "INFO hello" in log.read_text()
+    log.write_text("")
+    with pytest.raises(UserError):
+        failing(logging_to(folder), list, error)
+    assert log.exists()
+
+
+def test_a_log_that_cannot_be_opened_leaves_no_folder(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(logging.FileHandler, "_open", refuse)
+    message = r"train\.log: cannot be written: Permission denied"
+    with pytest.raises(UserError, match=message), logging_to(tmp_path / "run"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_error_that_ends_another_process_is_in_the_log_of_the_run(tmp_path, monkeypatch):
