@@ -112,7 +112,7 @@ def test_a_companion_that_fails_is_a_failure_and_leaves_the_old_one(
     before = {path: path.read_bytes() for path in (tmp_path / "inference" / "onednn").iterdir()}
     (tmp_path / "inference" / "inference.yml").unlink()
     fake_writers["onednn"] = error
-    assert call("export_model", trained_config, *trained) == 2
+    assert call("export_model", trained_config, *trained, arguments=["--overwrite"]) == 2
     assert errors(capsys) == [f"error: {error}"]
     assert {path: path.read_bytes() for path in (tmp_path / "inference" / "onednn").iterdir()} == before
     assert (tmp_path / "inference" / "inference.yml").is_file()
