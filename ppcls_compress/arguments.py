@@ -108,7 +108,8 @@ def replayed(batches: Batches, count: int) -> Callable[[], Iterable[Any]]:
         return lambda: (batches[start : start + _BATCH] for start in range(0, len(batches), _BATCH))
     if callable(batches):
         return batches
-    if not isinstance(batches, Iterable) or isinstance(batches, str | bytes | Mapping):
+    several = isinstance(batches, Iterable) or hasattr(batches, "__getitem__")
+    if not several or isinstance(batches, str | bytes | Mapping):
         raise UserError(
             "batches: expected a paddle.io.DataLoader, a list or generator of batches, or an array of images, found "
             f"{_shown(batches)}"
@@ -169,10 +170,10 @@ def images_of(given: Any, where: str) -> np.ndarray:
 
 def formats(names: str | Sequence[str]) -> list[Format]:
     """The formats that are meant, whose tools are installed."""
-    named = [names] if isinstance(names, str) else names
-    if not isinstance(named, list | tuple) or not named:
+    named = [names] if isinstance(names, str) else _listed(names)
+    if not named:
         raise UserError(f'formats: expected names such as ["paddle", "onnx-ort"], found {_shown(names)}')
-    found = chosen(list(named), where="formats")
+    found = chosen(named, where="formats")
     for kind in found:
         kind.require()
     return found
@@ -200,11 +201,12 @@ def class_names_of(names: Sequence[str] | None, classes: int) -> tuple[str, ...]
     """A name for each class."""
     if names is None:
         return None
-    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+    found = _listed(names)
+    if found is None:
         raise UserError(f"class_names: expected a list of names, found {_shown(names)}")
-    if len(names) != classes:
-        raise UserError(f"class_names: {len(names)} names for the {classes} classes of the network")
-    return tuple(str(name) for name in names)
+    if len(found) != classes:
+        raise UserError(f"class_names: {len(found)} names for the {classes} classes of the network")
+    return tuple(str(name) for name in found)
 
 
 def check_labels(labels: np.ndarray | None, classes: int) -> None:
@@ -232,9 +234,19 @@ def _array(given: Any, kind: type, where: str) -> np.ndarray:
 def _shape(given: Sequence[int] | None) -> tuple[int, ...]:
     if given is None:
         raise UserError("export: give images to compare on, check=..., or at least image_shape=(3, 224, 224)")
-    if not isinstance(given, list | tuple) or len(given) != 3 or not all(type(n) is int and n > 0 for n in given):
+    sizes = _listed(given) or []
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in sizes)
+    if len(sizes) != 3 or not whole:
         raise UserError(f"export: image_shape: expected (channels, height, width), found {_shown(given)}")
-    return tuple(given)
+    return tuple(int(n) for n in sizes)
+
+
+def _listed(given: Any) -> list[Any] | None:
+    """The entries of a list, an array, or whatever gives some in an order; None of a text or a dictionary."""
+    single = not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
+    if single or isinstance(given, str | bytes | Mapping):
+        return None
+    return list(given)
 
 
 def _shown(value: object) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 import ppcls_compress as pc
 from ppcls_compress import arguments
+from ppcls_compress.deploy import artifact
 
 SHAPE = [1, 3, 8, 8]
 QUANT = {"quant": {"name": "ptq"}}
@@ -153,6 +154,8 @@ LABELS = np.zeros(6, np.int64)
         ({"calibration": 3}, "calibration: expected images [N, C, H, W], found []"),
         ({"check": None}, "give images to compare on"),
         ({"check": None, "image_shape": (3, 8)}, "image_shape: expected (channels, height, width), found (3, 8)"),
+        ({"check": None, "image_shape": np.array(3)}, "image_shape: expected (channels, height, width)"),
+        ({"check": None, "image_shape": (3, 8, True)}, "image_shape: expected (channels, height, width)"),
         ({"check": None, "image_shape": (3, 8, -1)}, "image_shape: expected (channels, height, width)"),
         ({"class_names": ["cat"]}, "class_names: 1 names for the 3 classes of the network"),
         ({"class_names": "cat"}, "class_names: expected a list of names, found 'cat'"),
@@ -175,6 +178,26 @@ def test_images_and_labels_may_be_a_list_too(images, tmp_path):
     network = build()
     (result,) = pc.export(network, tmp_path / "inference", check=[images, paddle.to_tensor(LABELS)])
     assert result.parity.accuracy_model == np.mean(network(paddle.to_tensor(images)).numpy().argmax(axis=1) == LABELS)
+
+
+class Batches:
+    """What can be iterated over by positions alone."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __getitem__(self, position):
+        return self.images[[2 * position, 2 * position + 1]]
+
+
+def test_lists_may_be_arrays_or_whatever_gives_entries(images, tmp_path):
+    names = {"cat": 0, "dog": 1, "fox": 2}
+    for class_names, formats in ((names.keys(), iter(["paddle"])), (np.array(list(names)), ("paddle",))):
+        pc.export(build(), tmp_path, check=images, formats=formats, class_names=class_names)
+        assert artifact.load(tmp_path).description.class_names == tuple(names)
+    assert arguments.compared_on(None, np.array(SHAPE[1:])).images.shape[1:] == tuple(SHAPE[1:])
+    _, record = pc.compress(build(), QUANT, example=SHAPE, batches=Batches(images))
+    assert [step["kind"] for step in record["steps"]] == ["quant"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
