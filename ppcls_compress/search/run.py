@@ -69,16 +69,16 @@ def work(workshop: Workshop) -> int:
     board, done, waits = workshop.board(), 0, False
     while True:
         job, over = board.take(), board.noted(OVER)
+        if job is None and over:
+            return done
+        workshop.check_still(board.name)  # or its training would lie in the folder of the search that has taken over
         if job is not None:
             logger.info("%s: %s", job.name, job.what["title"])
             done, waits = done + workshop.do(board, job), False
-        elif over:
-            return done
         else:
             if not waits:
                 logger.info("%s", _NO_LEADER if over is None else "nothing is to be trained now; waiting")
             waits = True
-            workshop.check_still(board.name)
             time.sleep(_SLEEP)
 
 

@@ -195,6 +195,18 @@ def test_a_worker_tells_what_it_waits_for_and_ends_when_the_search_gives_way(tmp
     assert ("no search has begun in Slim.auto.storage" in told) is not led
 
 
+def test_a_worker_trains_nothing_in_the_folder_of_a_search_that_has_taken_over(tmp_path, monkeypatch):
+    shop = Workshop(tmp_path, {}, SimpleNamespace(Slim=SimpleNamespace(auto=AUTO)))
+    io.write_json(tmp_path / "identity.json", {"study": "one"})
+    left = shop.board()
+    left.put("000-0", {"title": "of the search before"}, {}, {})
+    monkeypatch.setattr(Workshop, "board", lambda _: left)
+    monkeypatch.setattr(preparing, "check_same", lambda _: io.write_json(tmp_path / "identity.json", {"study": "two"}))
+    with pytest.raises(UserError, match="has given way to another one"):
+        run.work(shop)
+    assert not (tmp_path / "trials").exists()
+
+
 @pytest.fixture
 def project(tmp_path):
     (tmp_path / "dense.pdparams").write_bytes(b"weights")
