@@ -12,6 +12,7 @@ from ppcls_compress.config.load import validate
 from ppcls_compress.engine import assemble, distributed
 from ppcls_compress.engine.context import compression_context
 from ppcls_compress.errors import ConfigError, UserError
+from ppcls_compress.slim import recipe
 
 
 def configured(tmp_path, **arch):
@@ -149,3 +150,23 @@ def test_a_network_costs_what_it_costs_when_it_is_built_anew(tmp_path, name, sli
     context = compression_context(config, lambda: [(paddle.randn([2, *config.Global.image_shape]), None)])
     model, record = assemble.build_model(config, context=context)
     assert assemble.cost_of(config, record, model) == assemble.cost_of(config, record)
+
+
+@pytest.mark.parametrize(
+    ("skip", "told"), [(["stm"], "Slim.quant.skip: unknown layer 'stm'"), ([], "the disk is gone")]
+)
+def test_what_quantization_would_refuse_is_known_before_hours_of_iterative_pruning(tmp_path, skip, told):
+    data, trained = copy.deepcopy(project(tmp_path)), []
+    data["Slim"] = {
+        "prune": {"name": "fpgm", "pruned_ratio": 0.3, "iterative": {"steps": 2, "epochs_per_step": 1}},
+        "quant": {"name": "pact", "skip": skip},
+    }
+
+    def unreadable():
+        raise UserError("the disk is gone")
+        yield
+
+    context = recipe.Context(unreadable, train=lambda model, record: trained.append(record))
+    with pytest.raises(UserError, match=told):
+        assemble.build_model(validate(data, source="test"), context=context)
+    assert trained == []
