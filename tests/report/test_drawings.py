@@ -95,6 +95,12 @@ def test_drawings_of_many_layers_are_pieces_that_a_sheet_of_paper_has_place_for(
     assert len({drawing.title for drawing in drawn}) == len(drawn)
 
 
+def test_of_cells_that_are_too_many_in_all_only_the_shades_are_drawn_in_every_piece():
+    epochs = [f"{epoch}" for epoch in range(30)]
+    drawn = charts.shaded_layers(LAYERS, epochs, [[1.0] * 30] * len(LAYERS), "title")
+    assert not any(isinstance(shape, Box) for drawing in drawn for shape in drawing.shapes)
+
+
 def test_pieces_of_a_drawing_have_one_scale():
     losses = [[float(1 + index)] for index in range(len(LAYERS))]
     first, *_, last = charts.shaded_layers(LAYERS, ["10%"], losses, "title")

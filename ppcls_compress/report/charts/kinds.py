@@ -89,8 +89,9 @@ def shaded_layers(
     """As `shaded`, with names that are readable, and in as many drawings of the same scale as paper needs."""
     scale = scale or Scale()
     scale, names = replace(scale, most=scale.most or _largest(values)), readable(layers)
+    told_each = len(layers) * len(columns) <= _RICH
     return [
-        shaded(layers[part], columns, values[part], told, scale, names[part])
+        shaded(layers[part], columns, values[part], told, scale, names[part], told_each=told_each)
         for told, part in sheets(title, len(layers))
     ]
 
@@ -102,11 +103,14 @@ def shaded(
     title: str,
     scale: Scale | None = None,
     names: Sequence[str] | None = None,
+    *,
+    told_each: bool = True,
 ) -> Drawing:
     """A table of shaded cells below its title, the darker the larger; numbers stand in cells that are wide enough.
 
     Args:
         names: what is written beside the rows, where that is not what they are called.
+        told_each: whether a cell has a number and tells more to a mouse, if all of them are not too many.
     """
     scale = scale or Scale()
     names = names or [shortened(name) for name in rows]
@@ -127,7 +131,7 @@ def shaded(
         for index, value in enumerate(row)
         if value is not None
     ]
-    if len(cells) > _RICH:
+    if not told_each or len(cells) > _RICH:
         shapes += _plain_cells(cells, wide, most, scale)
         return size
     for x, y, value, told in cells:
