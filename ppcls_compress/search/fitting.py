@@ -16,6 +16,7 @@ from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure.layers import layers_of
 from ppcls_compress.deploy.profiling import write_rehearsed
 from ppcls_compress.engine import assemble
+from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.search import judge
 from ppcls_compress.search.preparing import Ready
@@ -62,6 +63,9 @@ def fitted(ready: Ready, candidate: Candidate) -> tuple[Candidate, dict[str, Any
             if not tried:
                 raise
             break  # nothing smaller can be made, and what was tried tells what that costs
+        if timed:
+            logger.info("%s: a file takes %.1f%% of the dense one's %s", candidate.title, 100 * tried[-1].cost,
+                        auto.cost)  # fmt: skip
         if tried[-1].cost <= most and (not timed or _is_enough(tried, most)):
             break
     found = _largest(tried, most) or _largest(tried, auto.share)
