@@ -127,9 +127,16 @@ def test_where_the_forward_pass_cannot_be_traced_it_is_a_warning(caplog):
 
 
 def test_a_network_that_needs_no_step_any_more_is_refused_too():
-    _, record = pc.compress(nn.Sequential(conv(), nn.Conv2D(8, 8, 1)), {"prune": {}}, example=[1, 8, 8, 8])
-    with pytest.raises(UserError, match=r"_convs\[0\].weight"):
-        pc.compress(Hidden(), {"prune": {}}, example=SHAPE, record=record)
+    class Growing(nn.Sequential):
+        more = ()
+
+        def forward(self, x):
+            return nn.Sequential(*self.more)(super().forward(x))
+
+    small, record = pc.compress(Growing(conv(), nn.Conv2D(8, 8, 1)), {"prune": {}}, example=[1, 8, 8, 8])
+    small.more = [conv()]
+    with pytest.raises(UserError, match=r"more\[0\].weight"):
+        pc.compress(small, {"prune": {}}, example=[1, 8, 8, 8], record=record)
 
 
 def test_layers_that_are_made_in_the_first_forward_pass_are_refused_too():
