@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from paddle import nn
 
 from ppcls_compress.config.schema import SlimSection
-from ppcls_compress.deploy import formats
 from ppcls_compress.deploy.measure.layers import layers_of
-from ppcls_compress.deploy.profiling import write_rehearsed
 from ppcls_compress.engine import assemble
 from ppcls_compress.engine.logs import logger
 from ppcls_compress.errors import UserError
 from ppcls_compress.search import judge
 from ppcls_compress.search.preparing import Ready
-from ppcls_compress.search.shares import counts_of, rising
+from ppcls_compress.search.shares import counts_of, file_costs, rising
 from ppcls_compress.search.space import Candidate
 from ppcls_compress.slim import recipe
 from ppcls_compress.slim.copying import copied
@@ -146,11 +142,8 @@ def _by_profile(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> float
 
 
 def _timed(ready: Ready, section: dict[str, Any]) -> float:
-    name, runtime = ready.seen.Slim.auto.place
     options = SlimSection(**{key: value for key, value in section.items() if key != "distill"}).options
-    with tempfile.TemporaryDirectory() as folder:
-        write_rehearsed(ready.seen, Path(folder), formats.get(name), options)
-        return judge.costs(Path(folder), ready.workshop.dense_artifact, runtime, timed=True).latency
+    return file_costs(ready.seen, options, ready.workshop.dense_artifact).latency
 
 
 def _weights(ready: Ready, model: nn.Layer, section: dict[str, Any]) -> int:

@@ -61,7 +61,7 @@ def measured(config: Config, cost: str, dense: Path, file: Path, slow: Sequence[
             if any((each.integers, each.kept) == (integers, kept) for each in anchors):
                 continue
             files = [
-                _cost(config, sized(kept, counts_of(cost), integers=integers, spared=spared), dense)
+                file_costs(config, sized(kept, counts_of(cost), integers=integers, spared=spared), dense)
                 for spared in ((), slow)[: 1 + bool(integers and slow)]
             ]
             anchors.append(Anchor(integers, kept, min(own.shares(reference)[cost] for own in files)))
@@ -72,8 +72,12 @@ def measured(config: Config, cost: str, dense: Path, file: Path, slow: Sequence[
     return anchors
 
 
-def _cost(config: Config, options: SlimOptions, dense: Path) -> judge.Costs:
-    """What a file costs whose answers mean nothing, so that nobody is to find it."""
+def file_costs(config: Config, options: SlimOptions, dense: Path) -> judge.Costs:
+    """What a file costs that is compressed and not trained; it is not kept, for its answers mean nothing.
+
+    Args:
+        dense: the dense artifact, which a latency is timed beside.
+    """
     (name, runtime), timed = config.Slim.auto.place, config.Slim.auto.cost == "latency"
     with tempfile.TemporaryDirectory() as folder:
         write_rehearsed(config, Path(folder), formats.get(name), options)

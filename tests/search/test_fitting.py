@@ -10,7 +10,7 @@ from ppcls_compress.config.load import load_config
 from ppcls_compress.deploy.measure.layers import Table, Times, layers_of
 from ppcls_compress.engine import assemble, checkpoint
 from ppcls_compress.errors import UserError
-from ppcls_compress.search import fitting, preparing, trial
+from ppcls_compress.search import fitting, preparing, shares, trial
 from ppcls_compress.search.judge import Costs
 from ppcls_compress.search.shares import Anchor
 from ppcls_compress.search.space import Candidate
@@ -72,7 +72,7 @@ def test_where_latency_counts_the_file_of_a_candidate_is_timed_before_it_is_trai
 
     written = []
     monkeypatch.setattr(fitting.judge, "costs", costs)
-    monkeypatch.setattr(fitting, "write_rehearsed", lambda config, folder, kind, options: written.append(options))
+    monkeypatch.setattr(shares, "write_rehearsed", lambda config, folder, kind, options: written.append(options))
     candidate, section = fitting.fitted(found, Candidate(ratios="uniform", share=0.8, placement="deploy"))
     assert candidate.share == pytest.approx(0.8 * 0.99 * 0.98 * 0.5 / 0.6)
     assert [round(options.prune.target_flops, 2) for options in written] == [0.8, 0.65]

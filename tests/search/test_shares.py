@@ -19,7 +19,7 @@ def test_what_integers_reach_is_told_by_the_faster_of_their_placements(tmp_path,
         skipped = options.quant.skip if options.quant else None
         return judge.Costs(1, 1, 1, {None: 0.9, (): 1.2, ("fc",): 0.6}[skipped])
 
-    monkeypatch.setattr(shares, "_cost", cost)
+    monkeypatch.setattr(shares, "file_costs", cost)
     monkeypatch.setattr(judge, "costs", lambda *_, **__: judge.Costs(1, 1, 1))
     for name, slow, count, integers in (("a", (), 8, 1.2), ("b", ("fc",), 12, 0.6)):
         written.clear()
